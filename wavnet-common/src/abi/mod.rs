@@ -1,0 +1,126 @@
+//! The contract between the kernel programs and the agent: which maps there are, what is in them, who writes and who reads.
+//!
+//! Everything here is plain old data in native byte order unless a field says otherwise. A change of any layout, size rule
+//! or meaning raises [`ABI_VERSION`]: an agent refuses pinned maps of another version (`wavnet down` clears them).
+
+mod event;
+mod stats;
+mod table;
+
+pub use event::{Event, EventKind, PlaceCode};
+pub use stats::{Count, Traffic};
+pub use table::{
+    Bucket, Config, FloodSet, Heartbeat, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry, Vtep, VtepFlags,
+};
+
+/// Version of everything in this module.
+pub const ABI_VERSION: u32 = 1;
+
+/// Marks types that may be copied between kernel and user space byte for byte.
+///
+/// # Safety
+/// The type is `repr(C)`, has no padding, no pointers, and every bit pattern is a valid value.
+pub unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: integers have no padding and no invalid patterns.
+unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
+
+/// What a map is, for the agent to create, check and find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// The map's name in the object and in bpffs.
+    pub name: &'static str,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (of one CPU's value in per-CPU maps).
+    pub value_size: u32,
+}
+
+macro_rules! maps {
+    ($($(#[doc = $doc:literal])+ $name:ident: $key:ty => $value:ty;)+) => {
+        /// Names of the maps; the statics of the eBPF crate have the same names.
+        pub mod map {
+            $($(#[doc = $doc])+ pub const $name: &str = stringify!($name);)+
+        }
+        /// Every map that is pinned.
+        pub const MAPS: &[MapSpec] = &[$(MapSpec {
+            name: map::$name,
+            key_size: size_of::<$key>() as u32,
+            value_size: size_of::<$value>() as u32,
+        },)+];
+    };
+}
+
+maps! {
+    /// `[0]`: ABI version and sizes. Written once by the agent that creates the maps, read by agents that find them.
+    META: u32 => Meta;
+    /// `[0]`: addresses and UDP port of this VTEP. Written by the agent, read for every frame.
+    CONFIG: u32 => Config;
+    /// `[0]`: when the agent was last alive. Written by the agent, read by the port program to know stale next hops.
+    HEARTBEAT: u32 => Heartbeat;
+    /// Port index → port. Written by the agent, read when a frame comes from or goes to a port.
+    PORTS: u32 => Port;
+    /// Interface index → port index. Written by the agent, read by the port program.
+    PORT_OF_IFINDEX: u32 => u32;
+    /// Port index → device, for redirects from XDP. Written by the agent.
+    PORT_DEVS: u32 => u32;
+    /// VNI index → VNI. Written by the agent, read on flooding.
+    VNIS: u32 => VniEntry;
+    /// {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent.
+    MEMBERS: MemberKey => Member;
+    /// VNI → VNI index. Written by the agent, read when `MEMBERS` has no answer, to name the reason.
+    INDEX_OF_VNI: u32 => u32;
+    /// IPv4 address of a peer (wire order) → VTEP index. Written by the agent, read as `INDEX_OF_VNI`.
+    INDEX_OF_VTEP: u32 => u32;
+    /// VTEP index → how to reach it. Written by the agent, read for every frame that is encapsulated.
+    VTEPS: u32 => Vtep;
+    /// 2 × VNI index + active half → who gets flooded frames. Written by the agent, read on flooding.
+    FLOODS: u32 => FloodSet;
+    /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
+    FDB: u32 => Bucket;
+    /// Per CPU: frames dropped, by `Reason`. Written by the programs.
+    DROPS: u32 => u64;
+    /// Per CPU: everything else that is counted, by `Count`. Written by the programs.
+    COUNTS: u32 => u64;
+    /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port. Written by the programs.
+    PORT_STATS: u32 => Traffic;
+    /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN. Written by the programs.
+    VNI_STATS: u32 => Traffic;
+    /// Per CPU: VTEP index → frames and bytes from (rx) and to (tx) the peer. Written by the programs.
+    VTEP_STATS: u32 => Traffic;
+}
+
+/// The ring buffer of [`Event`]s, kernel to agent; pinned too, but has neither keys nor values.
+pub const EVENTS: &str = "EVENTS";
+
+/// Names of the programs in the object.
+pub mod program {
+    /// XDP on an underlay NIC: decapsulates unicast, leaves the rest to [`UNDERLAY_TC`].
+    pub const UNDERLAY_XDP: &str = "underlay_xdp";
+    /// TC ingress on an underlay NIC: what XDP could not finish (flooding), or everything where XDP cannot attach.
+    pub const UNDERLAY_TC: &str = "underlay_tc";
+    /// TC ingress on a port: everything a VM sends.
+    pub const PORT_TC: &str = "port_tc";
+}
+
+/// Default and maximum sizes of the tables.
+pub mod size {
+    /// Ports per host, default.
+    pub const PORTS: u32 = 1024;
+    /// VNIs per host, default.
+    pub const VNIS: u32 = 1024;
+    /// Peers per host, default.
+    pub const VTEPS: u32 = 1024;
+    /// Memberships ({VNI, peer} pairs) per host, default.
+    pub const MEMBERS: u32 = 65_536;
+    /// Buckets of the FDB, default: 4 entries each. Always a power of two.
+    pub const FDB_BUCKETS: u32 = 65_536;
+    /// Peers that one VNI floods to, at the most.
+    pub const FLOOD_VTEPS: usize = 512;
+    /// Local ports that one VNI floods to, at the most.
+    pub const FLOOD_PORTS: usize = 256;
+    /// Bytes of the event ring buffer.
+    pub const EVENTS: u32 = 256 * 1024;
+}

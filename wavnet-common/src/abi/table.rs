@@ -1,0 +1,222 @@
+//! Types of the tables that the agent writes.
+
+use super::{Plain, size};
+
+/// `META[0]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// [`super::ABI_VERSION`] of the writer; zero in a map nobody has filled.
+    pub abi_version: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// CLOCK_REALTIME nanoseconds when the maps were created: since when the counters count.
+    pub created_ns: u64,
+}
+
+/// `CONFIG[0]`: what this host's VTEP is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Our outer IPv4 address, wire order; zero: no address, everything passes untouched.
+    pub local_v4: [u8; 4],
+    /// Our UDP port (4789 by IANA), wire order.
+    pub udp_port: [u8; 2],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// `HEARTBEAT[0]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// CLOCK_MONOTONIC nanoseconds. Older than [`Heartbeat::FRESH_NS`]: the agent is gone, and next hops may be out of date.
+    pub at_ns: u64,
+}
+
+impl Heartbeat {
+    /// How long a heartbeat counts, nanoseconds.
+    pub const FRESH_NS: u64 = 3_000_000_000;
+    /// How often the agent writes it, milliseconds.
+    pub const PERIOD_MS: u64 = 500;
+}
+
+/// Bits of [`Port::flags`].
+pub struct PortFlags;
+
+impl PortFlags {
+    /// The slot is in use.
+    pub const USED: u16 = 1;
+    /// Drop inner frames that carry a VLAN tag, both ways (RFC 7348 section 6.1).
+    pub const VLAN_DISCARD: u16 = 1 << 1;
+    /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
+    pub const DELIVER_TC: u16 = 1 << 2;
+    /// Added at run time (`wavnet port add`), not by the configuration: kept by a restarted agent.
+    pub const RUNTIME: u16 = 1 << 3;
+}
+
+/// `PORTS[i]`: a tap or veth that belongs to a VM or container.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Interface index; zero: the slot is free.
+    pub ifindex: u32,
+    /// The VNI, 24 bits.
+    pub vni: u32,
+    /// Index of the VNI in `VNIS`.
+    pub vni_index: u16,
+    /// [`PortFlags`].
+    pub flags: u16,
+    /// Longest frame, without VLAN tags and FCS, that the port takes: its MTU + 14.
+    pub max_frame: u32,
+}
+
+impl Port {
+    /// A free slot.
+    pub const FREE: Port = Port { ifindex: 0, vni: 0, vni_index: 0, flags: 0, max_frame: 0 };
+}
+
+/// `VNIS[i]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VniEntry {
+    /// The VNI; zero: the slot is free.
+    pub vni: u32,
+    /// Which of the two halves in `FLOODS` is in force: 0 or 1. The agent fills the other one, then changes this word.
+    pub flood_half: u32,
+}
+
+/// Key of `MEMBERS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberKey {
+    /// The VNI.
+    pub vni: u32,
+    /// The peer's outer IPv4 address, wire order.
+    pub addr: [u8; 4],
+}
+
+/// Value of `MEMBERS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Index in `VNIS`.
+    pub vni_index: u16,
+    /// Index in `VTEPS`.
+    pub vtep_index: u16,
+    /// [`VtepFlags::RUNTIME`] or zero.
+    pub flags: u32,
+}
+
+/// Bits of [`Vtep::flags`] and [`Member::flags`].
+pub struct VtepFlags;
+
+impl VtepFlags {
+    /// The slot is in use.
+    pub const USED: u32 = 1;
+    /// Added at run time (`wavnet peer add`), not by the configuration: kept by a restarted agent.
+    pub const RUNTIME: u32 = 1 << 1;
+}
+
+/// How to reach a VTEP: everything in the outer header that does not change from frame to frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Interface to send on; zero: there is no route.
+    pub ifindex: u32,
+    /// Longest inner frame (with tags, without FCS) that fits the route's MTU in one piece.
+    pub max_inner: u32,
+    /// Link address of the next hop; zero: not resolved.
+    pub dst_mac: [u8; 6],
+    /// Link address of the interface.
+    pub src_mac: [u8; 6],
+    /// Outer source address, wire order.
+    pub src_v4: [u8; 4],
+}
+
+impl NextHop {
+    /// No route.
+    pub const NONE: NextHop = NextHop { ifindex: 0, max_inner: 0, dst_mac: [0; 6], src_mac: [0; 6], src_v4: [0; 4] };
+
+    /// True when the link address is known.
+    #[inline(always)]
+    pub const fn is_resolved(&self) -> bool {
+        let m = self.dst_mac;
+        (m[0] | m[1] | m[2] | m[3] | m[4] | m[5]) != 0
+    }
+}
+
+/// `VTEPS[i]`: a peer.
+///
+/// The kernel reads [`Vtep::half`] once per frame and then that half of `next_hop`. The agent changes the other half first and
+/// this word afterwards, in two updates, so that no frame sees half of a change.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vtep {
+    /// Which of `next_hop` is in force: 0 or 1.
+    pub half: u32,
+    /// [`VtepFlags`].
+    pub flags: u32,
+    /// Outer destination address, wire order.
+    pub addr: [u8; 4],
+    /// Outer destination UDP port, wire order.
+    pub udp_port: [u8; 2],
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Both halves.
+    pub next_hop: [NextHop; 2],
+}
+
+impl Vtep {
+    /// A free slot.
+    pub const FREE: Vtep =
+        Vtep { half: 0, flags: 0, addr: [0; 4], udp_port: [0; 2], reserved: [0; 2], next_hop: [NextHop::NONE; 2] };
+}
+
+/// `FLOODS[2 * vni_index + half]`: who gets broadcast, unknown unicast and multicast frames of a VNI.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodSet {
+    /// How many of `vteps` count.
+    pub vtep_count: u32,
+    /// How many of `ports` count.
+    pub port_count: u32,
+    /// Indices in `VTEPS`.
+    pub vteps: [u16; size::FLOOD_VTEPS],
+    /// Indices in `PORTS`.
+    pub ports: [u16; size::FLOOD_PORTS],
+}
+
+impl FloodSet {
+    /// Nobody.
+    pub const EMPTY: FloodSet =
+        FloodSet { vtep_count: 0, port_count: 0, vteps: [0; size::FLOOD_VTEPS], ports: [0; size::FLOOD_PORTS] };
+}
+
+/// `FDB[i]`: four entries in one cache line; see `fdb` for the meaning of the words.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// `{key, value}` pairs.
+    pub words: [u64; 8],
+}
+
+const _: () = {
+    assert!(size_of::<Meta>() == 16);
+    assert!(size_of::<Config>() == 8);
+    assert!(size_of::<Port>() == 16);
+    assert!(size_of::<NextHop>() == 24);
+    assert!(size_of::<Vtep>() == 64);
+    assert!(size_of::<Member>() == 8 && size_of::<MemberKey>() == 8);
+    assert!(size_of::<FloodSet>() == 8 + 2 * (size::FLOOD_VTEPS + size::FLOOD_PORTS));
+    assert!(size_of::<Bucket>() == 64);
+};
+
+macro_rules! plain {
+    ($($t:ty),+ $(,)?) => {$(
+        // SAFETY: repr(C) of integers and arrays of them, without padding (sizes asserted above).
+        unsafe impl Plain for $t {}
+    )+};
+}
+
+plain!(Meta, Config, Heartbeat, Port, VniEntry, MemberKey, Member, NextHop, Vtep, FloodSet, Bucket);

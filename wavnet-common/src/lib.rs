@@ -1,0 +1,21 @@
+//! What the kernel programs and the agent share: the map ABI, the wire headers, and every decision about a packet.
+//!
+//! The crate is `no_std` and has no dependencies. The same source is compiled for `bpfel-unknown-none`, where it runs in XDP
+//! and TC, and for the host, where it is tested, fuzzed and benchmarked.
+//!
+//! - [`abi`]: plain types in the maps, map names, sizes, the ABI version.
+//! - [`wire`]: one file per header.
+//! - [`packet`]: the small trait over packet memory that XDP, TC and a host buffer implement.
+//! - [`datapath`]: parse → decide → encapsulate / decapsulate, generic over [`packet`] and over the tables.
+//! - [`fdb`]: the forwarding table, a bucketised array of 64-bit words changed by compare-and-exchange alone.
+
+#![no_std]
+#![cfg_attr(target_arch = "bpf", allow(internal_features), feature(core_intrinsics))]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod addr;
+pub mod fdb;
+pub mod reason;
