@@ -4,6 +4,8 @@
 //! more to say, the model must be exactly what is desired and there; and a fabric that starts on what another left must not
 //! destroy anything.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod model;
 
 use std::{

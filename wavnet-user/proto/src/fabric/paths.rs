@@ -131,7 +131,7 @@ impl Paths {
         let Some(path) = self.peers.get(&addr) else { return };
         let hop = match path.route {
             Fact::Known(Some(r)) if !r.local => {
-                links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and_then(|_| match r.via {
+                links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and(match r.via {
                     Via::OnLink => Some((r.oif, addr)),
                     Via::Gateway(g) => Some((r.oif, g)),
                     Via::Other => None,
