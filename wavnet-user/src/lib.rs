@@ -1,6 +1,8 @@
 //! wavnet in user space: the agent on each hypervisor and the operator's commands, as a library that the binary and the
 //! tests share.
 
+pub mod agent;
 pub mod api;
 pub mod config;
 pub mod metrics;
+pub mod netlink;
