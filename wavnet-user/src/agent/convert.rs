@@ -128,10 +128,10 @@ mod tests {
         let text = r#"
             [underlay]
             interface = "eth0"
-            udp_port = 8472
+            port = 8472
             hook = "generic"
             [[vni]]
-            vni = 10
+            id = 10
             mtu = 1400
             [[port]]
             interface = "tap*"
