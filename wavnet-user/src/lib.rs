@@ -2,6 +2,9 @@
 //! tests share.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod doctor;
 pub mod metrics;
+pub mod output;
