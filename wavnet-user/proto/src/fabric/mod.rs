@@ -162,8 +162,11 @@ impl Fabric {
         let local = local_address(&self.desired, &self.links);
         let Some(link) = self.links.get_mut(ifindex).filter(|l| l.addresses != addresses) else { return };
         link.addresses = addresses;
-        // A peer may turn out to be this host, or not to be it any more.
+        // A peer may turn out to be this host, or not to be it any more; and routes are asked for with our address if we have it.
         self.dirty = true;
+        if self.desired.underlay.address.is_some() {
+            self.paths.ask_all();
+        }
         self.local_may_have_changed(local);
     }
 
