@@ -1,6 +1,7 @@
 //! `wavnet agent`: from flags to a configuration, and into the agent's loop.
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use super::{
     args::{AgentArgs, Global},
@@ -23,6 +24,11 @@ pub(super) fn run(
     let config = source.load()?;
     if check {
         let (vnis, ports, peers) = (config.vnis.len(), config.ports.len(), config.peers.len());
+        if printer.json {
+            let source = source.to_string();
+            let checked = json!({"config": source, "valid": true, "vnis": vnis, "ports": ports, "peers": peers});
+            return printer.value(&checked);
+        }
         return printer.text(&format!("{source} is valid: {vnis} VNIs, {ports} ports, {peers} peers\n"));
     }
     let log = Log { level: level.unwrap_or(config.log.level), format: format.unwrap_or(config.log.format) };

@@ -38,20 +38,22 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+const HEADING: &str = "Options of every command";
+
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub(super) struct Global {
     /// Socket of the agent [default: agent.sock in the run directory]
-    #[arg(long, global = true, env = "WAVNET_SOCKET", value_hint = ValueHint::FilePath, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = HEADING, env = "WAVNET_SOCKET", value_hint = ValueHint::FilePath, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// Run directory of the agent, where its socket is [default: /run/wavnet]
-    #[arg(long, global = true, value_hint = ValueHint::DirPath, value_name = "DIR", value_parser = value::run_dir)]
+    #[arg(long, global = true, help_heading = HEADING, value_hint = ValueHint::DirPath, value_name = "DIR", value_parser = value::run_dir)]
     pub(super) run_dir: Option<PathBuf>,
     /// Print JSON, whose shape docs/api.md describes
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,
     /// Colours in tables; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = HEADING, default_value = "auto", value_name = "WHEN")]
     pub(super) color: ColorChoice,
 }
 

@@ -157,6 +157,8 @@ fn wait_until_gone(socket: &Path) -> Result<()> {
 
 /// The lock on the pins outlives the agent's socket by the blink in which its process ends.
 fn take_down(bpffs: &Path) -> Result<datapath::DownReport> {
+    // Pins that one may not see must not pass for none.
+    bpffs.try_exists().with_context(|| format!("cannot look into {}: run this as root", bpffs.display()))?;
     let since = Instant::now();
     loop {
         match datapath::down(bpffs) {

@@ -136,9 +136,12 @@ fn bpffs(asked: &Asked) -> Check {
     let there = asked.bpffs.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     match statfs(there) {
         Ok(fs) if fs.filesystem_type() == BPF_FS_MAGIC => {
-            let pinned = asked.bpffs.join("maps").exists();
-            let what = if pinned { "has pins of wavnet" } else { "no pins yet" };
-            Check::ok(NAME, format!("{}: {what}", asked.bpffs.display()))
+            let dir = asked.bpffs.display();
+            match asked.bpffs.join("maps").try_exists() {
+                Ok(true) => Check::ok(NAME, format!("{dir}: has pins of wavnet")),
+                Ok(false) => Check::ok(NAME, format!("{dir}: no pins yet")),
+                Err(e) => Check::new(NAME, Verdict::Unknown, format!("{dir}: {e}"), "run this as root"),
+            }
         }
         Ok(_) if asked.bpffs.starts_with("/sys/fs/bpf") && Path::new("/sys/fs/bpf").is_dir() => {
             let mend = "nothing, or: mount -t bpf bpf /sys/fs/bpf";
