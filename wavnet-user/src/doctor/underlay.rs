@@ -10,7 +10,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{Asked, Check, Verdict, ethtool::Ethtool};
-use crate::config::VXLAN_OVERHEAD;
+use crate::{config::VXLAN_OVERHEAD, netlink::Netlink};
 
 /// What the checks need of an interface.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +22,8 @@ struct Link {
     veth: bool,
     /// UDP port of a kernel vxlan device.
     vxlan_port: Option<u16>,
+    /// The driver takes frames that XDP redirects to it; `None` if the kernel does not say.
+    xdp_redirect: Option<bool>,
 }
 
 pub(super) fn checks(asked: &Asked) -> Vec<Check> {
@@ -70,7 +72,12 @@ fn facts() -> Result<Facts> {
                 }
             }
         }
-        Ok((links.iter().map(link).collect(), addresses))
+        let features = Netlink::open().context("opening a netlink socket")?.xdp_redirect_all();
+        let mut links: Vec<Link> = links.iter().map(link).collect();
+        for link in &mut links {
+            link.xdp_redirect = features.get(&link.index).copied();
+        }
+        Ok((links, addresses))
     })
 }
 
@@ -163,10 +170,20 @@ fn driver(link: &Link) -> Vec<Check> {
             vec![Check::new(NAME, Verdict::Unknown, found, "nothing; `wavnet status` shows the hook that attaches")]
         }
         Ok((driver, offload)) => {
-            let mut checks = vec![Check::ok(NAME, driver)];
+            let mut checks = vec![driver_xdp(link, &driver)];
             checks.extend(checksums(link, offload));
             checks
         }
+    }
+}
+
+/// What is known of XDP in the driver: one that takes redirected frames runs programs, too; the reverse does not hold.
+fn driver_xdp(link: &Link, driver: &str) -> Check {
+    const NAME: &str = "underlay driver";
+    match link.xdp_redirect {
+        Some(true) => Check::ok(NAME, format!("{driver}, which has XDP")),
+        Some(false) => Check::ok(NAME, format!("{driver}; its XDP is tried when the agent starts, with fallbacks")),
+        None => Check::ok(NAME, format!("{driver}; the kernel does not say whether it has XDP (Linux 6.3 does)")),
     }
 }
 
