@@ -3,7 +3,10 @@
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod doctor;
 pub mod metrics;
 pub mod netlink;
+pub mod output;
