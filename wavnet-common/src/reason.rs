@@ -32,6 +32,8 @@ reasons! {
     OuterMalformed = "outer_malformed",
     /// The outer IPv4 header checksum is wrong.
     OuterChecksum = "outer_checksum",
+    /// The outer IPv4 header has options, which no VTEP sends.
+    OuterOptions = "outer_options",
     /// The outer packet is a fragment; a VTEP must not fragment (RFC 7348 section 4.3).
     OuterFragment = "outer_fragment",
     /// The outer TTL was zero on arrival.
@@ -81,6 +83,12 @@ reasons! {
 impl Reason {
     /// How many reasons there are: the size of the `DROPS` map.
     pub const COUNT: usize = Reason::ALL.len();
+
+    /// True for what should not happen on a sound host, whatever frames come in: worth a line in the log.
+    #[inline(always)]
+    pub const fn is_surprising(self) -> bool {
+        matches!(self, Reason::UnknownPort | Reason::Rewrite | Reason::CloneFailed)
+    }
 }
 
 #[cfg(test)]
