@@ -21,8 +21,8 @@ fn deny(workspace: &Workspace, manifest: &str) -> Result<Command> {
     // `cargo deny` wants to be called by cargo, for the environment that cargo sets.
     let deny = setup::cargo_deny(workspace)?;
     let mut command = Command::new(deny);
-    command.current_dir(workspace.workspace()).args(["--locked", "--manifest-path", manifest, "check"]);
-    command.arg("--config").arg(workspace.workspace().join("deny.toml"));
+    command.current_dir(workspace.workspace()).args(["--locked", "--manifest-path", manifest]);
+    command.args(["--config", "deny.toml", "check"]);
     Ok(command)
 }
 
