@@ -26,10 +26,13 @@ pub(super) struct TestBinary {
     pub(super) kernel: bool,
 }
 
-/// Compiles all tests of the workspace; the kernel tests come last, as they take longest.
+/// Compiles all tests of the workspace, and its binaries, which the kernel tests start. In one go, because cargo gives
+/// dependencies other features where tests are not asked for, and would compile many of them twice.
+///
+/// The kernel tests come last, as they take longest.
 pub(super) fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
-    let mut cargo = workspace.cargo("test");
-    cargo.args(["--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--workspace", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
     cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = cargo.output().with_context(|| format!("cannot start `{}`", shown(&cargo)))?;
     if !output.status.success() {

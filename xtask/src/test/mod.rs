@@ -60,8 +60,6 @@ pub(crate) fn command(workspace: &Workspace, filter: Option<&str>, kernel: Kerne
 pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, missing: Missing) -> Result<Summary> {
     compile::ebpf_if_possible(workspace)?;
     let binaries = binaries::compile(workspace)?;
-    // The kernel tests start the agent itself.
-    process::run(workspace.cargo("build").args(["--bin", "wavnet"]))?;
     let mut sum = Summary::default();
     let mut skips = Vec::new();
     for binary in binaries.iter().filter(|binary| binary.kernel || kernel == Kernel::Also) {
