@@ -1,2 +1,2 @@
-//! x
+//! The `wavnet` binary.
 fn main() {}

@@ -1,0 +1,368 @@
+//! What the agent tells about itself: the payloads of the local API, and what `--json` prints.
+//!
+//! The shape is documented in docs/api.md and pinned by tests. Members may be added within a version of the protocol;
+//! none is removed or changes its meaning.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use wavnet_common::addr::{Mac, Vni};
+
+use super::text;
+
+/// Where the underlay programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HookMode {
+    /// XDP in the NIC's driver: the fastest.
+    #[serde(rename = "xdp-driver")]
+    XdpDriver,
+    /// XDP in the network stack, for drivers without XDP.
+    #[serde(rename = "xdp-generic")]
+    XdpGeneric,
+    /// TC alone, where no XDP program attaches.
+    #[serde(rename = "tc")]
+    Tc,
+}
+
+impl HookMode {
+    /// Every mode, fastest first.
+    pub const ALL: [HookMode; 3] = [HookMode::XdpDriver, HookMode::XdpGeneric, HookMode::Tc];
+
+    /// The name in JSON, tables and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HookMode::XdpDriver => "xdp-driver",
+            HookMode::XdpGeneric => "xdp-generic",
+            HookMode::Tc => "tc",
+        }
+    }
+}
+
+/// Whether an interface is there and in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachState {
+    /// The interface exists and its programs are attached.
+    Attached,
+    /// There is no interface of this name; it is attached as soon as it appears.
+    Missing,
+    /// The interface exists, but attaching failed; `error` says why.
+    Error,
+}
+
+impl AttachState {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AttachState::Attached => "attached",
+            AttachState::Missing => "missing",
+            AttachState::Error => "error",
+        }
+    }
+}
+
+/// Who asked for a port or peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Named in the configuration.
+    Config,
+    /// A port whose name matches a pattern of the configuration.
+    Pattern,
+    /// Added by `wavnet port add` or `wavnet peer add`; kept over restarts of the agent, gone after `wavnet down`.
+    Runtime,
+}
+
+impl Origin {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Config => "config",
+            Origin::Pattern => "pattern",
+            Origin::Runtime => "runtime",
+        }
+    }
+}
+
+/// The answer to `status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's name (`agent.name`, default the host's name).
+    pub name: String,
+    /// Version of the agent's program.
+    pub version: String,
+    /// ABI version of the maps.
+    pub abi: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the agent started.
+    pub uptime_s: u64,
+    /// Seconds since the maps were made: how long the counters count, restarts of the agent included.
+    pub counting_s: u64,
+    /// Where the configuration came from: the file's path, or `command line`.
+    pub config: String,
+    /// The bpffs directory with the pinned maps and links.
+    pub bpffs: String,
+    /// Address of the metrics endpoint, or null when it is off.
+    pub metrics: Option<String>,
+    /// The underlay.
+    pub underlay: UnderlayInfo,
+    /// How much there is of everything.
+    pub counts: Counts,
+    /// What the operator should look at, in sentences; empty when all is well.
+    pub warnings: Vec<String>,
+}
+
+/// The underlay NIC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnderlayInfo {
+    /// Interface name.
+    pub interface: String,
+    /// Outer source address, or null while the interface has none.
+    pub address: Option<Ipv4Addr>,
+    /// UDP port of this VTEP.
+    pub udp_port: u16,
+    /// The hook in use, or null while nothing is attached.
+    pub hook_mode: Option<HookMode>,
+    /// MTU in bytes, or null while the interface is missing.
+    pub mtu: Option<u32>,
+    /// Whether it is in use.
+    pub state: AttachState,
+    /// Why `state` is `error`, or why a faster hook was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How much there is of everything, and how much fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// VNIs.
+    pub vnis: u64,
+    /// Ports that are configured or added.
+    pub ports: u64,
+    /// Ports that are attached.
+    pub ports_attached: u64,
+    /// Peers.
+    pub peers: u64,
+    /// Peers whose next hop is resolved.
+    pub peers_up: u64,
+    /// FDB entries, static ones included.
+    pub fdb_entries: u64,
+    /// FDB entries that are static.
+    pub fdb_static: u64,
+    /// Entries that the FDB has room for.
+    pub fdb_capacity: u64,
+    /// Frames dropped for any reason.
+    pub dropped_frames: u64,
+}
+
+/// Frames and bytes of a port or peer, from its point of view as a neighbour: `rx` came from it, `tx` went to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficInfo {
+    /// Frames received from it.
+    pub rx_frames: u64,
+    /// Bytes of inner frames received from it, without FCS.
+    pub rx_bytes: u64,
+    /// Frames sent to it.
+    pub tx_frames: u64,
+    /// Bytes of inner frames sent to it, without FCS.
+    pub tx_bytes: u64,
+}
+
+impl From<wavnet_common::abi::Traffic> for TrafficInfo {
+    fn from(t: wavnet_common::abi::Traffic) -> TrafficInfo {
+        TrafficInfo { rx_frames: t.rx_frames, rx_bytes: t.rx_bytes, tx_frames: t.tx_frames, tx_bytes: t.tx_bytes }
+    }
+}
+
+/// How frames are handed to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Redirected by the underlay's XDP program.
+    Xdp,
+    /// Redirected by the underlay's TC program.
+    Tc,
+}
+
+/// Whether inner frames with VLAN tags pass a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VlanMode {
+    /// They pass, tag and all.
+    #[default]
+    Pass,
+    /// They are dropped, both ways (RFC 7348 section 6.1).
+    Discard,
+}
+
+/// A port of `ports`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Interface name.
+    pub interface: String,
+    /// Interface index, or null while the interface is missing.
+    pub ifindex: Option<u32>,
+    /// The VNI it belongs to.
+    #[serde(with = "text::vni")]
+    pub vni: Vni,
+    /// Whether it is in use.
+    pub state: AttachState,
+    /// Why `state` is `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Hook of the port program: `tcx` or `clsact`; null while it is not attached.
+    pub hook: Option<String>,
+    /// How frames are handed to it, or null while it is not attached.
+    pub delivery: Option<Delivery>,
+    /// MTU in bytes, or null while the interface is missing.
+    pub mtu: Option<u32>,
+    /// What happens to tagged frames.
+    pub vlan: VlanMode,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Frames from (`rx`) and to (`tx`) the VM.
+    #[serde(flatten)]
+    pub traffic: TrafficInfo,
+}
+
+/// Whether frames reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Route and link address of the next hop are known.
+    Up,
+    /// There is a route, but the next hop does not answer ARP (yet).
+    Unresolved,
+    /// There is no route.
+    NoRoute,
+}
+
+impl PeerState {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Up => "up",
+            PeerState::Unresolved => "unresolved",
+            PeerState::NoRoute => "no_route",
+        }
+    }
+}
+
+/// A peer of `peers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Outer address.
+    pub address: Ipv4Addr,
+    /// UDP port.
+    pub udp_port: u16,
+    /// VNIs that it is a member of, ascending.
+    #[serde(with = "text::vni::list")]
+    pub vnis: Vec<Vni>,
+    /// Whether frames reach it.
+    pub state: PeerState,
+    /// The router on the way, or the peer itself when it is on link; null without a route.
+    pub next_hop: Option<Ipv4Addr>,
+    /// Interface of the route; null without one.
+    pub interface: Option<String>,
+    /// MTU of the route in bytes; null without one.
+    pub mtu: Option<u32>,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Frames from (`rx`) and to (`tx`) the peer.
+    #[serde(flatten)]
+    pub traffic: TrafficInfo,
+}
+
+/// Where a MAC is: exactly one member, `port` or `peer`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceInfo {
+    /// Behind the local port of this name.
+    Port(String),
+    /// Behind the peer of this address.
+    Peer(Ipv4Addr),
+}
+
+/// How an FDB entry came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FdbKind {
+    /// Learned from a frame; goes away when it ages.
+    Learned,
+    /// Entered by configuration or command; never learned over, never aged.
+    Static,
+}
+
+/// An entry of `fdb`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbEntry {
+    /// VNI.
+    #[serde(with = "text::vni")]
+    pub vni: Vni,
+    /// MAC.
+    #[serde(with = "text")]
+    pub mac: Mac,
+    /// Where it is.
+    pub place: PlaceInfo,
+    /// How it came to be.
+    pub kind: FdbKind,
+    /// Seconds since a frame from it was seen, to about a second; null for static entries.
+    pub age_s: Option<u64>,
+    /// How often its place was claimed anew by a migration (zero today).
+    pub epoch: u64,
+}
+
+/// A row of `drops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// Label of the reason, as in the metric `wavnet_drops_total`.
+    pub reason: String,
+    /// Frames dropped since the maps were made.
+    pub frames: u64,
+    /// What the reason means.
+    pub help: String,
+}
+
+/// What happened to an FDB entry, for `fdb --watch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbEvent {
+    /// What happened.
+    pub event: FdbChange,
+    /// VNI.
+    #[serde(with = "text::vni")]
+    pub vni: Vni,
+    /// MAC.
+    #[serde(with = "text")]
+    pub mac: Mac,
+    /// Where it was; null when it was not known.
+    pub from: Option<PlaceInfo>,
+    /// Where it is; null when it is not known any more.
+    pub to: Option<PlaceInfo>,
+}
+
+/// Kind of an [`FdbEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FdbChange {
+    /// Seen for the first time.
+    Learned,
+    /// Seen at another place than before.
+    Moved,
+    /// Not seen for the ageing time, and removed.
+    Aged,
+    /// Entered by a command or the configuration.
+    Added,
+    /// Removed by a command, the configuration, or because its port or peer went.
+    Removed,
+}
+
+/// The answer to a request that changed something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done, in sentences.
+    pub changes: Vec<String>,
+    /// What the operator should look at.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
