@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn children_go_first_and_directories_last() {
-        let mut all = vec![
+        let mut all = [
             Leftover::Dir("/x".into()),
             Leftover::Netns("wav-1t0-a".into()),
             Leftover::Pins("/y".into()),

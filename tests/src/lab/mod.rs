@@ -35,7 +35,7 @@ use std::{
 use anyhow::{Context, Result};
 
 pub use cleanup::{clean_stale, on_interrupt_exit};
-pub use require::{Need, require};
+pub use require::{Need, missing, require};
 pub use wait::{poll_until, wait_until};
 
 use netns::Netns;
@@ -62,7 +62,8 @@ impl Lab {
         cleanup::install()?;
         require::mount_bpffs()?;
         let id = format!("{PREFIX}{}t{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir().context("making a directory for logs")?;
+        let dir =
+            tempfile::Builder::new().prefix(&format!("{id}-")).tempdir().context("making a directory for logs")?;
         cleanup::register(cleanup::Leftover::Dir(dir.path().to_owned()));
         Ok(Lab { id, dir })
     }

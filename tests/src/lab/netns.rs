@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
+use wavnet_common::addr::Mac;
 
 use super::{
     cleanup::{self, Leftover, NETNS_DIR},
@@ -162,10 +163,10 @@ impl Netns {
     ///
     /// # Errors
     /// There is none of that name.
-    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+    pub fn mac(&self, interface: &str) -> Result<Mac> {
         let json = self.ip(&format!("-j link show dev {interface}"))?;
         let links: serde_json::Value = serde_json::from_str(&json).context("output of ip -j")?;
         let text = links[0]["address"].as_str().context("no address in the output of ip -j")?;
-        super::frame::parse_mac(text)
+        text.parse().map_err(|e| anyhow!("{text}: {e}"))
     }
 }

@@ -59,7 +59,11 @@ impl Process {
     /// # Errors
     /// What waitpid says.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            cleanup::forget(&Leftover::Child(self.child.id() as i32));
+        }
+        Ok(status)
     }
 
     /// Fails with the log's end if the process has ended: for loops that wait for something it does.
