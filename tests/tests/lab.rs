@@ -15,6 +15,7 @@ use wavnet_tests::lab::{
     raw::RawSocket,
     stream::{self, Stream},
     tap::Tap,
+    topology::Routed,
     wait_until,
 };
 
@@ -25,8 +26,9 @@ fn mac(n: u8) -> Mac {
 }
 
 /// Two routed hypervisors with kernel VTEPs of one VNI, and a VM on each: `a` on veth, `b` on tap.
-fn two_vms(lab: &Lab, vni: Vni) -> Result<(Vec<Host>, Vm, Vm)> {
-    let hosts = lab.routed(2, 1600)?.hosts;
+fn two_vms(lab: &Lab, vni: Vni) -> Result<(Routed, Vm, Vm)> {
+    let underlay = lab.routed(2, 1600)?;
+    let hosts = &underlay.hosts;
     for (host, other) in [(&hosts[0], &hosts[1]), (&hosts[1], &hosts[0])] {
         link::kernel_vtep(&host.ns, vni, host.addr, &[other.addr], 1500)?;
     }
@@ -35,7 +37,7 @@ fn two_vms(lab: &Lab, vni: Vni) -> Result<(Vec<Host>, Vm, Vm)> {
     for (host, vm) in [(&hosts[0], &a), (&hosts[1], &b)] {
         link::enslave(&host.ns, &vm.port, &format!("br{vni}"))?;
     }
-    Ok((hosts, a, b))
+    Ok((underlay, a, b))
 }
 
 #[test]
@@ -43,14 +45,14 @@ fn everything_runs_over_kernel_vteps() {
     let needs = [Need::Tool("dnsmasq"), Need::Tool("udhcpc"), Need::Tool("tcpdump"), Need::Tool("tshark")];
     lab::run("everything_runs_over_kernel_vteps", &needs, |lab| {
         let vni = Vni::new(7).unwrap();
-        let (hosts, a, b) = two_vms(lab, vni)?;
+        let (underlay, a, b) = two_vms(lab, vni)?;
         let (first, last) = (Ipv4Addr::new(10, 0, 0, 100), Ipv4Addr::new(10, 0, 0, 110));
         let server = dhcp::Server::start(&a.ns, Vm::NIC, first, last)?;
         let got = dhcp::request(&b.ns, Vm::NIC)?;
         assert!((first..=last).contains(&got), "{got} is not of the server's range");
         assert!(server.log().contains(&got.to_string()), "the server has not logged {got}");
         ping::once(&a.ns, got, 56, SOON)?;
-        let capture = Capture::start(&hosts[0].ns, Host::NIC, "udp port 4789")?;
+        let capture = Capture::start(&underlay.hosts[0].ns, Host::NIC, "udp port 4789")?;
         let stream = Stream::start(&a.ns, Ipv4Addr::new(10, 0, 0, 1), &b.ns)?;
         let pings = Ping::start(&a.ns, got, Duration::from_millis(2))?;
         stream.wait_progress(SOON)?;
