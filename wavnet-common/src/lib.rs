@@ -17,5 +17,8 @@ extern crate std;
 
 pub mod abi;
 pub mod addr;
+pub mod datapath;
 pub mod fdb;
+pub mod packet;
 pub mod reason;
+pub mod wire;

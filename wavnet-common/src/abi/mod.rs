@@ -65,7 +65,7 @@ maps! {
     /// Interface index → port index. Written by the agent, read by the port program.
     PORT_OF_IFINDEX: u32 => u32;
     /// Port index → device, for redirects from XDP. Written by the agent.
-    PORT_DEVS: u32 => u32;
+    PORT_DEVS: u32 => u64;
     /// VNI index → VNI. Written by the agent, read on flooding.
     VNIS: u32 => VniEntry;
     /// {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent.

@@ -1,10 +1,25 @@
 //! The forwarding table: {VNI index, MAC} → place.
+//!
+//! An array of buckets of four `{key, value}` pairs of 64-bit words, one cache line each, in memory that the kernel programs and
+//! the agent (by mmap) share. A key lives in one of two buckets (two-choice hashing). Everything changes by compare-and-exchange
+//! of a whole word, so that no reader on any CPU sees a torn entry:
+//!
+//! | slot | key | value |
+//! | --- | --- | --- |
+//! | free | 0 | 0 |
+//! | claimed: its claimant alone may touch it | K | 0 |
+//! | in force | K | V ≠ 0, replaced or zeroed by compare-and-exchange |
+//! | being removed: whoever zeroed the value alone may touch it | K | 0 |
+//!
+//! A claimant looks over both buckets once more before it publishes a value, and gives up if it finds its key elsewhere: both
+//! claims are full barriers, so of two that race at least one sees the other, and no key is ever in force twice. What gave up is
+//! learned again from the next frame.
 
-/// Where a MAC is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// Behind a local port: index in `PORTS`.
-    Port(u16),
-    /// Behind a peer: index in `VTEPS`.
-    Vtep(u16),
-}
+mod entry;
+mod learn;
+mod table;
+mod word;
+
+pub use entry::{Entry, Key, Place, Seen};
+pub use learn::{Learnt, learn};
+pub use table::{Full, Memory, Row, SLOTS, Slot, age, for_each, len, lookup, remove, remove_if, set};

@@ -8,6 +8,31 @@ use wavnet_common::{
     fdb::Place,
 };
 
+/// Which hook of an underlay interface to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HookWish {
+    /// Driver XDP, else generic XDP, else TC alone.
+    #[default]
+    Auto,
+    /// Driver XDP or an error.
+    Driver,
+    /// Generic XDP or an error.
+    Generic,
+    /// TC alone.
+    Tc,
+}
+
+/// A slot of one of the tables that have counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// Slot in `PORTS`.
+    Port(u16),
+    /// Slot in `VNIS`.
+    Vni(u16),
+    /// Slot in `VTEPS`.
+    Vtep(u16),
+}
+
 /// One thing for the shell to do, in the order given. Each is idempotent: repeating it after a crash does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -29,20 +54,27 @@ pub enum Command {
         /// New content.
         port: Port,
     },
-    /// Attach the port programs to an interface (its slot is written already).
+    /// Attach the port programs to an interface (its slot is written already), or put the present program in the place of
+    /// an older agent's.
     AttachPort {
         /// Interface.
         ifindex: u32,
+        /// Its name, for messages and pins.
+        name: String,
     },
     /// Detach the port programs; the interface may be gone.
     DetachPort {
         /// Interface.
         ifindex: u32,
     },
-    /// Attach the underlay programs, by the best hook that works.
+    /// Attach the underlay programs, or put the present ones in the place of an older agent's.
     AttachUnderlay {
         /// Interface.
         ifindex: u32,
+        /// Its name, for messages and pins.
+        name: String,
+        /// Which hook to use.
+        hook: HookWish,
     },
     /// Detach the underlay programs; the interface may be gone.
     DetachUnderlay {
@@ -58,6 +90,8 @@ pub enum Command {
         /// The address that the slot had or will have.
         addr: Ipv4Addr,
     },
+    /// Set the counters of a slot to zero: it gets another owner.
+    ResetCounters(Slot),
     /// Put a next hop in force: the shell writes the half that is not in force and switches to it.
     SetNextHop {
         /// Slot in `VTEPS`.
@@ -102,7 +136,12 @@ pub enum Command {
     /// Remove the FDB entries of one VNI that point to a place (a membership ended).
     FlushVniPlace(u16, Place),
     /// Ask the kernel for the route to an address and report it.
-    QueryRoute(Ipv4Addr),
+    QueryRoute {
+        /// Destination.
+        addr: Ipv4Addr,
+        /// Source address of the packets, for policy routing.
+        from: Option<Ipv4Addr>,
+    },
     /// Ask the kernel to resolve and keep fresh a neighbour (NTF_MANAGED, or NTF_USE where that is unknown) and report it.
     ResolveNeighbour {
         /// Interface.

@@ -2,5 +2,11 @@
 //!
 //! Everything here takes time, randomness and facts as arguments and answers with commands and events: no tokio, no aya, no
 //! sockets, no clock. The manifest is the proof.
+//!
+//! - [`fabric`]: what the kernel's tables must hold, and the commands that get them there.
+//! - [`ageing`]: how old a learned entry may become, in the units of the table.
+//! - [`command`]: what the cores ask their shell to do.
 
+pub mod ageing;
 pub mod command;
+pub mod fabric;

@@ -1,15 +1,23 @@
 //! The agent's local API: requests and answers as lines of JSON over a Unix stream socket.
 //!
-//! [`model`] has the payloads, [`protocol`] the lines; the server turns lines into [`Call`]s that the agent's loop answers.
+//! [`model`] has the payloads, [`protocol`] the lines. [`Server`] turns lines into [`Call`]s that the agent's loop answers;
+//! [`Client`] is what the operator's commands use.
 
+mod client;
 pub mod model;
 pub mod protocol;
+mod server;
 mod text;
+
+#[cfg(test)]
+mod tests;
 
 use tokio::sync::{broadcast, oneshot};
 
+pub use client::{Client, ClientError};
 use model::FdbEvent;
 pub use protocol::{ErrorCode, FdbFilter, Refusal, Request, Response};
+pub use server::{BindError, Limits, Server};
 
 /// What the agent's loop answers with.
 #[derive(Debug)]

@@ -186,7 +186,7 @@ pub enum Delivery {
 }
 
 /// Whether inner frames with VLAN tags pass a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum VlanMode {
     /// They pass, tag and all.

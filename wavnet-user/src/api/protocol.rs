@@ -23,9 +23,32 @@ pub struct RequestLine {
     pub request: Request,
 }
 
+impl RequestLine {
+    /// Reads a line as a server does: the version first, so that a client of another version learns why it is refused.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadRequest`] or [`ErrorCode::UnsupportedVersion`].
+    pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
+        let bad = |e: serde_json::Error| {
+            Refusal::new(ErrorCode::BadRequest, format!("not a request: {e}"))
+                .with_help(r#"send one JSON object per line, such as {"v": 1, "request": "status"}"#)
+        };
+        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line).map_err(bad)?;
+        match object.remove("v") {
+            Some(v) if v == VERSION => serde_json::from_value(object.into()).map_err(bad),
+            Some(v) => Err(Refusal::new(
+                ErrorCode::UnsupportedVersion,
+                format!("this agent speaks version {VERSION} of the protocol, not {v}"),
+            )
+            .with_help("use the `wavnet` program of the same release as the agent")),
+            None => Err(Refusal::new(ErrorCode::BadRequest, "the member `v`, the protocol's version, is missing")),
+        }
+    }
+}
+
 /// What a client may ask. The member `request` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// How the agent is: [`Response::Status`].
     Status,
@@ -132,6 +155,7 @@ impl Request {
 
 /// Which FDB entries to answer with: those that meet every condition that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FdbFilter {
     /// Of this VNI.
     #[serde(default, with = "text::vni::option", skip_serializing_if = "Option::is_none")]

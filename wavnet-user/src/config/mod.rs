@@ -1,18 +1,102 @@
 //! The agent's configuration: a TOML file or flags in, a validated [`Config`] or every error at once out.
 
+mod diagnostic;
+mod file;
+mod flags;
 mod pattern;
+mod raw;
+mod section;
 mod types;
+mod validate;
+pub mod value;
 
-use std::path::PathBuf;
+#[cfg(test)]
+mod tests;
 
+use std::{
+    fmt,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+pub use diagnostic::{At, ConfigErrors, Diagnostic};
+pub use flags::{Flags, PeerFlag, PortFlag};
 pub use pattern::{InterfacePattern, PatternError, check_name};
 pub use types::*;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It says something wrong.
+    #[error("{0}")]
+    Invalid(ConfigErrors),
+}
 
 /// Where the configuration comes from; read again on reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A TOML file.
     File(PathBuf),
-    /// Flags of the command line: does not change, so that a reload finds nothing to do.
+    /// Flags of the command line: they do not change, so that a reload finds nothing to do.
     Flags(Box<Config>),
+}
+
+impl Source {
+    /// No configuration is larger; what is, is not one.
+    const BYTES_MAX: u64 = 16 << 20;
+
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read, or all that is wrong in it.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        match self {
+            Source::Flags(config) => Ok(Config::clone(config)),
+            Source::File(path) => {
+                let text = Self::read(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+                Config::parse(&text, &path.display().to_string()).map_err(ConfigError::Invalid)
+            }
+        }
+    }
+
+    fn read(path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        let read = std::fs::File::open(path)?.take(Self::BYTES_MAX + 1).read_to_string(&mut text)?;
+        if read as u64 > Self::BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file has more than 16 MiB"));
+        }
+        Ok(text)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => path.display().fmt(f),
+            Source::Flags(_) => f.write_str("command line"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads TOML; `name` is what errors call the file.
+    ///
+    /// # Errors
+    /// All that is wrong, with lines and columns. Where the syntax is wrong, errors of syntax alone.
+    pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+        let mut d = diagnostic::Diagnostics::default();
+        let config = file::read(text, &mut d).and_then(|raw| validate::validate(raw, text, &mut d));
+        match config {
+            Some(config) if d.0.is_empty() => Ok(config),
+            _ => Err(ConfigErrors::new(Some(name.to_owned()), text.to_owned(), d.0)),
+        }
+    }
 }

@@ -51,23 +51,15 @@ impl FromStr for InterfacePattern {
             return Ok(InterfacePattern("*".into()));
         }
         check_name(&shortest)?;
-        let mut text = s.to_owned();
-        text.dedup_stars();
-        Ok(InterfacePattern(text))
+        Ok(InterfacePattern(without_double_stars(s)))
     }
 }
 
 /// `**` means the same as `*`.
-trait DedupStars {
-    fn dedup_stars(&mut self);
-}
-
-impl DedupStars for String {
-    fn dedup_stars(&mut self) {
-        while let Some(at) = self.find("**") {
-            self.remove(at);
-        }
-    }
+fn without_double_stars(s: &str) -> String {
+    let mut chars: Vec<char> = s.chars().collect();
+    chars.dedup_by(|a, b| *a == '*' && *b == '*');
+    chars.into_iter().collect()
 }
 
 impl fmt::Display for InterfacePattern {
@@ -117,6 +109,9 @@ impl InterfacePattern {
 
     /// True if some possible interface name matches both.
     pub fn overlaps(&self, other: &InterfacePattern) -> bool {
+        if !self.prefixes_agree(other) {
+            return false;
+        }
         let (a, b): (Vec<char>, Vec<char>) = (self.0.chars().collect(), other.0.chars().collect());
         // Positions in both patterns that names of the length so far can have reached.
         let mut reached = BTreeSet::from([(0, 0)]);
@@ -141,6 +136,13 @@ impl InterfacePattern {
                 .collect();
         }
         false
+    }
+
+    /// Quick answer for the usual case, patterns of different beginnings.
+    fn prefixes_agree(&self, other: &InterfacePattern) -> bool {
+        let literal = |p: &InterfacePattern| p.0.split(['*', '?']).next().unwrap_or_default().to_owned();
+        let (a, b) = (literal(self), literal(other));
+        a.bytes().zip(b.bytes()).all(|(x, y)| x == y)
     }
 }
 

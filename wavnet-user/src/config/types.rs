@@ -217,8 +217,13 @@ impl Fdb {
     pub const AGEING_MIN: Duration = Duration::from_secs(1);
     /// Longest ageing time: the clock field has 16 bits of 2^30 ns, and half of them tell past from future.
     pub const AGEING_MAX: Duration = Duration::from_secs(8 * 3600);
-    /// Most entries: 2^24 buckets would be 1 GiB.
+    /// Most entries: 256 MiB.
     pub const ENTRIES_MAX: u32 = 1 << 24;
+
+    /// The buckets that hold `entries`, rounded up to a power of two.
+    pub const fn buckets_for(entries: u32) -> u32 {
+        entries.div_ceil(FDB_BUCKET_ENTRIES).next_power_of_two()
+    }
 
     /// How many entries fit.
     pub const fn entries(&self) -> u32 {

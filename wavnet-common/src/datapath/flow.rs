@@ -1,0 +1,92 @@
+//! The inner flow: its hash, for the outer source port, and where its payload begins.
+
+use crate::{
+    packet::Packet,
+    wire::{
+        Be32, EthHdr, Ipv4Hdr, Ipv6Hdr,
+        ethernet::{TAG_LEN, ethertype},
+        ipv4::{PROTO_TCP, PROTO_UDP},
+    },
+};
+
+/// What is known of a frame's flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Equal for all frames of a flow.
+    pub hash: u32,
+    /// Bytes before the TCP or UDP payload; zero when there is neither, or it cannot be read.
+    pub headers: usize,
+}
+
+/// Finds addresses and ports of a frame whose Ethernet header is at offset 0. Fragments and what is neither TCP nor UDP hash by
+/// addresses alone; what is not IP hashes by MAC addresses.
+#[inline(always)]
+pub fn flow<P: Packet>(pkt: &P) -> Flow {
+    let Some(eth) = pkt.at::<EthHdr>(0) else { return Flow::default() };
+    let (mut l3, mut kind) = (EthHdr::LEN, eth.ethertype.get());
+    for _ in 0..2 {
+        if ethertype::is_tag(kind) {
+            let Some(next) = pkt.at::<Be32>(l3) else { return Flow::default() };
+            kind = next.get() as u16;
+            l3 += TAG_LEN;
+        }
+    }
+    let found = match kind {
+        ethertype::IPV4 => ipv4(pkt, l3),
+        ethertype::IPV6 => ipv6(pkt, l3),
+        _ => None,
+    };
+    found.unwrap_or_else(|| Flow { hash: mix(eth.dst().to_u64(), eth.src().to_u64()), headers: 0 })
+}
+
+/// The outer UDP source port of a flow: 49152 to 65535 (RFC 7348 section 5).
+#[inline(always)]
+pub const fn source_port(hash: u32) -> u16 {
+    0xc000 | (hash & 0x3fff) as u16
+}
+
+#[inline(always)]
+fn ipv4<P: Packet>(pkt: &P, l3: usize) -> Option<Flow> {
+    let ip = pkt.at::<Ipv4Hdr>(l3)?;
+    let header = ip.header_len()?;
+    let addresses = u64::from(ip.src.raw()) << 32 | u64::from(ip.dst.raw());
+    let whole = ip.frag.get() & (Ipv4Hdr::MF | Ipv4Hdr::OFFSET) == 0;
+    Some(transport(pkt, l3 + header, if whole { ip.protocol } else { 0 }, addresses))
+}
+
+#[inline(always)]
+fn ipv6<P: Packet>(pkt: &P, l3: usize) -> Option<Flow> {
+    let ip = pkt.at::<Ipv6Hdr>(l3)?;
+    let word = |a: &[Be32; 4], i: usize| u64::from(a[i].raw()) << 32 | u64::from(a[i + 1].raw());
+    let addresses =
+        mix64(word(&ip.src, 0) ^ mix64(word(&ip.src, 2))) ^ mix64(word(&ip.dst, 0) ^ mix64(word(&ip.dst, 2) ^ 1));
+    Some(transport(pkt, l3 + Ipv6Hdr::LEN, ip.next_header, addresses))
+}
+
+#[inline(always)]
+fn transport<P: Packet>(pkt: &P, l4: usize, protocol: u8, addresses: u64) -> Flow {
+    if protocol == PROTO_TCP {
+        // Data offset: the upper half of the 13th byte, in 32-bit words.
+        if let (Some(ports), Some(offset)) = (pkt.at::<Be32>(l4), pkt.at::<[u8; 1]>(l4 + 12)) {
+            let header = (offset[0] >> 4) as usize * 4;
+            return Flow { hash: mix(addresses, u64::from(ports.raw()) << 8 | 6), headers: l4 + header };
+        }
+    } else if protocol == PROTO_UDP
+        && let Some(ports) = pkt.at::<Be32>(l4)
+    {
+        return Flow { hash: mix(addresses, u64::from(ports.raw()) << 8 | 17), headers: l4 + 8 };
+    }
+    Flow { hash: mix(addresses, u64::from(protocol)), headers: 0 }
+}
+
+#[inline(always)]
+const fn mix(a: u64, b: u64) -> u32 {
+    let h = mix64(a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (h ^ h >> 32) as u32
+}
+
+#[inline(always)]
+const fn mix64(h: u64) -> u64 {
+    let h = (h ^ h >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^ h >> 32
+}

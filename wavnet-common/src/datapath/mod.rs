@@ -1,0 +1,61 @@
+//! Every decision about a frame, generic over packet memory and tables.
+//!
+//! ```text
+//! underlay NIC ─▶ underlay::xdp ─▶ port            (unicast, where the port takes redirects from XDP)
+//!                     └─ as it came ─▶ underlay::tc ─▶ port, or copies to all ports of the VNI
+//! port ─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
+//! ```
+//!
+//! A kernel program calls one of the three functions and turns the [`Verdict`] into its return value; nothing else.
+
+mod encap;
+mod flow;
+pub mod port;
+mod source;
+mod tables;
+pub mod underlay;
+
+pub use encap::{OUTER_LEN, OuterHdr};
+pub use flow::{Flow, flow, source_port};
+pub use tables::{Of, Tables};
+
+use crate::{abi::Count, packet::Copies, reason::Reason};
+
+/// What becomes of a frame. Drops are counted already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours, or not for this hook: goes on as it came.
+    Pass,
+    /// Discarded.
+    Drop(Reason),
+    /// To a local port.
+    ToPort {
+        /// Index in `PORTS` and `PORT_DEVS`.
+        index: u16,
+        /// Its interface.
+        ifindex: u32,
+    },
+    /// Encapsulated, with link addresses: out of this interface.
+    ToWire {
+        /// Interface.
+        ifindex: u32,
+    },
+    /// Encapsulated: out of this interface, the kernel finds next hop and link addresses.
+    ToNeighbour {
+        /// Interface.
+        ifindex: u32,
+    },
+    /// Copies went to everybody who was to get one; the original is of no more use.
+    Consumed,
+}
+
+/// Sends one copy of a flooded frame to a port, and counts it.
+#[inline(always)]
+fn copy_to_port<P: Copies, T: Tables>(pkt: &mut P, tables: &T, index: u16, ifindex: u32, frames: u64, bytes: u64) {
+    if pkt.copy_to(ifindex) {
+        tables.count(Count::FloodCopies, 1);
+        tables.sent(Of::Port(index), frames, bytes);
+    } else {
+        tables.dropped(Reason::CloneFailed);
+    }
+}

@@ -1,0 +1,236 @@
+//! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
+
+use super::{Of, Tables, Verdict, copy_to_port, encap, flow, source, source_port};
+use crate::{
+    abi::{Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
+    fdb::{Key, Place, lookup},
+    packet::{Copies, FrameMeta, Grow, Packet},
+    reason::Reason,
+    wire::{
+        EthHdr,
+        ethernet::{TAG_LEN, ethertype},
+    },
+};
+
+/// TC ingress on a port.
+#[inline(always)]
+pub fn tc<P: Packet + FrameMeta + Grow + Copies, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
+    match forward(pkt, tables, ifindex) {
+        Ok(verdict) => verdict,
+        Err(reason) => {
+            tables.dropped(reason);
+            Verdict::Drop(reason)
+        }
+    }
+}
+
+/// What is known of a frame from a VM.
+struct Frame {
+    port_index: u16,
+    vni: u32,
+    vni_index: u16,
+    now_ns: u64,
+    tagged: bool,
+    /// IPv4 or IPv6 behind the tags that are kept beside the data: what the kernel can encapsulate by itself.
+    is_ip: bool,
+    /// Bytes of the frame with its tags.
+    len: usize,
+    /// Bytes of its longest segment with tags: `len` if it is no super-packet.
+    segment: usize,
+    frames: u64,
+    source_port: u16,
+}
+
+#[inline(always)]
+fn forward<P: Packet + FrameMeta + Grow + Copies, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    ifindex: u32,
+) -> Result<Verdict, Reason> {
+    let port_index = tables.port_of(ifindex).ok_or(Reason::UnknownPort)?;
+    let port = tables.port(port_index).ok_or(Reason::UnknownPort)?;
+    if port.ifindex != ifindex {
+        return Err(Reason::UnknownPort);
+    }
+    if pkt.at::<EthHdr>(0).is_none() && !pkt.pull(EthHdr::LEN) {
+        return Err(Reason::InnerTruncated);
+    }
+    let Some(eth) = pkt.at::<EthHdr>(0) else { return Err(Reason::InnerTruncated) };
+    let dst = eth.dst();
+    let frame = inspect(pkt, tables, eth, port_index, port);
+    tables.received(Of::Port(port_index), frame.frames, frame.len as u64);
+    source::check(eth)?;
+    if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
+        return Err(Reason::VlanTagged);
+    }
+    source::note(tables, frame.vni_index, eth.src(), Place::Port(port_index), frame.now_ns);
+
+    let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(frame.vni_index, dst)) };
+    match known.map(|entry| entry.place) {
+        None => flood(pkt, tables, &frame),
+        Some(Place::Vtep(index)) => to_vtep(pkt, tables, &frame, index),
+        Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
+        Some(Place::Port(index)) => {
+            let ifindex = receiver(tables, &frame, index)?;
+            tables.sent(Of::Port(index), frame.frames, frame.len as u64);
+            Ok(Verdict::ToPort { index, ifindex })
+        }
+    }
+}
+
+#[inline(always)]
+fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, port_index: u16, port: &Port) -> Frame {
+    let kind = eth.ethertype.get();
+    let meta_tag = pkt.has_meta_tag();
+    let len = pkt.len() + if meta_tag { TAG_LEN } else { 0 };
+    let flow = flow(pkt);
+    let segment = match pkt.gso_size() {
+        0 => len,
+        size => size + flow.headers + if meta_tag { TAG_LEN } else { 0 },
+    };
+    Frame {
+        port_index,
+        vni: port.vni,
+        vni_index: port.vni_index,
+        now_ns: tables.now_ns(),
+        tagged: meta_tag || ethertype::is_tag(kind),
+        is_ip: kind == ethertype::IPV4 || kind == ethertype::IPV6,
+        len,
+        segment,
+        frames: pkt.frames(),
+        source_port: source_port(flow.hash),
+    }
+}
+
+/// The interface of a local port if it may get the frame.
+#[inline(always)]
+fn receiver<T: Tables>(tables: &T, frame: &Frame, index: u16) -> Result<u32, Reason> {
+    let port = tables.port(index).ok_or(Reason::UnknownPort)?;
+    if port.ifindex == 0 || port.vni_index != frame.vni_index {
+        return Err(Reason::UnknownPort);
+    }
+    if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
+        return Err(Reason::VlanTagged);
+    }
+    if frame.segment > port.max_frame as usize + if frame.tagged { TAG_LEN } else { 0 } {
+        return Err(Reason::ExceedsPortMtu);
+    }
+    Ok(port.ifindex)
+}
+
+/// How a frame gets to a VTEP.
+struct Path<'a> {
+    vtep: &'a Vtep,
+    hop: &'a NextHop,
+    /// The agent does not know the link address, or is not there to know better: the kernel shall find it.
+    by_kernel: bool,
+}
+
+#[inline(always)]
+fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<'a>, Reason> {
+    let vtep = tables.vtep(index).ok_or(Reason::NoRoute)?;
+    let hop = if vtep.half == 0 { &vtep.next_hop[0] } else { &vtep.next_hop[1] };
+    if hop.ifindex == 0 {
+        return Err(Reason::NoRoute);
+    }
+    if frame.segment > hop.max_inner as usize {
+        return Err(Reason::ExceedsUnderlayMtu);
+    }
+    let agent_alive = frame.now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS;
+    let by_kernel = frame.is_ip && !(agent_alive && hop.is_resolved());
+    if !by_kernel && !hop.is_resolved() {
+        return Err(Reason::NeighbourUnresolved);
+    }
+    Ok(Path { vtep, hop, by_kernel })
+}
+
+#[inline(always)]
+fn to_vtep<P: Packet + Grow, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, index: u16) -> Result<Verdict, Reason> {
+    let path = path(tables, frame, index)?;
+    pkt.grow(encap::OUTER_LEN, path.by_kernel)?;
+    if !encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port) {
+        return Err(Reason::Rewrite);
+    }
+    departed(tables, frame, index);
+    let ifindex = path.hop.ifindex;
+    if path.by_kernel {
+        tables.count(Count::KernelNextHop, 1);
+        Ok(Verdict::ToNeighbour { ifindex })
+    } else {
+        Ok(Verdict::ToWire { ifindex })
+    }
+}
+
+#[inline(always)]
+fn departed<T: Tables>(tables: &T, frame: &Frame, vtep_index: u16) {
+    tables.sent(Of::Vtep(vtep_index), frame.frames, frame.len as u64);
+    tables.sent(Of::Vni(frame.vni_index), frame.frames, frame.len as u64);
+}
+
+/// Copies to every other port of the VNI, then, encapsulated once and addressed anew for each, to every VTEP.
+#[inline(always)]
+fn flood<P: Packet + FrameMeta + Grow + Copies, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    frame: &Frame,
+) -> Result<Verdict, Reason> {
+    let set = tables.flood(frame.vni_index).ok_or(Reason::NoReceiver)?;
+    // The sender is one of the ports.
+    if set.port_count <= 1 && set.vtep_count == 0 {
+        return Err(Reason::NoReceiver);
+    }
+    tables.count(Count::Flooded, 1);
+    to_other_ports(pkt, tables, frame, set);
+    match set.vtep_count {
+        0 => Ok(Verdict::Consumed),
+        // The usual case of two sites costs no copy, and the kernel's next hop serves it too.
+        1 => to_vtep(pkt, tables, frame, set.vteps[0]).inspect(|_| tables.count(Count::FloodCopies, 1)),
+        _ => to_all_vteps(pkt, tables, frame, set),
+    }
+}
+
+#[inline(always)]
+fn to_other_ports<P: Copies, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, set: &FloodSet) {
+    P::repeat(set.port_count, |i| {
+        if let Some(&index) = set.ports.get(i as usize)
+            && index != frame.port_index
+        {
+            match receiver(tables, frame, index) {
+                Ok(ifindex) => copy_to_port(pkt, tables, index, ifindex, frame.frames, frame.len as u64),
+                Err(reason) => tables.dropped(reason),
+            }
+        }
+        true
+    });
+}
+
+#[inline(always)]
+fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    frame: &Frame,
+    set: &FloodSet,
+) -> Result<Verdict, Reason> {
+    pkt.grow(encap::OUTER_LEN, false)?;
+    P::repeat(set.vtep_count, |i| {
+        if let Some(&index) = set.vteps.get(i as usize) {
+            match path(tables, frame, index) {
+                // A copy cannot go through the kernel's neighbour output: the last known link address must do.
+                Ok(path) if path.hop.is_resolved() => {
+                    if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port)
+                        && pkt.copy_to(path.hop.ifindex)
+                    {
+                        tables.count(Count::FloodCopies, 1);
+                        departed(tables, frame, index);
+                    } else {
+                        tables.dropped(Reason::CloneFailed);
+                    }
+                }
+                Ok(_) => tables.dropped(Reason::NeighbourUnresolved),
+                Err(reason) => tables.dropped(reason),
+            }
+        }
+        true
+    });
+    Ok(Verdict::Consumed)
+}

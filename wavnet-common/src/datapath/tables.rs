@@ -1,0 +1,58 @@
+//! The tables as the decisions see them: maps in the kernel, collections on the host.
+
+use crate::{
+    abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Vtep},
+    fdb,
+    reason::Reason,
+};
+
+/// Whose traffic is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A port: received from it, sent to it.
+    Port(u16),
+    /// A VNI: received from the WAN, sent to the WAN.
+    Vni(u16),
+    /// A VTEP: received from it, sent to it.
+    Vtep(u16),
+}
+
+/// Lookups, counters and events.
+pub trait Tables {
+    /// The FDB's memory.
+    type Fdb: fdb::Memory + ?Sized;
+
+    /// `CONFIG[0]`.
+    fn config(&self) -> Option<&Config>;
+    /// `MEMBERS`.
+    fn member(&self, key: &MemberKey) -> Option<&Member>;
+    /// True if `INDEX_OF_VNI` has the VNI.
+    fn knows_vni(&self, vni: u32) -> bool;
+    /// True if `INDEX_OF_VTEP` has the address.
+    fn knows_vtep(&self, addr: [u8; 4]) -> bool;
+    /// `PORT_OF_IFINDEX`.
+    fn port_of(&self, ifindex: u32) -> Option<u16>;
+    /// `PORTS`.
+    fn port(&self, index: u16) -> Option<&Port>;
+    /// `VTEPS`.
+    fn vtep(&self, index: u16) -> Option<&Vtep>;
+    /// The half of `FLOODS` that is in force.
+    fn flood(&self, vni_index: u16) -> Option<&FloodSet>;
+    /// `FDB`.
+    fn fdb(&self) -> &Self::Fdb;
+    /// CLOCK_MONOTONIC, coarse, nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// `HEARTBEAT[0]`, nanoseconds.
+    fn heartbeat_ns(&self) -> u64;
+
+    /// Adds to `COUNTS`.
+    fn count(&self, what: Count, n: u64);
+    /// Adds one to `DROPS`.
+    fn dropped(&self, reason: Reason);
+    /// Adds to what was received.
+    fn received(&self, of: Of, frames: u64, bytes: u64);
+    /// Adds to what was sent.
+    fn sent(&self, of: Of, frames: u64, bytes: u64);
+    /// Writes to `EVENTS`; a lost event is counted.
+    fn event(&self, event: &Event);
+}

@@ -1,0 +1,281 @@
+//! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI.
+
+use super::{Of, Tables, Verdict, source};
+use crate::{
+    abi::{Config, Count, MemberKey, PortFlags},
+    fdb::{Key, Place, lookup},
+    packet::{Copies, FrameMeta, Packet, Strip},
+    reason::Reason,
+    wire::{
+        Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
+        ethernet::{TAG_LEN, ethertype},
+        ipv4::PROTO_UDP,
+    },
+};
+
+/// XDP on the underlay: unicast to ports that take redirects; everything else goes up as it came, for [`tc`].
+#[inline(always)]
+pub fn xdp<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+    match decide(pkt, tables) {
+        Decision::Pass | Decision::Flood { .. } => Verdict::Pass,
+        Decision::Drop(reason) => drop(tables, reason),
+        Decision::Deliver { to, .. } if to.by_tc => Verdict::Pass,
+        Decision::Deliver { to, from } => deliver(pkt, tables, &to, &from),
+    }
+}
+
+/// TC ingress on the underlay: whatever XDP left, or everything where there is no XDP.
+#[inline(always)]
+pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+    // Paged frames: all headers to the linear part, outer and inner. What is shorter is not ours or gets its reason below.
+    const HEADERS: usize = EthHdr::LEN + Ipv4Hdr::LEN + UdpHdr::LEN + VxlanHdr::LEN + EthHdr::LEN;
+    if pkt.at::<[u8; HEADERS]>(0).is_none() {
+        let len = pkt.len();
+        pkt.pull(if len < HEADERS { len } else { HEADERS });
+    }
+    match decide(pkt, tables) {
+        Decision::Pass => {
+            tables.count(Count::PassedUp, 1);
+            Verdict::Pass
+        }
+        Decision::Drop(reason) => drop(tables, reason),
+        Decision::Deliver { to, from } => deliver(pkt, tables, &to, &from),
+        Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
+    }
+}
+
+/// Where an encapsulated frame came from.
+struct From {
+    vni_index: u16,
+    vtep_index: u16,
+    /// Bytes before the inner frame.
+    outer: usize,
+    /// Bytes of the inner frame.
+    inner: usize,
+}
+
+/// A port that gets a frame.
+struct To {
+    index: u16,
+    ifindex: u32,
+    by_tc: bool,
+}
+
+enum Decision {
+    Pass,
+    Drop(Reason),
+    Deliver { to: To, from: From },
+    Flood { from: From, tagged: bool },
+}
+
+impl core::convert::From<Reason> for Decision {
+    #[inline(always)]
+    fn from(reason: Reason) -> Decision {
+        Decision::Drop(reason)
+    }
+}
+
+#[inline(always)]
+fn drop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
+    tables.dropped(reason);
+    Verdict::Drop(reason)
+}
+
+#[inline(always)]
+fn decide<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T) -> Decision {
+    let Some(config) = tables.config() else { return Decision::Pass };
+    match outer(pkt, config) {
+        Outer::NotOurs => Decision::Pass,
+        Outer::Bad(reason) => Decision::Drop(reason),
+        Outer::Vxlan(frame) => match inner(pkt, tables, &frame) {
+            Ok(decision) => decision,
+            Err(reason) => Decision::Drop(reason),
+        },
+    }
+}
+
+/// An outer header that is ours and right.
+struct VxlanFrame {
+    vni: u32,
+    src: [u8; 4],
+    outer: usize,
+    inner: usize,
+}
+
+enum Outer {
+    NotOurs,
+    Bad(Reason),
+    Vxlan(VxlanFrame),
+}
+
+/// Is it IPv4, UDP, to our address and port? Then it is ours, and every flaw from there on is a counted drop.
+#[inline(always)]
+fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
+    let Some(eth) = pkt.at::<EthHdr>(0) else { return Outer::NotOurs };
+    if eth.ethertype.get() != ethertype::IPV4 {
+        return Outer::NotOurs;
+    }
+    let Some(ip) = pkt.at::<Ipv4Hdr>(EthHdr::LEN) else { return Outer::NotOurs };
+    if ip.protocol != PROTO_UDP || ip.dst.raw() != (Be32(config.local_v4)).raw() || ip.dst.raw() == 0 {
+        return Outer::NotOurs;
+    }
+    let Some(ip_len) = ip.header_len() else { return Outer::NotOurs };
+    let frag = ip.frag.get() & (Ipv4Hdr::MF | Ipv4Hdr::OFFSET);
+    if frag & Ipv4Hdr::OFFSET != 0 {
+        // Not the first fragment: it has no port to know it by.
+        return Outer::NotOurs;
+    }
+    let l4 = EthHdr::LEN + ip_len;
+    let Some(udp) = pkt.at::<UdpHdr>(l4) else { return Outer::NotOurs };
+    if udp.dst.0 != config.udp_port {
+        return Outer::NotOurs;
+    }
+
+    if frag != 0 {
+        return Outer::Bad(Reason::OuterFragment);
+    }
+    if !checksum_holds(pkt, ip, ip_len) {
+        return Outer::Bad(Reason::OuterChecksum);
+    }
+    if ip.ttl == 0 {
+        return Outer::Bad(Reason::OuterTtl);
+    }
+    if ip.src.raw() == ip.dst.raw() {
+        return Outer::Bad(Reason::OwnSource);
+    }
+    let outer = l4 + UdpHdr::LEN + VxlanHdr::LEN;
+    let inner = if pkt.gso_size() != 0 {
+        // A super-packet that never was on a wire: its length fields are those of a segment or meaningless.
+        pkt.len().wrapping_sub(outer)
+    } else {
+        let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
+        if total != ip_len + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
+            return Outer::Bad(Reason::OuterMalformed);
+        }
+        if EthHdr::LEN + total > pkt.len() {
+            return Outer::Bad(Reason::OuterTruncated);
+        }
+        datagram - UdpHdr::LEN - VxlanHdr::LEN
+    };
+    let Some(vxlan) = pkt.at::<VxlanHdr>(l4 + UdpHdr::LEN) else { return Outer::Bad(Reason::OuterTruncated) };
+    match vxlan.vni() {
+        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, outer, inner }),
+        None => Outer::Bad(Reason::VxlanFlags),
+    }
+}
+
+/// The header checksum over the fixed part and up to ten words of options (RFC 791 section 3.1).
+#[inline(always)]
+fn checksum_holds<P: Packet>(pkt: &P, ip: &Ipv4Hdr, ip_len: usize) -> bool {
+    let mut sum = ip.sum();
+    if ip_len > Ipv4Hdr::LEN {
+        for i in 0..10 {
+            let at = Ipv4Hdr::LEN + 4 * i;
+            if at < ip_len {
+                let Some(word) = pkt.at::<Be32>(EthHdr::LEN + at) else { return false };
+                sum += (word.raw() & 0xffff) + (word.raw() >> 16);
+            }
+        }
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
+}
+
+#[inline(always)]
+fn inner<P: Packet, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Result<Decision, Reason> {
+    let Some(member) = tables.member(&MemberKey { vni: frame.vni, addr: frame.src }) else {
+        return Err(if !tables.knows_vni(frame.vni) {
+            Reason::UnknownVni
+        } else if tables.knows_vtep(frame.src) {
+            Reason::NotMember
+        } else {
+            Reason::UnknownVtep
+        });
+    };
+    if frame.inner < EthHdr::LEN {
+        return Err(Reason::InnerTruncated);
+    }
+    let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Err(Reason::InnerTruncated) };
+    source::check(eth)?;
+    let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
+    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
+    let tagged = ethertype::is_tag(eth.ethertype.get());
+    let dst = eth.dst();
+    source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
+
+    let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
+    match known.map(|entry| entry.place) {
+        None => Ok(Decision::Flood { from, tagged }),
+        Some(Place::Vtep(_)) => Err(Reason::SplitHorizon),
+        Some(Place::Port(index)) => {
+            let to = receiver(tables, index, vni_index, frame.inner, tagged)?;
+            Ok(Decision::Deliver { to, from })
+        }
+    }
+}
+
+/// The port if it may get a frame of that VNI, length and kind.
+#[inline(always)]
+fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagged: bool) -> Result<To, Reason> {
+    let Some(port) = tables.port(index) else { return Err(Reason::UnknownPort) };
+    if port.ifindex == 0 || port.vni_index != vni_index {
+        return Err(Reason::UnknownPort);
+    }
+    if tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
+        return Err(Reason::VlanTagged);
+    }
+    if len > port.max_frame as usize + if tagged { TAG_LEN } else { 0 } {
+        return Err(Reason::ExceedsPortMtu);
+    }
+    Ok(To { index, ifindex: port.ifindex, by_tc: port.flags & PortFlags::DELIVER_TC != 0 })
+}
+
+#[inline(always)]
+fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to: &To, from: &From) -> Verdict {
+    let frames = pkt.frames();
+    if !pkt.strip(from.outer, from.inner) {
+        return drop(tables, Reason::Rewrite);
+    }
+    arrived(tables, from, frames);
+    tables.sent(Of::Port(to.index), frames, from.inner as u64);
+    Verdict::ToPort { index: to.index, ifindex: to.ifindex }
+}
+
+#[inline(always)]
+fn arrived<T: Tables>(tables: &T, from: &From, frames: u64) {
+    tables.received(Of::Vtep(from.vtep_index), frames, from.inner as u64);
+    tables.received(Of::Vni(from.vni_index), frames, from.inner as u64);
+}
+
+/// Copies to every port of the VNI; never to a VTEP (split horizon).
+#[inline(always)]
+fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    from: &From,
+    tagged: bool,
+) -> Verdict {
+    let frames = pkt.frames();
+    let Some(set) = tables.flood(from.vni_index) else { return drop(tables, Reason::NoReceiver) };
+    if set.port_count == 0 {
+        return drop(tables, Reason::NoReceiver);
+    }
+    // A super-packet's segments were measured by its sender; what counts here is each frame's own length.
+    let len = if pkt.gso_size() == 0 { from.inner } else { 0 };
+    if !pkt.strip(from.outer, from.inner) {
+        return drop(tables, Reason::Rewrite);
+    }
+    arrived(tables, from, frames);
+    tables.count(Count::Flooded, 1);
+    P::repeat(set.port_count, |i| {
+        if let Some(index) = set.ports.get(i as usize) {
+            match receiver(tables, *index, from.vni_index, len, tagged) {
+                Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, from.inner as u64),
+                Err(reason) => tables.dropped(reason),
+            }
+        }
+        true
+    });
+    Verdict::Consumed
+}

@@ -1,0 +1,62 @@
+//! Learning from data (RFC 7348 section 4.1), in the kernel, for every frame.
+
+use super::{
+    entry::{Entry, Key, Place, Seen},
+    table::{Claim, Memory, claim, rows, slot_of, value_of},
+    word::exchange,
+};
+
+/// What a frame's source MAC meant for the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// Known, here, and its entry is up to date, or was brought up to date.
+    Known,
+    /// Entered.
+    New,
+    /// Was elsewhere.
+    Moved(Place),
+    /// A static entry, or one with a higher epoch, points elsewhere; it stays.
+    Kept,
+    /// No room.
+    Full,
+    /// Another CPU changed the entry at the same moment; the next frame will tell.
+    Raced,
+}
+
+/// Enters, refreshes or moves the source of a frame that came from `place`, with the epoch of that place (0: none known).
+#[inline(always)]
+pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epoch: u32) -> Learnt {
+    let Some((a, b)) = rows(mem, key) else { return Learnt::Raced };
+    let new = Entry { place, is_static: false, is_runtime: false, seen: now, epoch };
+    let slot = match slot_of(a, key) {
+        Some(slot) => slot,
+        None => match slot_of(b, key) {
+            Some(slot) => slot,
+            None => {
+                return match claim(a, b, key, new) {
+                    Claim::Done => Learnt::New,
+                    Claim::Full => Learnt::Full,
+                    Claim::Raced => Learnt::Raced,
+                };
+            }
+        },
+    };
+    let Some(word) = value_of(slot, key) else { return Learnt::Raced };
+    let Some(old) = Entry::from_word(word) else { return Learnt::Raced };
+    if old.place == place && (old.is_static || (old.seen == now && old.epoch >= epoch)) {
+        return Learnt::Known;
+    }
+    if !may_replace(&old, epoch) {
+        return Learnt::Kept;
+    }
+    if !exchange(&slot.value, word, new.to_word()) {
+        return Learnt::Raced;
+    }
+    if old.place == place { Learnt::Known } else { Learnt::Moved(old.place) }
+}
+
+/// A static entry is never overwritten, nor one with a higher epoch; equal epochs: the later frame wins, as a bridge does.
+#[inline(always)]
+const fn may_replace(old: &Entry, epoch: u32) -> bool {
+    !old.is_static && epoch >= old.epoch
+}

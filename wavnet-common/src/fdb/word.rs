@@ -1,0 +1,38 @@
+//! Atomic access to a 64-bit word, the same in the kernel and on the host.
+
+use core::sync::atomic::AtomicU64;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::Ordering;
+
+/// The word. x86 and arm64 never tear an aligned 64-bit load.
+#[inline(always)]
+pub(super) fn load(word: &AtomicU64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        // The backend has no atomic loads at this instruction set; a volatile one is the same single instruction.
+        // SAFETY: a valid, aligned word.
+        unsafe { word.as_ptr().read_volatile() }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word.load(Ordering::Relaxed)
+    }
+}
+
+/// Compare-and-exchange with a full barrier. `false`: the word was not `old`.
+#[inline(always)]
+pub(super) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    {
+        use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+        // The BPF target declares no compare-and-exchange to core, yet its v3 instruction set has it.
+        // SAFETY: a valid, aligned word.
+        unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word.as_ptr(), old, new).1
+        }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}

@@ -1,0 +1,87 @@
+//! Packet memory: the trait that XDP, TC and a host buffer implement.
+
+mod host;
+
+pub use host::HostPacket;
+
+use crate::wire::Wire;
+
+/// A packet whose headers can be read and changed, and whose front can grow and shrink.
+///
+/// Reads are of constant-size header types only: in the kernel every access is one bounds check that the verifier understands.
+/// Only the linear part can be read; [`Packet::len`] counts everything.
+pub trait Packet {
+    /// Address of the first byte.
+    fn start(&self) -> usize;
+
+    /// Address behind the last byte that can be read directly.
+    fn end(&self) -> usize;
+
+    /// Bytes of the whole frame, with paged parts, without VLAN tags that are kept beside the data.
+    fn len(&self) -> usize;
+
+    /// True when there is no byte at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A header at an offset, or `None` if it reaches past the end.
+    #[inline(always)]
+    fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
+        let at = self.start() + offset;
+        if at + size_of::<T>() > self.end() {
+            return None;
+        }
+        // SAFETY: within the packet by the check above; `Wire` types have alignment 1 and no invalid patterns.
+        Some(unsafe { &*core::ptr::with_exposed_provenance(at) })
+    }
+
+    /// A header at an offset, for writing.
+    #[inline(always)]
+    fn at_mut<T: Wire>(&mut self, offset: usize) -> Option<&mut T> {
+        let at = self.start() + offset;
+        if at + size_of::<T>() > self.end() {
+            return None;
+        }
+        // SAFETY: as in `at`; `&mut self` makes the access exclusive.
+        Some(unsafe { &mut *core::ptr::with_exposed_provenance_mut(at) })
+    }
+
+    /// Makes the first `len` bytes readable if they are not (paged data). `false`: the packet is shorter, or no memory.
+    fn pull(&mut self, len: usize) -> bool;
+}
+
+/// Facts beside the data that a frame from a VM may carry: offloads and VLAN tags that the kernel keeps out of band.
+pub trait FrameMeta {
+    /// Payload bytes per segment of a super-packet (GSO); zero for an ordinary frame.
+    fn gso_size(&self) -> usize;
+
+    /// Frames that a super-packet stands for; at least one.
+    fn frames(&self) -> u64;
+
+    /// True when a VLAN tag is kept beside the data.
+    fn has_meta_tag(&self) -> bool;
+}
+
+/// A packet that can lose its outer headers.
+pub trait Strip: Packet {
+    /// Removes the first `outer` bytes and everything behind `outer + inner`. `false`: refused; the packet is as it was or unusable.
+    fn strip(&mut self, outer: usize, inner: usize) -> bool;
+}
+
+/// A packet that can get outer headers.
+pub trait Grow: Packet {
+    /// Puts `outer` bytes in front; the old frame follows, with the VLAN tags that were kept beside the data. The kernel is told
+    /// that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment super-packets; with `as_ipv4` also that the
+    /// packet is IPv4 now, as the kernel's own neighbour output demands.
+    fn grow(&mut self, outer: usize, as_ipv4: bool) -> Result<(), crate::reason::Reason>;
+}
+
+/// A packet of which copies can be sent.
+pub trait Copies: Packet {
+    /// Sends a copy out of an interface. `false`: refused.
+    fn copy_to(&mut self, ifindex: u32) -> bool;
+
+    /// Calls `body` for 0 to `n - 1`, until it says `false`.
+    fn repeat<F: FnMut(u32) -> bool>(n: u32, body: F);
+}

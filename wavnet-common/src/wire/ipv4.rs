@@ -1,0 +1,74 @@
+//! IPv4 (RFC 791).
+
+use super::be::{Be16, Be32};
+
+/// The fixed part of an IPv4 header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4Hdr {
+    /// Version (4 bits), header length in 32-bit words (4 bits).
+    pub version_ihl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Bytes of the datagram with its header.
+    pub total_len: Be16,
+    /// Identification.
+    pub id: Be16,
+    /// Flags (3 bits) and fragment offset in 8-byte units (13 bits).
+    pub frag: Be16,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Header checksum.
+    pub checksum: Be16,
+    /// Source address.
+    pub src: Be32,
+    /// Destination address.
+    pub dst: Be32,
+}
+
+/// Protocol number of TCP.
+pub const PROTO_TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const PROTO_UDP: u8 = 17;
+
+impl Ipv4Hdr {
+    /// Bytes of a header without options.
+    pub const LEN: usize = 20;
+    /// "Don't fragment" in [`Ipv4Hdr::frag`].
+    pub const DF: u16 = 0x4000;
+    /// "More fragments" in [`Ipv4Hdr::frag`].
+    pub const MF: u16 = 0x2000;
+    /// The fragment offset in [`Ipv4Hdr::frag`].
+    pub const OFFSET: u16 = 0x1fff;
+
+    /// Bytes of the header with options: 20 to 60, or `None` if version or length are impossible.
+    #[inline(always)]
+    pub fn header_len(&self) -> Option<usize> {
+        let ihl = self.version_ihl & 0x0f;
+        if self.version_ihl >> 4 == 4 && ihl >= 5 { Some(ihl as usize * 4) } else { None }
+    }
+
+    /// The 16-bit one's complement sum of the fixed part, in memory order, not folded. Zero modulo 0xffff for a right
+    /// header without options.
+    #[inline(always)]
+    pub fn sum(&self) -> u32 {
+        // Two bytes that are never apart on the wire are one load.
+        let vt = u16::from_ne_bytes([self.version_ihl, self.tos]);
+        let tp = u16::from_ne_bytes([self.ttl, self.protocol]);
+        u32::from(vt)
+            + u32::from(self.total_len.raw())
+            + u32::from(self.id.raw())
+            + u32::from(self.frag.raw())
+            + u32::from(tp)
+            + u32::from(self.checksum.raw())
+            + halves(self.src.raw())
+            + halves(self.dst.raw())
+    }
+}
+
+#[inline(always)]
+const fn halves(n: u32) -> u32 {
+    (n & 0xffff) + (n >> 16)
+}

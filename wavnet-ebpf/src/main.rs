@@ -1,0 +1,70 @@
+//! The kernel programs: underlay NIC (XDP, TC ingress) and port (TC ingress).
+//!
+//! Entry points hold no logic: they hand packet memory and tables to `wavnet_common::datapath` and turn its verdict into a return
+//! value. All maps are in `maps`.
+
+#![no_std]
+#![no_main]
+
+mod maps;
+mod skb;
+mod tables;
+mod xdp;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action::*},
+    helpers::{bpf_redirect, bpf_redirect_neigh},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use wavnet_common::datapath::{self, Verdict};
+
+use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
+
+/// `abi::program::UNDERLAY_XDP`.
+#[xdp(frags)]
+pub fn underlay_xdp(ctx: XdpContext) -> u32 {
+    match datapath::underlay::xdp(&mut XdpPacket::new(&ctx), &KernelTables) {
+        Verdict::Pass => XDP_PASS,
+        Verdict::ToPort { index, .. } => maps::PORT_DEVS.redirect(index.into(), 0).unwrap_or(XDP_ABORTED),
+        Verdict::Drop(_) | Verdict::Consumed => XDP_DROP,
+        Verdict::ToWire { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
+    }
+}
+
+/// `abi::program::UNDERLAY_TC`.
+#[classifier]
+pub fn underlay_tc(ctx: TcContext) -> i32 {
+    tc_action(datapath::underlay::tc(&mut SkbPacket::new(&ctx), &KernelTables))
+}
+
+/// `abi::program::PORT_TC`.
+#[classifier]
+pub fn port_tc(ctx: TcContext) -> i32 {
+    // SAFETY: the context is valid for the program's run.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    tc_action(datapath::port::tc(&mut SkbPacket::new(&ctx), &KernelTables, ifindex))
+}
+
+#[inline(always)]
+fn tc_action(verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::Pass => TC_ACT_OK,
+        Verdict::Drop(_) | Verdict::Consumed => TC_ACT_SHOT,
+        // SAFETY: both helpers take plain numbers; a null parameter block is the documented way to have the kernel look up the
+        // next hop.
+        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the builder refuses an object that refers to the panic machinery.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,217 @@
+//! Packet memory in TC.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+        BPF_F_ADJ_ROOM_FIXED_GSO, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
+    helpers::generated::{
+        bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+        bpf_skb_pull_data, bpf_skb_vlan_pop,
+    },
+    programs::TcContext,
+};
+use wavnet_common::{
+    packet::{Copies, FrameMeta, Grow, Packet, Strip},
+    reason::Reason,
+    wire::{Be16, EthHdr, ethernet::TAG_LEN},
+};
+
+/// Ethernet frames are padded to this length (without FCS).
+const MIN_FRAME: usize = 60;
+/// Tags that [`Grow`] can put back into the frame.
+const MAX_TAGS: usize = 2;
+
+/// The frame of a TC program.
+pub struct SkbPacket {
+    skb: *mut __sk_buff,
+}
+
+impl SkbPacket {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> SkbPacket {
+        SkbPacket { skb: ctx.skb.skb }
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &__sk_buff {
+        // SAFETY: valid for the program's run.
+        unsafe { &*self.skb }
+    }
+}
+
+impl Packet for SkbPacket {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.get().data as usize
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.get().data_end as usize
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.get().len as usize
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, len: usize) -> bool {
+        // SAFETY: a valid skb; packet pointers are read afresh after each helper call.
+        unsafe { bpf_skb_pull_data(self.skb, len as u32) == 0 }
+    }
+}
+
+impl FrameMeta for SkbPacket {
+    #[inline(always)]
+    fn gso_size(&self) -> usize {
+        self.get().gso_size as usize
+    }
+
+    #[inline(always)]
+    fn frames(&self) -> u64 {
+        let segments = self.get().gso_segs;
+        if segments == 0 { 1 } else { segments.into() }
+    }
+
+    #[inline(always)]
+    fn has_meta_tag(&self) -> bool {
+        self.get().vlan_present != 0
+    }
+}
+
+impl Strip for SkbPacket {
+    #[inline(always)]
+    fn strip(&mut self, outer: usize, inner: usize) -> bool {
+        // `adjust_room` wants an IPv4 header's length behind the link header even when something shorter follows: pad what no
+        // Ethernet would carry unpadded anyway.
+        let wanted = outer + if inner < MIN_FRAME { MIN_FRAME } else { inner };
+        let surplus = self.len() > outer + inner && self.gso_size() == 0;
+        if (surplus || inner < MIN_FRAME)
+            // SAFETY: a valid skb.
+            && unsafe { bpf_skb_change_tail(self.skb, wanted as u32, 0) } != 0
+        {
+            return false;
+        }
+        // The inner Ethernet header becomes the frame's: `adjust_room` keeps the outer one and cuts what follows it.
+        let Some(eth) = self.at::<EthHdr>(outer) else { return false };
+        let eth = *eth;
+        let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
+        // SAFETY: a valid skb.
+        if unsafe { bpf_skb_adjust_room(self.skb, -(outer as i32), BPF_ADJ_ROOM_MAC, flags) } != 0 {
+            return false;
+        }
+        match self.at_mut::<EthHdr>(0) {
+            Some(place) => {
+                *place = eth;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Grow for SkbPacket {
+    #[inline(always)]
+    fn grow(&mut self, outer: usize, as_ipv4: bool) -> Result<(), Reason> {
+        let mut eth = *self.at::<EthHdr>(0).ok_or(Reason::InnerTruncated)?;
+        let (tags, count) = self.pop_tags(&mut eth)?;
+        let room = outer + count * TAG_LEN;
+        if self.gso_size() != 0 || as_ipv4 {
+            self.make_tunnel_room(room, EthHdr::LEN + count * TAG_LEN)?;
+        // SAFETY: a valid skb.
+        } else if unsafe { bpf_skb_change_head(self.skb, room as u32, 0) } != 0 {
+            return Err(Reason::Rewrite);
+        } else if count == 0 {
+            return Ok(());
+        }
+        self.write_inner(outer, &eth, &tags, count)
+    }
+}
+
+/// Tags as they stand on the wire: {TPID, TCI} each.
+type Tags = [[Be16; 2]; MAX_TAGS];
+
+impl SkbPacket {
+    /// Takes the tags out of the kernel's keeping; `eth` gets the ethertype behind them. Popping one tag makes the kernel take the
+    /// next one out of the data.
+    #[inline(always)]
+    fn pop_tags(&mut self, eth: &mut EthHdr) -> Result<(Tags, usize), Reason> {
+        let mut tags = [[Be16([0; 2]); 2]; MAX_TAGS];
+        let mut count = 0;
+        while count < MAX_TAGS && self.has_meta_tag() {
+            let skb = self.get();
+            tags[count] = [Be16((skb.vlan_proto as u16).to_ne_bytes()), Be16::new(skb.vlan_tci as u16)];
+            // SAFETY: a valid skb.
+            if unsafe { bpf_skb_vlan_pop(self.skb) } != 0 {
+                return Err(Reason::Rewrite);
+            }
+            count += 1;
+        }
+        if count != 0 {
+            if self.has_meta_tag() {
+                return Err(Reason::VlanStack);
+            }
+            *eth = *self.at::<EthHdr>(0).ok_or(Reason::InnerTruncated)?;
+        }
+        Ok((tags, count))
+    }
+
+    /// Room behind the link header, and word to the kernel that it is a tunnel: super-packets are then segmented right.
+    #[inline(always)]
+    fn make_tunnel_room(&mut self, room: usize, inner_l2: usize) -> Result<(), Reason> {
+        let flags = u64::from(
+            BPF_F_ADJ_ROOM_FIXED_GSO
+                | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+                | BPF_F_ADJ_ROOM_ENCAP_L4_UDP
+                | BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
+        ) | (inner_l2 as u64) << 56;
+        // SAFETY: a valid skb.
+        if unsafe { bpf_skb_adjust_room(self.skb, room as i32, BPF_ADJ_ROOM_MAC, flags) } == 0 {
+            Ok(())
+        } else {
+            Err(Reason::Rewrite)
+        }
+    }
+
+    /// The inner Ethernet header with its tags behind the outer header.
+    #[inline(always)]
+    fn write_inner(&mut self, at: usize, eth: &EthHdr, tags: &Tags, count: usize) -> Result<(), Reason> {
+        *self.at_mut::<[u8; 6]>(at).ok_or(Reason::Rewrite)? = eth.dst;
+        *self.at_mut::<[u8; 6]>(at + 6).ok_or(Reason::Rewrite)? = eth.src;
+        let mut next = at + 12;
+        for (i, tag) in tags.iter().enumerate() {
+            if i < count {
+                *self.at_mut::<Be16>(next).ok_or(Reason::Rewrite)? = tag[0];
+                *self.at_mut::<Be16>(next + 2).ok_or(Reason::Rewrite)? = tag[1];
+                next += TAG_LEN;
+            }
+        }
+        *self.at_mut::<Be16>(next).ok_or(Reason::Rewrite)? = eth.ethertype;
+        Ok(())
+    }
+}
+
+impl Copies for SkbPacket {
+    #[inline(always)]
+    fn copy_to(&mut self, ifindex: u32) -> bool {
+        // SAFETY: a valid skb.
+        unsafe { bpf_clone_redirect(self.skb, ifindex, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn repeat<F: FnMut(u32) -> bool>(n: u32, mut body: F) {
+        // SAFETY: `step::<F>` gets back the very pointer given here, during the call.
+        unsafe { bpf_loop(n, step::<F> as *mut c_void, (&raw mut body).cast(), 0) };
+    }
+}
+
+/// One round of `bpf_loop`: 0 goes on, 1 ends.
+unsafe extern "C" fn step<F: FnMut(u32) -> bool>(i: u32, body: *mut c_void) -> i64 {
+    // SAFETY: `repeat` passes a pointer to its `F`.
+    let body = unsafe { &mut *body.cast::<F>() };
+    if body(i) { 0 } else { 1 }
+}

@@ -1,0 +1,145 @@
+//! `Tables` over the maps.
+
+use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
+use wavnet_common::{
+    abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Traffic, Vtep},
+    datapath::{Of, Tables},
+    fdb::{Memory, Row},
+    reason::Reason,
+};
+
+use crate::maps;
+
+/// The maps of this object.
+pub struct KernelTables;
+
+/// The FDB map.
+pub struct KernelFdb;
+
+impl Memory for KernelFdb {
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        maps::FDB_MASK.load()
+    }
+
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<&Row> {
+        maps::FDB.get(index)
+    }
+}
+
+impl Tables for KernelTables {
+    type Fdb = KernelFdb;
+
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        maps::CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn member(&self, key: &MemberKey) -> Option<&Member> {
+        // SAFETY: the agent alone writes; an element deleted meanwhile is read before its memory is used again or is right for
+        // another member, and either is as good as a frame that came a moment earlier or later.
+        unsafe { maps::MEMBERS.get(key) }
+    }
+
+    #[inline(always)]
+    fn knows_vni(&self, vni: u32) -> bool {
+        maps::INDEX_OF_VNI.get_ptr(vni).is_some()
+    }
+
+    #[inline(always)]
+    fn knows_vtep(&self, addr: [u8; 4]) -> bool {
+        maps::INDEX_OF_VTEP.get_ptr(addr).is_some()
+    }
+
+    #[inline(always)]
+    fn port_of(&self, ifindex: u32) -> Option<u16> {
+        // SAFETY: as in `member`.
+        unsafe { maps::PORT_OF_IFINDEX.get(ifindex) }.map(|index| *index as u16)
+    }
+
+    #[inline(always)]
+    fn port(&self, index: u16) -> Option<&Port> {
+        maps::PORTS.get(index.into())
+    }
+
+    #[inline(always)]
+    fn vtep(&self, index: u16) -> Option<&Vtep> {
+        maps::VTEPS.get(index.into())
+    }
+
+    #[inline(always)]
+    fn flood(&self, vni_index: u16) -> Option<&FloodSet> {
+        let half = maps::VNIS.get(vni_index.into())?.flood_half & 1;
+        maps::FLOODS.get(2 * u32::from(vni_index) + half)
+    }
+
+    #[inline(always)]
+    fn fdb(&self) -> &KernelFdb {
+        &KernelFdb
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: no arguments, no side effects.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn heartbeat_ns(&self) -> u64 {
+        maps::HEARTBEAT.get(0).map_or(0, |beat| beat.at_ns)
+    }
+
+    #[inline(always)]
+    fn count(&self, what: Count, n: u64) {
+        add(&maps::COUNTS, what as u32, n);
+    }
+
+    #[inline(always)]
+    fn dropped(&self, reason: Reason) {
+        add(&maps::DROPS, reason as u32, 1);
+    }
+
+    #[inline(always)]
+    fn received(&self, of: Of, frames: u64, bytes: u64) {
+        if let Some(traffic) = traffic(of) {
+            traffic.rx_frames += frames;
+            traffic.rx_bytes += bytes;
+        }
+    }
+
+    #[inline(always)]
+    fn sent(&self, of: Of, frames: u64, bytes: u64) {
+        if let Some(traffic) = traffic(of) {
+            traffic.tx_frames += frames;
+            traffic.tx_bytes += bytes;
+        }
+    }
+
+    #[inline(always)]
+    fn event(&self, event: &Event) {
+        if maps::EVENTS.output(*event, 0).is_err() {
+            self.count(Count::EventsLost, 1);
+        }
+    }
+}
+
+#[inline(always)]
+fn add<const N: usize>(map: &PerCpuArray<u64, N>, index: u32, n: u64) {
+    if let Some(counter) = map.get_ptr_mut(index) {
+        // SAFETY: this CPU's own value; programs do not interrupt each other on a CPU.
+        unsafe { *counter += n };
+    }
+}
+
+#[inline(always)]
+fn traffic(of: Of) -> Option<&'static mut Traffic> {
+    let ptr = match of {
+        Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()),
+        Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
+        Of::Vtep(i) => maps::VTEP_STATS.get_ptr_mut(i.into()),
+    }?;
+    // SAFETY: as in `add`.
+    Some(unsafe { &mut *ptr })
+}

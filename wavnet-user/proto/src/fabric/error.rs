@@ -1,0 +1,107 @@
+//! Why a change was refused.
+
+use std::net::Ipv4Addr;
+
+use wavnet_common::addr::{Mac, Vni};
+
+/// Why a change was refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FabricError {
+    /// The VNI is not in the configuration.
+    #[error("VNI {0} is not configured: add it to the configuration and reload")]
+    UnknownVni(Vni),
+    /// The port exists.
+    #[error("port {name} exists already, in VNI {vni}")]
+    DuplicatePort {
+        /// Interface name.
+        name: String,
+        /// Its VNI.
+        vni: Vni,
+    },
+    /// There is no such port.
+    #[error("there is no port {0}")]
+    NoSuchPort(String),
+    /// The port comes from the configuration.
+    #[error("port {0} comes from the configuration file: remove it there and reload")]
+    ConfiguredPort(String),
+    /// No interface can have this name.
+    #[error(
+        "{0:?} cannot be an interface name: 1 to 15 bytes without '/', ':' and white space, and neither '.' nor '..'"
+    )]
+    BadName(String),
+    /// The interface carries the overlay's own packets.
+    #[error("{0} is an underlay interface and cannot be a port as well")]
+    UnderlayPort(String),
+    /// Every VNI given has this peer already.
+    #[error("peer {0} is in these VNIs already")]
+    DuplicatePeer(Ipv4Addr),
+    /// The peer is there, with another UDP port.
+    #[error("peer {addr} uses UDP port {has}: it cannot have another one in this VNI")]
+    OtherUdpPort {
+        /// The peer.
+        addr: Ipv4Addr,
+        /// The port it has.
+        has: u16,
+    },
+    /// There is no such peer, or not in that VNI.
+    #[error("there is no peer {0} in these VNIs")]
+    NoSuchPeer(Ipv4Addr),
+    /// The peer comes from the configuration.
+    #[error("peer {0} comes from the configuration file: remove it there and reload")]
+    ConfiguredPeer(Ipv4Addr),
+    /// The address belongs to this host.
+    #[error("{0} is this host's own address: a peer is another host")]
+    OwnAddress(Ipv4Addr),
+    /// No host can have this address.
+    #[error("{0} is not an address that a peer can have: give the unicast IPv4 address of its VTEP")]
+    BadAddress(Ipv4Addr),
+    /// The UDP port is zero.
+    #[error("UDP port 0 cannot be used: VXLAN's port is 4789")]
+    BadUdpPort,
+    /// A peer without VNI.
+    #[error("peer {0} is given no VNI: name at least one")]
+    NoVni(Ipv4Addr),
+    /// The entry exists.
+    #[error("VNI {vni} has a static entry for {mac} already")]
+    DuplicateStatic {
+        /// VNI.
+        vni: Vni,
+        /// MAC.
+        mac: Mac,
+    },
+    /// There is no such entry.
+    #[error("VNI {vni} has no static entry for {mac}")]
+    NoSuchStatic {
+        /// VNI.
+        vni: Vni,
+        /// MAC.
+        mac: Mac,
+    },
+    /// The entry comes from the configuration.
+    #[error("the static entry for {mac} comes from the configuration file: remove it there and reload")]
+    ConfiguredStatic {
+        /// MAC.
+        mac: Mac,
+    },
+    /// No station can have this MAC.
+    #[error("{0} is a group address or zero: a static entry names one station")]
+    BadMac(Mac),
+    /// A table is full.
+    #[error(
+        "no room for more {what}: {limit} at the most (raise the size in the configuration, then `wavnet down` and start again)"
+    )]
+    Full {
+        /// What there is no room for.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A VNI floods to too many peers.
+    #[error("VNI {vni} would have more than {limit} peers, which is all that flooding can serve")]
+    FloodFull {
+        /// VNI.
+        vni: Vni,
+        /// How many there may be.
+        limit: usize,
+    },
+}

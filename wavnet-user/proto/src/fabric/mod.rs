@@ -1,0 +1,305 @@
+//! What the kernel's tables must hold, and the commands that get them there.
+//!
+//! [`Fabric`] is a state machine without I/O. It is told what the operator wants ([`Fabric::set_desired`], [`Fabric::add_port`],
+//! …), what links there are ([`Fabric::link_up`], [`Fabric::link_gone`]) and how the kernel routes ([`Fabric::route`],
+//! [`Fabric::neighbour`]), and answers with [`Command`]s ([`Fabric::poll_command`]). It compares what the tables hold with
+//! what they should hold, so what is unchanged produces no command, and it starts from what it finds ([`Adopted`]), so a
+//! restarted agent keeps every slot and with it every learned FDB entry.
+
+mod desired;
+mod error;
+mod facts;
+mod links;
+mod paths;
+mod plan;
+mod runtime;
+mod slots;
+mod tables;
+mod target;
+mod view;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::Ipv4Addr,
+};
+
+use wavnet_common::{abi::NextHop, addr::Mac, fdb::Place};
+
+pub use desired::{
+    Desired, NamePattern, PeerSettings, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode, VniSettings,
+};
+pub use error::FabricError;
+pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via};
+pub use paths::PeerState;
+pub use view::{Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
+
+use self::{
+    links::{Change, Links},
+    paths::Paths,
+    plan::{Followup, Plan},
+    tables::Tables,
+    target::{Target, local_address, rule_for},
+};
+use crate::command::Command;
+
+/// The state machine. See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Fabric {
+    limits: Limits,
+    desired: Desired,
+    runtime: Runtime,
+    links: Links,
+    tables: Tables,
+    paths: Paths,
+    /// Interfaces that went since the last plan.
+    reborn: BTreeSet<u32>,
+    configured: bool,
+    synced: bool,
+    dirty: bool,
+    /// A command failed in a way that only another attempt can mend.
+    failed: bool,
+    out: VecDeque<Command>,
+}
+
+impl Fabric {
+    /// A fabric that takes over what an earlier agent left. It gives no command before [`Fabric::set_desired`] and
+    /// [`Fabric::links_complete`] have been called: until then everything stays as it is.
+    pub fn new(limits: Limits, adopted: &Adopted) -> Fabric {
+        let tables = Tables::adopt(&limits, adopted);
+        let mut paths = Paths::default();
+        tables.vteps.keys().for_each(|addr| paths.add(*addr));
+        Fabric {
+            limits,
+            desired: Desired::default(),
+            runtime: Runtime::default(),
+            links: Links::default(),
+            tables,
+            paths,
+            reborn: BTreeSet::new(),
+            configured: false,
+            synced: false,
+            dirty: true,
+            failed: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes a configuration. An error leaves everything as it was.
+    ///
+    /// What was added at run time and is in the configuration now belongs to the configuration. What was added to a VNI that
+    /// is gone rests until the VNI is there again.
+    pub fn set_desired(&mut self, desired: Desired) -> Result<(), FabricError> {
+        desired.check(&self.limits)?;
+        let mut runtime = self.runtime.clone();
+        runtime.prune(&desired);
+        self.check_sizes(&desired, &runtime)?;
+        let local = local_address(&self.desired, &self.links);
+        (self.desired, self.runtime) = (desired, runtime);
+        self.configured = true;
+        self.dirty = true;
+        self.local_may_have_changed(local);
+        Ok(())
+    }
+
+    /// What is in force.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// What was added at run time, for the shell to keep over a restart.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Takes back what [`Fabric::runtime`] gave to an earlier process, as far as the configuration has not got it. Call it
+    /// after [`Fabric::set_desired`] and before the first [`Fabric::poll_command`].
+    ///
+    /// An error means that configuration and additions together do not fit; nothing is taken then.
+    pub fn restore(&mut self, mut runtime: Runtime) -> Result<(), FabricError> {
+        runtime.prune(&self.desired);
+        self.check_sizes(&self.desired, &runtime)?;
+        self.runtime = runtime;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// An interface is there, or something about it has changed.
+    pub fn link_up(&mut self, info: LinkInfo) {
+        let ifindex = info.ifindex;
+        let local = local_address(&self.desired, &self.links);
+        let port = rule_for(&self.desired, &self.runtime, &info.name).is_some();
+        let change = self.links.put(info);
+        if change == Change::None {
+            return;
+        }
+        self.dirty = true;
+        self.paths.link_changed(ifindex, &self.links);
+        // The kernel does not announce the routes that it drops or revives with an interface.
+        if change == Change::Carrier && !port && self.synced {
+            self.paths.ask_all();
+        }
+        self.local_may_have_changed(local);
+    }
+
+    /// An interface is gone.
+    pub fn link_gone(&mut self, ifindex: u32) {
+        let local = local_address(&self.desired, &self.links);
+        let port = self.tables.port_of(ifindex).is_some();
+        if !self.links.remove(ifindex) {
+            return;
+        }
+        self.reborn.insert(ifindex);
+        self.dirty = true;
+        self.paths.link_changed(ifindex, &self.links);
+        if !port {
+            self.paths.ask_all();
+        }
+        self.local_may_have_changed(local);
+    }
+
+    /// The IPv4 addresses of an interface, primary ones first. Unknown interfaces are ignored.
+    pub fn addresses(&mut self, ifindex: u32, addresses: Vec<Ipv4Addr>) {
+        let local = local_address(&self.desired, &self.links);
+        let Some(link) = self.links.get_mut(ifindex).filter(|l| l.addresses != addresses) else { return };
+        link.addresses = addresses;
+        // A peer may turn out to be this host, or not to be it any more.
+        self.dirty = true;
+        self.local_may_have_changed(local);
+    }
+
+    /// Every link and address that there was at the start has been told.
+    pub fn links_complete(&mut self) {
+        self.synced = true;
+    }
+
+    /// The kernel's answer to [`Command::QueryRoute`]; `None`: unreachable.
+    pub fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>) {
+        self.paths.route(addr, route, &self.links);
+    }
+
+    /// The state of a neighbour, as an answer to [`Command::ResolveNeighbour`] or whenever it changes; `None`: not resolved.
+    pub fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
+        self.paths.neighbour(ifindex, addr, mac);
+    }
+
+    /// Some route or rule has changed: every peer's route is asked for again. Until the answers come, nothing changes.
+    pub fn routes_changed(&mut self) {
+        self.paths.ask_all();
+    }
+
+    /// A command could not be carried out. It is tried again at the next [`Fabric::retry`].
+    pub fn command_failed(&mut self, command: &Command, why: &str) {
+        let slot_of = |index: &u16| self.tables.ports.get(index).map(|s| s.port.ifindex);
+        match command {
+            Command::AttachPort { ifindex, .. } | Command::AttachUnderlay { ifindex, .. } => {
+                self.link_failed(*ifindex, why);
+                if let Some(hook) = self.tables.underlays.get_mut(ifindex) {
+                    *hook = None;
+                }
+            }
+            Command::SetPort { index, .. } => {
+                if let Some(ifindex) = slot_of(index) {
+                    self.link_failed(ifindex, why);
+                }
+            }
+            Command::SetConfig(_) => self.tables.config = None,
+            Command::SetMember { key, member: Some(_) } => {
+                self.tables.members.retain(|(v, a), _| v.get() != key.vni || a.octets() != key.addr);
+            }
+            Command::SetStatic { vni_index, mac, .. } => drop(self.tables.statics.remove(&(*vni_index, *mac))),
+            Command::SetFlood { vni_index, .. } => drop(self.tables.floods.remove(vni_index)),
+            Command::SetNextHop { index, .. } => {
+                if let Some(slot) = self.tables.vteps.values_mut().find(|s| s.index == *index) {
+                    slot.next_hop = NextHop::NONE;
+                    slot.half ^= 1;
+                }
+            }
+            _ => {}
+        }
+        self.failed = true;
+    }
+
+    fn link_failed(&mut self, ifindex: u32, why: &str) {
+        if let Some(link) = self.links.get_mut(ifindex) {
+            link.failed = Some(why.to_owned());
+            self.dirty = true;
+        }
+    }
+
+    /// Tries again what failed, was unreachable or unresolved. Call it every few seconds.
+    pub fn retry(&mut self) {
+        for link in self.links.iter_mut() {
+            self.dirty |= link.failed.take().is_some();
+        }
+        if std::mem::take(&mut self.failed) {
+            self.dirty = true;
+            self.paths.touch_all();
+        }
+        self.paths.retry();
+    }
+
+    /// The next thing to do. Carry out each before asking for the next, and report failures.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        if !self.configured || !self.synced {
+            return None;
+        }
+        if self.out.is_empty() {
+            if std::mem::take(&mut self.dirty) {
+                self.plan();
+            }
+            self.flush_paths();
+        }
+        self.out.pop_front()
+    }
+
+    fn plan(&mut self) {
+        let target = Target::new(&self.desired, &self.runtime, &self.links);
+        let plan = Plan {
+            tables: &mut self.tables,
+            target: &target,
+            links: &self.links,
+            limits: &self.limits,
+            reborn: &self.reborn,
+            out: &mut self.out,
+            followup: Followup::default(),
+        };
+        let Followup { peers_new, peers_gone, no_room } = plan.run();
+        self.reborn.clear();
+        peers_gone.into_iter().for_each(|addr| self.paths.remove(addr));
+        peers_new.into_iter().for_each(|addr| self.paths.add(addr));
+        for link in self.links.iter_mut() {
+            link.no_room = no_room.contains(&link.info.ifindex);
+        }
+    }
+
+    fn flush_paths(&mut self) {
+        let local = local_address(&self.desired, &self.links);
+        let vteps = &mut self.tables.vteps;
+        self.paths.flush(&mut self.out, &self.links, local, |out, addr, compute| {
+            let Some(slot) = vteps.get_mut(&addr) else { return };
+            let next_hop = compute(slot.next_hop);
+            if next_hop != slot.next_hop {
+                slot.next_hop = next_hop;
+                slot.half ^= 1;
+                out.push_back(Command::SetNextHop { index: slot.index, next_hop });
+            }
+        });
+    }
+
+    fn local_may_have_changed(&mut self, before: Option<Ipv4Addr>) {
+        if local_address(&self.desired, &self.links) != before {
+            self.dirty = true;
+            self.paths.ask_all();
+            self.paths.touch_all();
+        }
+    }
+
+    /// True if an FDB entry may be where it is: its place is in use and belongs to the VNI. What is not so (an interrupted
+    /// change, a frame on its way while a slot was freed) is to be removed.
+    pub fn is_sound(&self, vni_index: u16, place: Place) -> bool {
+        match place {
+            Place::Port(i) => self.tables.ports.get(&i).is_some_and(|s| s.port.vni_index == vni_index),
+            Place::Vtep(i) => self.tables.floods.get(&vni_index).is_none_or(|set| set.vteps.contains(&i)),
+        }
+    }
+}

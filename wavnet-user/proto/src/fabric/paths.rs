@@ -1,0 +1,242 @@
+//! How to reach each peer: route, next hop, link address.
+//!
+//! Peer → route (asked for, asked again when routes change) → next hop: the gateway, or the peer itself → its link address,
+//! which the kernel resolves and keeps fresh for us → [`NextHop`]. Peers share next hops; each is asked for once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::Ipv4Addr,
+};
+
+use wavnet_common::{abi::NextHop, addr::Mac};
+
+use super::{RouteInfo, Via, links::Links};
+use crate::command::Command;
+
+/// Outer IPv4, UDP and VXLAN headers. The inner Ethernet header counts as part of the inner frame.
+const OUTER: u32 = 20 + 8 + 8;
+
+/// An interface and an address on its link.
+type Hop = (u32, Ipv4Addr);
+
+/// What is known of something that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fact<T> {
+    /// The answer is not there yet.
+    Asked,
+    /// The answer.
+    Known(Option<T>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    route: Fact<RouteInfo>,
+    hop: Option<Hop>,
+}
+
+#[derive(Clone, Debug)]
+struct Neighbour {
+    users: BTreeSet<Ipv4Addr>,
+    mac: Fact<Mac>,
+}
+
+/// Whether frames reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// The address is this host's own: a configuration that all hosts share lists each of them. Nothing is sent.
+    ThisHost,
+    /// The route has been asked for.
+    Resolving,
+    /// There is no route.
+    NoRoute,
+    /// There is a route, but the next hop's link address is not known (yet). IP frames go through the kernel's own lookup.
+    Unresolved,
+    /// Frames always go through the kernel's own lookup: a point-to-point interface, or a router without IPv4 address.
+    Kernel,
+    /// Route and link address of the next hop are known.
+    Up,
+}
+
+/// Route and next hop of every peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paths {
+    peers: BTreeMap<Ipv4Addr, Path>,
+    neighbours: BTreeMap<Hop, Neighbour>,
+    /// Peers whose [`NextHop`] may have changed.
+    dirty: BTreeSet<Ipv4Addr>,
+    /// Peers whose route is to be asked for.
+    ask: BTreeSet<Ipv4Addr>,
+    resolve: BTreeSet<Hop>,
+    forget: BTreeSet<Hop>,
+}
+
+impl Paths {
+    pub(super) fn add(&mut self, addr: Ipv4Addr) {
+        self.peers.entry(addr).or_insert(Path { route: Fact::Asked, hop: None });
+        self.ask.insert(addr);
+    }
+
+    pub(super) fn remove(&mut self, addr: Ipv4Addr) {
+        self.set_hop(addr, None);
+        self.peers.remove(&addr);
+        self.dirty.remove(&addr);
+        self.ask.remove(&addr);
+    }
+
+    /// Takes the kernel's answer; `None`: unreachable.
+    pub(super) fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>, links: &Links) {
+        if let Some(path) = self.peers.get_mut(&addr) {
+            path.route = Fact::Known(route);
+            self.update(addr, links);
+        }
+    }
+
+    /// Takes the state of a neighbour; `None`: not resolved.
+    pub(super) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
+        if let Some(n) = self.neighbours.get_mut(&(ifindex, addr)) {
+            n.mac = Fact::Known(mac);
+            self.dirty.extend(&n.users);
+        }
+    }
+
+    /// Asks for every route anew. What is known stays in force until the answers come.
+    pub(super) fn ask_all(&mut self) {
+        self.ask.extend(self.peers.keys());
+    }
+
+    /// Asks again for what was unreachable or unresolved.
+    pub(super) fn retry(&mut self) {
+        let lost = self.peers.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));
+        self.ask.extend(lost.map(|(a, _)| *a));
+        let unresolved = self.neighbours.iter().filter(|(_, n)| !matches!(n.mac, Fact::Known(Some(_))));
+        self.resolve.extend(unresolved.map(|(hop, _)| *hop));
+    }
+
+    /// Something about the interface has changed, or it came or went.
+    pub(super) fn link_changed(&mut self, ifindex: u32, links: &Links) {
+        let uses = |p: &Path| matches!(p.route, Fact::Known(Some(r)) if r.oif == ifindex);
+        let users: Vec<_> = self.peers.iter().filter(|(_, p)| uses(p)).map(|(a, _)| *a).collect();
+        for addr in users {
+            self.update(addr, links);
+        }
+    }
+
+    /// Computes every next hop anew: our own address has changed.
+    pub(super) fn touch_all(&mut self) {
+        self.dirty.extend(self.peers.keys());
+    }
+
+    /// Finds the peer's hop from its route and links.
+    fn update(&mut self, addr: Ipv4Addr, links: &Links) {
+        let Some(path) = self.peers.get(&addr) else { return };
+        let hop = match path.route {
+            Fact::Known(Some(r)) if !r.local => {
+                links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and_then(|_| match r.via {
+                    Via::OnLink => Some((r.oif, addr)),
+                    Via::Gateway(g) => Some((r.oif, g)),
+                    Via::Other => None,
+                })
+            }
+            _ => None,
+        };
+        self.set_hop(addr, hop);
+        self.dirty.insert(addr);
+    }
+
+    fn set_hop(&mut self, addr: Ipv4Addr, hop: Option<Hop>) {
+        let Some(path) = self.peers.get_mut(&addr) else { return };
+        let old = std::mem::replace(&mut path.hop, hop);
+        if old == hop {
+            return;
+        }
+        if let Some(hop) = hop {
+            let n = self.neighbours.entry(hop).or_insert_with(|| {
+                self.forget.remove(&hop);
+                self.resolve.insert(hop);
+                Neighbour { users: BTreeSet::new(), mac: Fact::Asked }
+            });
+            n.users.insert(addr);
+        }
+        if let Some(old) = old
+            && let Some(n) = self.neighbours.get_mut(&old)
+        {
+            n.users.remove(&addr);
+            if n.users.is_empty() {
+                self.neighbours.remove(&old);
+                self.resolve.remove(&old);
+                self.forget.insert(old);
+            }
+        }
+    }
+
+    /// Queues what there is to ask, to put in force by `set`, and to forget, in this order. `now` is the next hop in force.
+    pub(super) fn flush(
+        &mut self,
+        out: &mut VecDeque<Command>,
+        links: &Links,
+        local: Option<Ipv4Addr>,
+        mut set: impl FnMut(&mut VecDeque<Command>, Ipv4Addr, &dyn Fn(NextHop) -> NextHop),
+    ) {
+        let ask = std::mem::take(&mut self.ask).into_iter();
+        out.extend(ask.map(|addr| Command::QueryRoute { addr, from: local }));
+        let resolve = std::mem::take(&mut self.resolve).into_iter();
+        out.extend(resolve.map(|(ifindex, addr)| Command::ResolveNeighbour { ifindex, addr }));
+        for addr in std::mem::take(&mut self.dirty) {
+            set(out, addr, &|now| self.next_hop(addr, now, links, local));
+        }
+        // The kernel forgets the neighbours of an interface that is gone by itself.
+        let forget = std::mem::take(&mut self.forget).into_iter().filter(|(i, _)| links.get(*i).is_some());
+        out.extend(forget.map(|(ifindex, addr)| Command::ForgetNeighbour { ifindex, addr }));
+    }
+
+    /// The next hop to put in force where `now` is in force.
+    fn next_hop(&self, addr: Ipv4Addr, now: NextHop, links: &Links, local: Option<Ipv4Addr>) -> NextHop {
+        let Some(path) = self.peers.get(&addr) else { return NextHop::NONE };
+        let route = match path.route {
+            // After a restart the next hop of the agent before stays in force until the kernel has answered.
+            Fact::Asked => return now,
+            Fact::Known(None) => return NextHop::NONE,
+            Fact::Known(Some(r)) => r,
+        };
+        let (Some(link), Some(local)) = (links.get(route.oif), local) else { return NextHop::NONE };
+        if route.local || link.info.loopback {
+            return NextHop::NONE;
+        }
+        let dst = match path.hop.and_then(|h| self.neighbours.get(&h)).map(|n| n.mac) {
+            Some(Fact::Known(Some(mac))) => mac.0,
+            Some(Fact::Asked) if now.ifindex == route.oif => now.dst_mac,
+            _ => [0; 6],
+        };
+        let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));
+        NextHop {
+            ifindex: route.oif,
+            max_inner: mtu.saturating_sub(OUTER),
+            dst_mac: dst,
+            src_mac: link.info.mac.map_or([0; 6], |m| m.0),
+            src_v4: local.octets(),
+        }
+    }
+
+    /// State, next router and interface of a peer, for views.
+    pub(super) fn state(&self, addr: Ipv4Addr, links: &Links) -> (PeerState, Option<Ipv4Addr>, Option<RouteInfo>) {
+        let Some(path) = self.peers.get(&addr) else { return (PeerState::ThisHost, None, None) };
+        let route = match path.route {
+            Fact::Asked => return (PeerState::Resolving, None, None),
+            Fact::Known(None) => return (PeerState::NoRoute, None, None),
+            Fact::Known(Some(r)) => r,
+        };
+        let via = match route.via {
+            Via::OnLink => Some(addr),
+            Via::Gateway(g) => Some(g),
+            Via::Other => None,
+        };
+        let state = match (links.get(route.oif), path.hop.and_then(|h| self.neighbours.get(&h))) {
+            (None, _) => PeerState::NoRoute,
+            (Some(l), _) if route.local || l.info.loopback => PeerState::ThisHost,
+            (Some(_), None) => PeerState::Kernel,
+            (Some(_), Some(n)) if matches!(n.mac, Fact::Known(Some(_))) => PeerState::Up,
+            (Some(_), Some(_)) => PeerState::Unresolved,
+        };
+        (state, via, Some(route))
+    }
+}

@@ -1,0 +1,377 @@
+//! From what the tables hold to what they should hold, in an order that a datapath at work can stand.
+//!
+//! Away first: flood sets shrink, programs are detached and memberships end (so nothing more is learned), then the FDB entries
+//! of the place are flushed, then its slot is freed. Then up: slots are written before memberships, flood sets and static
+//! entries point to them. So there is no moment at which a table points to a slot that is free or another's, and an agent that
+//! dies in between leaves a consistent state to the next one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::Ipv4Addr,
+};
+
+use wavnet_common::{
+    abi::{Member, MemberKey, NextHop, Port, Vtep},
+    addr::Vni,
+    fdb::Place,
+};
+
+use super::{
+    Limits, StaticPlace,
+    links::Links,
+    tables::{Flood, PortSlot, Tables, VtepSlot},
+    target::{Target, WantedPeer},
+};
+use crate::command::{Command, Slot};
+
+/// What the caller has to follow up.
+#[derive(Debug, Default)]
+pub(super) struct Followup {
+    /// Peers that have a slot now.
+    pub(super) peers_new: Vec<Ipv4Addr>,
+    /// Peers that have none any more.
+    pub(super) peers_gone: Vec<Ipv4Addr>,
+    /// Interfaces that should be ports, but for which there is no room.
+    pub(super) no_room: BTreeSet<u32>,
+}
+
+/// One run of the planner.
+pub(super) struct Plan<'a> {
+    pub(super) tables: &'a mut Tables,
+    pub(super) target: &'a Target,
+    pub(super) links: &'a Links,
+    pub(super) limits: &'a Limits,
+    /// Interfaces that went since the last run, even if one with the same index is there again.
+    pub(super) reborn: &'a BTreeSet<u32>,
+    pub(super) out: &'a mut VecDeque<Command>,
+    pub(super) followup: Followup,
+}
+
+impl Plan<'_> {
+    /// Queues the commands and changes the tables accordingly.
+    pub(super) fn run(mut self) -> Followup {
+        let tables = &*self.tables;
+        let ports_gone: Vec<u16> =
+            tables.ports.iter().filter(|(_, s)| !self.keeps_port(s)).map(|(index, _)| *index).collect();
+        let vteps_gone: Vec<Ipv4Addr> =
+            tables.vteps.keys().filter(|a| !self.target.peers.contains_key(a)).copied().collect();
+        let vnis_gone: Vec<Vni> = tables.vnis.keys().filter(|v| !self.target.vnis.contains(v)).copied().collect();
+        let members_gone: Vec<(Vni, Ipv4Addr)> =
+            tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect();
+
+        self.shrink_floods(&ports_gone, &members_gone, &vnis_gone);
+        self.remove_statics();
+        self.remove_ports(&ports_gone);
+        self.remove_members(&members_gone);
+        self.remove_vteps(vteps_gone);
+        self.remove_vnis(&vnis_gone);
+
+        self.set_config();
+        self.add_vnis();
+        self.add_vteps();
+        self.add_ports();
+        self.add_members();
+        self.add_statics();
+        self.set_floods();
+        self.set_underlays();
+        self.followup
+    }
+
+    fn keeps_port(&self, slot: &PortSlot) -> bool {
+        let ifindex = slot.port.ifindex;
+        // An adopted slot's index of the VNI must be that of the table, or the slot is rubbish.
+        let same = |vni: Vni| vni.get() == slot.port.vni && self.tables.vnis.get(&vni) == Some(&slot.port.vni_index);
+        !self.reborn.contains(&ifindex) && self.target.ports.get(&ifindex).is_some_and(|w| same(w.vni))
+    }
+
+    fn shrink_floods(&mut self, ports_gone: &[u16], members_gone: &[(Vni, Ipv4Addr)], vnis_gone: &[Vni]) {
+        let gone: BTreeSet<_> = members_gone.iter().collect();
+        let ports_gone: BTreeSet<_> = ports_gone.iter().collect();
+        let mut keep: BTreeMap<u16, Flood> = BTreeMap::new();
+        for (vni, index) in &self.tables.vnis {
+            if !vnis_gone.contains(vni) {
+                keep.insert(*index, Flood::default());
+            }
+        }
+        for (key, member) in &self.tables.members {
+            if let Some(set) = keep.get_mut(&member.vni_index).filter(|_| !gone.contains(key)) {
+                set.vteps.insert(member.vtep_index);
+            }
+        }
+        for (index, slot) in &self.tables.ports {
+            if let Some(set) = keep.get_mut(&slot.port.vni_index).filter(|_| !ports_gone.contains(index)) {
+                set.ports.insert(*index);
+            }
+        }
+        for index in self.tables.vnis.values() {
+            let keep = keep.remove(index).unwrap_or_default();
+            let new = match self.tables.floods.get(index) {
+                Some(now) => Flood { vteps: &now.vteps & &keep.vteps, ports: &now.ports & &keep.ports },
+                None => keep,
+            };
+            if self.tables.floods.get(index) != Some(&new) {
+                self.out.push_back(Command::SetFlood { vni_index: *index, set: new.entry() });
+                self.tables.floods.insert(*index, new);
+            }
+        }
+    }
+
+    fn remove_statics(&mut self) {
+        let vni_of: BTreeMap<u16, Vni> = self.tables.vnis.iter().map(|(v, i)| (*i, *v)).collect();
+        let present = std::mem::take(&mut self.tables.statics);
+        for ((vni_index, mac), place) in present {
+            let wanted = vni_of.get(&vni_index).and_then(|vni| {
+                let wanted = self.target.statics.get(&(*vni, mac))?;
+                self.resolve(*vni, wanted)
+            });
+            if wanted == Some(place) {
+                self.tables.statics.insert((vni_index, mac), place);
+            } else {
+                self.out.push_back(Command::RemoveMac { vni_index, mac });
+            }
+        }
+    }
+
+    /// The place of a static entry among slots in use that stay.
+    fn resolve(&self, vni: Vni, place: &StaticPlace) -> Option<Place> {
+        match place {
+            StaticPlace::Port(name) => {
+                // An adopted slot has no name of its own yet.
+                let named = |s: &PortSlot| self.target.ports.get(&s.port.ifindex).is_some_and(|w| w.name == *name);
+                let ours = |s: &PortSlot| named(s) && s.port.vni == vni.get() && self.keeps_port(s);
+                self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
+            }
+            StaticPlace::Peer(addr) => {
+                let slot = self.tables.vteps.get(addr).filter(|_| wants_member(self.target, &(vni, *addr)))?;
+                Some(Place::Vtep(slot.index))
+            }
+        }
+    }
+
+    fn remove_ports(&mut self, gone: &[u16]) {
+        for index in gone {
+            let Some(slot) = self.tables.ports.remove(index) else { continue };
+            self.out.push_back(Command::DetachPort { ifindex: slot.port.ifindex });
+            self.out.push_back(Command::FlushPlace(Place::Port(*index)));
+            self.out.push_back(Command::SetPort { index: *index, port: Port::FREE });
+            self.tables.port_slots.put(*index, slot.name);
+        }
+    }
+
+    fn remove_members(&mut self, gone: &[(Vni, Ipv4Addr)]) {
+        let mut flush = Vec::new();
+        for key in gone {
+            let Some(member) = self.tables.members.remove(key) else { continue };
+            self.out.push_back(Command::SetMember { key: member_key(key), member: None });
+            // A place or VNI that goes altogether is flushed then.
+            if self.target.vnis.contains(&key.0) && self.target.peers.contains_key(&key.1) {
+                flush.push(Command::FlushVniPlace(member.vni_index, Place::Vtep(member.vtep_index)));
+            }
+        }
+        self.out.extend(flush);
+    }
+
+    fn remove_vteps(&mut self, gone: Vec<Ipv4Addr>) {
+        for addr in &gone {
+            let Some(slot) = self.tables.vteps.remove(addr) else { continue };
+            self.out.push_back(Command::FlushPlace(Place::Vtep(slot.index)));
+            self.out.push_back(Command::SetVtep { index: slot.index, vtep: Vtep::FREE, addr: *addr });
+            self.tables.vtep_slots.put(slot.index, Some(*addr));
+        }
+        self.followup.peers_gone = gone;
+    }
+
+    fn remove_vnis(&mut self, gone: &[Vni]) {
+        for vni in gone {
+            let Some(index) = self.tables.vnis.remove(vni) else { continue };
+            self.tables.floods.remove(&index);
+            self.out.push_back(Command::FlushVni(index));
+            self.out.push_back(Command::SetVni { index, vni: *vni, used: false });
+            self.tables.vni_slots.put(index, Some(*vni));
+        }
+    }
+
+    fn set_config(&mut self) {
+        if self.tables.config != Some(self.target.config) {
+            self.out.push_back(Command::SetConfig(self.target.config));
+            self.tables.config = Some(self.target.config);
+        }
+    }
+
+    fn add_vnis(&mut self) {
+        for vni in &self.target.vnis {
+            if self.tables.vnis.contains_key(vni) {
+                continue;
+            }
+            let Some(grant) = self.tables.vni_slots.take(vni) else { continue };
+            if grant.used_before {
+                self.out.push_back(Command::FlushVni(grant.index));
+            }
+            if !grant.returned {
+                self.out.push_back(Command::ResetCounters(Slot::Vni(grant.index)));
+            }
+            self.out.push_back(Command::SetVni { index: grant.index, vni: *vni, used: true });
+            self.tables.vnis.insert(*vni, grant.index);
+        }
+    }
+
+    fn add_vteps(&mut self) {
+        for (addr, wanted) in &self.target.peers {
+            if let Some(slot) = self.tables.vteps.get_mut(addr) {
+                if (slot.udp_port, slot.flags) != (wanted.udp_port, wanted.flags) {
+                    (slot.udp_port, slot.flags) = (wanted.udp_port, wanted.flags);
+                    self.out.push_back(Command::SetVtep { index: slot.index, vtep: slot.entry(*addr), addr: *addr });
+                }
+                continue;
+            }
+            let Some(grant) = self.tables.vtep_slots.take(addr) else { continue };
+            if grant.used_before {
+                self.out.push_back(Command::FlushPlace(Place::Vtep(grant.index)));
+            }
+            if !grant.returned {
+                self.out.push_back(Command::ResetCounters(Slot::Vtep(grant.index)));
+            }
+            let slot = new_vtep(grant.index, wanted);
+            self.out.push_back(Command::SetVtep { index: grant.index, vtep: slot.entry(*addr), addr: *addr });
+            self.tables.vteps.insert(*addr, slot);
+            self.followup.peers_new.push(*addr);
+        }
+    }
+
+    fn add_ports(&mut self) {
+        let slot_of: BTreeMap<u32, u16> = self.tables.ports.iter().map(|(i, s)| (s.port.ifindex, *i)).collect();
+        let mut per_vni: BTreeMap<u32, usize> = BTreeMap::new();
+        for slot in self.tables.ports.values() {
+            *per_vni.entry(slot.port.vni).or_default() += 1;
+        }
+        for (ifindex, wanted) in &self.target.ports {
+            let Some(&vni_index) = self.tables.vnis.get(&wanted.vni) else { continue };
+            let port = Port {
+                ifindex: *ifindex,
+                vni: wanted.vni.get(),
+                vni_index,
+                flags: wanted.flags,
+                max_frame: wanted.max_frame,
+            };
+            let index = match slot_of.get(ifindex) {
+                Some(index) => *index,
+                None => {
+                    let count = per_vni.entry(port.vni).or_default();
+                    let room = *count < self.limits.flood_ports;
+                    let Some(grant) = room.then(|| self.tables.port_slots.take(&wanted.name)).flatten() else {
+                        self.followup.no_room.insert(*ifindex);
+                        continue;
+                    };
+                    *count += 1;
+                    if grant.used_before {
+                        self.out.push_back(Command::FlushPlace(Place::Port(grant.index)));
+                    }
+                    if !grant.returned {
+                        self.out.push_back(Command::ResetCounters(Slot::Port(grant.index)));
+                    }
+                    grant.index
+                }
+            };
+            let new = PortSlot { port, name: Some(wanted.name.clone()), ours: true };
+            let old = self.tables.ports.insert(index, new);
+            if !old.as_ref().is_some_and(|o| o.ours && o.port == port) {
+                self.out.push_back(Command::SetPort { index, port });
+            }
+            if !old.is_some_and(|o| o.ours) {
+                self.out.push_back(Command::AttachPort { ifindex: *ifindex, name: wanted.name.clone() });
+            }
+        }
+    }
+
+    fn add_members(&mut self) {
+        for (addr, wanted) in &self.target.peers {
+            let Some(slot) = self.tables.vteps.get(addr) else { continue };
+            for (vni, flags) in &wanted.vnis {
+                let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
+                let member = Member { vni_index, vtep_index: slot.index, flags: *flags };
+                let key = (*vni, *addr);
+                if self.tables.members.insert(key, member) != Some(member) {
+                    self.out.push_back(Command::SetMember { key: member_key(&key), member: Some(member) });
+                }
+            }
+        }
+    }
+
+    fn add_statics(&mut self) {
+        for ((vni, mac), wanted) in &self.target.statics {
+            let (Some(&vni_index), Some(place)) = (self.tables.vnis.get(vni), self.place_now(*vni, wanted)) else {
+                continue;
+            };
+            if self.tables.statics.insert((vni_index, *mac), place) != Some(place) {
+                self.out.push_back(Command::SetStatic { vni_index, mac: *mac, place });
+            }
+        }
+    }
+
+    /// As [`Self::resolve`], after the tables have been changed.
+    fn place_now(&self, vni: Vni, place: &StaticPlace) -> Option<Place> {
+        match place {
+            StaticPlace::Port(name) => {
+                let ours = |s: &PortSlot| s.name.as_ref() == Some(name) && s.port.vni == vni.get();
+                self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
+            }
+            StaticPlace::Peer(addr) => {
+                self.tables.members.get(&(vni, *addr)).map(|member| Place::Vtep(member.vtep_index))
+            }
+        }
+    }
+
+    fn set_floods(&mut self) {
+        let mut floods: BTreeMap<u16, Flood> =
+            self.tables.vnis.values().map(|index| (*index, Flood::default())).collect();
+        for member in self.tables.members.values() {
+            if let Some(set) = floods.get_mut(&member.vni_index) {
+                set.vteps.insert(member.vtep_index);
+            }
+        }
+        for (index, slot) in &self.tables.ports {
+            if let Some(set) = floods.get_mut(&slot.port.vni_index) {
+                set.ports.insert(*index);
+            }
+        }
+        for (index, set) in floods {
+            if self.tables.floods.get(&index) != Some(&set) {
+                self.out.push_back(Command::SetFlood { vni_index: index, set: set.entry() });
+                self.tables.floods.insert(index, set);
+            }
+        }
+    }
+
+    fn set_underlays(&mut self) {
+        for (ifindex, (name, hook)) in &self.target.underlays {
+            // What failed waits for the next retry; what another hook has attached stays meanwhile.
+            if self.links.get(*ifindex).is_none_or(|l| l.failed.is_some()) {
+                continue;
+            }
+            // What a vanished interface of the same index had attached is gone with it.
+            let now = self.tables.underlays.get(ifindex).filter(|_| !self.reborn.contains(ifindex));
+            if now != Some(&Some(*hook)) {
+                self.out.push_back(Command::AttachUnderlay { ifindex: *ifindex, name: name.clone(), hook: *hook });
+                self.tables.underlays.insert(*ifindex, Some(*hook));
+            }
+        }
+        let gone: Vec<u32> =
+            self.tables.underlays.keys().filter(|i| !self.target.underlays.contains_key(i)).copied().collect();
+        for ifindex in gone {
+            self.tables.underlays.remove(&ifindex);
+            self.out.push_back(Command::DetachUnderlay { ifindex });
+        }
+    }
+}
+
+fn wants_member(target: &Target, (vni, addr): &(Vni, Ipv4Addr)) -> bool {
+    target.peers.get(addr).is_some_and(|p| p.vnis.contains_key(vni))
+}
+
+fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
+    MemberKey { vni: vni.get(), addr: addr.octets() }
+}
+
+fn new_vtep(index: u16, wanted: &WantedPeer) -> VtepSlot {
+    VtepSlot { index, udp_port: wanted.udp_port, flags: wanted.flags, half: 0, next_hop: NextHop::NONE }
+}

@@ -1,0 +1,149 @@
+//! What the kernel's tables hold, as far as the commands given so far have been carried out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use wavnet_common::{
+    abi::{Config, FloodSet, Member, NextHop, Port, Vtep},
+    addr::{Mac, Vni},
+    fdb::Place,
+};
+
+use super::{Adopted, Limits, slots::Slots};
+use crate::command::HookWish;
+
+/// A slot of `PORTS` in use.
+#[derive(Clone, Debug)]
+pub(super) struct PortSlot {
+    pub(super) port: Port,
+    /// Interface name; `None`: adopted, and the link has not been seen yet.
+    pub(super) name: Option<String>,
+    /// Written and attached by this agent, not just found.
+    pub(super) ours: bool,
+}
+
+/// A slot of `VTEPS` in use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VtepSlot {
+    pub(super) index: u16,
+    pub(super) udp_port: u16,
+    pub(super) flags: u32,
+    /// The half in force: each SetNextHop changes it.
+    pub(super) half: u32,
+    pub(super) next_hop: NextHop,
+}
+
+impl VtepSlot {
+    /// The slot's content. Both halves are the same, so that a frame on its way while it is written sees no difference.
+    pub(super) fn entry(&self, addr: Ipv4Addr) -> Vtep {
+        Vtep {
+            half: self.half,
+            flags: self.flags,
+            addr: addr.octets(),
+            udp_port: self.udp_port.to_be_bytes(),
+            reserved: [0; 2],
+            next_hop: [self.next_hop; 2],
+        }
+    }
+}
+
+/// A flood set, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flood {
+    pub(super) vteps: BTreeSet<u16>,
+    pub(super) ports: BTreeSet<u16>,
+}
+
+impl Flood {
+    /// The set as the programs read it. What does not fit is left out; the planner sees to it that all fits.
+    pub(super) fn entry(&self) -> Box<FloodSet> {
+        fn fill<const N: usize>(array: &mut [u16; N], set: &BTreeSet<u16>) -> u32 {
+            for (to, from) in array.iter_mut().zip(set) {
+                *to = *from;
+            }
+            set.len().min(N) as u32
+        }
+        let mut entry = Box::new(FloodSet::EMPTY);
+        entry.vtep_count = fill(&mut entry.vteps, &self.vteps);
+        entry.port_count = fill(&mut entry.ports, &self.ports);
+        entry
+    }
+}
+
+/// The tables.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) config: Option<Config>,
+    pub(super) vnis: BTreeMap<Vni, u16>,
+    pub(super) ports: BTreeMap<u16, PortSlot>,
+    pub(super) vteps: BTreeMap<Ipv4Addr, VtepSlot>,
+    pub(super) members: BTreeMap<(Vni, Ipv4Addr), Member>,
+    /// By VNI index. A VNI without entry has a set that we do not know.
+    pub(super) floods: BTreeMap<u16, Flood>,
+    pub(super) statics: BTreeMap<(u16, Mac), Place>,
+    /// Underlay interfaces and how they were attached; `None`: by an earlier agent.
+    pub(super) underlays: BTreeMap<u32, Option<HookWish>>,
+    pub(super) vni_slots: Slots<Vni>,
+    pub(super) port_slots: Slots<String>,
+    pub(super) vtep_slots: Slots<Ipv4Addr>,
+}
+
+impl Tables {
+    /// The tables as an earlier agent left them. Of two slots with the same owner the second stays unused for good: that no
+    /// sequence of commands leaves behind, and so it is not worth more.
+    pub(super) fn adopt(limits: &Limits, found: &Adopted) -> Tables {
+        let mut used = [const { BTreeSet::new() }; 3];
+        let mut vnis = BTreeMap::new();
+        for (index, entry) in &found.vnis {
+            if let Ok(vni) = Vni::new(entry.vni) {
+                used[0].insert(*index);
+                vnis.entry(vni).or_insert(*index);
+            }
+        }
+        let (mut ports, mut links) = (BTreeMap::new(), BTreeSet::new());
+        for (index, port) in &found.ports {
+            if port.ifindex != 0 {
+                used[1].insert(*index);
+                if links.insert(port.ifindex) {
+                    ports.insert(*index, PortSlot { port: *port, name: None, ours: false });
+                }
+            }
+        }
+        let mut vteps = BTreeMap::new();
+        for (index, v) in &found.vteps {
+            if v.addr != [0; 4] {
+                used[2].insert(*index);
+                let slot = VtepSlot {
+                    index: *index,
+                    udp_port: u16::from_be_bytes(v.udp_port),
+                    flags: v.flags,
+                    half: v.half & 1,
+                    next_hop: v.next_hop[(v.half & 1) as usize],
+                };
+                vteps.entry(Ipv4Addr::from(v.addr)).or_insert(slot);
+            }
+        }
+        let members = found.members.iter();
+        let members = members.filter_map(|(k, m)| Some(((Vni::new(k.vni).ok()?, Ipv4Addr::from(k.addr)), *m)));
+        Tables {
+            config: found.config,
+            vni_slots: Slots::new(limits.vnis, &used[0]),
+            port_slots: Slots::new(limits.ports, &used[1]),
+            vtep_slots: Slots::new(limits.vteps, &used[2]),
+            vnis,
+            ports,
+            vteps,
+            members: members.collect(),
+            floods: BTreeMap::new(),
+            statics: found.statics.iter().map(|(v, m, p)| ((*v, *m), *p)).collect(),
+            underlays: found.underlays.iter().map(|i| (*i, None)).collect(),
+        }
+    }
+
+    /// The slot of the port on an interface.
+    pub(super) fn port_of(&self, ifindex: u32) -> Option<(u16, &PortSlot)> {
+        self.ports.iter().find(|(_, s)| s.port.ifindex == ifindex).map(|(i, s)| (*i, s))
+    }
+}

@@ -1,0 +1,257 @@
+//! What the fabric looks like, for the API and the metrics.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use wavnet_common::{
+    abi::PortFlags,
+    addr::{Mac, Vni},
+    fdb::Place,
+};
+
+use super::{
+    Fabric, PeerState, StaticPlace, VlanMode, VniSettings,
+    target::{local_address, peers, rule_for},
+};
+use crate::command::HookWish;
+
+/// Who asked for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration, by name.
+    Config,
+    /// The configuration, by a pattern.
+    Pattern,
+    /// A command.
+    Runtime,
+}
+
+/// Whether an interface is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// It is.
+    Attached,
+    /// There is no such interface.
+    Missing,
+    /// Why it is not.
+    Failed(String),
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortView {
+    /// Slot in `PORTS`, if it is attached.
+    pub index: Option<u16>,
+    /// Interface name.
+    pub name: String,
+    /// Interface index, if there is an interface.
+    pub ifindex: Option<u32>,
+    /// VNI.
+    pub vni: Vni,
+    /// What happens to VLAN tags.
+    pub vlan: VlanMode,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Whether it is in use.
+    pub state: PortState,
+    /// MTU of the interface, bytes.
+    pub mtu: Option<u32>,
+    /// Frames are handed to it in TC rather than redirected in XDP.
+    pub deliver_tc: bool,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Slot in `VTEPS`; `None` for this host itself.
+    pub index: Option<u16>,
+    /// Outer address.
+    pub addr: Ipv4Addr,
+    /// UDP port.
+    pub udp_port: u16,
+    /// VNIs.
+    pub vnis: BTreeSet<Vni>,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Whether frames reach it.
+    pub state: PeerState,
+    /// Next router, or the peer itself.
+    pub next_hop: Option<Ipv4Addr>,
+    /// Interface of the route.
+    pub interface: Option<String>,
+    /// MTU of the path, bytes.
+    pub mtu: Option<u32>,
+}
+
+/// A VNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VniView {
+    /// Slot in `VNIS`.
+    pub index: u16,
+    /// The VNI.
+    pub vni: Vni,
+    /// What is set for it.
+    pub settings: VniSettings,
+    /// Attached ports.
+    pub ports: usize,
+    /// Peers.
+    pub peers: usize,
+}
+
+/// A static FDB entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticView {
+    /// VNI.
+    pub vni: Vni,
+    /// MAC.
+    pub mac: Mac,
+    /// Where it is.
+    pub place: StaticPlace,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// It is in the table.
+    pub in_force: bool,
+}
+
+/// An underlay interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderlayView {
+    /// Interface name.
+    pub name: String,
+    /// Interface index, if there is an interface.
+    pub ifindex: Option<u32>,
+    /// The hook asked for.
+    pub hook: HookWish,
+    /// Whether it is in use.
+    pub state: PortState,
+    /// MTU, bytes.
+    pub mtu: Option<u32>,
+}
+
+impl Fabric {
+    /// Address of our VTEP, if we have one.
+    pub fn local_address(&self) -> Option<Ipv4Addr> {
+        local_address(&self.desired, &self.links)
+    }
+
+    /// All ports, those that are missing included, by name.
+    pub fn ports(&self) -> Vec<PortView> {
+        let exact = self.desired.ports.iter().filter(|r| r.name.is_exact()).map(|r| r.name.as_str());
+        let mut names: BTreeSet<&str> = exact.chain(self.runtime.ports.keys().map(String::as_str)).collect();
+        let usable = |l: &&super::links::Link| {
+            !l.info.loopback && !self.desired.underlay.devices.iter().any(|d| d.name == l.info.name)
+        };
+        names.extend(self.links.iter().filter(usable).map(|l| l.info.name.as_str()));
+        names.into_iter().filter_map(|name| self.port(name)).collect()
+    }
+
+    fn port(&self, name: &str) -> Option<PortView> {
+        let (vni, vlan, origin) = rule_for(&self.desired, &self.runtime, name)?;
+        let link = self.links.named(name);
+        let slot = link.and_then(|l| self.tables.port_of(l.info.ifindex));
+        let state = match (link, &slot) {
+            (None, _) => PortState::Missing,
+            (Some(l), None) => PortState::Failed(match (&l.failed, l.no_room) {
+                (Some(why), _) => why.clone(),
+                (None, true) => format!("no room: {} ports, {} per VNI", self.limits.ports, self.limits.flood_ports),
+                (None, false) => "not attached yet".to_owned(),
+            }),
+            (Some(_), Some(_)) => PortState::Attached,
+        };
+        Some(PortView {
+            index: slot.map(|(index, _)| index),
+            name: name.to_owned(),
+            ifindex: link.map(|l| l.info.ifindex),
+            vni,
+            vlan,
+            origin,
+            state,
+            mtu: link.map(|l| l.info.mtu),
+            deliver_tc: slot.is_some_and(|(_, s)| s.port.flags & PortFlags::DELIVER_TC != 0),
+        })
+    }
+
+    /// All peers, by address.
+    pub fn peers(&self) -> Vec<PeerView> {
+        let wanted = peers(&self.desired, &self.runtime, &self.links);
+        let view = |(addr, peer): (Ipv4Addr, super::target::WantedPeer)| {
+            let (state, next_hop, route) = self.paths.state(addr, &self.links);
+            let link = route.and_then(|r| self.links.get(r.oif)).map(|l| &l.info);
+            PeerView {
+                index: self.tables.vteps.get(&addr).map(|s| s.index),
+                addr,
+                udp_port: peer.udp_port,
+                vnis: peer.vnis.into_keys().collect(),
+                origin: if self.desired.peers.contains_key(&addr) { Origin::Config } else { Origin::Runtime },
+                state,
+                next_hop,
+                interface: link.map(|l| l.name.clone()),
+                mtu: link.map(|l| route.and_then(|r| r.mtu).filter(|&m| m > 0).map_or(l.mtu, |m| m.min(l.mtu))),
+            }
+        };
+        wanted.into_iter().map(view).collect()
+    }
+
+    /// All VNIs, ascending.
+    pub fn vnis(&self) -> Vec<VniView> {
+        let view = |(vni, index): (&Vni, &u16)| {
+            let flood = self.tables.floods.get(index);
+            Some(VniView {
+                index: *index,
+                vni: *vni,
+                settings: *self.desired.vnis.get(vni)?,
+                ports: flood.map_or(0, |f| f.ports.len()),
+                peers: flood.map_or(0, |f| f.vteps.len()),
+            })
+        };
+        self.tables.vnis.iter().filter_map(view).collect()
+    }
+
+    /// All static FDB entries.
+    pub fn statics(&self) -> Vec<StaticView> {
+        let configured = self.desired.statics.iter().map(|e| (e, Origin::Config));
+        let added = self.runtime.statics.iter().map(|e| (e, Origin::Runtime));
+        let view = |(((vni, mac), place), origin): ((&(Vni, Mac), &StaticPlace), Origin)| {
+            let index = self.tables.vnis.get(vni);
+            let in_force = index.is_some_and(|i| self.tables.statics.contains_key(&(*i, *mac)));
+            StaticView { vni: *vni, mac: *mac, place: place.clone(), origin, in_force }
+        };
+        configured.chain(added).map(view).collect()
+    }
+
+    /// The underlay interfaces, in the order of the configuration.
+    pub fn underlays(&self) -> Vec<UnderlayView> {
+        let devices = self.desired.underlay.devices.iter();
+        let view = |device: &super::UnderlayDevice| {
+            let link = self.links.named(&device.name);
+            let attached = link.is_some_and(|l| matches!(self.tables.underlays.get(&l.info.ifindex), Some(Some(_))));
+            let state = match link {
+                None => PortState::Missing,
+                Some(_) if attached => PortState::Attached,
+                Some(l) => PortState::Failed(l.failed.clone().unwrap_or_else(|| "not attached yet".to_owned())),
+            };
+            UnderlayView {
+                name: device.name.clone(),
+                ifindex: link.map(|l| l.info.ifindex),
+                hook: device.hook,
+                state,
+                mtu: link.map(|l| l.info.mtu),
+            }
+        };
+        devices.map(view).collect()
+    }
+
+    /// VNI of a slot.
+    pub fn vni_of(&self, index: u16) -> Option<Vni> {
+        self.tables.vnis.iter().find(|(_, i)| **i == index).map(|(v, _)| *v)
+    }
+
+    /// Interface name of a port or address of a peer.
+    pub fn name_of(&self, place: Place) -> Option<StaticPlace> {
+        match place {
+            Place::Port(i) => self.tables.ports.get(&i)?.name.clone().map(StaticPlace::Port),
+            Place::Vtep(i) => {
+                self.tables.vteps.iter().find(|(_, s)| s.index == i).map(|(addr, _)| StaticPlace::Peer(*addr))
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::model::VlanMode;
+
+const EXAMPLE: &str = include_str!("../../../docs/wavnet.example.toml");
+const SMALL: &str = "[underlay]\ninterface = \"eth1\"\n[[vni]]\nid = 100\n";
+
+fn errors(text: &str) -> Vec<(usize, usize, String, String)> {
+    let e = Config::parse(text, "test.toml").expect_err("must not pass");
+    let _ = e.to_string();
+    let place = |d: &Diagnostic| match &d.at {
+        At::Span(s) => e.position(s.start),
+        At::Flag(f) => panic!("{f}"),
+    };
+    e.errors.iter().map(|d| (place(d).0, place(d).1, d.key.clone(), d.message.clone())).collect()
+}
+
+/// One error, at a line (of what is added to SMALL) and key, that says something.
+#[track_caller]
+fn one(added: &str, line: usize, key: &str, says: &str) {
+    let found = errors(&format!("{SMALL}{added}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let (at, _, k, message) = &found[0];
+    assert_eq!((*at, k.as_str()), (line + SMALL.lines().count(), key), "{message}");
+    assert!(message.contains(says), "{message}");
+}
+
+#[test]
+fn the_example_is_valid_and_says_what_it_shows() {
+    let c = Config::parse(EXAMPLE, "example").unwrap();
+    assert_eq!(c.underlay.interface, "eth1");
+    assert_eq!(c.underlay.address, Some([192, 0, 2, 1].into()));
+    assert_eq!(c.vnis.iter().map(|v| v.vni.get()).collect::<Vec<_>>(), [100, 200]);
+    assert_eq!(c.port_for("vnet7").unwrap().vni.get(), 100);
+    assert_eq!(c.port_for("tap0").unwrap().vlan, VlanMode::Discard);
+    assert_eq!(c.port_for("eth0"), None);
+    assert_eq!(c.peers[1].udp_port, 8472);
+    assert_eq!(c.peers[0].udp_port, 4789);
+    assert_eq!(c.statics.len(), 2);
+}
+
+#[test]
+fn commented_defaults_of_the_example_are_the_defaults() {
+    // With the comment signs of `# key = value` removed, the configuration stays the same.
+    let bare = |l: &str| {
+        let key = l.strip_prefix("# ")?;
+        let name = key.split_once(" = ")?.0;
+        name.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| key.to_owned())
+    };
+    let mut shown = 0;
+    let lines = EXAMPLE.lines().map(|l| bare(l).inspect(|_| shown += 1).unwrap_or_else(|| l.to_owned()));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(Config::parse(&text, "x").unwrap(), Config::parse(EXAMPLE, "x").unwrap());
+    assert_eq!(shown, 15);
+}
+
+#[test]
+fn every_error_is_reported_with_its_place() {
+    let text = "[underlay]\ninterface = \"eth1\"\nadress = \"192.0.2.1\"\n\n[[vni]]\nid = 100\n\n[[port]]\n\tinterface = \"a b\"\nvni = 0\n\n[fdb]\nageing = \"9h\"\n";
+    let found = errors(text);
+    let places: Vec<_> = found.iter().map(|(l, c, k, _)| (*l, *c, k.as_str())).collect();
+    assert_eq!(
+        places,
+        [(3, 1, "underlay.adress"), (9, 14, "port.interface"), (10, 7, "port.vni"), (13, 10, "fdb.ageing")]
+    );
+}
+
+#[test]
+fn errors_look_like_this() {
+    let text = format!("{SMALL}[[port]]\ninterface = \"tap0\"\nvni = 200\nvlam = \"pass\"\n");
+    let shown = Config::parse(&text, "/etc/wavnet.toml").unwrap_err().to_string();
+    assert_eq!(
+        shown,
+        "\
+error: VNI 200 is not declared
+ --> /etc/wavnet.toml:7:7 (key `port.vni`)
+  |
+7 | vni = 200
+  |       ^^^
+  = help: declare it:
+            [[vni]]
+            id = 200
+
+error: unknown key `vlam` in [port]
+ --> /etc/wavnet.toml:8:1 (key `port.vlam`)
+  |
+8 | vlam = \"pass\"
+  | ^^^^
+  = help: did you mean `vlan`?
+
+/etc/wavnet.toml has 2 errors"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_ports() {
+    one("[[port]]\ninterface = \"a\"\nvni = 7\n", 3, "port.vni", "not declared");
+    one("[[port]]\ninterface = \"a\"\n", 1, "port.vni", "missing");
+    one("[[port]]\ninterface = \"eth1\"\nvni = 100\n", 2, "port.interface", "is the underlay");
+    one("[[port]]\ninterface = \"eth*\"\nvni = 100\n", 2, "port.interface", "matches the underlay");
+    one("[[port]]\ninterface = \"a\"\nvni = 100\nvlan = \"drop\"\n", 4, "port.vlan", "\"pass\", \"discard\"");
+    let two = |a: &str, b: &str| {
+        format!("[[port]]\ninterface = \"{a}\"\nvni = 100\n[[port]]\ninterface = \"{b}\"\nvni = 100\n")
+    };
+    one(&two("a", "a"), 5, "port.interface", "given twice, first in line 6");
+    one(&two("tap*", "tap?"), 5, "port.interface", "can match the same");
+    assert!(Config::parse(&format!("{SMALL}{}", two("tap*", "tap0")), "x").is_ok(), "an exact name beside a pattern");
+}
+
+#[test]
+fn what_is_wrong_with_peers() {
+    let peer = |a: &str, v: &str| format!("[[peer]]\naddress = \"{a}\"\nvnis = {v}\n");
+    for bad in ["224.0.0.1", "255.255.255.255", "127.0.0.1", "0.0.0.0"] {
+        one(&peer(bad, "[100]"), 2, "peer.address", "unicast");
+    }
+    one(&peer("192.0.2.2", "[]"), 3, "peer.vnis", "no VNI");
+    one(&peer("192.0.2.2", "[100, 100]"), 3, "peer.vnis", "twice");
+    one(&peer("192.0.2.2", "[100, 7]"), 3, "peer.vnis", "not declared");
+    one(&peer("192.0.2.2", "[16777216]"), 3, "peer.vnis", "no VNI");
+    one("[[peer]]\naddress = \"192.0.2.2\"\n", 1, "peer.vnis", "missing");
+    one(&[peer("192.0.2.2", "[100]"), peer("192.0.2.2", "[100]")].concat(), 5, "peer.address", "twice");
+    let own = "[underlay]\ninterface = \"eth1\"\naddress = \"192.0.2.1\"\n[[vni]]\nid = 100\n";
+    let found = errors(&format!("{own}{}", peer("192.0.2.1", "[100]")));
+    assert!(found.len() == 1 && found[0].3.contains("own address (in line 3)"), "{found:?}");
+}
+
+#[test]
+fn a_vni_floods_to_so_many_peers() {
+    let peers = |n: u32| -> String {
+        let one = |i: u32| format!("[[peer]]\naddress = \"10.0.{}.{}\"\nvnis = [100]\n", i >> 8, i & 255);
+        (0..n).map(one).collect()
+    };
+    assert!(Config::parse(&format!("{SMALL}{}", peers(512)), "x").is_ok());
+    one(&peers(514), 513 * 3, "peer.vnis", "more than 512 peers");
+    let found = errors(&format!("{SMALL}[limits]\npeers = 511\n{}", peers(512)));
+    assert!(found[0].3.contains("room for 511"), "{found:?}");
+}
+
+#[test]
+fn what_is_wrong_with_statics() {
+    let with = |rest: &str| {
+        format!("[[port]]\ninterface = \"tap*\"\nvni = 100\n[[peer]]\naddress = \"192.0.2.2\"\nvnis = [100]\n{rest}")
+    };
+    let st = |mac: &str, place: &str| format!("[[static]]\nvni = 100\nmac = \"{mac}\"\n{place}\n");
+    let ok = "52:54:00:00:00:01";
+    one(&with(&st("01:00:5e:00:00:01", "port = \"tap0\"")), 9, "static.mac", "group address");
+    one(&with(&st("5254", "port = \"tap0\"")), 9, "static.mac", "not a MAC");
+    one(&with(&st(ok, "port = \"veth0\"")), 10, "static.port", "no [[port]]");
+    one(&with(&st(ok, "peer = \"192.0.2.3\"")), 10, "static.peer", "no peer of VNI 100");
+    one(&with(&st(ok, "")), 7, "static.port", "say where");
+    one(&with(&st(ok, "port = \"tap0\"\npeer = \"192.0.2.2\"")), 11, "static.peer", "not both");
+    let twice = [st(ok, "port = \"tap0\""), st(ok, "peer = \"192.0.2.2\"")].concat();
+    one(&with(&twice), 13, "static.mac", "twice");
+}
+
+#[test]
+fn an_mtu_that_cannot_fit() {
+    let text = |mtu: u32| format!("[underlay]\ninterface = \"eth1\"\nmtu = 1500\n[[vni]]\nid = 1\nmtu = {mtu}\n");
+    assert!(Config::parse(&text(1450), "x").is_ok());
+    let found = errors(&text(1451));
+    assert_eq!((found[0].0, found[0].2.as_str()), (6, "vni.mtu"));
+    assert!(found[0].3.contains("cannot fit"));
+}
+
+#[test]
+fn other_errors() {
+    one("[[vni]]\nid = 100\n", 2, "vni.id", "twice, first in line 4");
+    one("[metrics]\nlisten = \"localhost\"\n", 2, "metrics.listen", "127.0.0.1:9810");
+    one("[fdb]\nageing = 300\n", 2, "fdb.ageing", "300s");
+    one("[fdb]\nentries = -1\n", 2, "fdb.entries", "out of range");
+    one("[agent]\nrun_dir = 3\n", 2, "agent.run_dir", "found integer");
+    one("[vnis]\n", 1, "vnis", "unknown key");
+    let found = errors("[[vni]]\nid = 1\n");
+    assert!(found[0].3.contains("[underlay] is missing"), "{found:?}");
+    let found = errors("[underlay\ninterface = \"eth1\nx = = 3\n");
+    assert!(found.len() > 1 && found.iter().all(|f| f.2.is_empty()), "{found:?}");
+    assert_eq!(errors("vni = 3\n[underlay]\ninterface=\"e\"").len(), 1);
+}
+
+#[test]
+fn entries_round_up_to_buckets() {
+    for (entries, buckets) in [(1, 1), (4, 1), (5, 2), (262_144, 65_536), (262_145, 131_072)] {
+        let c = Config::parse(&format!("{SMALL}[fdb]\nentries = {entries}\n"), "x").unwrap();
+        assert_eq!(c.fdb.buckets, buckets, "{entries}");
+    }
+}
+
+fn flags(vnis: &[u32], ports: &[&str], peers: &[&str]) -> Flags {
+    Flags {
+        underlay: "eth1".into(),
+        address: None,
+        udp_port: 4789,
+        hook: HookChoice::Auto,
+        vnis: vnis.iter().map(|n| wavnet_common::addr::Vni::new(*n).unwrap()).collect(),
+        ports: ports.iter().map(|p| p.parse().unwrap()).collect(),
+        peers: peers.iter().map(|p| p.parse().unwrap()).collect(),
+        agent: Agent::default(),
+        log: Log::default(),
+        metrics: Metrics::default(),
+        fdb: Fdb::default(),
+    }
+}
+
+#[test]
+fn flags_say_the_same_as_a_file() {
+    let from_flags = flags(&[100], &["tap0", "vnet*"], &["192.0.2.2"]).validate().unwrap();
+    let file = format!(
+        "{SMALL}[[port]]\ninterface = \"tap0\"\nvni = 100\n[[port]]\ninterface = \"vnet*\"\nvni = 100\n\
+         [[peer]]\naddress = \"192.0.2.2\"\nvnis = [100]\n"
+    );
+    assert_eq!(from_flags, Config::parse(&file, "x").unwrap());
+    let two = flags(&[1, 2], &["a=1", "b=2"], &["192.0.2.2", "192.0.2.3=2"]).validate().unwrap();
+    assert_eq!(two.peers[0].vnis.len(), 2);
+    assert_eq!(two.peers[1].vnis.len(), 1);
+}
+
+#[test]
+fn wrong_flags_are_named() {
+    let shown = flags(&[1, 2], &["a", "b=3"], &[]).validate().unwrap_err().to_string();
+    assert!(shown.contains("--> --port a") && shown.contains("--port a=VNI"), "{shown}");
+    assert!(shown.contains("VNI 3 is not declared") && shown.contains("--vni 3"), "{shown}");
+}
+
+#[test]
+fn what_needs_a_restart() {
+    let a = Config::parse(EXAMPLE, "x").unwrap();
+    let mut b = a.clone();
+    b.fdb.ageing *= 2;
+    b.peers.clear();
+    assert!(a.needs_restart(&b).is_empty());
+    b.fdb.buckets *= 2;
+    b.metrics.listen = None;
+    assert_eq!(a.needs_restart(&b), ["metrics", "fdb.entries"]);
+}
+
+proptest! {
+    #[test]
+    fn random_text_never_panics(text in "(?s).{0,300}") {
+        if let Err(e) = Config::parse(&text, "x") {
+            let _ = e.to_string();
+        }
+    }
+
+    #[test]
+    fn random_bytes_of_toml_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Err(e) = Config::parse(&String::from_utf8_lossy(&bytes), "x") {
+            let _ = e.to_string();
+        }
+    }
+
+    #[test]
+    fn a_mutated_example_never_panics(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, "[\\[\\]={}\"'#.,\n\t 0-9a-z*?é-]{0,4}"), 1..6)
+    ) {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        for (at, remove, insert) in edits {
+            let at = at.index(text.len() + 1);
+            let end = (at + remove).min(text.len());
+            text.splice(at..end, insert.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(e) = Config::parse(&text, "x") {
+            prop_assert!(!e.errors.is_empty());
+            let _ = e.to_string();
+        }
+    }
+
+    #[test]
+    fn shuffled_values_never_panic(key in 0..60usize, value in "([0-9]{1,25}|-1|\"[a-z0-9.:*?/ ]{0,20}\"|\\[1, \"a\"\\]|true|1.5|1979-05-27|\\{a = 1\\})") {
+        let mut n = 0;
+        let lines: Vec<String> = EXAMPLE.lines().map(|l| match l.split_once(" = ") {
+            Some((k, _)) if !l.starts_with('#') => {
+                n += 1;
+                if n == key { format!("{k} = {value}") } else { l.to_owned() }
+            }
+            _ => l.to_owned(),
+        }).collect();
+        if let Err(e) = Config::parse(&lines.join("\n"), "x") {
+            let _ = e.to_string();
+        }
+    }
+}
