@@ -81,7 +81,7 @@ impl AgentConfig {
         );
         let _ = writeln!(out, "{}", self.extra);
         for vni in &self.vnis {
-            let _ = writeln!(out, "[[vni]]\nvni = {vni}\n");
+            let _ = writeln!(out, "[[vni]]\nid = {vni}\n");
         }
         for table in self.ports.iter().chain(&self.statics) {
             let _ = writeln!(out, "{table}");

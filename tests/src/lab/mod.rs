@@ -17,6 +17,7 @@ pub mod host;
 pub mod http;
 pub mod link;
 pub mod netns;
+pub mod overlay;
 pub mod ping;
 pub mod process;
 pub mod raw;

@@ -57,13 +57,22 @@ impl Lab {
     /// What `ip` or `ethtool` says.
     pub fn pair(&self, mtu: u32) -> Result<[Host; 2]> {
         let (a, b) = (self.netns("hv1")?, self.netns("hv2")?);
-        nic(&a, (&b, Host::NIC), mtu)?;
         let hosts = [(a, 1), (b, 2)].map(|(ns, n)| Host { ns, addr: Ipv4Addr::new(172, 31, 0, n) });
-        for host in &hosts {
-            host.ns.ip(&format!("address add {}/24 dev {}", host.addr, Host::NIC))?;
-        }
+        rewire(&hosts[0], &hosts[1], mtu)?;
         Ok(hosts)
     }
+}
+
+/// Wires two hypervisors back to back (again).
+///
+/// # Errors
+/// What `ip` or `ethtool` says.
+pub fn rewire(a: &Host, b: &Host, mtu: u32) -> Result<()> {
+    nic(&a.ns, (&b.ns, Host::NIC), mtu)?;
+    for host in [a, b] {
+        host.ns.ip(&format!("address add {}/24 dev {}", host.addr, Host::NIC))?;
+    }
+    Ok(())
 }
 
 fn nic(ns: &Netns, other: (&Netns, &str), mtu: u32) -> Result<()> {
