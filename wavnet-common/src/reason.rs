@@ -32,6 +32,8 @@ reasons! {
     OuterMalformed = "outer_malformed",
     /// The outer IPv4 header checksum is wrong.
     OuterChecksum = "outer_checksum",
+    /// The outer IPv4 header has options, which no VTEP sends.
+    OuterOptions = "outer_options",
     /// The outer packet is a fragment; a VTEP must not fragment (RFC 7348 section 4.3).
     OuterFragment = "outer_fragment",
     /// The outer TTL was zero on arrival.

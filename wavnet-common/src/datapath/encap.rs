@@ -7,6 +7,7 @@ use crate::{
         EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, Wire,
         be::{load16, load32, store16, store32},
         ethernet::{copy_mac, ethertype},
+        ipv4::halves,
     },
 };
 
@@ -76,9 +77,4 @@ pub(super) fn write<P: Packet>(pkt: &mut P, vtep: &Vtep, hop: &NextHop, vni: u32
     store32(&mut h.vxlan.flags.0, VxlanHdr::I_FLAG.to_be());
     store32(&mut h.vxlan.vni.0, (vni << 8).to_be());
     true
-}
-
-#[inline(always)]
-const fn halves(n: u32) -> u32 {
-    (n & 0xffff) + (n >> 16)
 }

@@ -66,9 +66,9 @@ fn ipv6<P: Packet>(pkt: &P, l3: usize) -> Option<Flow> {
 #[inline(always)]
 fn transport<P: Packet>(pkt: &P, l4: usize, protocol: u8, addresses: u64) -> Flow {
     if protocol == PROTO_TCP {
-        // Data offset: the upper half of the 13th byte, in 32-bit words.
-        if let (Some(ports), Some(offset)) = (pkt.at::<Be32>(l4), pkt.at::<[u8; 1]>(l4 + 12)) {
-            let header = (offset[0] >> 4) as usize * 4;
+        // One check for both words: ports, and the data offset in the upper half of the 13th byte, in 32-bit words.
+        if let Some([ports, _, _, offset]) = pkt.at::<[Be32; 4]>(l4) {
+            let header = (offset.0[0] >> 4) as usize * 4;
             return Flow { hash: mix(addresses, u64::from(ports.raw()) << 8 | 6), headers: l4 + header };
         }
     } else if protocol == PROTO_UDP

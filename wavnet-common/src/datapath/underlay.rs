@@ -125,16 +125,23 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         // Not the first fragment: it has no port to know it by.
         return Outer::NotOurs;
     }
-    let l4 = EthHdr::LEN + ip_len;
-    let Some(udp) = pkt.at::<UdpHdr>(l4) else { return Outer::NotOurs };
+    if ip_len != Ipv4Hdr::LEN {
+        return match pkt.at::<UdpHdr>(EthHdr::LEN + ip_len) {
+            Some(udp) if udp.dst.0 == config.udp_port => Outer::Bad(Reason::OuterOptions),
+            _ => Outer::NotOurs,
+        };
+    }
+    // Constants from here on. (With a variable offset the compiler drops checks that it can infer and the verifier cannot.)
+    const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+    const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
+    let Some(udp) = pkt.at::<UdpHdr>(L4) else { return Outer::NotOurs };
     if udp.dst.0 != config.udp_port {
         return Outer::NotOurs;
     }
-
     if frag != 0 {
         return Outer::Bad(Reason::OuterFragment);
     }
-    if !checksum_holds(pkt, ip, ip_len) {
+    if !ip.checksum_holds() {
         return Outer::Bad(Reason::OuterChecksum);
     }
     if ip.ttl == 0 {
@@ -143,13 +150,12 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
     if ip.src.raw() == ip.dst.raw() {
         return Outer::Bad(Reason::OwnSource);
     }
-    let outer = l4 + UdpHdr::LEN + VxlanHdr::LEN;
     let inner = if pkt.gso_size() != 0 {
         // A super-packet that never was on a wire: its length fields are those of a segment or meaningless.
-        pkt.len().wrapping_sub(outer)
+        pkt.len().wrapping_sub(OUTER)
     } else {
         let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
-        if total != ip_len + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
+        if total != Ipv4Hdr::LEN + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
             return Outer::Bad(Reason::OuterMalformed);
         }
         if EthHdr::LEN + total > pkt.len() {
@@ -157,29 +163,11 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         }
         datagram - UdpHdr::LEN - VxlanHdr::LEN
     };
-    let Some(vxlan) = pkt.at::<VxlanHdr>(l4 + UdpHdr::LEN) else { return Outer::Bad(Reason::OuterTruncated) };
+    let Some(vxlan) = pkt.at::<VxlanHdr>(L4 + UdpHdr::LEN) else { return Outer::Bad(Reason::OuterTruncated) };
     match vxlan.vni() {
-        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, outer, inner }),
+        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, outer: OUTER, inner }),
         None => Outer::Bad(Reason::VxlanFlags),
     }
-}
-
-/// The header checksum over the fixed part and up to ten words of options (RFC 791 section 3.1).
-#[inline(always)]
-fn checksum_holds<P: Packet>(pkt: &P, ip: &Ipv4Hdr, ip_len: usize) -> bool {
-    let mut sum = ip.sum();
-    if ip_len > Ipv4Hdr::LEN {
-        for i in 0..10 {
-            let at = Ipv4Hdr::LEN + 4 * i;
-            if at < ip_len {
-                let Some(word) = pkt.at::<Be32>(EthHdr::LEN + at) else { return false };
-                sum += (word.raw() & 0xffff) + (word.raw() >> 16);
-            }
-        }
-    }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff
 }
 
 #[inline(always)]

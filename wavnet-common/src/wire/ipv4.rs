@@ -50,25 +50,27 @@ impl Ipv4Hdr {
         if self.version_ihl >> 4 == 4 && ihl >= 5 { Some(ihl as usize * 4) } else { None }
     }
 
-    /// The 16-bit one's complement sum of the fixed part, in memory order, not folded. Zero modulo 0xffff for a right
-    /// header without options.
+    /// True if the checksum of a header without options is right (RFC 791 section 3.1).
     #[inline(always)]
-    pub fn sum(&self) -> u32 {
+    pub fn checksum_holds(&self) -> bool {
         // Two bytes that are never apart on the wire are one load.
         let vt = u16::from_ne_bytes([self.version_ihl, self.tos]);
         let tp = u16::from_ne_bytes([self.ttl, self.protocol]);
-        u32::from(vt)
+        let sum = u32::from(vt)
             + u32::from(self.total_len.raw())
             + u32::from(self.id.raw())
             + u32::from(self.frag.raw())
             + u32::from(tp)
             + u32::from(self.checksum.raw())
             + halves(self.src.raw())
-            + halves(self.dst.raw())
+            + halves(self.dst.raw());
+        // Twice: the first fold may carry.
+        halves(halves(sum)) == 0xffff
     }
 }
 
+/// The sum of both halves: one step of folding a one's complement sum.
 #[inline(always)]
-const fn halves(n: u32) -> u32 {
+pub(crate) const fn halves(n: u32) -> u32 {
     (n & 0xffff) + (n >> 16)
 }

@@ -23,7 +23,10 @@ pub use vxlan::VxlanHdr;
 pub unsafe trait Wire: Copy {}
 
 // SAFETY: bytes have alignment 1 and no invalid patterns.
-unsafe impl<const N: usize> Wire for [u8; N] {}
+unsafe impl Wire for u8 {}
+
+// SAFETY: arrays of such have no padding either.
+unsafe impl<T: Wire, const N: usize> Wire for [T; N] {}
 
 macro_rules! wire {
     ($($t:ty = $len:literal),+ $(,)?) => {$(

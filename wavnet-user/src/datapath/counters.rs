@@ -1,0 +1,96 @@
+//! Reading counters.
+
+use std::os::fd::OwnedFd;
+
+use aya::{
+    maps::{MapData, PerCpuArray},
+    programs::Program,
+    sys::{Stats, enable_stats as enable},
+};
+use wavnet_common::{
+    abi::{Count, Traffic},
+    datapath::Of,
+    reason::Reason,
+};
+
+use super::{Datapath, Error, maps::Abi};
+
+/// What the kernel measured of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramRun {
+    /// The program's name.
+    pub name: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long it ran, nanoseconds.
+    pub nanoseconds: u64,
+}
+
+pub(super) fn enable_stats() -> Result<OwnedFd, Error> {
+    enable(Stats::RunTime).map_err(|e| Error::kernel("measuring the programs' run time", e))
+}
+
+fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, Error> {
+    let values = map.get(&index, 0).map_err(|e| Error::kernel("reading a counter", e))?;
+    Ok(values.iter().sum())
+}
+
+impl Datapath {
+    /// Frames dropped, by reason, in the order of [`Reason::ALL`].
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn drops(&self) -> Result<Vec<(Reason, u64)>, Error> {
+        Reason::ALL.iter().map(|r| Ok((*r, sum(&self.maps.drops, *r as u32)?))).collect()
+    }
+
+    /// Everything else that is counted.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn count(&self, what: Count) -> Result<u64, Error> {
+        sum(&self.maps.counts, what as u32)
+    }
+
+    /// Traffic of a port, VNI or peer, over all CPUs.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn traffic(&self, of: Of) -> Result<Traffic, Error> {
+        let (map, index): (&PerCpuArray<MapData, Abi<Traffic>>, u16) = match of {
+            Of::Port(i) => (&self.maps.port_stats, i),
+            Of::Vni(i) => (&self.maps.vni_stats, i),
+            Of::Vtep(i) => (&self.maps.vtep_stats, i),
+        };
+        let values = map.get(&u32::from(index), 0).map_err(|e| Error::kernel("reading a counter", e))?;
+        Ok(values.iter().fold(Traffic::default(), |mut sum, Abi(one)| {
+            sum.rx_frames += one.rx_frames;
+            sum.rx_bytes += one.rx_bytes;
+            sum.tx_frames += one.tx_frames;
+            sum.tx_bytes += one.tx_bytes;
+            sum
+        }))
+    }
+
+    /// How often and how long each program ran, as far as the kernel measures it.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn program_runs(&self) -> Result<Vec<ProgramRun>, Error> {
+        self.ebpf
+            .programs()
+            .map(|(name, program)| {
+                let info = info(program).map_err(|e| Error::program(name, e))?;
+                Ok(ProgramRun {
+                    name: name.to_owned(),
+                    runs: info.run_count(),
+                    nanoseconds: info.run_time().as_nanos() as u64,
+                })
+            })
+            .collect()
+    }
+}
+
+fn info(program: &Program) -> Result<aya::programs::ProgramInfo, aya::programs::ProgramError> {
+    program.info()
+}

@@ -1,0 +1,247 @@
+//! The maps that the agent writes, typed.
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use wavnet_common::{
+    abi::{
+        self, Config, FloodSet, Heartbeat, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry, Vtep, map as name,
+    },
+    reason::Reason,
+};
+use wavnet_proto::{command::Command, fabric::Adopted};
+
+use super::{Error, Sizes};
+
+/// A type of the ABI as aya wants it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Abi<T: Plain>(pub(super) T);
+
+// SAFETY: `Plain` promises the same.
+unsafe impl<T: Plain> Pod for Abi<T> {}
+
+/// How many entries each map has.
+pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)> {
+    let Sizes { ports, vnis, vteps, members, fdb_buckets } = *sizes;
+    [
+        (name::PORTS, ports),
+        (name::PORT_OF_IFINDEX, ports),
+        (name::PORT_DEVS, ports),
+        (name::PORT_STATS, ports),
+        (name::VNIS, vnis),
+        (name::INDEX_OF_VNI, vnis),
+        (name::FLOODS, 2 * vnis),
+        (name::VNI_STATS, vnis),
+        (name::VTEPS, vteps),
+        (name::INDEX_OF_VTEP, vteps),
+        (name::VTEP_STATS, vteps),
+        (name::MEMBERS, members),
+        (name::FDB, fdb_buckets),
+        (name::DROPS, Reason::COUNT as u32),
+        (name::COUNTS, abi::Count::COUNT as u32),
+    ]
+    .into_iter()
+}
+
+type Table<T> = Array<MapData, Abi<T>>;
+
+/// Open maps.
+pub(super) struct Maps {
+    meta: Table<Meta>,
+    config: Table<Config>,
+    heartbeat: Table<Heartbeat>,
+    ports: Table<Port>,
+    port_of_ifindex: HashMap<MapData, u32, u32>,
+    port_devs: DevMap<MapData>,
+    vnis: Table<VniEntry>,
+    index_of_vni: HashMap<MapData, u32, u32>,
+    members: HashMap<MapData, Abi<MemberKey>, Abi<Member>>,
+    vteps: Table<Vtep>,
+    index_of_vtep: HashMap<MapData, [u8; 4], u32>,
+    floods: Table<FloodSet>,
+    pub(super) drops: PerCpuArray<MapData, u64>,
+    pub(super) counts: PerCpuArray<MapData, u64>,
+    pub(super) port_stats: PerCpuArray<MapData, Abi<Traffic>>,
+    pub(super) vni_stats: PerCpuArray<MapData, Abi<Traffic>>,
+    pub(super) vtep_stats: PerCpuArray<MapData, Abi<Traffic>>,
+}
+
+/// Takes a map out of the object, as the type its user wants.
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error> {
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| Error::kernel(format!("opening map {name}"), "the object has no such map"))?;
+    T::try_from(map).map_err(|e| Error::kernel(format!("opening map {name}"), e))
+}
+
+fn fail<E: Into<Box<dyn std::error::Error + Send + Sync>>>(map: &'static str) -> impl FnOnce(E) -> Error {
+    move |e| Error::kernel(format!("writing map {map}"), e)
+}
+
+/// Deleting what is not there is as good as deleting it.
+fn forgiving(result: Result<(), MapError>, map: &'static str) -> Result<(), Error> {
+    match result {
+        Err(e) if super::error::errno(&e) != Some(nix::libc::ENOENT) && !matches!(e, MapError::KeyNotFound) => {
+            Err(fail(map)(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Maps, Error> {
+        Ok(Maps {
+            meta: take(ebpf, name::META)?,
+            config: take(ebpf, name::CONFIG)?,
+            heartbeat: take(ebpf, name::HEARTBEAT)?,
+            ports: take(ebpf, name::PORTS)?,
+            port_of_ifindex: take(ebpf, name::PORT_OF_IFINDEX)?,
+            port_devs: take(ebpf, name::PORT_DEVS)?,
+            vnis: take(ebpf, name::VNIS)?,
+            index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
+            members: take(ebpf, name::MEMBERS)?,
+            vteps: take(ebpf, name::VTEPS)?,
+            index_of_vtep: take(ebpf, name::INDEX_OF_VTEP)?,
+            floods: take(ebpf, name::FLOODS)?,
+            drops: take(ebpf, name::DROPS)?,
+            counts: take(ebpf, name::COUNTS)?,
+            port_stats: take(ebpf, name::PORT_STATS)?,
+            vni_stats: take(ebpf, name::VNI_STATS)?,
+            vtep_stats: take(ebpf, name::VTEP_STATS)?,
+        })
+    }
+
+    pub(super) fn meta(&self) -> Result<Meta, Error> {
+        Ok(self.meta.get(&0, 0).map_err(|e| Error::kernel("reading map META", e))?.0)
+    }
+
+    pub(super) fn write_meta(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.meta.set(0, Abi(*meta), 0).map_err(fail(name::META))
+    }
+
+    pub(super) fn heartbeat(&mut self, at_ns: u64) -> Result<(), Error> {
+        self.heartbeat.set(0, Abi(Heartbeat { at_ns }), 0).map_err(fail(name::HEARTBEAT))
+    }
+
+    pub(super) fn adopted(&self) -> Result<Adopted, Error> {
+        let members = self.members.iter().map(|item| item.map(|(k, v)| (k.0, v.0))).collect::<Result<_, _>>();
+        let config = self.config.get(&0, 0).map_err(|e| Error::kernel("reading map CONFIG", e))?.0;
+        Ok(Adopted {
+            config: Some(config),
+            ports: in_use(&self.ports, |p| p.ifindex != 0)?,
+            vnis: in_use(&self.vnis, |v| v.vni != 0)?,
+            vteps: in_use(&self.vteps, |v| v.flags & abi::VtepFlags::USED != 0)?,
+            members: members.map_err(|e| Error::kernel("reading map MEMBERS", e))?,
+            ..Adopted::default()
+        })
+    }
+
+    /// The map writes of a command; others do nothing.
+    pub(super) fn apply(&mut self, command: &Command) -> Result<(), Error> {
+        match command {
+            Command::SetConfig(config) => self.config.set(0, Abi(*config), 0).map_err(fail(name::CONFIG)),
+            Command::SetVni { index, vni, used } => self.set_vni(*index, vni.get(), *used),
+            Command::SetPort { index, port } => self.set_port(*index, port),
+            Command::SetVtep { index, vtep, addr } => self.set_vtep(*index, vtep, addr.octets()),
+            Command::SetNextHop { index, next_hop } => {
+                let index = u32::from(*index);
+                let mut vtep = self.vteps.get(&index, 0).map_err(fail(name::VTEPS))?.0;
+                let other = (vtep.half & 1) ^ 1;
+                vtep.next_hop[other as usize] = *next_hop;
+                self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+                vtep.half = other;
+                self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))
+            }
+            Command::SetMember { key, member: Some(member) } => {
+                self.members.insert(Abi(*key), Abi(*member), 0).map_err(fail(name::MEMBERS))
+            }
+            Command::SetMember { key, member: None } => forgiving(self.members.remove(&Abi(*key)), name::MEMBERS),
+            Command::SetFlood { vni_index, set } => {
+                let index = u32::from(*vni_index);
+                let mut vni = self.vnis.get(&index, 0).map_err(fail(name::VNIS))?.0;
+                let other = (vni.flood_half & 1) ^ 1;
+                self.floods.set(2 * index + other, Abi(**set), 0).map_err(fail(name::FLOODS))?;
+                vni.flood_half = other;
+                self.vnis.set(index, Abi(vni), 0).map_err(fail(name::VNIS))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_vni(&mut self, index: u16, vni: u32, used: bool) -> Result<(), Error> {
+        let slot = u32::from(index);
+        if used {
+            // A new owner of the slot starts with nobody to flood to and with counters at zero.
+            for half in 0..2 {
+                self.floods.set(2 * slot + half, Abi(FloodSet::EMPTY), 0).map_err(fail(name::FLOODS))?;
+            }
+            clear(&mut self.vni_stats, slot, name::VNI_STATS)?;
+            self.vnis.set(slot, Abi(VniEntry { vni, flood_half: 0 }), 0).map_err(fail(name::VNIS))?;
+            self.index_of_vni.insert(vni, slot, 0).map_err(fail(name::INDEX_OF_VNI))
+        } else {
+            forgiving(self.index_of_vni.remove(&vni), name::INDEX_OF_VNI)?;
+            self.vnis.set(slot, Abi(VniEntry { vni: 0, flood_half: 0 }), 0).map_err(fail(name::VNIS))
+        }
+    }
+
+    fn set_port(&mut self, index: u16, port: &Port) -> Result<(), Error> {
+        let slot = u32::from(index);
+        let old = self.ports.get(&slot, 0).map_err(fail(name::PORTS))?.0;
+        if old.ifindex != 0 && old.ifindex != port.ifindex {
+            forgiving(self.port_of_ifindex.remove(&old.ifindex), name::PORT_OF_IFINDEX)?;
+        }
+        if port.ifindex == 0 {
+            self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS))?;
+            // Setting interface 0 clears a slot of a devmap.
+            return forgiving(self.port_devs.set(slot, 0, None, 0).map_err(map_error), name::PORT_DEVS);
+        }
+        if old.ifindex == 0 || old.vni != port.vni {
+            clear(&mut self.port_stats, slot, name::PORT_STATS)?;
+        }
+        self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
+        self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
+        self.port_of_ifindex.insert(port.ifindex, slot, 0).map_err(fail(name::PORT_OF_IFINDEX))
+    }
+
+    fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
+        let slot = u32::from(index);
+        if vtep.flags & abi::VtepFlags::USED != 0 {
+            let old = self.vteps.get(&slot, 0).map_err(fail(name::VTEPS))?.0;
+            if old.addr != vtep.addr || old.flags & abi::VtepFlags::USED == 0 {
+                clear(&mut self.vtep_stats, slot, name::VTEP_STATS)?;
+            }
+            self.vteps.set(slot, Abi(*vtep), 0).map_err(fail(name::VTEPS))?;
+            self.index_of_vtep.insert(addr, slot, 0).map_err(fail(name::INDEX_OF_VTEP))
+        } else {
+            forgiving(self.index_of_vtep.remove(&addr), name::INDEX_OF_VTEP)?;
+            self.vteps.set(slot, Abi(Vtep::FREE), 0).map_err(fail(name::VTEPS))
+        }
+    }
+}
+
+fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {
+    match error {
+        aya::maps::xdp::XdpMapError::MapError(e) => e,
+        other => MapError::IoError(std::io::Error::other(other)),
+    }
+}
+
+fn in_use<T: Plain>(table: &Table<T>, used: impl Fn(&T) -> bool) -> Result<Vec<(u16, T)>, Error> {
+    let mut found = Vec::new();
+    for (index, item) in table.iter().enumerate() {
+        let item = item.map_err(|e| Error::kernel("reading a table", e))?.0;
+        if used(&item) {
+            found.push((index as u16, item));
+        }
+    }
+    Ok(found)
+}
+
+fn clear(stats: &mut PerCpuArray<MapData, Abi<Traffic>>, index: u32, name: &'static str) -> Result<(), Error> {
+    let cpus = nr_cpus().map_err(|(_, e)| Error::kernel("counting CPUs", e))?;
+    let zero = PerCpuValues::try_from(vec![Abi(Traffic::default()); cpus]).map_err(fail(name))?;
+    stats.set(index, zero, 0).map_err(fail(name))
+}

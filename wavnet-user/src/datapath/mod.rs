@@ -1,0 +1,177 @@
+//! The kernel side as the agent handles it: programs, links, maps.
+//!
+//! Everything is pinned under one bpffs directory, so that it goes on when the agent ends, however it ends. An agent that starts
+//! finds it, checks that it understands it, and takes over: maps stay, programs are replaced in place.
+
+mod counters;
+mod error;
+mod events;
+mod fdb;
+mod links;
+mod maps;
+mod object;
+mod pins;
+
+use std::path::PathBuf;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, RingBuf},
+};
+use wavnet_common::abi::{self, Meta};
+use wavnet_proto::{command::Command, fabric::Adopted};
+
+pub use counters::ProgramRun;
+pub use error::Error;
+pub use events::Events;
+pub use fdb::{FdbEntry, FdbView};
+pub use links::{HookMode, HookWish, PortHook, TcWish};
+pub use pins::{DownReport, down};
+
+/// Sizes of the tables; fixed when the maps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Ports.
+    pub ports: u32,
+    /// VNIs.
+    pub vnis: u32,
+    /// Peers.
+    pub vteps: u32,
+    /// Memberships: {VNI, peer} pairs.
+    pub members: u32,
+    /// Buckets of the FDB, four entries each; a power of two.
+    pub fdb_buckets: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes {
+            ports: abi::size::PORTS,
+            vnis: abi::size::VNIS,
+            vteps: abi::size::VTEPS,
+            members: abi::size::MEMBERS,
+            fdb_buckets: abi::size::FDB_BUCKETS,
+        }
+    }
+}
+
+/// How to open the datapath.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory for pins, on a bpffs.
+    pub bpffs: PathBuf,
+    /// Sizes of the tables.
+    pub sizes: Sizes,
+    /// Have the kernel measure the programs' run time (costs about 20 ns a frame).
+    pub program_stats: bool,
+    /// How TC programs are attached.
+    pub tc: TcWish,
+}
+
+/// Loaded programs and open maps. Dropping it changes nothing in the kernel.
+pub struct Datapath {
+    ebpf: Ebpf,
+    maps: maps::Maps,
+    fdb: FdbView,
+    events: Option<RingBuf<MapData>>,
+    pins: pins::PinDir,
+    tc: TcWish,
+    /// Keeps the measuring on.
+    _stats: Option<std::os::fd::OwnedFd>,
+}
+
+impl Datapath {
+    /// Loads the programs and makes the maps, or takes over what another agent left in the directory.
+    ///
+    /// # Errors
+    /// See [`Error`]: each says what to do.
+    pub fn open(options: &Options) -> Result<Datapath, Error> {
+        object::check_kernel()?;
+        let pins = pins::PinDir::open(&options.bpffs)?;
+        let fresh = pins.prepare(&options.sizes)?;
+        let mask = options.sizes.fdb_buckets - 1;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("FDB_MASK", &mask, true);
+        for (name, entries) in maps::entries(&options.sizes) {
+            loader.map_max_entries(name, entries);
+        }
+        for name in pins::map_names() {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let mut ebpf = loader.load(object::bytes()?).map_err(Error::load)?;
+        links::load_programs(&mut ebpf)?;
+        let mut maps = maps::Maps::take(&mut ebpf)?;
+        if fresh {
+            maps.write_meta(&Meta { abi_version: abi::ABI_VERSION, reserved: 0, created_ns: object::realtime_ns() })?;
+        }
+        let fdb = FdbView::map(&mut ebpf, options.sizes.fdb_buckets)?;
+        let events = Some(events::open(&mut ebpf)?);
+        let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
+        Ok(Datapath { ebpf, maps, fdb, events, pins, tc: options.tc, _stats: stats })
+    }
+
+    /// When the maps were made, CLOCK_REALTIME nanoseconds: since when counters count.
+    pub fn created_ns(&self) -> Result<u64, Error> {
+        Ok(self.maps.meta()?.created_ns)
+    }
+
+    /// Reads back what is in force: slots in use, static entries, attachments.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn adopted(&self) -> Result<Adopted, Error> {
+        let mut statics = Vec::new();
+        self.fdb.for_each(|e| {
+            if e.is_static {
+                statics.push((e.vni_index, e.mac, e.place));
+            }
+        });
+        Ok(Adopted { statics, underlays: self.live_underlays()?, ..self.maps.adopted()? })
+    }
+
+    /// Carries out a command that writes maps or attaches programs. Those that ask the kernel's routing are the agent's business
+    /// and do nothing here.
+    ///
+    /// # Errors
+    /// Those of the kernel, with what was tried.
+    pub fn apply(&mut self, command: &Command) -> Result<(), Error> {
+        match command {
+            Command::SetStatic { vni_index, mac, place } => self.fdb.set_static(*vni_index, *mac, *place),
+            Command::RemoveMac { vni_index, mac } => {
+                self.fdb.remove(*vni_index, *mac);
+                Ok(())
+            }
+            Command::FlushPlace(place) => {
+                self.fdb.remove_if(|e| e.place == *place);
+                Ok(())
+            }
+            Command::FlushVni(vni_index) => {
+                self.fdb.remove_if(|e| e.vni_index == *vni_index);
+                Ok(())
+            }
+            Command::FlushVniPlace(vni_index, place) => {
+                self.fdb.remove_if(|e| e.vni_index == *vni_index && e.place == *place);
+                Ok(())
+            }
+            other => self.maps.apply(other),
+        }
+    }
+
+    /// Says that the agent is alive; to be repeated every [`abi::Heartbeat::PERIOD_MS`].
+    pub fn heartbeat(&mut self) -> Result<(), Error> {
+        self.maps.heartbeat(object::monotonic_ns())
+    }
+
+    /// The forwarding table, as it is at this moment.
+    pub fn fdb(&self) -> &FdbView {
+        &self.fdb
+    }
+
+    /// The event stream, watched by the tokio runtime that this is called in; `None` the second time.
+    ///
+    /// # Errors
+    /// Those of the event loop.
+    pub fn take_events(&mut self) -> Result<Option<Events>, Error> {
+        self.events.take().map(Events::watch).transpose()
+    }
+}

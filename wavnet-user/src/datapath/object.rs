@@ -1,0 +1,63 @@
+//! The object with the kernel programs, and what the kernel must be for it.
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::Error;
+
+/// bpf_loop (5.17) is the newest thing the programs cannot do without; 6.1 is the oldest long-term kernel that has it.
+const OLDEST: (u32, u32) = (6, 1);
+
+/// The compiled programs.
+#[cfg(wavnet_ebpf)]
+pub(super) fn bytes() -> Result<&'static [u8], Error> {
+    Ok(aya::include_bytes_aligned!(env!("WAVNET_EBPF_OBJECT")))
+}
+
+/// The compiled programs.
+#[cfg(not(wavnet_ebpf))]
+pub(super) fn bytes() -> Result<&'static [u8], Error> {
+    Err(Error::NoObject)
+}
+
+/// Refuses kernels on which the verifier would refuse the programs with a message that helps nobody.
+pub(super) fn check_kernel() -> Result<(), Error> {
+    let found = nix::sys::utsname::uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .map_err(|e| Error::kernel("asking for the kernel's version", e))?;
+    match version(&found) {
+        Some(version) if version < OLDEST => Err(Error::OldKernel { found, needed: "6.1" }),
+        _ => Ok(()),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// CLOCK_MONOTONIC, nanoseconds: the clock of the programs.
+pub(super) fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_REALTIME, nanoseconds.
+pub(super) fn realtime_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_REALTIME)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    // Both clocks exist on every Linux; zero would only make entries look old.
+    clock_gettime(clock).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn reads_kernel_releases() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("unknown"), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The directory of pins: locking it, checking what is in it, removing it.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Array, MapData, MapInfo};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+use wavnet_common::abi::{self, Meta};
+
+use super::{
+    Error, Sizes,
+    maps::{Abi, entries},
+};
+
+const BPFFS: &str = "/sys/fs/bpf";
+const MAPS_DIR: &str = "maps";
+const LINKS_DIR: &str = "links";
+
+/// A locked directory of pins.
+pub(super) struct PinDir {
+    path: PathBuf,
+    _lock: Flock<fs::File>,
+}
+
+/// Every map that is pinned.
+pub(super) fn map_names() -> impl Iterator<Item = &'static str> {
+    abi::MAPS.iter().map(|m| m.name).chain([abi::EVENTS])
+}
+
+impl PinDir {
+    /// Makes the directory if need be and locks it against other agents.
+    pub(super) fn open(path: &Path) -> Result<PinDir, Error> {
+        mount_if_missing(path)?;
+        let fail = |e| Error::kernel(format!("making {}", path.display()), e);
+        for dir in [path.to_owned(), path.join(MAPS_DIR), path.join(LINKS_DIR)] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+        }
+        let lock = lock(path)?;
+        Ok(PinDir { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where a map is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.path.join(MAPS_DIR).join(name)
+    }
+
+    /// Where a link is pinned.
+    pub(super) fn link(&self, name: &str) -> PathBuf {
+        self.path.join(LINKS_DIR).join(name)
+    }
+
+    /// Names of the pinned links.
+    pub(super) fn links(&self) -> Result<Vec<String>, Error> {
+        list(&self.path.join(LINKS_DIR))
+    }
+
+    /// Sees whether there are maps to take over. `true`: none, new ones are to be made (remains of an agent that died while
+    /// making them are removed).
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] if there are maps that this program does not understand.
+    pub(super) fn prepare(&self, sizes: &Sizes) -> Result<bool, Error> {
+        let present = list(&self.path.join(MAPS_DIR))?;
+        if present.is_empty() {
+            return Ok(true);
+        }
+        let incompatible = |why: String| Err(Error::Incompatible { path: self.path.clone(), why });
+        match self.abi_version()? {
+            // The version is written last.
+            0 => {
+                for name in present {
+                    remove(&self.map(&name))?;
+                }
+                return Ok(true);
+            }
+            abi::ABI_VERSION => {}
+            other => return incompatible(format!("they have ABI version {other}, this is {}", abi::ABI_VERSION)),
+        }
+        for spec in abi::MAPS {
+            let Ok(info) = MapInfo::from_pin(self.map(spec.name)) else {
+                return incompatible(format!("{} is missing", spec.name));
+            };
+            if (info.key_size(), info.value_size()) != (spec.key_size, spec.value_size) {
+                return incompatible(format!("{} has another layout", spec.name));
+            }
+            if let Some((_, wanted)) = entries(sizes).find(|(name, _)| *name == spec.name)
+                && info.max_entries() != wanted
+            {
+                return incompatible(format!(
+                    "{} has room for {} entries, not {wanted}",
+                    spec.name,
+                    info.max_entries()
+                ));
+            }
+        }
+        Ok(false)
+    }
+
+    fn abi_version(&self) -> Result<u32, Error> {
+        let path = self.map(abi::map::META);
+        let Ok(info) = MapInfo::from_pin(&path) else { return Ok(0) };
+        if info.value_size() as usize != size_of::<Meta>() {
+            return Ok(u32::MAX);
+        }
+        let fail = |e: aya::maps::MapError| Error::kernel(format!("reading {}", path.display()), e);
+        let map = aya::maps::Map::Array(MapData::from_pin(&path).map_err(fail)?);
+        let meta: Array<_, Abi<Meta>> = Array::try_from(map).map_err(fail)?;
+        Ok(meta.get(&0, 0).map_err(fail)?.0.abi_version)
+    }
+}
+
+/// What [`down`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DownReport {
+    /// Programs detached.
+    pub links: usize,
+    /// Maps removed.
+    pub maps: usize,
+}
+
+/// Detaches every program and removes every map that is pinned in a directory, and the directory. Nothing there: nothing done.
+///
+/// # Errors
+/// [`Error::Locked`] while an agent is using it.
+pub fn down(path: &Path) -> Result<DownReport, Error> {
+    if !path.exists() {
+        return Ok(DownReport::default());
+    }
+    require_bpffs(path)?;
+    let lock = lock(path)?;
+    let mut report = DownReport::default();
+    for name in list(&path.join(LINKS_DIR))? {
+        super::links::detach_if_clsact(&name);
+        remove(&path.join(LINKS_DIR).join(name))?;
+        report.links += 1;
+    }
+    for name in list(&path.join(MAPS_DIR))? {
+        remove(&path.join(MAPS_DIR).join(name))?;
+        report.maps += 1;
+    }
+    for dir in [path.join(LINKS_DIR), path.join(MAPS_DIR), path.to_owned()] {
+        match fs::remove_dir(&dir) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::kernel(format!("removing {}", dir.display()), e));
+            }
+            _ => {}
+        }
+    }
+    drop(lock);
+    Ok(report)
+}
+
+fn lock(path: &Path) -> Result<Flock<fs::File>, Error> {
+    let file = fs::File::open(path).map_err(|e| Error::kernel(format!("opening {}", path.display()), e))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+        Errno::EWOULDBLOCK => Error::Locked { path: path.to_owned() },
+        e => Error::kernel(format!("locking {}", path.display()), e),
+    })
+}
+
+/// bpffs is where systemd, tc and bpftool mount it; like them, mount it there if nobody has.
+fn mount_if_missing(path: &Path) -> Result<(), Error> {
+    if !path.starts_with(BPFFS) || is_bpffs(Path::new(BPFFS)) {
+        return require_bpffs(path);
+    }
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .map_err(|e| Error::kernel(format!("mounting a BPF file system at {BPFFS}"), std::io::Error::from(e)))
+}
+
+fn require_bpffs(path: &Path) -> Result<(), Error> {
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    if is_bpffs(existing) { Ok(()) } else { Err(Error::NoBpffs { path: path.to_owned() }) }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn list(dir: &Path) -> Result<Vec<String>, Error> {
+    let fail = |e| Error::kernel(format!("listing {}", dir.display()), e);
+    match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(fail(e)),
+        Ok(entries) => entries.map(|e| Ok(e.map_err(fail)?.file_name().to_string_lossy().into_owned())).collect(),
+    }
+}
+
+/// Removes a pin; gone already is as good.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::kernel(format!("removing {}", path.display()), e)),
+        _ => Ok(()),
+    }
+}
