@@ -245,13 +245,22 @@ impl Agent {
     /// # Errors
     /// They are not after twenty seconds: which.
     pub fn wait_ready(&self) -> Result<()> {
-        poll_until(&format!("ports and peers of {}", self.ns.short_name()), READY, || {
-            for port in self.ports()? {
-                ensure!(port.state == AttachState::Attached, "port {port:?}");
-            }
-            for peer in self.peers()? {
-                ensure!(peer.state == PeerState::Up, "peer {peer:?}");
-            }
+        poll_until(&format!("ports of {}", self.ns.short_name()), READY, || {
+            let ports = self.ports()?;
+            ensure!(ports.iter().all(|p| p.state == AttachState::Attached), "{ports:?}");
+            Ok(())
+        })?;
+        self.wait_peers()
+    }
+
+    /// Waits until every peer's next hop is resolved.
+    ///
+    /// # Errors
+    /// They are not after twenty seconds: which.
+    pub fn wait_peers(&self) -> Result<()> {
+        poll_until(&format!("peers of {}", self.ns.short_name()), READY, || {
+            let peers = self.peers()?;
+            ensure!(peers.iter().all(|p| p.state == PeerState::Up), "{peers:?}");
             Ok(())
         })
     }
