@@ -5,4 +5,5 @@
 //! next process that uses the lab.
 
 pub mod demo;
+pub mod kernel;
 pub mod lab;

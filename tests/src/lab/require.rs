@@ -14,6 +14,8 @@ pub enum Need {
     Tool(&'static str),
     /// The `wavnet` binary, with its eBPF object built in.
     Wavnet,
+    /// The eBPF object built into this test.
+    Object,
 }
 
 /// What every lab uses.
@@ -51,6 +53,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             format!("`{tool}` (Debian package {}) is missing; `cargo xtask setup` installs it", tools::package(tool))
         }),
         Need::Wavnet => binary::usable().err().map(|e| format!("{e:#}")),
+        Need::Object => binary::object().err().map(|e| format!("{e:#}")),
     })
 }
 
