@@ -226,7 +226,6 @@ impl Agent {
             let ageing = self.config.fdb.ageing;
             let routes_due = self.routes_due;
             tokio::select! {
-                biased;
                 () = &mut stop => return Outcome::Stop,
                 _ = heartbeat.tick() => self.heartbeat(),
                 news = self.monitor.next() => self.hear(news).await,
