@@ -146,12 +146,10 @@ impl Agent {
         let mut datapath = Datapath::open(&options)?;
         let created_ns = datapath.created_ns()?;
         let adopted = datapath.adopted()?;
-        info!(
-            ports = adopted.ports.len(),
-            vnis = adopted.vnis.len(),
-            peers = adopted.vteps.len(),
-            "tables of an earlier agent, if any, are taken over"
-        );
+        if !adopted.vnis.is_empty() {
+            let (ports, vnis, peers) = (adopted.ports.len(), adopted.vnis.len(), adopted.vteps.len());
+            info!(ports, vnis, peers, "taking over from an earlier agent");
+        }
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
         let kernel_events = datapath.take_events()?;
         if let Some(log) = datapath.take_kernel_log() {

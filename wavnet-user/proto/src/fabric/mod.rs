@@ -197,6 +197,11 @@ impl Fabric {
         self.paths.ask_all();
     }
 
+    /// News may have been missed: every route and neighbour is asked for again.
+    pub fn recheck(&mut self) {
+        self.paths.recheck();
+    }
+
     /// A command could not be carried out. It is tried again at the next [`Fabric::retry`].
     pub fn command_failed(&mut self, command: &Command, why: &str) {
         let slot_of = |index: &u16| self.tables.ports.get(index).map(|s| s.port.ifindex);
