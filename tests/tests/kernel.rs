@@ -48,8 +48,7 @@ impl Pair {
     fn new(lab: &Lab, links: [u32; 4]) -> Result<Pair> {
         let pins = std::path::Path::new("/sys/fs/bpf").join(format!("{}-kernel", lab.id()));
         let sizes = Sizes { fdb_buckets: BUCKETS, ..Sizes::default() };
-        let options =
-            Options { bpffs: pins.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false };
+        let options = Options { bpffs: pins.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false };
         let kernel = Datapath::open(&options)?;
         let programs = Programs::of(&pins)?;
         let mut pair = Pair { kernel, programs, host: HostTables::new(BUCKETS as usize), links };
@@ -182,8 +181,7 @@ fn kernel_and_host_agree_on_random_packets() {
             checked.map_err(|e| anyhow!("{e}"))?;
             // The packets must reach deep, or agreement means little.
             let pair = pair.into_inner();
-            let hit: Vec<&str> =
-                Reason::ALL.iter().filter(|r| pair.host.drops(**r) > 0).map(|r| r.label()).collect();
+            let hit: Vec<&str> = Reason::ALL.iter().filter(|r| pair.host.drops(**r) > 0).map(|r| r.label()).collect();
             ensure!(hit.len() >= 15, "only these reasons occurred: {hit:?}");
             Ok(())
         });

@@ -6,7 +6,7 @@ use wavnet_common::{
     abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Vtep},
     datapath::{Of, Tables, Verdict, port, underlay},
     fdb::Row,
-    packet::{Copies, FrameMeta, Grow, HostPacket, Packet, Strip},
+    packet::{Copies, FrameMeta, Grow, HostPacket, Strip},
     reason::Reason,
 };
 

@@ -6,11 +6,11 @@ mod test_run;
 
 use std::{os::fd::AsFd, path::Path};
 
+use anyhow::{Context, Result, ensure};
 use aya::{
     maps::MapInfo,
     programs::{ProgramFd, ProgramInfo, loaded_programs},
 };
-use anyhow::{Context, Result, ensure};
 use wavnet_common::abi::{map, program};
 
 pub use host::{HostTables, Run};
