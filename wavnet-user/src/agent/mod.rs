@@ -114,7 +114,8 @@ struct Agent {
     links: BTreeMap<u32, LinkInfo>,
     /// When the routes are to be asked for again.
     routes_due: Option<Instant>,
-    port_hooks: BTreeMap<u32, PortHook>,
+    /// Names and hooks of attached ports by interface index. A name is wanted when the interface is gone.
+    port_hooks: BTreeMap<u32, (String, PortHook)>,
     hook_modes: BTreeMap<u32, HookMode>,
     additions: Additions,
     watchers: broadcast::Sender<FdbEvent>,
