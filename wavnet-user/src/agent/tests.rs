@@ -11,12 +11,13 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use wavnet_common::addr::Mac;
 
 use super::run_until;
 use crate::{
     api::{
-        Client, ErrorCode, Request, Response,
-        model::{AttachState, Origin, PeerInfo, PeerState, PlaceInfo, PortInfo, Status},
+        Client, ErrorCode, FdbFilter, Request, Response,
+        model::{AttachState, FdbChange, FdbEvent, Origin, PeerInfo, PeerState, PlaceInfo, PortInfo, Status},
     },
     config::Source,
     datapath,
@@ -270,10 +271,45 @@ fn a_reload_and_a_changing_underlay_are_followed() {
     let Ok(Response::Done(done)) = w.call(&Request::Reload) else { panic!("refused") };
     assert_eq!(done.changes, ["nothing has changed"]);
 
+    // A MAC that moves to another port is told, and one that is not heard of any more ages.
+    let mac: Mac = "02:00:00:00:00:50".parse().unwrap();
+    w.vms.ip(&format!("link set wav-v0 address {mac}"));
+    w.assert_ping(0, "10.0.0.9");
+    let known = |w: &World| {
+        let filter = FdbFilter { mac: Some(mac), ..FdbFilter::default() };
+        let Ok(Response::Fdb(entries)) = w.call(&Request::Fdb(filter)) else { panic!("no entries") };
+        entries.into_iter().next()
+    };
+    assert_eq!(known(&w).map(|e| e.place), Some(PlaceInfo::Port("wav-p0".into())));
+    let (events, heard) = std::sync::mpsc::channel();
+    let watcher = Client::connect(&w.socket()).unwrap();
+    let watcher = std::thread::spawn(move || watcher.watch(|event| events.send(event).is_ok()));
+    w.add_vm(1);
+    w.wait("the second port is attached", |w| w.status().counts.ports_attached == 2);
+    w.vms.ip("link set wav-v0 address 02:00:00:00:00:55");
+    w.vms.ip(&format!("link set wav-v1 address {mac}"));
+    w.assert_ping(1, "10.0.0.9");
+    assert_eq!(known(&w).map(|e| e.place), Some(PlaceInfo::Port("wav-p1".into())));
+    w.vms.ip("link set wav-v1 address 02:00:00:00:00:66");
+    let ports = "[[port]]\ninterface = \"wav-p*\"\nvni = 10\n";
+    w.write_config(&format!("[fdb]\nageing = \"1s\"\n{PEER}{ports}"));
+    let Ok(Response::Done(done)) = w.call(&Request::Reload) else { panic!("refused") };
+    assert_eq!(done.changes, ["entries age after 1 s"]);
+    w.wait("the MAC ages", |w| known(w).is_none());
+    let told = |kind| -> FdbEvent {
+        let mut events = std::iter::from_fn(|| heard.recv_timeout(Duration::from_secs(60)).ok());
+        events.find(|e| e.mac == mac && e.event == kind).unwrap_or_else(|| panic!("{kind:?} was not told"))
+    };
+    let moved = told(FdbChange::Moved);
+    assert_eq!(moved.to, Some(PlaceInfo::Port("wav-p1".into())));
+    let aged = told(FdbChange::Aged);
+    assert_eq!(aged.from, Some(PlaceInfo::Port("wav-p1".into())));
+    drop(heard);
+
     // A file with errors changes nothing.
     w.write_config("[[port]]\ninterface = \"wav-p*\"\nvni = 11\n");
     assert_eq!(w.call(&Request::Reload), Err(ErrorCode::Invalid));
-    assert_eq!((w.ports().len(), w.peers().len()), (1, 1));
+    assert_eq!((w.ports().len(), w.peers().len()), (2, 1));
 
     // The next hop changes its link address, goes, and comes back; then the underlay's NIC is another one.
     w.peer.ip("link set wav-w address 02:00:00:00:00:0c");
@@ -294,4 +330,6 @@ fn a_reload_and_a_changing_underlay_are_followed() {
     w.wait("the underlay is back", |w| w.status().underlay.hook_mode.is_some());
     w.wait("the peer is up", |w| w.peers()[0].state == PeerState::Up);
     w.assert_ping(0, "10.0.0.9");
+    drop(w.agent.take());
+    drop(watcher.join());
 }
