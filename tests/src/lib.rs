@@ -5,5 +5,4 @@
 //! next process that uses the lab.
 
 pub mod demo;
-pub mod kernel;
 pub mod lab;

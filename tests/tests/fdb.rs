@@ -127,11 +127,11 @@ fn entries_come_and_go_by_command() {
         let has = || -> anyhow::Result<bool> {
             Ok(net.agent.fdb()?.iter().any(|e| e.mac == mac(0x60) && e.kind == FdbKind::Static))
         };
-        net.agent.cli(&format!("fdb add {} --vni 100 --peer {OTHER}", mac(0x60)))?;
+        net.agent.cli(&format!("fdb add --vni 100 --mac {} --peer {OTHER}", mac(0x60)))?;
         assert!(has()?);
         net.vm_nic.send(&marked(mac(0x60), mac(1), "added"))?;
         assert_eq!(receivers(&net.fence_out("fence-1")?, "added"), [OTHER]);
-        net.agent.cli(&format!("fdb remove {} --vni 100", mac(0x60)))?;
+        net.agent.cli(&format!("fdb remove --vni 100 --mac {}", mac(0x60)))?;
         assert!(!has()?);
         net.vm_nic.send(&marked(mac(0x60), mac(1), "removed"))?;
         assert_eq!(receivers(&net.fence_out("fence-2")?, "removed").len(), 2);

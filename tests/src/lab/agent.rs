@@ -1,6 +1,7 @@
 //! A `wavnet agent` on a hypervisor of the lab, and the commands that talk to it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
@@ -187,7 +188,11 @@ impl Agent {
     /// It fails, or prints something else than the documented shape.
     pub fn json<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
         let text = self.cli(&format!("{words} --json"))?;
-        serde_json::from_str(&text).with_context(|| format!("`wavnet {words} --json` printed {text}"))
+        // An object whose only member names the kind of answer.
+        let mut answer: BTreeMap<String, T> =
+            serde_json::from_str(&text).with_context(|| format!("`wavnet {words} --json` printed {text}"))?;
+        let (_, value) = answer.pop_first().with_context(|| format!("`wavnet {words} --json` printed {text}"))?;
+        Ok(value)
     }
 
     /// `wavnet status`.
