@@ -180,7 +180,8 @@ fn down_removes_everything() {
         assert!(agent.pins().exists());
         agent.cli("down")?;
         assert!(!agent.pins().exists(), "{} is still there", agent.pins().display());
-        ping::unreachable(&net.a.ns, ip(2))?;
+        // The kernel takes programs off a moment after their last pin is gone.
+        poll_until("pings to fail", SOON, || ping::unreachable(&net.a.ns, ip(2)))?;
         let links = net.hosts[0].ns.ip("-d link show dev u0")?;
         assert!(!links.contains("xdp"), "XDP is still attached: {links}");
         Ok(())
