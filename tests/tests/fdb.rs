@@ -120,6 +120,29 @@ fn a_full_table_is_counted_and_frames_still_flow() {
 }
 
 #[test]
+fn lost_events_are_counted_and_nothing_else_is_lost() {
+    lab::run("lost_events_are_counted_and_nothing_else_is_lost", NEEDS, |lab| {
+        let mut net = Lone::start(lab, &[], |c| c)?;
+        net.fence_out("hello")?;
+        net.agent.kill();
+        // More than the ring buffer holds (256 KiB of 40 B each), with nobody to read it.
+        for i in 0..10_000u16 {
+            let [high, low] = i.to_be_bytes();
+            net.inject(&net.outer(), &marked(mac(1), Mac([2, 2, 0, 0, high, low]), "new"))?;
+            if i % 500 == 499 {
+                net.fence_in(&format!("fence {i}"))?;
+            }
+        }
+        net.agent.launch()?;
+        let lost = net.agent.metric("wavnet_events_lost_total", &[])?;
+        assert!(lost > 1000.0, "{lost} events were lost");
+        let entries = net.agent.status()?.counts.fdb_entries;
+        assert!(entries >= 10_000, "{entries} entries were learned");
+        Ok(())
+    });
+}
+
+#[test]
 fn entries_come_and_go_by_command() {
     lab::run("entries_come_and_go_by_command", NEEDS, |lab| {
         let net = Lone::start(lab, &[OTHER], |c| c)?;
