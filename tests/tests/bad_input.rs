@@ -17,7 +17,7 @@ use wavnet_tests::lab::{
 
 const NEEDS: &[Need] = &[Need::Wavnet];
 /// A peer that is a member of another VNI only.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 102);
+const STRANGER: Ipv4Addr = Lone::SPARE;
 
 /// Packets from the underlay and why each is dropped.
 fn wrong_packets(good: &Outer) -> Vec<(&'static str, Vec<u8>, Reason)> {
@@ -151,7 +151,7 @@ fn what_is_not_ours_passes_untouched() {
         // Fragments of what is not the overlay's: 4000 B over a link of 1600.
         far.ns.run("ping", &["-n", "-q", "-c", "2", "-W", "2", "-s", "4000", &host.addr.to_string()])?;
         let passed = net.agent.metric("wavnet_underlay_passed_frames_total", &[])?;
-        assert!(passed > 100.0, "{passed} frames counted as passed");
+        assert!(passed > 20.0, "{passed} frames counted as passed");
         for reason in Reason::ALL {
             assert_eq!(net.agent.drops(*reason)?, 0, "{}", reason.label());
         }

@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
-use wavnet_common::reason::Reason;
+use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Need,
     agent::{promtool_check, sum_of},
-    overlay::{Both, Shape, ip},
+    frame::marked,
+    host::Vm,
+    overlay::{Both, Shape, ip, mac, until},
+    raw::RawSocket,
     stream,
 };
 
@@ -63,6 +66,10 @@ fn program_run_time_is_measured_when_asked_for() {
         net.agents[0].launch()?;
         stream::bulk(&net.b.ns, ip(2), &net.a.ns, 500_000)?;
         stream::bulk(&net.a.ns, ip(1), &net.b.ns, 500_000)?;
+        // What is flooded is the TC program's.
+        let heard = RawSocket::open(&net.a.ns, Vm::NIC)?;
+        RawSocket::open(&net.b.ns, Vm::NIC)?.send(&marked(Mac::BROADCAST, mac(2), "flood"))?;
+        until(&heard, "flood")?;
         for program in ["underlay_xdp", "underlay_tc", "port_tc"] {
             let label = format!("program=\"{program}\"");
             let runs = net.agents[0].metric("wavnet_program_runs_total", &[&label])?;

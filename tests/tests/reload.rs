@@ -13,7 +13,7 @@ use wavnet_tests::lab::{
     raw::RawSocket,
     wait_until,
 };
-use wavnet_user::api::model::AttachState;
+use wavnet_user::api::model::{AttachState, PlaceInfo};
 
 const NEEDS: &[Need] = &[Need::Wavnet];
 
@@ -35,13 +35,13 @@ fn reload_adds_and_removes_under_traffic() {
         for (i, agent) in net.agents.iter().enumerate() {
             agent.write_config(&with_red(i))?;
             let said = agent.reload()?;
-            assert!(said.contains(["p-c", "p-d"][i]), "reload does not say what it did: {said}");
+            assert!(said.contains("added"), "reload does not say what it did: {said}");
             agent.wait_ready()?;
         }
         ping::once(&vms[0].ns, ip(4), 56, SOON)?;
         ping::unreachable(&vms[0].ns, ip(2))?;
         let said = net.agents[0].reload()?;
-        assert!(!said.contains("p-c"), "nothing changed, yet reload says: {said}");
+        assert!(!said.contains("added") && !said.contains("changed:"), "nothing changed, yet reload says: {said}");
 
         // And back, by signal.
         for (i, agent) in net.agents.iter().enumerate() {
@@ -81,7 +81,10 @@ fn a_port_moves_to_another_vni_by_reload() {
         ping::once(&net.a.ns, ip(2), 56, SOON)?;
         let port = net.agents[0].wait_port("p-a", AttachState::Attached)?;
         assert_eq!(port.vni, red);
-        assert!(net.agents[0].fdb()?.iter().all(|e| e.vni == red), "entries of the old VNI remain");
+        // What was learned from the peer, which still is a member, ages; what was behind the port goes at once.
+        let entries = net.agents[0].fdb()?;
+        let old = entries.iter().find(|e| e.vni == blue() && matches!(e.place, PlaceInfo::Port(_)));
+        assert_eq!(old, None, "an entry of the port's old VNI remains");
         Ok(())
     });
 }

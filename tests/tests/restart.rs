@@ -43,6 +43,8 @@ fn a_killed_agent_loses_nothing() {
         assert!(there.sent >= 1500, "{there:?}");
         stream.wait_progress(SOON)?;
         stream.finish()?;
+        let by_kernel = net.agents[0].metric("wavnet_kernel_next_hop_frames_total", &[])?;
+        assert!(by_kernel > 100.0, "{by_kernel} frames went by the kernel's next hop while the agent was dead");
         let sent_after = net.agents[0].metric("wavnet_peer_frames_total", &[])?;
         assert!(sent_after >= sent_before + 1000.0, "counters began anew: {sent_before} then {sent_after}");
         Ok(())
@@ -180,7 +182,8 @@ fn down_removes_everything() {
         assert!(agent.pins().exists());
         agent.cli("down")?;
         assert!(!agent.pins().exists(), "{} is still there", agent.pins().display());
-        ping::unreachable(&net.a.ns, ip(2))?;
+        // The kernel takes programs off a moment after their last pin is gone.
+        poll_until("pings to fail", SOON, || ping::unreachable(&net.a.ns, ip(2)))?;
         let links = net.hosts[0].ns.ip("-d link show dev u0")?;
         assert!(!links.contains("xdp"), "XDP is still attached: {links}");
         Ok(())

@@ -42,7 +42,7 @@ fn outer_headers_are_correct_vxlan() {
             "udp.dstport",
             "udp.checksum",
             "vxlan.flags",
-            "vxlan.reserved_8",
+            "vxlan.reserved8",
             "vxlan.vni",
             "udp.srcport",
             "frame.len",

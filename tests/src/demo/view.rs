@@ -38,37 +38,48 @@ pub(super) fn hints(network: &Network) -> Result<Vec<String>> {
     ])
 }
 
-/// Draws everything.
+/// Draws everything; on a low terminal the lower tables go first.
 pub(super) fn draw(frame: &mut Frame<'_>, samples: &Samples, hints: &[String]) {
-    let hint_lines = hints.len() as u16 + 2 + u16::from(samples.error.is_some());
-    let count = |f: fn(&Sample) -> usize| -> u16 {
-        samples.agents.iter().filter_map(|(_, now)| now.as_ref()).map(f).sum::<usize>() as u16 + 3
-    };
-    let [head, ports, peers, fdb, drops, foot] = Layout::vertical([
-        Constraint::Length(1 + samples.agents.len() as u16),
-        Constraint::Length(count(|s| s.ports.len())),
-        Constraint::Length(count(|s| s.peers.len())),
-        Constraint::Min(5),
-        Constraint::Length(count(|s| s.drops.iter().filter(|d| d.frames > 0).count()).max(4)),
-        Constraint::Length(hint_lines),
-    ])
-    .areas(frame.area());
-    frame.render_widget(Paragraph::new(heading(samples)), head);
-    table(frame, ports, "ports", &["agent", "port", "VNI", "state", "hook", "from VM", "to VM"], port_rows(samples));
-    table(
-        frame,
-        peers,
-        "peers",
-        &["agent", "peer", "VNIs", "state", "next hop", "received", "sent"],
-        peer_rows(samples),
-    );
-    table(frame, fdb, "forwarding table", &["agent", "VNI", "MAC", "behind", "kind", "age", ""], fdb_rows(samples));
-    table(frame, drops, "drops", &["agent", "reason", "frames", "a second", "meaning", "", ""], drop_rows(samples));
     let mut lines: Vec<Line<'_>> = hints.iter().map(|h| Line::from(h.as_str())).collect();
     if let Some(error) = &samples.error {
         lines.insert(0, Line::styled(error.as_str(), Style::new().fg(Color::Red)));
     }
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what to type next ")), foot);
+    let tables = [
+        table("ports", [10, 16, 10, 10, 8, 26, 26], &PORT_HEAD, port_rows(samples)),
+        table("peers", [10, 16, 12, 11, 16, 26, 26], &PEER_HEAD, peer_rows(samples)),
+        table("forwarding table", [10, 10, 18, 16, 8, 8, 0], &FDB_HEAD, fdb_rows(samples)),
+        table("drops", [10, 24, 12, 9, 100, 0, 0], &DROP_HEAD, drop_rows(samples)),
+    ];
+    let mut left = frame.area().height;
+    let mut take = |wanted: usize| {
+        let height = left.min(wanted as u16);
+        left -= height;
+        Constraint::Length(height)
+    };
+    let head = take(1 + samples.agents.len());
+    let foot = take(lines.len() + 2);
+    let heights = tables.each_ref().map(|(_, rows)| take(rows.max(&1) + 3));
+    let [ports, peers, fdb, drops] = heights;
+    let areas: [Rect; 7] =
+        Layout::vertical([head, ports, peers, fdb, drops, foot, Constraint::Fill(1)]).areas(frame.area());
+    frame.render_widget(Paragraph::new(heading(samples)), areas[0]);
+    for ((table, _), area) in tables.into_iter().zip(&areas[1..5]) {
+        frame.render_widget(table, *area);
+    }
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what to type next ")), areas[5]);
+}
+
+const PORT_HEAD: [&str; 7] = ["agent", "port", "VNI", "state", "hook", "from VM", "to VM"];
+const PEER_HEAD: [&str; 7] = ["agent", "peer", "VNIs", "state", "next hop", "received", "sent"];
+const FDB_HEAD: [&str; 7] = ["agent", "VNI", "MAC", "behind", "kind", "age", ""];
+const DROP_HEAD: [&str; 7] = ["agent", "reason", "frames", "a second", "meaning", "", ""];
+
+/// A table and how many rows it has.
+fn table(title: &str, widths: [u16; 7], head: &[&'static str; 7], rows: Vec<Row<'static>>) -> (Table<'static>, usize) {
+    let header = Row::new(head.iter().copied()).style(Style::new().fg(Color::DarkGray));
+    let count = rows.len();
+    let block = Block::bordered().title(format!(" {title} "));
+    (Table::new(rows, widths.map(Constraint::Max)).header(header).block(block), count)
 }
 
 fn heading(samples: &Samples) -> Vec<Line<'static>> {
@@ -89,18 +100,6 @@ fn heading(samples: &Samples) -> Vec<Line<'static>> {
         ));
     }
     lines
-}
-
-fn table(frame: &mut Frame<'_>, area: Rect, title: &str, head: &[&'static str; 7], rows: Vec<Row<'static>>) {
-    let dim = Style::new().fg(Color::DarkGray);
-    let widths = if title == "drops" {
-        [10, 24, 12, 12, 100, 0, 0].map(Constraint::Max)
-    } else {
-        [10, 20, 12, 14, 16, 26, 26].map(Constraint::Max)
-    };
-    let header = Row::new(head.iter().copied()).style(dim);
-    let block = Block::bordered().title(format!(" {title} "));
-    frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
 }
 
 /// Calls `f` with each agent's samples.

@@ -139,14 +139,16 @@ pub struct Lone {
 }
 
 impl Lone {
+    /// Another address of the other end, which is a peer only if a test makes it one.
+    pub const SPARE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 250);
+
     /// Starts it with the other end's address and `more` (which the other end gets too) as peers.
     ///
     /// # Errors
     /// Something does not start.
     pub fn start(lab: &Lab, more: &[Ipv4Addr], tweak: impl FnOnce(AgentConfig) -> AgentConfig) -> Result<Lone> {
         let [host, far] = lab.pair(UNDERLAY_MTU)?;
-        // Nothing listens there: the test answers, not the kernel with "port unreachable".
-        for address in more {
+        for address in more.iter().chain([&Lone::SPARE]) {
             far.ns.ip(&format!("address add {address}/24 dev {}", Host::NIC))?;
         }
         let a = host.vm(lab, &VmSpec::new("a", mac(1), ip(1)))?;
