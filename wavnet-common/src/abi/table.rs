@@ -51,8 +51,6 @@ impl PortFlags {
     pub const VLAN_DISCARD: u16 = 1 << 1;
     /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
     pub const DELIVER_TC: u16 = 1 << 2;
-    /// Added at run time (`wavnet port add`), not by the configuration: kept by a restarted agent.
-    pub const RUNTIME: u16 = 1 << 3;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.
@@ -104,18 +102,14 @@ pub struct Member {
     pub vni_index: u16,
     /// Index in `VTEPS`.
     pub vtep_index: u16,
-    /// [`VtepFlags::RUNTIME`] or zero.
-    pub flags: u32,
 }
 
-/// Bits of [`Vtep::flags`] and [`Member::flags`].
+/// Bits of [`Vtep::flags`].
 pub struct VtepFlags;
 
 impl VtepFlags {
     /// The slot is in use.
     pub const USED: u32 = 1;
-    /// Added at run time (`wavnet peer add`), not by the configuration: kept by a restarted agent.
-    pub const RUNTIME: u32 = 1 << 1;
 }
 
 /// How to reach a VTEP: everything in the outer header that does not change from frame to frame.
@@ -207,7 +201,7 @@ const _: () = {
     assert!(size_of::<Port>() == 16);
     assert!(size_of::<NextHop>() == 24);
     assert!(size_of::<Vtep>() == 64);
-    assert!(size_of::<Member>() == 8 && size_of::<MemberKey>() == 8);
+    assert!(size_of::<Member>() == 4 && size_of::<MemberKey>() == 8);
     assert!(size_of::<FloodSet>() == 8 + 2 * (size::FLOOD_VTEPS + size::FLOOD_PORTS));
     assert!(size_of::<Bucket>() == 64);
 };

@@ -76,8 +76,6 @@ pub struct Entry {
     pub place: Place,
     /// Entered by the operator: never learned over, never aged.
     pub is_static: bool,
-    /// Entered at run time, not by the configuration (static entries only).
-    pub is_runtime: bool,
     /// When a frame from the MAC was last seen.
     pub seen: Seen,
     /// The epoch of the place (24 bits): a frame with a lower one does not move the MAC.
@@ -88,7 +86,6 @@ pub struct Entry {
 const IN_FORCE: u64 = 1 << 56;
 const STATIC: u64 = 1 << 57;
 const REMOTE: u64 = 1 << 58;
-const RUNTIME: u64 = 1 << 59;
 
 impl Entry {
     /// Epochs are below this.
@@ -103,7 +100,6 @@ impl Entry {
         IN_FORCE
             | remote
             | if self.is_static { STATIC } else { 0 }
-            | if self.is_runtime { RUNTIME } else { 0 }
             | (index as u64) << 40
             | (self.seen.0 as u64) << 24
             | (self.epoch & (Entry::EPOCH_LIMIT - 1)) as u64
@@ -119,7 +115,6 @@ impl Entry {
         Some(Entry {
             place: if word & REMOTE != 0 { Place::Vtep(index) } else { Place::Port(index) },
             is_static: word & STATIC != 0,
-            is_runtime: word & RUNTIME != 0,
             seen: Seen((word >> 24) as u16),
             epoch: word as u32 & (Entry::EPOCH_LIMIT - 1),
         })
@@ -134,9 +129,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_round_trip(index: u16, remote: bool, is_static: bool, is_runtime: bool, seen: u16, epoch in 0..Entry::EPOCH_LIMIT) {
+        fn words_round_trip(index: u16, remote: bool, is_static: bool, seen: u16, epoch in 0..Entry::EPOCH_LIMIT) {
             let place = if remote { Place::Vtep(index) } else { Place::Port(index) };
-            let e = Entry { place, is_static, is_runtime, seen: Seen(seen), epoch };
+            let e = Entry { place, is_static, seen: Seen(seen), epoch };
             prop_assert_ne!(e.to_word(), 0);
             prop_assert_eq!(Entry::from_word(e.to_word()), Some(e));
         }

@@ -27,7 +27,7 @@ pub enum Learnt {
 #[inline(always)]
 pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epoch: u32) -> Learnt {
     let Some((a, b)) = rows(mem, key) else { return Learnt::Raced };
-    let new = Entry { place, is_static: false, is_runtime: false, seen: now, epoch };
+    let new = Entry { place, is_static: false, seen: now, epoch };
     let slot = match slot_of(a, key) {
         Some(slot) => slot,
         None => match slot_of(b, key) {

@@ -124,7 +124,7 @@ impl World {
         };
         let member = |vni_index: u16, vtep_index: u16| {
             let key = MemberKey { vni: vni(vni_index), addr: vtep_addr(vtep_index as u8) };
-            (key, Member { vni_index, vtep_index, flags: 0 })
+            (key, Member { vni_index, vtep_index })
         };
         let mut fdb = vec![
             (0, MAC_STALE, Place::Port(2), false),
@@ -174,7 +174,7 @@ impl World {
     /// If the table is too small.
     pub fn fill_fdb<M: Memory + ?Sized>(&self, memory: &M, now: Seen) {
         for (vni_index, mac, place, is_static) in &self.fdb {
-            let entry = Entry { place: *place, is_static: *is_static, is_runtime: false, seen: now, epoch: 0 };
+            let entry = Entry { place: *place, is_static: *is_static, seen: now, epoch: 0 };
             fdb::set(memory, Key::new(*vni_index, Mac(*mac)), entry).expect("the test's table has room");
         }
     }

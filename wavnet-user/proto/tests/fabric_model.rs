@@ -550,7 +550,7 @@ fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
     let back = commands(&mut w);
     assert_eq!(slot(&w), before);
     assert!(!back.iter().any(|c| matches!(c, Command::ResetCounters(_))), "its counters go on: {back:?}");
-    assert_eq!(w.model.port(before).flags, PortFlags::USED | PortFlags::VLAN_DISCARD | PortFlags::RUNTIME);
+    assert_eq!(w.model.port(before).flags, PortFlags::USED | PortFlags::VLAN_DISCARD);
 }
 
 #[test]

@@ -102,15 +102,6 @@ pub(super) fn limits(sizes: &Sizes) -> Limits {
     }
 }
 
-pub(super) fn hook_wish(wish: command::HookWish) -> datapath::HookWish {
-    match wish {
-        command::HookWish::Auto => datapath::HookWish::Auto,
-        command::HookWish::Driver => datapath::HookWish::Driver,
-        command::HookWish::Generic => datapath::HookWish::Generic,
-        command::HookWish::Tc => datapath::HookWish::Tc,
-    }
-}
-
 pub(super) fn hook_mode(mode: datapath::HookMode) -> model::HookMode {
     match mode {
         datapath::HookMode::Driver => model::HookMode::XdpDriver,

@@ -95,7 +95,7 @@ impl Agent {
                 self.datapath.detach_port(*ifindex)
             }
             Command::AttachUnderlay { ifindex, name, hook } => {
-                let mode = self.datapath.attach_underlay(*ifindex, name, convert::hook_wish(*hook))?;
+                let mode = self.datapath.attach_underlay(*ifindex, name, *hook)?;
                 self.hook_modes.insert(*ifindex, mode);
                 info!(interface = name, ifindex, mode = convert::hook_mode(mode).as_str(), "underlay attached");
                 Ok(())

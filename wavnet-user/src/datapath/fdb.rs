@@ -23,8 +23,6 @@ pub struct FdbEntry {
     pub place: Place,
     /// Entered by the operator.
     pub is_static: bool,
-    /// Entered at run time.
-    pub is_runtime: bool,
     /// Seconds since a frame from it was seen, about.
     pub age_s: u64,
     /// Epoch of its place.
@@ -82,7 +80,7 @@ impl FdbView {
     /// # Errors
     /// [`Error::FdbFull`].
     pub(super) fn set_static(&self, vni_index: u16, mac: Mac, place: Place) -> Result<(), Error> {
-        let entry = Entry { place, is_static: true, is_runtime: false, seen: now(), epoch: 0 };
+        let entry = Entry { place, is_static: true, seen: now(), epoch: 0 };
         fdb::set(self, Key::new(vni_index, mac), entry).map_err(|fdb::Full| Error::FdbFull { mac })
     }
 
@@ -117,7 +115,6 @@ fn seen_by_people(key: Key, entry: &Entry, now: Seen) -> FdbEntry {
         mac: key.mac(),
         place: entry.place,
         is_static: entry.is_static,
-        is_runtime: entry.is_runtime,
         age_s: (u64::from(entry.seen.age(now)) << Seen::TICK_SHIFT) / 1_000_000_000,
         epoch: entry.epoch,
     }

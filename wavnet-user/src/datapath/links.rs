@@ -15,22 +15,9 @@ use aya::{
     },
 };
 use wavnet_common::abi::program;
+use wavnet_proto::command::HookWish;
 
 use super::{Datapath, Error, pins::remove, sys};
-
-/// Which hook the operator wants on the underlay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HookWish {
-    /// The fastest that attaches.
-    #[default]
-    Auto,
-    /// XDP in the driver, or an error.
-    Driver,
-    /// XDP in the stack, or an error.
-    Generic,
-    /// No XDP.
-    Tc,
-}
 
 /// Which hook there is on the underlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

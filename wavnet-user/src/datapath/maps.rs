@@ -11,7 +11,10 @@ use wavnet_common::{
     },
     reason::Reason,
 };
-use wavnet_proto::{command::Command, fabric::Adopted};
+use wavnet_proto::{
+    command::{Command, Slot},
+    fabric::Adopted,
+};
 
 use super::{Error, Sizes};
 
@@ -155,6 +158,9 @@ impl Maps {
                 vtep.half = other;
                 self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))
             }
+            Command::ResetCounters(Slot::Port(i)) => clear(&mut self.port_stats, *i, name::PORT_STATS),
+            Command::ResetCounters(Slot::Vni(i)) => clear(&mut self.vni_stats, *i, name::VNI_STATS),
+            Command::ResetCounters(Slot::Vtep(i)) => clear(&mut self.vtep_stats, *i, name::VTEP_STATS),
             Command::SetMember { key, member: Some(member) } => {
                 self.members.insert(Abi(*key), Abi(*member), 0).map_err(fail(name::MEMBERS))
             }
@@ -174,11 +180,10 @@ impl Maps {
     fn set_vni(&mut self, index: u16, vni: u32, used: bool) -> Result<(), Error> {
         let slot = u32::from(index);
         if used {
-            // A new owner of the slot starts with nobody to flood to and with counters at zero.
+            // A new owner of the slot starts with nobody to flood to.
             for half in 0..2 {
                 self.floods.set(2 * slot + half, Abi(FloodSet::EMPTY), 0).map_err(fail(name::FLOODS))?;
             }
-            clear(&mut self.vni_stats, slot, name::VNI_STATS)?;
             self.vnis.set(slot, Abi(VniEntry { vni, flood_half: 0 }), 0).map_err(fail(name::VNIS))?;
             self.index_of_vni.insert(vni, slot, 0).map_err(fail(name::INDEX_OF_VNI))
         } else {
@@ -198,9 +203,6 @@ impl Maps {
             // Setting interface 0 clears a slot of a devmap.
             return forgiving(self.port_devs.set(slot, 0, None, 0).map_err(map_error), name::PORT_DEVS);
         }
-        if old.ifindex == 0 || old.vni != port.vni {
-            clear(&mut self.port_stats, slot, name::PORT_STATS)?;
-        }
         self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
         self.port_of_ifindex.insert(port.ifindex, slot, 0).map_err(fail(name::PORT_OF_IFINDEX))
@@ -209,10 +211,6 @@ impl Maps {
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
         let slot = u32::from(index);
         if vtep.flags & abi::VtepFlags::USED != 0 {
-            let old = self.vteps.get(&slot, 0).map_err(fail(name::VTEPS))?.0;
-            if old.addr != vtep.addr || old.flags & abi::VtepFlags::USED == 0 {
-                clear(&mut self.vtep_stats, slot, name::VTEP_STATS)?;
-            }
             self.vteps.set(slot, Abi(*vtep), 0).map_err(fail(name::VTEPS))?;
             self.index_of_vtep.insert(addr, slot, 0).map_err(fail(name::INDEX_OF_VTEP))
         } else {
@@ -240,8 +238,8 @@ fn in_use<T: Plain>(table: &Table<T>, used: impl Fn(&T) -> bool) -> Result<Vec<(
     Ok(found)
 }
 
-fn clear(stats: &mut PerCpuArray<MapData, Abi<Traffic>>, index: u32, name: &'static str) -> Result<(), Error> {
+fn clear(stats: &mut PerCpuArray<MapData, Abi<Traffic>>, index: u16, name: &'static str) -> Result<(), Error> {
     let cpus = nr_cpus().map_err(|(_, e)| Error::kernel("counting CPUs", e))?;
     let zero = PerCpuValues::try_from(vec![Abi(Traffic::default()); cpus]).map_err(fail(name))?;
-    stats.set(index, zero, 0).map_err(fail(name))
+    stats.set(index.into(), zero, 0).map_err(fail(name))
 }

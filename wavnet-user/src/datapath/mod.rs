@@ -28,7 +28,7 @@ pub use error::Error;
 pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
-pub use links::{HookMode, HookWish, PortHook, TcWish};
+pub use links::{HookMode, PortHook, TcWish};
 pub use pins::{DownReport, down};
 
 /// Sizes of the tables; fixed when the maps are made.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, NextHop, Port, Vtep},
+    abi::{Config, FloodSet, Member, NextHop, Port, Vtep, VtepFlags},
     addr::{Mac, Vni},
     fdb::Place,
 };
@@ -29,7 +29,6 @@ pub(super) struct PortSlot {
 pub(super) struct VtepSlot {
     pub(super) index: u16,
     pub(super) udp_port: u16,
-    pub(super) flags: u32,
     /// The half in force: each SetNextHop changes it.
     pub(super) half: u32,
     pub(super) next_hop: NextHop,
@@ -40,7 +39,7 @@ impl VtepSlot {
     pub(super) fn entry(&self, addr: Ipv4Addr) -> Vtep {
         Vtep {
             half: self.half,
-            flags: self.flags,
+            flags: VtepFlags::USED,
             addr: addr.octets(),
             udp_port: self.udp_port.to_be_bytes(),
             reserved: [0; 2],
@@ -118,7 +117,6 @@ impl Tables {
                 let slot = VtepSlot {
                     index: *index,
                     udp_port: u16::from_be_bytes(v.udp_port),
-                    flags: v.flags,
                     half: v.half & 1,
                     next_hop: v.next_hop[(v.half & 1) as usize],
                 };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, PortFlags, VtepFlags},
+    abi::{Config, PortFlags},
     addr::{Mac, Vni},
 };
 
@@ -29,9 +29,8 @@ pub(super) struct WantedPort {
 #[derive(Clone, Debug)]
 pub(super) struct WantedPeer {
     pub(super) udp_port: u16,
-    pub(super) flags: u32,
-    /// VNIs and the flags of the membership.
-    pub(super) vnis: BTreeMap<Vni, u32>,
+    /// VNIs that it is a member of.
+    pub(super) vnis: BTreeSet<Vni>,
 }
 
 /// What the tables should hold.
@@ -70,18 +69,14 @@ pub(super) fn local_address(desired: &Desired, links: &Links) -> Option<Ipv4Addr
 pub(super) fn peers(desired: &Desired, runtime: &Runtime, links: &Links) -> BTreeMap<Ipv4Addr, WantedPeer> {
     let local = local_address(desired, links);
     let mut all: BTreeMap<Ipv4Addr, WantedPeer> = BTreeMap::new();
-    let configured = desired.peers.iter().map(|(a, p)| (a, p, 0));
-    let added = runtime.peers.iter().map(|(a, p)| (a, p, VtepFlags::RUNTIME));
-    for (addr, settings, flag) in configured.chain(added) {
+    for (addr, settings) in desired.peers.iter().chain(&runtime.peers) {
         if Some(*addr) == local || links.has_address(*addr) {
             continue;
         }
         let udp_port = settings.udp_port.unwrap_or(desired.underlay.udp_port);
-        let fresh = || WantedPeer { udp_port, flags: VtepFlags::USED | flag, vnis: BTreeMap::new() };
+        let fresh = || WantedPeer { udp_port, vnis: BTreeSet::new() };
         let peer = all.entry(*addr).or_insert_with(fresh);
-        for vni in settings.vnis.iter().filter(|v| desired.vnis.contains_key(v)) {
-            peer.vnis.entry(*vni).or_insert(flag);
-        }
+        peer.vnis.extend(settings.vnis.iter().filter(|v| desired.vnis.contains_key(v)));
     }
     all.retain(|_, p| !p.vnis.is_empty());
     all
@@ -101,13 +96,12 @@ impl Target {
         for link in links.iter() {
             let info = &link.info;
             let taken = info.loopback || link.failed.is_some() || underlays.contains_key(&info.ifindex);
-            let Some((vni, vlan, origin)) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
+            let Some((vni, vlan, _)) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
                 | flag(vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
-                | flag(info.xdp_redirect != Some(true), PortFlags::DELIVER_TC)
-                | flag(origin == Origin::Runtime, PortFlags::RUNTIME);
+                | flag(info.xdp_redirect != Some(true), PortFlags::DELIVER_TC);
             let max_frame = info.mtu.saturating_add(ETHERNET);
             ports.insert(info.ifindex, WantedPort { name: info.name.clone(), vni, flags, max_frame });
         }

@@ -198,7 +198,7 @@ impl Fabric {
                 index: self.tables.vteps.get(&addr).map(|s| s.index),
                 addr,
                 udp_port: peer.udp_port,
-                vnis: peer.vnis.into_keys().collect(),
+                vnis: peer.vnis,
                 origin: if self.desired.peers.contains_key(&addr) { Origin::Config } else { Origin::Runtime },
                 state,
                 next_hop,

@@ -198,8 +198,8 @@ impl Plan<'_> {
     fn add_vteps(&mut self) {
         for (addr, wanted) in self.target.peers.iter().flatten() {
             if let Some(slot) = self.tables.vteps.get_mut(addr) {
-                if (slot.udp_port, slot.flags) != (wanted.udp_port, wanted.flags) {
-                    (slot.udp_port, slot.flags) = (wanted.udp_port, wanted.flags);
+                if slot.udp_port != wanted.udp_port {
+                    slot.udp_port = wanted.udp_port;
                     self.out.push_back(Command::SetVtep { index: slot.index, vtep: slot.entry(*addr), addr: *addr });
                 }
                 continue;
@@ -266,9 +266,9 @@ impl Plan<'_> {
     fn add_members(&mut self) {
         for (addr, wanted) in self.target.peers.iter().flatten() {
             let Some(slot) = self.tables.vteps.get(addr) else { continue };
-            for (vni, flags) in &wanted.vnis {
+            for vni in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
-                let member = Member { vni_index, vtep_index: slot.index, flags: *flags };
+                let member = Member { vni_index, vtep_index: slot.index };
                 let key = (*vni, *addr);
                 if self.tables.members.insert(key, member) != Some(member) {
                     self.out.push_back(Command::SetMember { key: member_key(&key), member: Some(member) });
@@ -324,7 +324,7 @@ impl Plan<'_> {
 }
 
 fn wants_member(target: &Target, (vni, addr): &(Vni, Ipv4Addr)) -> bool {
-    target.peers.as_ref().and_then(|peers| peers.get(addr)).is_some_and(|p| p.vnis.contains_key(vni))
+    target.peers.as_ref().and_then(|peers| peers.get(addr)).is_some_and(|p| p.vnis.contains(vni))
 }
 
 fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
@@ -332,5 +332,5 @@ fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
 }
 
 fn new_vtep(index: u16, wanted: &WantedPeer) -> VtepSlot {
-    VtepSlot { index, udp_port: wanted.udp_port, flags: wanted.flags, half: 0, next_hop: NextHop::NONE }
+    VtepSlot { index, udp_port: wanted.udp_port, half: 0, next_hop: NextHop::NONE }
 }
