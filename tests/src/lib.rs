@@ -5,4 +5,5 @@
 //! next process that uses the lab.
 
 pub mod bench;
+pub mod demo;
 pub mod lab;

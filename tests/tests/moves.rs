@@ -12,7 +12,7 @@ use wavnet_tests::lab::{
     stream::Stream,
     topology::Routed,
 };
-use wavnet_user::api::model::PlaceInfo;
+use wavnet_user::api::model::{AttachState, PlaceInfo};
 
 const NEEDS: &[Need] = &[Need::Wavnet];
 
@@ -42,7 +42,7 @@ fn move_with(lab: &Lab, announcement: &[u8]) -> Result<()> {
 
     moving.unplug()?;
     moving.plug(&net.underlay.hosts[2], 1500)?;
-    net.agents[2].wait_ready()?;
+    net.agents[2].wait_port(&moving.port, AttachState::Attached)?;
     // Without an address nothing but the announcement leaves the VM: it alone must move the entries.
     RawSocket::open(&moving.ns, Vm::NIC)?.send(announcement)?;
     wait_place(&net.agents[0], 2, &there)?;

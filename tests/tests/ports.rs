@@ -161,7 +161,7 @@ fn a_jumbo_underlay_carries_jumbo_frames() {
 
 #[test]
 fn what_does_not_fit_is_counted() {
-    lab::run("what_does_not_fit_is_counted", NEEDS, |lab| too_long(lab));
+    lab::run("what_does_not_fit_is_counted", NEEDS, too_long);
 }
 
 fn too_long(lab: &lab::Lab) -> Result<()> {

@@ -60,8 +60,8 @@ fn tenants_with_the_same_macs_and_addresses_are_isolated() {
             }
             stream::bulk(&vms[1][t].ns, ip(2), &vms[0][t].ns, 300_000)?;
             // A fence in both tenants: what was sent before has arrived wherever it would.
-            for other in 0..2 {
-                nics[0][other].send(&marked(Mac::BROADCAST, mac(1), &format!("fence-{t}-{other}")))?;
+            for (other, nic) in nics[0].iter().enumerate() {
+                nic.send(&marked(Mac::BROADCAST, mac(1), &format!("fence-{t}-{other}")))?;
             }
             let here = until(&nics[1][t], &format!("fence-{t}-{t}"))?;
             assert_eq!(here.iter().filter(|f| has_mark(f, &mine)).count(), 4, "frames of tenant {t} that arrived");

@@ -8,11 +8,13 @@
 //! - [`packet`]: the small trait over packet memory that XDP, TC and a host buffer implement.
 //! - [`datapath`]: parse → decide → encapsulate / decapsulate, generic over [`packet`] and over the tables.
 //! - [`fdb`]: the forwarding table, a bucketised array of 64-bit words changed by compare-and-exchange alone.
+//! - `testing` (feature of that name): tables and packets on the host, and the table of fixtures that tests of the host's and of
+//!   the kernel's code, the fuzzer and benches share.
 
 #![no_std]
 #![cfg_attr(target_arch = "bpf", allow(internal_features), feature(core_intrinsics))]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 pub mod abi;
@@ -21,4 +23,6 @@ pub mod datapath;
 pub mod fdb;
 pub mod packet;
 pub mod reason;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;

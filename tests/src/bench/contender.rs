@@ -45,12 +45,12 @@ impl Contender {
         !matches!(self, Contender::Bridge)
     }
 
-    /// Puts it into the hypervisors.
-    pub(super) fn install(self, lab: &Lab, wired: &Wired) -> Result<Installed> {
+    /// Puts it into the hypervisors. Devices of the kernel go with their namespaces; agents end when what this returns is dropped.
+    pub(super) fn install(self, lab: &Lab, wired: &Wired) -> Result<Option<Overlay>> {
         match self {
-            Contender::Wavnet => Ok(Installed::Wavnet(Overlay::start(lab, wired)?)),
-            Contender::KernelVxlan => kernel::vxlan(wired).map(|()| Installed::Kernel),
-            Contender::Bridge => kernel::bridge(wired).map(|()| Installed::Kernel),
+            Contender::Wavnet => Overlay::start(lab, wired).map(Some),
+            Contender::KernelVxlan => kernel::vxlan(wired).map(|()| None),
+            Contender::Bridge => kernel::bridge(wired).map(|()| None),
         }
     }
 }
@@ -59,12 +59,4 @@ impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-/// What holds a contender in place, and can tell whether it did what it is measured for.
-pub(super) enum Installed {
-    /// Agents, which end when this is dropped.
-    Wavnet(Overlay),
-    /// Devices, which go with their namespaces.
-    Kernel,
 }

@@ -8,6 +8,7 @@ mod contender;
 mod frames;
 mod kernel;
 mod overlay;
+mod pinned;
 mod plan;
 mod program;
 mod programs;

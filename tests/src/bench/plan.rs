@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 
 use super::{
     case::Case,
-    contender::{Contender, Installed},
-    frames, program,
+    contender::Contender,
+    frames,
+    overlay::{Detours, Overlay},
+    program,
     report::{Report, human},
     rig::Rig,
     rtt, tcp,
@@ -133,9 +135,6 @@ fn measure(rig: &mut Rig, plan: &Plan, cases: &[Case]) -> Result<Vec<f64>> {
     Ok(figures)
 }
 
-fn detours(rig: &Rig) -> Result<Option<super::overlay::Detours>> {
-    match &rig.installed {
-        Installed::Wavnet(overlay) => overlay.detours().map(Some),
-        Installed::Kernel => Ok(None),
-    }
+fn detours(rig: &Rig) -> Result<Option<Detours>> {
+    rig.overlay.as_ref().map(Overlay::detours).transpose()
 }

@@ -22,7 +22,7 @@ use wavnet_user::datapath::Error;
 
 use super::{
     affinity::{Side, pin},
-    overlay::{MAX_INNER, ONLY, Pinned},
+    pinned::{MAX_INNER, ONLY, Pinned},
     programs::Programs,
     rig::{small_frame, vni},
     test_run::test_run,

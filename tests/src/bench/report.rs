@@ -1,6 +1,6 @@
 //! Results: medians with their spread, as a table and as JSON.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use super::{case::Case, contender::Contender};
@@ -82,7 +82,7 @@ impl Report {
     /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["case", "contender", "median", "min", "max", "runs", "ratio"]);
         for column in 2..=6 {
             if let Some(column) = table.column_mut(column) {

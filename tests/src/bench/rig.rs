@@ -12,7 +12,8 @@ use anyhow::Result;
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    contender::{Contender, Installed},
+    contender::Contender,
+    overlay::Overlay,
     programs::{
         Programs,
         abi::{self, Probe},
@@ -49,7 +50,7 @@ pub(super) struct Rig {
     pub(super) contender: Contender,
     pub(super) wired: Wired,
     pub(super) programs: Programs,
-    pub(super) installed: Installed,
+    pub(super) overlay: Option<Overlay>,
     wire: Netns,
 }
 
@@ -82,8 +83,8 @@ impl Rig {
         programs.wire(&wire, ENDS)?;
         programs.sink(&vms[1].ns, Vm::NIC)?;
         let wired = Wired { hosts, vms };
-        let installed = contender.install(lab, &wired)?;
-        let mut rig = Rig { contender, wired, programs, installed, wire };
+        let overlay = contender.install(lab, &wired)?;
+        let mut rig = Rig { contender, wired, programs, overlay, wire };
         rig.hold_at_wire(false)?;
         Ok(rig)
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use wavnet_tests::{
     bench::{Case, Plan, run},
-    lab::{self, Lab},
+    lab::{self, Lab, Need, binary},
 };
 
 /// Measures wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved on one topology.
@@ -18,6 +18,9 @@ struct Arguments {
     /// Also write the results to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The `wavnet` whose agents are measured; default: the one beside this program
+    #[arg(long, value_name = "FILE")]
+    wavnet: Option<PathBuf>,
     /// Fewer and shorter runs: a first look, not figures to publish
     #[arg(long)]
     quick: bool,
@@ -40,7 +43,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: Arguments) -> Result<()> {
-    if let Some(reason) = lab::missing(&[]) {
+    if let Some(path) = arguments.wavnet {
+        binary::choose(path);
+    }
+    if let Some(reason) = lab::missing(&[Need::Wavnet]) {
         bail!("{reason}");
     }
     if cfg!(debug_assertions) {

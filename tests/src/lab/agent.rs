@@ -1,6 +1,7 @@
 //! A `wavnet agent` on a hypervisor of the lab, and the commands that talk to it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
@@ -187,7 +188,11 @@ impl Agent {
     /// It fails, or prints something else than the documented shape.
     pub fn json<T: DeserializeOwned>(&self, words: &str) -> Result<T> {
         let text = self.cli(&format!("{words} --json"))?;
-        serde_json::from_str(&text).with_context(|| format!("`wavnet {words} --json` printed {text}"))
+        // An object whose only member names the kind of answer.
+        let mut answer: BTreeMap<String, T> =
+            serde_json::from_str(&text).with_context(|| format!("`wavnet {words} --json` printed {text}"))?;
+        let (_, value) = answer.pop_first().with_context(|| format!("`wavnet {words} --json` printed {text}"))?;
+        Ok(value)
     }
 
     /// `wavnet status`.
@@ -245,13 +250,22 @@ impl Agent {
     /// # Errors
     /// They are not after twenty seconds: which.
     pub fn wait_ready(&self) -> Result<()> {
-        poll_until(&format!("ports and peers of {}", self.ns.short_name()), READY, || {
-            for port in self.ports()? {
-                ensure!(port.state == AttachState::Attached, "port {port:?}");
-            }
-            for peer in self.peers()? {
-                ensure!(peer.state == PeerState::Up, "peer {peer:?}");
-            }
+        poll_until(&format!("ports of {}", self.ns.short_name()), READY, || {
+            let ports = self.ports()?;
+            ensure!(ports.iter().all(|p| p.state == AttachState::Attached), "{ports:?}");
+            Ok(())
+        })?;
+        self.wait_peers()
+    }
+
+    /// Waits until every peer's next hop is resolved.
+    ///
+    /// # Errors
+    /// They are not after twenty seconds: which.
+    pub fn wait_peers(&self) -> Result<()> {
+        poll_until(&format!("peers of {}", self.ns.short_name()), READY, || {
+            let peers = self.peers()?;
+            ensure!(peers.iter().all(|p| p.state == PeerState::Up), "{peers:?}");
             Ok(())
         })
     }

@@ -7,8 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::tools;
-
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
 /// Uses this binary instead of looking for one. Only the first call counts.
@@ -53,12 +51,32 @@ pub fn usable() -> Result<PathBuf> {
 
 fn check() -> Result<PathBuf> {
     let path = wavnet()?;
-    let mut command = tools::command(&path.to_string_lossy());
-    let version = tools::output(command.arg("--version"))?;
-    if version.contains("without eBPF") {
+    if !holds_object(&path)? {
         bail!("{} was built without its eBPF object; `cargo xtask setup` gets what that needs", path.display());
     }
     Ok(path)
+}
+
+/// Checks that this very program was built with the eBPF object (the library loads it, too).
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn object() -> Result<()> {
+    static CHECKED: OnceLock<bool> = OnceLock::new();
+    let me = std::env::current_exe().context("finding the path of this program")?;
+    if !*CHECKED.get_or_init(|| holds_object(&me).unwrap_or(false)) {
+        bail!("this test was built without the eBPF object; `cargo xtask setup` gets what that needs");
+    }
+    Ok(())
+}
+
+/// True if a file holds a relocatable ELF object for BPF somewhere.
+fn holds_object(path: &Path) -> Result<bool> {
+    /// Up to `e_machine`, little-endian: ELF64, version 1, relocatable, EM_BPF.
+    const HEAD: [u8; 20] = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\xf7\0";
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    // The object is aligned for its readers.
+    Ok(bytes.chunks_exact(8).enumerate().any(|(i, c)| c[..4] == HEAD[..4] && bytes[8 * i..].starts_with(&HEAD)))
 }
 
 #[cfg(test)]

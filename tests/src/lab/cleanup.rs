@@ -73,9 +73,12 @@ extern "C" fn on_signal(signal: i32) {
     unsafe { libc::write(WAKE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
 }
 
-/// The status that an interrupted process exits with once it has cleaned up; 128 + signal unless set. The demonstration
-/// sets 0 while its live view runs, which Ctrl-C ends as a matter of course.
-pub fn on_interrupt_exit(code: i32) {
+static LAST_WORDS: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// What an interrupted process does after it has cleaned up, and the status that it exits with; 128 + signal unless set. The
+/// demonstration's live view puts the terminal in order and exits with 0, as Ctrl-C is the way to end it.
+pub fn on_interrupt(last_words: fn(), code: i32) {
+    *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_words);
     EXIT_CODE.store(code, Ordering::Relaxed);
 }
 
@@ -117,7 +120,9 @@ fn interrupted(signal: u8) -> ! {
         i32::MIN => 128 + i32::from(signal),
         code => code,
     };
-    let _ = crossterm::terminal::disable_raw_mode();
+    if let Some(last_words) = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        last_words();
+    }
     // SAFETY: _exit never returns; destructors must not run, other threads still use what they would free.
     unsafe { libc::_exit(code) }
 }

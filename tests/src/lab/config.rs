@@ -21,6 +21,12 @@ impl AgentConfig {
         AgentConfig { vnis: vnis.to_vec(), ..AgentConfig::default() }
     }
 
+    /// Another VNI.
+    pub fn vni(mut self, vni: Vni) -> AgentConfig {
+        self.vnis.push(vni);
+        self
+    }
+
     /// A port by name or pattern.
     pub fn port(self, interface: &str, vni: Vni) -> AgentConfig {
         self.port_with(interface, vni, "")

@@ -35,7 +35,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-pub use cleanup::{clean_stale, on_interrupt_exit};
+pub use cleanup::{clean_stale, on_interrupt};
 pub use require::{Need, missing, require};
 pub use wait::{poll_until, wait_until};
 

@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::Result;
 use wavnet_common::addr::{Mac, Vni};
+use wavnet_user::api::model::AttachState;
 
 use super::{
     Lab,
@@ -155,7 +156,8 @@ impl Lone {
         }
         let config = tweak(config);
         let agent = Agent::start(lab, &host, &config)?;
-        agent.wait_ready()?;
+        agent.wait_port(&a.port, AttachState::Attached)?;
+        agent.wait_peers()?;
         let vm_nic = RawSocket::open(&a.ns, Vm::NIC)?;
         let wire = RawSocket::open(&far.ns, Host::NIC)?;
         let nic = host.ns.mac(Host::NIC)?;
@@ -247,8 +249,11 @@ impl Mesh {
             }
             agents.push(Agent::start(lab, host, &config)?);
         }
-        for agent in &agents {
-            agent.wait_ready()?;
+        for (i, agent) in agents.iter().enumerate() {
+            agent.wait_peers()?;
+            if let Some(vm) = vms.get(i) {
+                agent.wait_port(&vm.port, AttachState::Attached)?;
+            }
         }
         Ok(Mesh { agents, vms, underlay })
     }

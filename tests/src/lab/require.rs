@@ -1,6 +1,6 @@
 //! What a test needs of the machine, and the skipping of tests where it is missing.
 
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use nix::{mount::MsFlags, sys::statfs};
@@ -14,6 +14,8 @@ pub enum Need {
     Tool(&'static str),
     /// The `wavnet` binary, with its eBPF object built in.
     Wavnet,
+    /// The eBPF object built into this test.
+    Object,
 }
 
 /// What every lab uses.
@@ -34,7 +36,8 @@ pub fn require(test: &str, needs: &[Need]) -> Option<Lab> {
         Some(reason) => {
             let strict = std::env::var("WAVNET_REQUIRE_KERNEL").is_ok_and(|v| v == "1");
             assert!(!strict, "{test}: WAVNET_REQUIRE_KERNEL=1, but {reason}");
-            println!("SKIP: {test}: {reason}");
+            // Not by a macro: the test harness would keep that to itself.
+            let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
             None
         }
     }
@@ -50,6 +53,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             format!("`{tool}` (Debian package {}) is missing; `cargo xtask setup` installs it", tools::package(tool))
         }),
         Need::Wavnet => binary::usable().err().map(|e| format!("{e:#}")),
+        Need::Object => binary::object().err().map(|e| format!("{e:#}")),
     })
 }
 

@@ -52,6 +52,8 @@ struct From {
     outer: usize,
     /// Bytes of the inner frame.
     inner: usize,
+    /// Bytes that must fit a port's MTU.
+    measured: usize,
 }
 
 /// A port that gets a frame.
@@ -171,7 +173,7 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
 }
 
 #[inline(always)]
-fn inner<P: Packet, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Result<Decision, Reason> {
+fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Result<Decision, Reason> {
     let Some(member) = tables.member(&MemberKey { vni: frame.vni, addr: frame.src }) else {
         return Err(if !tables.knows_vni(frame.vni) {
             Reason::UnknownVni
@@ -187,7 +189,9 @@ fn inner<P: Packet, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Resul
     let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Err(Reason::InnerTruncated) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
-    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
+    // A super-packet's segments were measured by its sender; what counts here is each frame's own length.
+    let measured = if pkt.gso_size() == 0 { frame.inner } else { 0 };
+    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner, measured };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
     source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
@@ -197,7 +201,7 @@ fn inner<P: Packet, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Resul
         None => Ok(Decision::Flood { from, tagged }),
         Some(Place::Vtep(_)) => Err(Reason::SplitHorizon),
         Some(Place::Port(index)) => {
-            let to = receiver(tables, index, vni_index, frame.inner, tagged)?;
+            let to = receiver(tables, index, vni_index, measured, tagged)?;
             Ok(Decision::Deliver { to, from })
         }
     }
@@ -249,8 +253,6 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     if set.port_count == 0 {
         return drop(tables, Reason::NoReceiver);
     }
-    // A super-packet's segments were measured by its sender; what counts here is each frame's own length.
-    let len = if pkt.gso_size() == 0 { from.inner } else { 0 };
     if !pkt.strip(from.outer, from.inner) {
         return drop(tables, Reason::Rewrite);
     }
@@ -258,7 +260,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     tables.count(Count::Flooded, 1);
     P::repeat(set.port_count, |i| {
         if let Some(index) = set.ports.get(i as usize) {
-            match receiver(tables, *index, from.vni_index, len, tagged) {
+            match receiver(tables, *index, from.vni_index, from.measured, tagged) {
                 Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, from.inner as u64),
                 Err(reason) => tables.dropped(reason),
             }

@@ -10,15 +10,17 @@ use super::{
 /// Entries of a bucket.
 pub const SLOTS: usize = 4;
 
-/// One entry's words.
+/// One entry's words; free by default.
 #[repr(C)]
+#[derive(Debug, Default)]
 pub struct Slot {
     pub(super) key: AtomicU64,
     pub(super) value: AtomicU64,
 }
 
-/// A bucket: what the ABI calls [`crate::abi::Bucket`], as atomics.
+/// A bucket: what the ABI calls [`crate::abi::Bucket`], as atomics; empty by default.
 #[repr(C, align(8))]
+#[derive(Debug, Default)]
 pub struct Row {
     pub(super) slots: [Slot; SLOTS],
 }

@@ -4,7 +4,8 @@ use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
 
-/// The word. x86 and arm64 never tear an aligned 64-bit load.
+/// The word. x86 and arm64 never tear an aligned 64-bit load. On the host neither the compiler nor the machine moves it past
+/// another access of a word; on x86 that costs a load nothing.
 #[inline(always)]
 pub(super) fn load(word: &AtomicU64) -> u64 {
     #[cfg(target_arch = "bpf")]
@@ -15,7 +16,7 @@ pub(super) fn load(word: &AtomicU64) -> u64 {
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        word.load(Ordering::Relaxed)
+        word.load(Ordering::SeqCst)
     }
 }
 

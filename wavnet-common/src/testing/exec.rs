@@ -1,0 +1,107 @@
+//! Running the host's code on one frame.
+
+use std::vec::Vec;
+
+use super::{Devices, Tally, TestPacket, TestTables};
+use crate::datapath::{Verdict, port, underlay};
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP on the underlay.
+    UnderlayXdp,
+    /// TC ingress on the underlay.
+    UnderlayTc,
+    /// TC ingress on a port: place in [`Devices::ports`].
+    Port(usize),
+}
+
+/// What a program gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stimulus {
+    /// Which program.
+    pub hook: Hook,
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// Payload per segment of a super-packet, and how many; zero: none.
+    pub gso: (u32, u32),
+    /// VLAN tag beside the data: {TPID, TCI}.
+    pub meta_tag: Option<[u16; 2]>,
+    /// Bytes that can be read without pulling.
+    pub linear: usize,
+    /// The heartbeat is old.
+    pub stale_agent: bool,
+    /// Interfaces that refuse copies.
+    pub refusing: Vec<u32>,
+}
+
+impl Stimulus {
+    /// An ordinary frame.
+    pub fn new(hook: Hook, frame: Vec<u8>) -> Stimulus {
+        Stimulus {
+            hook,
+            frame,
+            gso: (0, 0),
+            meta_tag: None,
+            linear: usize::MAX,
+            stale_agent: false,
+            refusing: Vec::new(),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The decision.
+    pub verdict: Verdict,
+    /// The frame afterwards; of no meaning when it was dropped or consumed.
+    pub bytes: Vec<u8>,
+    /// Copies: interface, bytes.
+    pub copies: Vec<(u32, Vec<u8>)>,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+impl Outcome {
+    /// The program's return value for the verdict.
+    pub const fn action(&self, hook: Hook) -> u32 {
+        // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT.
+        match (hook, self.verdict) {
+            (Hook::UnderlayXdp, Verdict::Pass) => 2,
+            (Hook::UnderlayXdp, Verdict::ToPort { .. }) => 4,
+            (Hook::UnderlayXdp, _) => 1,
+            (_, Verdict::Pass) => 0,
+            (_, Verdict::Drop(_) | Verdict::Consumed) => 2,
+            _ => 7,
+        }
+    }
+
+    /// True if the frame goes on, so that its bytes matter.
+    pub const fn goes_on(&self) -> bool {
+        !matches!(self.verdict, Verdict::Drop(_) | Verdict::Consumed)
+    }
+}
+
+/// Runs the program's logic over the tables; their counters start at zero for each run, all else stays.
+pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> Outcome {
+    /// What the kernel pads frames to after decapsulation in TC.
+    const MIN_FRAME: usize = 60;
+    tables.heartbeat_ns = if stimulus.stale_agent { 0 } else { tables.now_ns };
+    tables.tally.take();
+    let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);
+    packet.gso_size = stimulus.gso.0 as usize;
+    packet.frames = u64::from(stimulus.gso.1.max(1));
+    packet.meta_tag = stimulus.meta_tag;
+    packet.refusing.clone_from(&stimulus.refusing);
+    let verdict = match stimulus.hook {
+        Hook::UnderlayXdp => underlay::xdp(&mut packet, tables),
+        Hook::UnderlayTc => {
+            packet.pad_to = MIN_FRAME;
+            underlay::tc(&mut packet, tables)
+        }
+        Hook::Port(place) => port::tc(&mut packet, tables, devices.ports[place]),
+    };
+    let bytes = packet.bytes().to_vec();
+    Outcome { verdict, bytes, copies: packet.copies, tally: tables.tally.take() }
+}

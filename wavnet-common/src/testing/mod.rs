@@ -1,0 +1,20 @@
+//! The datapath on the host, for tests, fuzzing and benches: tables in collections, packets in buffers, and one table of
+//! fixtures {name, frame, expected verdict, expected bytes} for the host's code and the kernel's.
+//!
+//! Everything is deterministic: clocks are set by hand, and what is random comes from a seed.
+
+mod exec;
+mod fixtures;
+pub mod frames;
+mod packet;
+mod port_fixtures;
+mod random;
+mod tables;
+pub mod world;
+
+pub use exec::{Hook, Outcome, Stimulus, run};
+pub use fixtures::{Fixture, fixtures};
+pub use packet::TestPacket;
+pub use random::{Generator, Rng};
+pub use tables::{Tally, TestTables};
+pub use world::{Devices, World};

@@ -1,0 +1,168 @@
+//! A packet that behaves like the kernel's, quirks included, and remembers its copies.
+
+use std::{boxed::Box, vec, vec::Vec};
+
+use crate::{
+    packet::{Copies, FrameMeta, Grow, Packet, Strip},
+    reason::Reason,
+    wire::{Be16, EthHdr, ethernet::TAG_LEN},
+};
+
+const HEADROOM: usize = 256;
+/// Room behind the frame, for padding.
+const TAILROOM: usize = 64;
+
+/// A frame with headroom, and what the kernel keeps beside it.
+#[derive(Debug)]
+pub struct TestPacket {
+    buffer: Box<[u8]>,
+    /// Address of `buffer`, exposed: headers are laid over packet memory by address, as in the kernel.
+    base: usize,
+    head: usize,
+    tail: usize,
+    /// Bytes that can be read directly, from the front.
+    linear: usize,
+    /// Payload per segment of a super-packet.
+    pub gso_size: usize,
+    /// Frames that it stands for.
+    pub frames: u64,
+    /// VLAN tag that is kept beside the data: {TPID, TCI}.
+    pub meta_tag: Option<[u16; 2]>,
+    /// What a frame is padded to after [`Strip::strip`]: 60 in TC, none in XDP.
+    pub pad_to: usize,
+    /// Interfaces that refuse copies.
+    pub refusing: Vec<u32>,
+    /// Copies that were sent: interface, bytes.
+    pub copies: Vec<(u32, Vec<u8>)>,
+}
+
+impl TestPacket {
+    /// An ordinary frame.
+    pub fn new(frame: &[u8]) -> TestPacket {
+        let mut buffer = vec![0xaa; HEADROOM + frame.len() + TAILROOM].into_boxed_slice();
+        buffer[HEADROOM..HEADROOM + frame.len()].copy_from_slice(frame);
+        let base = buffer.as_mut_ptr().expose_provenance();
+        TestPacket {
+            buffer,
+            base,
+            head: HEADROOM,
+            tail: HEADROOM + frame.len(),
+            linear: frame.len(),
+            gso_size: 0,
+            frames: 1,
+            meta_tag: None,
+            pad_to: 0,
+            refusing: Vec::new(),
+            copies: Vec::new(),
+        }
+    }
+
+    /// Only the first `linear` bytes can be read until the rest is pulled, as with paged data.
+    pub fn paged(mut self, linear: usize) -> TestPacket {
+        self.linear = linear.min(self.len());
+        self
+    }
+
+    /// The frame's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        let data = core::ptr::with_exposed_provenance(self.start());
+        // SAFETY: `head..tail` is inside `buffer`, which `self` owns.
+        unsafe { core::slice::from_raw_parts(data, self.tail - self.head) }
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        for (i, byte) in bytes.iter().enumerate() {
+            if let Some(place) = self.at_mut::<u8>(offset + i) {
+                *place = *byte;
+            }
+        }
+    }
+}
+
+impl Packet for TestPacket {
+    fn start(&self) -> usize {
+        self.base + self.head
+    }
+
+    fn end(&self) -> usize {
+        self.base + self.head + self.linear
+    }
+
+    fn len(&self) -> usize {
+        self.tail - self.head
+    }
+
+    fn pull(&mut self, len: usize) -> bool {
+        if len > self.len() {
+            return false;
+        }
+        self.linear = self.linear.max(len);
+        true
+    }
+}
+
+impl FrameMeta for TestPacket {
+    fn gso_size(&self) -> usize {
+        self.gso_size
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn has_meta_tag(&self) -> bool {
+        self.meta_tag.is_some()
+    }
+}
+
+impl Strip for TestPacket {
+    fn strip(&mut self, outer: usize, inner: usize) -> bool {
+        if outer + inner > self.len() {
+            return false;
+        }
+        self.head += outer;
+        self.linear = self.linear.saturating_sub(outer).min(inner);
+        self.tail = self.head + inner;
+        if inner < self.pad_to {
+            let pad = (self.pad_to - inner).min(self.buffer.len() - self.tail);
+            self.tail += pad;
+            self.linear = self.len();
+            self.write(inner, &vec![0; pad]);
+        }
+        true
+    }
+}
+
+impl Grow for TestPacket {
+    fn grow(&mut self, outer: usize, _as_ipv4: bool) -> Result<(), Reason> {
+        let tag = self.meta_tag.take();
+        let room = outer + if tag.is_some() { TAG_LEN } else { 0 };
+        let front = self.at::<EthHdr>(0).copied();
+        self.head = self.head.checked_sub(room).ok_or(Reason::Rewrite)?;
+        self.linear += room;
+        if let (Some([tpid, tci]), Some(eth)) = (tag, front) {
+            let tag = [Be16::new(tpid).0, Be16::new(tci).0].concat();
+            self.write(outer, &[&eth.dst[..], &eth.src, &tag, &eth.ethertype.0].concat());
+        }
+        Ok(())
+    }
+}
+
+impl Copies for TestPacket {
+    fn copy_to(&mut self, ifindex: u32) -> bool {
+        if self.refusing.contains(&ifindex) {
+            return false;
+        }
+        let bytes = self.bytes().to_vec();
+        self.copies.push((ifindex, bytes));
+        true
+    }
+
+    fn repeat<F: FnMut(u32) -> bool>(n: u32, mut body: F) {
+        for i in 0..n {
+            if !body(i) {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What holds for every frame.
+
+use proptest::prelude::*;
+use wavnet_common::{
+    abi::{Count, MemberKey},
+    datapath::{OUTER_LEN, Of, Verdict, flow, source_port},
+    fdb::Place,
+    testing::{
+        Devices, Generator, Hook, Outcome, Stimulus, TestPacket, TestTables, World,
+        frames::{ethernet, ipv4_udp},
+        run,
+        world::{self, mac, remote},
+    },
+};
+
+const DEVICES: &Devices = &Devices::NUMBERS;
+
+fn tables() -> TestTables {
+    TestTables::new(&World::new(DEVICES), 64)
+}
+
+/// The world as VTEP 0 sees it: we are its peer, and port 0's VM is at its place.
+fn tables_of_the_peer() -> TestTables {
+    let mut world = World::new(DEVICES);
+    world.config.local_v4 = world::vtep_addr(0);
+    let (_, vtep) = &mut world.vteps[0];
+    vtep.addr = world::LOCAL;
+    world.members[0].0 = MemberKey { vni: world::vni(0), addr: world::LOCAL };
+    world.fdb = vec![(0, mac(0), Place::Vtep(0), false), (0, remote(0), Place::Port(4), false)];
+    TestTables::new(&world, 64)
+}
+
+fn ether_payload() -> impl Strategy<Value = (u16, Vec<u8>)> {
+    let ip = (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<(u16, u16)>(), prop::collection::vec(any::<u8>(), 0..1400))
+        .prop_map(|(src, dst, ports, payload)| (0x0800, ipv4_udp(src, dst, ports, &payload)));
+    let any = (any::<u16>(), prop::collection::vec(any::<u8>(), 1..1400));
+    prop_oneof![ip, any]
+}
+
+fn encapsulate(frame: &[u8]) -> Outcome {
+    run(&mut tables(), DEVICES, &Stimulus::new(Hook::Port(0), frame.to_vec()))
+}
+
+proptest! {
+    #[test]
+    fn a_peer_gets_the_frame_that_was_sent((kind, payload) in ether_payload()) {
+        let frame = ethernet(remote(0), mac(0), kind, &payload);
+        let sent = encapsulate(&frame);
+        prop_assert_eq!(sent.verdict, Verdict::ToWire { ifindex: DEVICES.underlay });
+        for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
+            let got = run(&mut tables_of_the_peer(), DEVICES, &Stimulus::new(hook, sent.bytes.clone()));
+            let port = Verdict::ToPort { index: 4, ifindex: DEVICES.ports[4] };
+            prop_assert_eq!(got.verdict, port);
+            prop_assert_eq!(&got.bytes[..frame.len()], &frame[..]);
+            prop_assert!(got.bytes[frame.len()..].iter().all(|b| *b == 0) && got.bytes.len() <= frame.len().max(60));
+        }
+    }
+
+    #[test]
+    fn outer_headers_are_what_an_independent_parser_reads((kind, payload) in ether_payload()) {
+        let frame = ethernet(remote(0), mac(0), kind, &payload);
+        let sent = encapsulate(&frame).bytes;
+        let parsed = etherparse::SlicedPacket::from_ethernet(&sent).unwrap();
+        let eth = parsed.link.unwrap().to_header().unwrap().ethernet2().unwrap();
+        prop_assert_eq!((eth.destination, eth.source), (world::next_hop_mac(0), world::UNDERLAY_MAC));
+        let Some(etherparse::NetSlice::Ipv4(ip)) = parsed.net else { panic!("no IPv4") };
+        let ip = ip.header().to_header();
+        prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+        prop_assert_eq!((ip.source, ip.destination), (world::LOCAL, world::vtep_addr(0)));
+        prop_assert_eq!(usize::from(ip.total_len), sent.len() - 14);
+        prop_assert!(ip.dont_fragment && !ip.more_fragments && ip.time_to_live == 64 && ip.options.is_empty());
+        let Some(etherparse::TransportSlice::Udp(udp)) = parsed.transport else { panic!("no UDP") };
+        prop_assert_eq!((udp.destination_port(), udp.checksum()), (4789, 0));
+        prop_assert_eq!(usize::from(udp.length()), sent.len() - 34);
+        prop_assert!(udp.source_port() >= 49152);
+        prop_assert_eq!(&udp.payload()[..8], &[8, 0, 0, 0, 0, 0, 100, 0]);
+        prop_assert_eq!(&sent[OUTER_LEN..], &frame[..]);
+    }
+
+    #[test]
+    fn a_flow_keeps_its_source_port(ports: (u16, u16), one: Vec<u8>, two: Vec<u8>) {
+        let port = |payload: &[u8]| {
+            let frame = ethernet(remote(0), mac(0), 0x0800, &ipv4_udp([10, 0, 0, 2], [10, 0, 0, 1], ports, payload));
+            source_port(flow(&TestPacket::new(&frame)).hash)
+        };
+        prop_assert_eq!(port(&one), port(&two));
+    }
+
+    #[test]
+    fn nothing_breaks_the_rules(seed: u64) {
+        let mut tables = tables();
+        for stimulus in Generator::new(seed, DEVICES).take(50) {
+            let outcome = run(&mut tables, DEVICES, &stimulus);
+            rules(&stimulus, &outcome)?;
+        }
+    }
+
+    #[test]
+    fn every_length_is_safe_everywhere(seed: u64, len in 0usize..80, linear in 0usize..80) {
+        let stimulus = Generator::new(seed, DEVICES).next().unwrap();
+        for hook in [Hook::UnderlayXdp, Hook::UnderlayTc, Hook::Port(0)] {
+            let frame = stimulus.frame[..len.min(stimulus.frame.len())].to_vec();
+            let stimulus = Stimulus { linear, ..Stimulus::new(hook, frame) };
+            rules(&stimulus, &run(&mut tables(), DEVICES, &stimulus))?;
+        }
+    }
+}
+
+/// A frame is dropped for one counted reason or goes on uncounted; what passes is untouched; nothing from a VTEP goes to a VTEP;
+/// nothing goes back to where it came from; no tenant's frame reaches another's port.
+fn rules(stimulus: &Stimulus, outcome: &Outcome) -> Result<(), TestCaseError> {
+    let drops: u64 = outcome.tally.drops.values().sum();
+    match outcome.verdict {
+        Verdict::Drop(reason) => prop_assert!(outcome.tally.drops[&reason] >= 1),
+        Verdict::Consumed => prop_assert!(drops + outcome.tally.count(Count::FloodCopies) > 0),
+        Verdict::Pass => prop_assert_eq!((&outcome.bytes, drops), (&stimulus.frame, 0)),
+        _ => {}
+    }
+    if !matches!(outcome.verdict, Verdict::Drop(_)) && outcome.tally.count(Count::Flooded) == 0 {
+        prop_assert_eq!(drops, 0);
+    }
+    let mut receivers: Vec<u32> = outcome.copies.iter().map(|(to, _)| *to).collect();
+    match outcome.verdict {
+        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::ToNeighbour { ifindex } => {
+            receivers.push(ifindex)
+        }
+        _ => {}
+    }
+    let world = World::new(DEVICES);
+    let tenant = |ifindex| world.ports.iter().find(|(_, p)| p.ifindex == ifindex).map(|(_, p)| p.vni);
+    match stimulus.hook {
+        Hook::Port(place) => {
+            let from = DEVICES.ports[place];
+            prop_assert!(!receivers.contains(&from));
+            for to in receivers {
+                prop_assert!(to == DEVICES.underlay || tenant(to) == tenant(from));
+            }
+        }
+        _ => {
+            prop_assert!(!receivers.contains(&DEVICES.underlay));
+            let vni = (!receivers.is_empty())
+                .then(|| u32::from_be_bytes([0, stimulus.frame[46], stimulus.frame[47], stimulus.frame[48]]));
+            for to in receivers {
+                prop_assert_eq!(tenant(to), vni);
+            }
+        }
+    }
+    let inner = |of| outcome.tally.traffic(of).tx_frames;
+    let sent: u64 = (0..8).map(|i| inner(Of::Port(i))).chain((0..4).map(|i| inner(Of::Vtep(i)))).sum();
+    let one = matches!(outcome.verdict, Verdict::ToPort { .. } | Verdict::ToWire { .. } | Verdict::ToNeighbour { .. });
+    prop_assert_eq!(sent, outcome.copies.len() as u64 + u64::from(one));
+    Ok(())
+}
+
+#[test]
+fn flows_spread_over_source_ports() {
+    let ports: std::collections::HashSet<u16> = (0..1024)
+        .map(|i| {
+            let packet = ipv4_udp([10, 0, 0, 2], [10, 0, 0, 1], (1024 + i, 80), b"x");
+            source_port(flow(&TestPacket::new(&ethernet(remote(0), mac(0), 0x0800, &packet))).hash)
+        })
+        .collect();
+    // 1,024 balls in 16,384 bins leave 993 bins occupied on average.
+    assert!(ports.len() > 950, "{} of 1024 flows have a source port of their own", ports.len());
+}
