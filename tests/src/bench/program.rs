@@ -22,6 +22,7 @@ use wavnet_user::datapath::Error;
 
 use super::{
     affinity::{Side, pin},
+    case::Case,
     pinned::{MAX_INNER, ONLY, Pinned},
     programs::Programs,
     rig::{small_frame, vni},
@@ -66,6 +67,7 @@ pub(super) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>> {
         for count in MACS {
             enter_macs(&mut pinned, &mut macs, count)?;
             let mut runs = vec![Vec::new(); subjects.len()];
+            eprintln!("        {} {count} MACs, {rounds} rounds", Case::ProgramNs);
             for _ in 0..rounds {
                 for (subject, runs) in subjects.iter().zip(&mut runs) {
                     let empty = if subject.is_xdp { empty.empty_xdp()? } else { empty.empty_tc()? };
