@@ -53,11 +53,15 @@ impl Plan<'_> {
         let tables = &*self.tables;
         let ports_gone: Vec<u16> =
             tables.ports.iter().filter(|(_, s)| !self.keeps_port(s)).map(|(index, _)| *index).collect();
-        let vteps_gone: Vec<Ipv4Addr> =
-            tables.vteps.keys().filter(|a| !self.target.peers.contains_key(a)).copied().collect();
+        let vteps_gone: Vec<Ipv4Addr> = match &self.target.peers {
+            Some(peers) => tables.vteps.keys().filter(|a| !peers.contains_key(a)).copied().collect(),
+            None => Vec::new(),
+        };
         let vnis_gone: Vec<Vni> = tables.vnis.keys().filter(|v| !self.target.vnis.contains(v)).copied().collect();
-        let members_gone: Vec<(Vni, Ipv4Addr)> =
-            tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect();
+        let members_gone: Vec<(Vni, Ipv4Addr)> = match &self.target.peers {
+            Some(_) => tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect(),
+            None => Vec::new(),
+        };
 
         self.shrink_floods(&ports_gone, &members_gone, &vnis_gone);
         self.remove_statics();
@@ -85,6 +89,9 @@ impl Plan<'_> {
     }
 
     fn shrink_floods(&mut self, ports_gone: &[u16], members_gone: &[(Vni, Ipv4Addr)], vnis_gone: &[Vni]) {
+        if self.target.peers.is_none() {
+            return self.take_ports_from_floods(ports_gone);
+        }
         let gone: BTreeSet<_> = members_gone.iter().collect();
         let ports_gone: BTreeSet<_> = ports_gone.iter().collect();
         let mut keep: BTreeMap<u16, Flood> = BTreeMap::new();
@@ -116,6 +123,28 @@ impl Plan<'_> {
         }
     }
 
+    /// As [`Self::shrink_floods`], where nothing but ports can have changed.
+    fn take_ports_from_floods(&mut self, gone: &[u16]) {
+        let mut changed = BTreeSet::new();
+        for index in gone {
+            let vni_index = self.tables.ports.get(index).map(|s| s.port.vni_index);
+            if let Some(vni_index) = vni_index
+                && self.tables.floods.get_mut(&vni_index).is_some_and(|set| set.ports.remove(index))
+            {
+                changed.insert(vni_index);
+            }
+        }
+        self.write_floods(changed);
+    }
+
+    fn write_floods(&mut self, changed: BTreeSet<u16>) {
+        for vni_index in changed {
+            if let Some(set) = self.tables.floods.get(&vni_index) {
+                self.out.push_back(Command::SetFlood { vni_index, set: set.entry() });
+            }
+        }
+    }
+
     fn remove_statics(&mut self) {
         let vni_of: BTreeMap<u16, Vni> = self.tables.vnis.iter().map(|(v, i)| (*i, *v)).collect();
         let present = std::mem::take(&mut self.tables.statics);
@@ -142,7 +171,12 @@ impl Plan<'_> {
                 self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
             }
             StaticPlace::Peer(addr) => {
-                let slot = self.tables.vteps.get(addr).filter(|_| wants_member(self.target, &(vni, *addr)))?;
+                let key = (vni, *addr);
+                let stays = match self.target.peers {
+                    Some(_) => wants_member(self.target, &key),
+                    None => self.tables.members.contains_key(&key),
+                };
+                let slot = self.tables.vteps.get(addr).filter(|_| stays)?;
                 Some(Place::Vtep(slot.index))
             }
         }
@@ -164,7 +198,8 @@ impl Plan<'_> {
             let Some(member) = self.tables.members.remove(key) else { continue };
             self.out.push_back(Command::SetMember { key: member_key(key), member: None });
             // A place or VNI that goes altogether is flushed then.
-            if self.target.vnis.contains(&key.0) && self.target.peers.contains_key(&key.1) {
+            let peer_stays = self.target.peers.as_ref().is_none_or(|p| p.contains_key(&key.1));
+            if self.target.vnis.contains(&key.0) && peer_stays {
                 flush.push(Command::FlushVniPlace(member.vni_index, Place::Vtep(member.vtep_index)));
             }
         }
@@ -216,7 +251,7 @@ impl Plan<'_> {
     }
 
     fn add_vteps(&mut self) {
-        for (addr, wanted) in &self.target.peers {
+        for (addr, wanted) in self.target.peers.iter().flatten() {
             if let Some(slot) = self.tables.vteps.get_mut(addr) {
                 if (slot.udp_port, slot.flags) != (wanted.udp_port, wanted.flags) {
                     (slot.udp_port, slot.flags) = (wanted.udp_port, wanted.flags);
@@ -284,7 +319,7 @@ impl Plan<'_> {
     }
 
     fn add_members(&mut self) {
-        for (addr, wanted) in &self.target.peers {
+        for (addr, wanted) in self.target.peers.iter().flatten() {
             let Some(slot) = self.tables.vteps.get(addr) else { continue };
             for (vni, flags) in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
@@ -322,6 +357,9 @@ impl Plan<'_> {
     }
 
     fn set_floods(&mut self) {
+        if self.target.peers.is_none() {
+            return self.add_ports_to_floods();
+        }
         let mut floods: BTreeMap<u16, Flood> =
             self.tables.vnis.values().map(|index| (*index, Flood::default())).collect();
         for member in self.tables.members.values() {
@@ -340,6 +378,18 @@ impl Plan<'_> {
                 self.tables.floods.insert(index, set);
             }
         }
+    }
+
+    /// As [`Self::set_floods`], where nothing but ports can have changed.
+    fn add_ports_to_floods(&mut self) {
+        let mut changed = BTreeSet::new();
+        for (index, slot) in &self.tables.ports {
+            let vni_index = slot.port.vni_index;
+            if self.tables.floods.get_mut(&vni_index).is_some_and(|set| set.ports.insert(*index)) {
+                changed.insert(vni_index);
+            }
+        }
+        self.write_floods(changed);
     }
 
     fn set_underlays(&mut self) {
@@ -365,7 +415,7 @@ impl Plan<'_> {
 }
 
 fn wants_member(target: &Target, (vni, addr): &(Vni, Ipv4Addr)) -> bool {
-    target.peers.get(addr).is_some_and(|p| p.vnis.contains_key(vni))
+    target.peers.as_ref().and_then(|peers| peers.get(addr)).is_some_and(|p| p.vnis.contains_key(vni))
 }
 
 fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
