@@ -4,5 +4,6 @@
 //! removed on every way out: when a guard drops, on panic, on Ctrl-C, and (for a process that was killed outright) by the
 //! next process that uses the lab.
 
+pub mod bench;
 pub mod demo;
 pub mod lab;

@@ -1,0 +1,24 @@
+//! The benchmark: wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved in one run on one topology.
+//!
+//! `docs/benchmarks.md` says how each figure comes about and what it is worth.
+
+mod affinity;
+mod case;
+mod contender;
+mod frames;
+mod kernel;
+mod overlay;
+mod pinned;
+mod plan;
+mod program;
+mod programs;
+mod report;
+mod rig;
+mod rtt;
+mod tcp;
+mod test_run;
+
+pub use case::Case;
+pub use contender::Contender;
+pub use plan::{Plan, run};
+pub use report::{Report, Row, Summary};

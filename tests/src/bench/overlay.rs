@@ -1,0 +1,64 @@
+//! wavnet as users run it: an agent on each hypervisor, with a configuration file, learning.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use wavnet_user::api::model::{AttachState, HookMode};
+
+use super::rig::{Wired, vni};
+use crate::lab::{Lab, agent::Agent, config::AgentConfig};
+
+/// Both hypervisors' agents.
+pub(super) struct Overlay {
+    agents: [Agent; 2],
+}
+
+impl Overlay {
+    pub(super) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
+        let start = |side: usize| -> Result<Agent> {
+            let (host, peer, port) = (&wired.hosts[side], &wired.hosts[1 - side], &wired.vms[side].port);
+            let config = AgentConfig::new(&[vni()]).port(port, vni()).peer(peer.addr, &[vni()]);
+            Agent::start(lab, host, &config)
+        };
+        let overlay = Overlay { agents: [start(0)?, start(1)?] };
+        for (agent, vm) in overlay.agents.iter().zip(&wired.vms) {
+            agent.wait_port(&vm.port, AttachState::Attached)?;
+            agent.wait_peers()?;
+            let mode = agent.status()?.underlay.hook_mode;
+            ensure!(mode == Some(HookMode::XdpDriver), "the underlay's hook is {mode:?}, not XDP in the driver");
+        }
+        Ok(overlay)
+    }
+
+    /// What must not rise while frames are measured.
+    pub(super) fn detours(&self) -> Result<Detours> {
+        let mut found = BTreeMap::new();
+        for (agent, side) in self.agents.iter().zip(["sending", "receiving"]) {
+            for line in agent.metrics()?.lines().filter(|line| DETOURS.iter().any(|name| line.starts_with(name))) {
+                let (series, value) =
+                    line.rsplit_once(' ').with_context(|| format!("a metric without value: {line}"))?;
+                found.insert(format!("{series} of the {side} hypervisor"), value.parse()?);
+            }
+        }
+        ensure!(found.len() > DETOURS.len(), "the agents' metrics lack some of {DETOURS:?}");
+        Ok(Detours(found))
+    }
+}
+
+/// Metrics of frames that did not go the way that is measured.
+const DETOURS: [&str; 3] = ["wavnet_flooded_frames_total", "wavnet_kernel_next_hop_frames_total", "wavnet_drops_total"];
+
+/// Values of [`DETOURS`], by series.
+#[derive(Debug)]
+pub(super) struct Detours(BTreeMap<String, f64>);
+
+impl Detours {
+    /// Fails if there were any since `before`: the figure would be that of something else.
+    pub(super) fn none_since(&self, before: &Detours) -> Result<()> {
+        for (series, now) in &self.0 {
+            let more = now - before.0.get(series).copied().unwrap_or(0.0);
+            ensure!(more <= 0.0, "{series} rose by {more} during the run");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The lab's kernel programs in user space: wire, generator, counters.
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
+    programs::{
+        LinkOrder, Program, ProgramError, ProgramFd, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp,
+        XdpMode, tc::TcAttachOptions,
+    },
+};
+
+use crate::lab::netns::Netns;
+
+#[path = "../../../wavnet-ebpf/src/lab/abi.rs"]
+#[expect(unreachable_pub, reason = "the file is shared with the kernel side")]
+pub(super) mod abi;
+
+use abi::{Counter, Probe, name};
+
+// SAFETY: repr(C) of integers without padding.
+unsafe impl Pod for Probe {}
+
+/// Frames that the kernel hands to a driver at once, as NICs do: the most it takes is 256.
+const BATCH: u32 = 64;
+
+/// One wire's set of programs; dropping it detaches them.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    probe: Array<MapData, Probe>,
+    counts: PerCpuArray<MapData, u64>,
+    devices: DevMapHash<MapData>,
+}
+
+impl Programs {
+    pub(super) fn load() -> Result<Programs> {
+        let mut ebpf = EbpfLoader::new().load(object()?).context("loading the lab's kernel programs")?;
+        for (name, program) in ebpf.programs_mut() {
+            match program {
+                Program::Xdp(p) => p.load(),
+                Program::SchedClassifier(p) => p.load(),
+                _ => Ok(()),
+            }
+            .with_context(|| format!("loading {name}"))?;
+        }
+        let probe = take(&mut ebpf, name::PROBE)?;
+        let counts = take(&mut ebpf, name::COUNTS)?;
+        let devices = take(&mut ebpf, name::WIRE_DEVS)?;
+        Ok(Programs { ebpf, probe, counts, devices })
+    }
+
+    /// Joins two interfaces of a namespace: what comes in on one goes out of the other.
+    pub(super) fn wire(&mut self, ns: &Netns, ends: [&str; 2]) -> Result<()> {
+        let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
+        ns.enter(|| {
+            for (from, to) in [(a, b), (b, a)] {
+                self.devices.insert(from, to, None, 0).context("writing the wire's devices")?;
+                let program: &mut Xdp = find(&mut self.ebpf, name::WIRE)?;
+                program.attach_to_if_index(from, XdpMode::Driver).context("attaching the wire")?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Counts and drops at an interface of a namespace what comes in there and matches the probe.
+    pub(super) fn sink(&mut self, ns: &Netns, interface: &str) -> Result<()> {
+        ns.enter(|| {
+            let program: &mut SchedClassifier = find(&mut self.ebpf, name::SINK)?;
+            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+            program.attach_with_options(interface, TcAttachType::Ingress, options).context("attaching the sink")?;
+            Ok(())
+        })
+    }
+
+    /// Says what is counted.
+    pub(super) fn set_probe(&mut self, probe: Probe) -> Result<()> {
+        self.probe.set(0, probe, 0).context("writing the probe")
+    }
+
+    /// Frames counted so far.
+    pub(super) fn count(&self, at: Counter) -> Result<u64> {
+        Ok(self.counts.get(&(at as u32), 0).context("reading a counter")?.iter().sum())
+    }
+
+    /// Sends copies of a frame out of an interface of the namespace that the caller is in, as from a NIC's ring; dropped where
+    /// the receiver cannot take more.
+    pub(super) fn send(&mut self, ifindex: u32, frame: &[u8], copies: u32) -> Result<()> {
+        let program: &mut Xdp = find(&mut self.ebpf, name::SEND)?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context: Vec<u8> =
+            [0, frame.len() as u32, 0, ifindex, 0, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+        let mut options = TestRunOptions { repeat: copies, ..TestRunOptions::new() };
+        options.attrs = options.attrs.xdp_live_frames(BATCH);
+        options.data_in = Some(frame);
+        options.ctx_in = Some(&context);
+        program.test_run(options).context("sending frames by test run")?;
+        Ok(())
+    }
+
+    /// The XDP program that does nothing.
+    pub(super) fn empty_xdp(&mut self) -> Result<&ProgramFd> {
+        let program: &mut Xdp = find(&mut self.ebpf, name::EMPTY_XDP)?;
+        Ok(program.fd()?)
+    }
+
+    /// The TC program that does nothing.
+    pub(super) fn empty_tc(&mut self) -> Result<&ProgramFd> {
+        let program: &mut SchedClassifier = find(&mut self.ebpf, name::EMPTY_TC)?;
+        Ok(program.fd()?)
+    }
+}
+
+#[cfg(wavnet_lab)]
+fn object() -> Result<&'static [u8]> {
+    Ok(aya::include_bytes_aligned!(env!("WAVNET_LAB_OBJECT")))
+}
+
+#[cfg(not(wavnet_lab))]
+fn object() -> Result<&'static [u8]> {
+    anyhow::bail!("this program was built without the lab's kernel programs: run `cargo xtask setup`, then build again")
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T> {
+    let map = ebpf.take_map(name).with_context(|| format!("the lab's object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("opening map {name}"))
+}
+
+fn find<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+where
+    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).with_context(|| format!("the lab's object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name}"))
+}

@@ -1,0 +1,166 @@
+//! Results: medians with their spread, as a table and as JSON.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use serde::Serialize;
+
+use super::{case::Case, contender::Contender};
+
+/// Several runs of one thing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// How many.
+    pub runs: usize,
+    /// Median.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Summary {
+    /// Of some runs; `None` if there are none.
+    pub fn of(runs: &[f64]) -> Option<Summary> {
+        let mut sorted = runs.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Some(Summary { runs: sorted.len(), median, min, max })
+    }
+}
+
+/// One line of the results. The shape is what scripts read: fields are added, never changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Name of the case.
+    pub case: &'static str,
+    /// Which of a case's several figures, where it has several: program and number of MACs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Name of the contender.
+    pub contender: &'static str,
+    /// `frames/s`, `bit/s` or `ns`.
+    pub unit: &'static str,
+    /// How often it was measured.
+    pub runs: usize,
+    /// Median of the runs.
+    pub median: f64,
+    /// The smallest run.
+    pub min: f64,
+    /// The largest run.
+    pub max: f64,
+    /// Median over that of `kernel-vxlan` in the same case; `null` where that was not measured.
+    pub ratio: Option<f64>,
+}
+
+/// All results of one run of the benchmark.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// In the order of measurement.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// Adds a case's contenders, with their runs.
+    pub(super) fn add(&mut self, case: Case, figures: &[(Contender, Vec<f64>)]) {
+        let summaries: Vec<_> = figures.iter().filter_map(|(c, runs)| Some((*c, Summary::of(runs)?))).collect();
+        let reference = summaries.iter().find(|(c, _)| *c == Contender::KernelVxlan).map(|(_, s)| s.median);
+        for (contender, summary) in summaries {
+            let ratio = reference.filter(|r| *r > 0.0).map(|r| summary.median / r);
+            self.rows.push(row(case, None, contender, &summary, ratio));
+        }
+    }
+
+    /// Adds a figure that only we have.
+    pub(super) fn add_own(&mut self, case: Case, variant: String, runs: &[f64]) {
+        if let Some(summary) = Summary::of(runs) {
+            self.rows.push(row(case, Some(variant), Contender::Wavnet, &summary, None));
+        }
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["case", "contender", "median", "min", "max", "runs", "ratio"]);
+        for column in 2..=6 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for row in &self.rows {
+            let case = row.variant.as_ref().map_or(row.case.to_owned(), |variant| format!("{}: {variant}", row.case));
+            let [median, min, max] = [row.median, row.min, row.max].map(|figure| human(figure, row.unit));
+            let ratio = row.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+            table.add_row([case, row.contender.to_owned(), median, min, max, row.runs.to_string(), ratio]);
+        }
+        table.to_string()
+    }
+}
+
+fn row(case: Case, variant: Option<String>, contender: Contender, summary: &Summary, ratio: Option<f64>) -> Row {
+    let Summary { runs, median, min, max } = *summary;
+    let [median, min, max] = [median, min, max].map(|figure| rounded(figure, 10.0));
+    let ratio = ratio.map(|ratio| rounded(ratio, 10_000.0));
+    let (case, unit, contender) = (case.name(), case.unit(), contender.name());
+    Row { case, variant, contender, unit, runs, median, min, max, ratio }
+}
+
+fn rounded(figure: f64, parts: f64) -> f64 {
+    (figure * parts).round() / parts
+}
+
+/// A figure with three or four digits that mean something.
+pub(super) fn human(figure: f64, unit: &str) -> String {
+    match unit {
+        "frames/s" => format!("{:.1} k/s", figure / 1e3),
+        "bit/s" => format!("{:.2} Gbit/s", figure / 1e9),
+        "ns" if figure >= 10_000.0 => format!("{:.1} µs", figure / 1e3),
+        _ => format!("{figure:.0} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_numbers_of_runs() {
+        let summary = Summary::of(&[3.0, 1.0, 2.0]).unwrap();
+        assert_eq!(summary, Summary { runs: 3, median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Summary::of(&[4.0, 1.0]).unwrap().median, 2.5);
+        assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn the_json_has_the_documented_shape() {
+        let mut report = Report::default();
+        report.add(
+            Case::SmallFrames,
+            &[(Contender::Wavnet, vec![380.0, 400.0, 420.0]), (Contender::KernelVxlan, vec![200.0])],
+        );
+        report.add_own(Case::ProgramNs, "port_tc, 1 MACs".into(), &[61.25]);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({ "rows": [
+                { "case": "small_frames", "contender": "wavnet", "unit": "frames/s", "runs": 3,
+                  "median": 400.0, "min": 380.0, "max": 420.0, "ratio": 2.0 },
+                { "case": "small_frames", "contender": "kernel-vxlan", "unit": "frames/s", "runs": 1,
+                  "median": 200.0, "min": 200.0, "max": 200.0, "ratio": 1.0 },
+                { "case": "program_ns", "variant": "port_tc, 1 MACs", "contender": "wavnet", "unit": "ns", "runs": 1,
+                  "median": 61.3, "min": 61.3, "max": 61.3, "ratio": null },
+            ] })
+        );
+    }
+
+    #[test]
+    fn without_the_kernels_vxlan_there_is_no_ratio() {
+        let mut report = Report::default();
+        report.add(Case::Tcp1, &[(Contender::Bridge, vec![1e9])]);
+        assert_eq!(report.rows[0].ratio, None);
+        let table = report.table();
+        assert!(table.contains("1.00 Gbit/s") && table.contains('–'), "{table}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Round trips: a UDP request, a response, real sockets that block.
+
+use std::{
+    io::ErrorKind,
+    net::{SocketAddrV4, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::{
+    affinity::{Side, pin},
+    rig::{Rig, vm_addr},
+};
+use crate::lab::netns::Netns;
+
+const PORT: u16 = 7;
+const SIZE: usize = 64;
+/// A lost request is sent again after this.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Nobody answers so late.
+const TOO_LATE: Duration = Duration::from_secs(10);
+
+/// Percentiles of one run, nanoseconds.
+pub(super) struct Rtt {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+}
+
+/// Exchanges requests and responses for a while.
+pub(super) fn measure(rig: &Rig, time: Duration) -> Result<Rtt> {
+    let mut times = exchange(rig, |count, elapsed| count >= WARM_UP && elapsed >= time)?.split_off(WARM_UP);
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos() as f64;
+    ensure!(times.len() >= 100, "{} round trips are too few for percentiles", times.len());
+    Ok(Rtt { p50: at(0.5), p99: at(0.99) })
+}
+
+/// Round trips before the first that counts.
+const WARM_UP: usize = 200;
+
+/// Sees that the VMs reach each other, and lets everybody on the way learn where they are.
+pub(super) fn prime(rig: &Rig) -> Result<()> {
+    exchange(rig, |count, _| count >= 20).map(drop)
+}
+
+fn exchange(rig: &Rig, done: impl Fn(usize, Duration) -> bool + Send) -> Result<Vec<Duration>> {
+    let [a, b] = &rig.wired.vms;
+    let server = socket(&b.ns, SocketAddrV4::new(vm_addr(1), PORT))?;
+    let client = socket(&a.ns, SocketAddrV4::new(vm_addr(0), 0))?;
+    client.connect(SocketAddrV4::new(vm_addr(1), PORT))?;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let answering = scope.spawn(|| answer(&server, &stop));
+        let asking = scope.spawn(|| {
+            let times = ask(&client, done);
+            stop.store(true, Ordering::Relaxed);
+            times
+        });
+        let times = asking.join().map_err(|_| anyhow!("the client panicked"))?;
+        answering.join().map_err(|_| anyhow!("the server panicked"))??;
+        times.with_context(|| format!("round trips of {}", rig.contender))
+    })
+}
+
+fn socket(ns: &Netns, at: SocketAddrV4) -> Result<UdpSocket> {
+    let socket = ns.enter(|| UdpSocket::bind(at).with_context(|| format!("binding {at}")))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+fn answer(socket: &UdpSocket, stop: &AtomicBool) -> Result<()> {
+    pin(Side::Receiver)?;
+    let mut buffer = [0; SIZE];
+    while !stop.load(Ordering::Relaxed) {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e).context("receiving a request"),
+        }
+    }
+    Ok(())
+}
+
+fn ask(socket: &UdpSocket, done: impl Fn(usize, Duration) -> bool) -> Result<Vec<Duration>> {
+    pin(Side::Sender)?;
+    let (start, mut last) = (Instant::now(), Instant::now());
+    let mut times = Vec::with_capacity(1 << 17);
+    let mut number = 0u64;
+    while !done(times.len(), start.elapsed()) {
+        number += 1;
+        let mut buffer = [0; SIZE];
+        buffer[..8].copy_from_slice(&number.to_ne_bytes());
+        let request = buffer;
+        let sent = Instant::now();
+        socket.send(&request).context("sending a request")?;
+        loop {
+            match socket.recv(&mut buffer) {
+                Ok(SIZE) if buffer == request => {
+                    times.push(sent.elapsed());
+                    last = Instant::now();
+                    break;
+                }
+                // The late response to a request that was given up.
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e).context("receiving a response"),
+            }
+        }
+        ensure!(last.elapsed() < TOO_LATE, "no response for {TOO_LATE:?}: the VMs do not reach each other");
+    }
+    Ok(times)
+}

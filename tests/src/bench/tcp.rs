@@ -1,0 +1,93 @@
+//! Bulk TCP: as much as goes through so many streams.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddrV4, TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    affinity::{Side, pin},
+    rig::{Rig, vm_addr},
+};
+
+const PORT: u16 = 5201;
+const BUFFER: usize = 128 << 10;
+/// The congestion window opens before counting begins.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// How often a thread that cannot go on looks whether it is time to end.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Sends through so many streams for a while; bits per second that arrived.
+pub(super) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
+    let pairs = connect(rig, streams)?;
+    let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (bytes, took) = thread::scope(|scope| {
+        let threads: Vec<_> = pairs
+            .iter()
+            .flat_map(|(from, to)| {
+                let (stop, received) = (&stop, &received);
+                [scope.spawn(move || send(from, stop)), scope.spawn(move || receive(to, stop, received))]
+            })
+            .collect();
+        thread::sleep(WARM_UP);
+        let (before, start) = (received.load(Ordering::Relaxed), Instant::now());
+        thread::sleep(time);
+        let counted = (received.load(Ordering::Relaxed) - before, start.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a TCP thread panicked"))??;
+        }
+        anyhow::Ok(counted)
+    })?;
+    ensure!(bytes > 0, "{}: nothing arrived by TCP", rig.contender);
+    Ok(bytes as f64 * 8.0 / took.as_secs_f64())
+}
+
+fn connect(rig: &Rig, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
+    let [a, b] = &rig.wired.vms;
+    let at = SocketAddrV4::new(vm_addr(1), PORT);
+    let listener = b.ns.enter(|| TcpListener::bind(at).with_context(|| format!("listening on {at}")))?;
+    (0..streams)
+        .map(|_| {
+            let connect = || TcpStream::connect_timeout(&at.into(), Duration::from_secs(5)).context("connecting");
+            let from = a.ns.enter(connect)?;
+            let (to, _) = listener.accept().context("accepting")?;
+            from.set_write_timeout(Some(PATIENCE))?;
+            to.set_read_timeout(Some(PATIENCE))?;
+            Ok((from, to))
+        })
+        .collect()
+}
+
+fn send(mut stream: &TcpStream, stop: &AtomicBool) -> Result<()> {
+    pin(Side::Sender)?;
+    let buffer = vec![0x5a; BUFFER];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.write(&buffer) {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            // The other side has ended first.
+            Err(_) if stop.load(Ordering::Relaxed) => {}
+            Err(e) => return Err(e).context("sending by TCP"),
+        }
+    }
+    Ok(())
+}
+
+fn receive(mut stream: &TcpStream, stop: &AtomicBool, received: &AtomicU64) -> Result<()> {
+    pin(Side::Receiver)?;
+    let mut buffer = vec![0; BUFFER];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut buffer) {
+            Ok(length) => drop(received.fetch_add(length as u64, Ordering::Relaxed)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e).context("receiving by TCP"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The benchmark; `cargo xtask bench` builds and runs it. See docs/benchmarks.md.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use wavnet_tests::{
+    bench::{Case, Plan, run},
+    lab::{self, Lab, Need, binary},
+};
+
+/// Measures wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved on one topology.
+#[derive(Debug, Parser)]
+#[command(name = "wavnet-bench", bin_name = "cargo xtask bench", version)]
+struct Arguments {
+    /// Cases to measure: small_frames, encap, decap, tcp_1, tcp_4, rtt_p50, rtt_p99, program_ns; none: all of them
+    cases: Vec<Case>,
+    /// Also write the results to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The `wavnet` whose agents are measured; default: the one beside this program
+    #[arg(long, value_name = "FILE")]
+    wavnet: Option<PathBuf>,
+    /// Fewer and shorter runs: a first look, not figures to publish
+    #[arg(long)]
+    quick: bool,
+    /// How often to measure each case and contender
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: Option<u16>,
+    /// How long one run measures, milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    time: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    match bench(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wavnet-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(arguments: Arguments) -> Result<()> {
+    if let Some(path) = arguments.wavnet {
+        binary::choose(path);
+    }
+    if let Some(reason) = lab::missing(&[Need::Wavnet]) {
+        bail!("{reason}");
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("This is a debug build: senders and receivers cost more than they should. Use `cargo xtask bench`.");
+    }
+    let mut plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
+    plan.cases = arguments.cases;
+    plan.runs = arguments.runs.map_or(plan.runs, usize::from);
+    plan.time = arguments.time.map_or(plan.time, Duration::from_millis);
+    if let Some(path) = &arguments.json {
+        // Now, not after minutes of measuring.
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    let report = run(&Lab::new()?, &plan)?;
+    println!("{}", report.table());
+    if let Some(path) = arguments.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
