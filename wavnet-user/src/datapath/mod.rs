@@ -11,6 +11,7 @@ mod links;
 mod maps;
 mod object;
 mod pins;
+mod programs;
 
 use std::path::PathBuf;
 
