@@ -83,6 +83,12 @@ reasons! {
 impl Reason {
     /// How many reasons there are: the size of the `DROPS` map.
     pub const COUNT: usize = Reason::ALL.len();
+
+    /// True for what should not happen on a sound host, whatever frames come in: worth a line in the log.
+    #[inline(always)]
+    pub const fn is_surprising(self) -> bool {
+        matches!(self, Reason::UnknownPort | Reason::Rewrite | Reason::CloneFailed)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod log;
 mod maps;
 mod skb;
 mod tables;
@@ -17,7 +18,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use wavnet_common::datapath::{self, Verdict};
+use wavnet_common::{
+    datapath::{self, Tables, Verdict},
+    reason::Reason,
+};
 
 use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 
@@ -26,8 +30,19 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 pub fn underlay_xdp(ctx: XdpContext) -> u32 {
     match datapath::underlay::xdp(&mut XdpPacket::new(&ctx), &KernelTables) {
         Verdict::Pass => XDP_PASS,
-        Verdict::ToPort { index, .. } => maps::PORT_DEVS.redirect(index.into(), 0).unwrap_or(XDP_ABORTED),
-        Verdict::Drop(_) | Verdict::Consumed => XDP_DROP,
+        Verdict::ToPort { index, .. } => match maps::PORT_DEVS.redirect(index.into(), 0) {
+            Ok(action) => action,
+            // The port went between the two lookups.
+            Err(_) => {
+                KernelTables.dropped(Reason::UnknownPort);
+                XDP_DROP
+            }
+        },
+        Verdict::Drop(reason) => {
+            log::dropped(&ctx, ctx.ingress_ifindex() as u32, reason);
+            XDP_DROP
+        }
+        Verdict::Consumed => XDP_DROP,
         Verdict::ToWire { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
     }
 }
@@ -35,22 +50,30 @@ pub fn underlay_xdp(ctx: XdpContext) -> u32 {
 /// `abi::program::UNDERLAY_TC`.
 #[classifier]
 pub fn underlay_tc(ctx: TcContext) -> i32 {
-    tc_action(datapath::underlay::tc(&mut SkbPacket::new(&ctx), &KernelTables))
+    tc_action(&ctx, datapath::underlay::tc(&mut SkbPacket::new(&ctx), &KernelTables))
 }
 
 /// `abi::program::PORT_TC`.
 #[classifier]
 pub fn port_tc(ctx: TcContext) -> i32 {
-    // SAFETY: the context is valid for the program's run.
-    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    tc_action(datapath::port::tc(&mut SkbPacket::new(&ctx), &KernelTables, ifindex))
+    tc_action(&ctx, datapath::port::tc(&mut SkbPacket::new(&ctx), &KernelTables, ifindex(&ctx)))
 }
 
 #[inline(always)]
-fn tc_action(verdict: Verdict) -> i32 {
+fn ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is valid for the program's run.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
+
+#[inline(always)]
+fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass => TC_ACT_OK,
-        Verdict::Drop(_) | Verdict::Consumed => TC_ACT_SHOT,
+        Verdict::Drop(reason) => {
+            log::dropped(ctx, ifindex(ctx), reason);
+            TC_ACT_SHOT
+        }
+        Verdict::Consumed => TC_ACT_SHOT,
         // SAFETY: both helpers take plain numbers; a null parameter block is the documented way to have the kernel look up the
         // next hop.
         Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },

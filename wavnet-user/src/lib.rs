@@ -1,7 +1,12 @@
 //! wavnet in user space: the agent on each hypervisor and the operator's commands, as a library that the binary and the
 //! tests share.
 
+pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod doctor;
 pub mod metrics;
+pub mod netlink;
+pub mod output;

@@ -1,2 +1,29 @@
-//! x
-fn main() {}
+//! wavnet's developer commands; `cargo xtask --help` lists them.
+
+mod ci;
+mod cli;
+mod compile;
+mod doctor;
+mod interrupt;
+mod process;
+mod programs;
+mod run;
+mod setup;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::dispatch(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

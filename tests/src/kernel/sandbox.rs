@@ -39,12 +39,17 @@ impl PinPath {
         &self.0
     }
 
+    /// Options for opening a datapath there, with the defaults of the agent.
+    pub fn options(&self, sizes: Sizes) -> Options {
+        Options { bpffs: self.0.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false }
+    }
+
     /// Opens a datapath there.
     ///
     /// # Errors
     /// See [`Datapath::open`].
     pub fn open(&self, sizes: Sizes) -> Result<Datapath, Error> {
-        Datapath::open(&Options { bpffs: self.0.clone(), sizes, program_stats: false, tc: TcWish::Auto })
+        Datapath::open(&self.options(sizes))
     }
 }
 

@@ -139,7 +139,7 @@ pub enum Command {
     QueryRoute {
         /// Destination.
         addr: Ipv4Addr,
-        /// Source address of the packets, for policy routing.
+        /// Source address of the packets, for policy routing; `None` while the host does not have it.
         from: Option<Ipv4Addr>,
     },
     /// Ask the kernel to resolve and keep fresh a neighbour (NTF_MANAGED, or NTF_USE where that is unknown) and report it.

@@ -4,7 +4,7 @@
 //! sockets, no clock. The manifest is the proof.
 //!
 //! - [`fabric`]: what the kernel's tables must hold, and the commands that get them there.
-//! - [`ageing`]: how old a learned entry may become, in the units of the table.
+//! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
 
 pub mod ageing;

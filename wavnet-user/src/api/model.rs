@@ -185,6 +185,16 @@ pub enum Delivery {
     Tc,
 }
 
+impl Delivery {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Delivery::Xdp => "xdp",
+            Delivery::Tc => "tc",
+        }
+    }
+}
+
 /// Whether inner frames with VLAN tags pass a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -194,6 +204,16 @@ pub enum VlanMode {
     Pass,
     /// They are dropped, both ways (RFC 7348 section 6.1).
     Discard,
+}
+
+impl VlanMode {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            VlanMode::Pass => "pass",
+            VlanMode::Discard => "discard",
+        }
+    }
 }
 
 /// A port of `ports`.
@@ -355,6 +375,19 @@ pub enum FdbChange {
     Added,
     /// Removed by a command, the configuration, or because its port or peer went.
     Removed,
+}
+
+impl FdbChange {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FdbChange::Learned => "learned",
+            FdbChange::Moved => "moved",
+            FdbChange::Aged => "aged",
+            FdbChange::Added => "added",
+            FdbChange::Removed => "removed",
+        }
+    }
 }
 
 /// The answer to a request that changed something.

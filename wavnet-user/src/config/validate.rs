@@ -16,7 +16,7 @@ use super::{
 
 /// Checks everything and notes every error. The result means something only if none was noted.
 pub(super) fn validate(raw: Raw, text: &str, d: &mut Diagnostics) -> Option<Config> {
-    let check = Check { raw: &raw, text };
+    let check = Check { raw: &raw, text, declared: raw.vnis.iter().map(|v| v.vni.value).collect() };
     check.vnis(d);
     check.ports(d);
     check.port_patterns(d);
@@ -96,6 +96,7 @@ impl<K: Hash + Eq> Once<K> {
 struct Check<'a> {
     raw: &'a Raw,
     text: &'a str,
+    declared: HashSet<Vni>,
 }
 
 impl Check<'_> {
@@ -152,8 +153,7 @@ impl Check<'_> {
     }
 
     fn declared(&self, d: &mut Diagnostics, key: &str, vni: &Located<Vni>) {
-        let known = self.raw.vnis.iter().any(|v| v.vni.value == vni.value);
-        if !known && !self.raw.incomplete {
+        if !self.declared.contains(&vni.value) && !self.raw.incomplete {
             let help = match &vni.at {
                 At::Span(_) => format!("declare it:\n            [[vni]]\n            id = {}", vni.value),
                 At::Flag(_) => format!("declare it: --vni {}", vni.value),

@@ -171,7 +171,10 @@ fn absolute(s: &str) -> Result<PathBuf, String> {
 }
 
 /// A name for people: not empty, one line, not endless.
-pub(super) fn label(s: &str) -> Result<String, String> {
+///
+/// # Errors
+/// In words.
+pub fn label(s: &str) -> Result<String, String> {
     if s.trim().is_empty() || s.chars().count() > 64 || s.chars().any(char::is_control) {
         Err("write a name of 1 to 64 characters in one line".into())
     } else {

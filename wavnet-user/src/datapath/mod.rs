@@ -7,6 +7,7 @@ mod counters;
 mod error;
 mod events;
 mod fdb;
+mod kernel_log;
 mod links;
 mod maps;
 mod object;
@@ -26,6 +27,7 @@ pub use counters::ProgramRun;
 pub use error::Error;
 pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
+pub use kernel_log::KernelLog;
 pub use links::{HookMode, HookWish, PortHook, TcWish};
 pub use pins::{DownReport, down};
 
@@ -67,6 +69,8 @@ pub struct Options {
     pub program_stats: bool,
     /// How TC programs are attached.
     pub tc: TcWish,
+    /// Have the programs log what should not happen, at most a line a second on each CPU.
+    pub kernel_log: bool,
 }
 
 /// Loaded programs and open maps. Dropping it changes nothing in the kernel.
@@ -75,6 +79,7 @@ pub struct Datapath {
     maps: maps::Maps,
     fdb: FdbView,
     events: Option<RingBuf<MapData>>,
+    kernel_log: Option<KernelLog>,
     pins: pins::PinDir,
     tc: TcWish,
     /// Keeps the measuring on.
@@ -92,7 +97,11 @@ impl Datapath {
         let fresh = pins.prepare(&options.sizes)?;
         let mask = options.sizes.fdb_buckets - 1;
         let mut loader = EbpfLoader::new();
+        let (log_drops, log_level): (u8, u8) =
+            if options.kernel_log { (1, aya_log::Level::Warn as u8) } else { (0, 0) };
         loader.override_global("FDB_MASK", &mask, true);
+        loader.override_global("LOG_DROPS", &log_drops, true);
+        loader.override_global(aya_log::LEVEL, &log_level, true);
         for (name, entries) in maps::entries(&options.sizes) {
             loader.map_max_entries(name, entries);
         }
@@ -107,8 +116,9 @@ impl Datapath {
         }
         let fdb = FdbView::map(&mut ebpf, options.sizes.fdb_buckets)?;
         let events = Some(events::open(&mut ebpf)?);
+        let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
-        Ok(Datapath { ebpf, maps, fdb, events, pins, tc: options.tc, _stats: stats })
+        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, _stats: stats })
     }
 
     /// When the maps were made, CLOCK_REALTIME nanoseconds: since when counters count.
@@ -174,5 +184,10 @@ impl Datapath {
     /// Those of the event loop.
     pub fn take_events(&mut self) -> Result<Option<Events>, Error> {
         self.events.take().map(Events::watch).transpose()
+    }
+
+    /// The programs' log if [`Options::kernel_log`] asked for it; `None` the second time.
+    pub fn take_kernel_log(&mut self) -> Option<KernelLog> {
+        self.kernel_log.take()
     }
 }

@@ -31,7 +31,7 @@ pub use desired::{
 pub use error::FabricError;
 pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via};
 pub use paths::PeerState;
-pub use view::{Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
+pub use view::{Names, Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
 
 use self::{
     links::{Change, Links},
@@ -114,8 +114,10 @@ impl Fabric {
     /// Takes back what [`Fabric::runtime`] gave to an earlier process, as far as the configuration has not got it. Call it
     /// after [`Fabric::set_desired`] and before the first [`Fabric::poll_command`].
     ///
-    /// An error means that configuration and additions together do not fit; nothing is taken then.
+    /// What makes no sense is left out. An error means that configuration and additions together do not fit; nothing is taken
+    /// then.
     pub fn restore(&mut self, mut runtime: Runtime) -> Result<(), FabricError> {
+        runtime.sanitise();
         runtime.prune(&self.desired);
         self.check_sizes(&self.desired, &runtime)?;
         self.runtime = runtime;
@@ -162,8 +164,11 @@ impl Fabric {
         let local = local_address(&self.desired, &self.links);
         let Some(link) = self.links.get_mut(ifindex).filter(|l| l.addresses != addresses) else { return };
         link.addresses = addresses;
-        // A peer may turn out to be this host, or not to be it any more.
+        // A peer may turn out to be this host, or not to be it any more; and routes are asked for with our address if we have it.
         self.dirty = true;
+        if self.desired.underlay.address.is_some() {
+            self.paths.ask_all();
+        }
         self.local_may_have_changed(local);
     }
 

@@ -131,7 +131,7 @@ impl Paths {
         let Some(path) = self.peers.get(&addr) else { return };
         let hop = match path.route {
             Fact::Known(Some(r)) if !r.local => {
-                links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and_then(|_| match r.via {
+                links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and(match r.via {
                     Via::OnLink => Some((r.oif, addr)),
                     Via::Gateway(g) => Some((r.oif, g)),
                     Via::Other => None,
@@ -177,8 +177,10 @@ impl Paths {
         local: Option<Ipv4Addr>,
         mut set: impl FnMut(&mut VecDeque<Command>, Ipv4Addr, &dyn Fn(NextHop) -> NextHop),
     ) {
+        // The kernel finds no route for a source that is not ours (yet).
+        let from = local.filter(|l| links.has_address(*l));
         let ask = std::mem::take(&mut self.ask).into_iter();
-        out.extend(ask.map(|addr| Command::QueryRoute { addr, from: local }));
+        out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
         let resolve = std::mem::take(&mut self.resolve).into_iter();
         out.extend(resolve.map(|(ifindex, addr)| Command::ResolveNeighbour { ifindex, addr }));
         for addr in std::mem::take(&mut self.dirty) {

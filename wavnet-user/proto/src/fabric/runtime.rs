@@ -14,6 +14,13 @@ use super::{
 };
 
 impl Runtime {
+    /// Leaves out what no command could have added.
+    pub(super) fn sanitise(&mut self) {
+        self.ports.retain(|name, _| exact_name(name).is_ok());
+        self.peers.retain(|addr, p| check_peer_address(*addr).is_ok() && p.udp_port != Some(0));
+        self.statics.retain(|(_, mac), _| mac.is_station());
+    }
+
     /// Leaves out what the configuration has.
     pub(super) fn prune(&mut self, desired: &Desired) {
         let configured = |name: &str| desired.ports.iter().any(|r| r.name.is_exact() && r.name.matches(name));

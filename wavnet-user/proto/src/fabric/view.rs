@@ -1,6 +1,9 @@
 //! What the fabric looks like, for the API and the metrics.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use wavnet_common::{
     abi::PortFlags,
@@ -10,6 +13,8 @@ use wavnet_common::{
 
 use super::{
     Fabric, PeerState, StaticPlace, VlanMode, VniSettings,
+    links::Link,
+    tables::PortSlot,
     target::{local_address, peers, rule_for},
 };
 use crate::command::HookWish;
@@ -127,6 +132,15 @@ pub struct UnderlayView {
     pub mtu: Option<u32>,
 }
 
+/// What the numbers of an FDB entry mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// VNIs by slot.
+    pub vnis: BTreeMap<u16, Vni>,
+    /// Ports and peers.
+    pub places: BTreeMap<Place, StaticPlace>,
+}
+
 impl Fabric {
     /// Address of our VTEP, if we have one.
     pub fn local_address(&self) -> Option<Ipv4Addr> {
@@ -137,17 +151,21 @@ impl Fabric {
     pub fn ports(&self) -> Vec<PortView> {
         let exact = self.desired.ports.iter().filter(|r| r.name.is_exact()).map(|r| r.name.as_str());
         let mut names: BTreeSet<&str> = exact.chain(self.runtime.ports.keys().map(String::as_str)).collect();
-        let usable = |l: &&super::links::Link| {
-            !l.info.loopback && !self.desired.underlay.devices.iter().any(|d| d.name == l.info.name)
-        };
+        let usable =
+            |l: &&Link| !l.info.loopback && !self.desired.underlay.devices.iter().any(|d| d.name == l.info.name);
         names.extend(self.links.iter().filter(usable).map(|l| l.info.name.as_str()));
-        names.into_iter().filter_map(|name| self.port(name)).collect()
+        let links: BTreeMap<&str, &Link> = self.links.iter().map(|l| (l.info.name.as_str(), l)).collect();
+        let slots = self.tables.ports.iter().map(|(index, slot)| (slot.port.ifindex, (*index, slot)));
+        let slots: BTreeMap<u32, (u16, &PortSlot)> = slots.collect();
+        let view = |name| {
+            let link = links.get(name).copied();
+            self.port(name, link, link.and_then(|l| slots.get(&l.info.ifindex)).copied())
+        };
+        names.into_iter().filter_map(view).collect()
     }
 
-    fn port(&self, name: &str) -> Option<PortView> {
+    fn port(&self, name: &str, link: Option<&Link>, slot: Option<(u16, &PortSlot)>) -> Option<PortView> {
         let (vni, vlan, origin) = rule_for(&self.desired, &self.runtime, name)?;
-        let link = self.links.named(name);
-        let slot = link.and_then(|l| self.tables.port_of(l.info.ifindex));
         let state = match (link, &slot) {
             (None, _) => PortState::Missing,
             (Some(l), None) => PortState::Failed(match (&l.failed, l.no_room) {
@@ -240,18 +258,19 @@ impl Fabric {
         devices.map(view).collect()
     }
 
-    /// VNI of a slot.
-    pub fn vni_of(&self, index: u16) -> Option<Vni> {
-        self.tables.vnis.iter().find(|(_, i)| **i == index).map(|(v, _)| *v)
+    /// Interface names of ports and addresses of peers by their places in the FDB, and VNIs by slot.
+    pub fn names(&self) -> Names {
+        let ports = self.tables.ports.iter();
+        let ports = ports.filter_map(|(i, s)| Some((Place::Port(*i), StaticPlace::Port(s.name.clone()?))));
+        let peers = self.tables.vteps.iter().map(|(addr, s)| (Place::Vtep(s.index), StaticPlace::Peer(*addr)));
+        Names {
+            vnis: self.tables.vnis.iter().map(|(vni, index)| (*index, *vni)).collect(),
+            places: ports.chain(peers).collect(),
+        }
     }
 
-    /// Interface name of a port or address of a peer.
-    pub fn name_of(&self, place: Place) -> Option<StaticPlace> {
-        match place {
-            Place::Port(i) => self.tables.ports.get(&i)?.name.clone().map(StaticPlace::Port),
-            Place::Vtep(i) => {
-                self.tables.vteps.iter().find(|(_, s)| s.index == i).map(|(addr, _)| StaticPlace::Peer(*addr))
-            }
-        }
+    /// Slot of a VNI.
+    pub fn vni_index(&self, vni: Vni) -> Option<u16> {
+        self.tables.vnis.get(&vni).copied()
     }
 }

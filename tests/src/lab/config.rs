@@ -1,0 +1,112 @@
+//! Configurations of agents under test.
+
+use std::{fmt::Write as _, net::Ipv4Addr, path::Path};
+
+use wavnet_common::addr::{Mac, Vni};
+
+/// What a test wants of an agent; written as the TOML that users write.
+#[derive(Clone, Debug, Default)]
+pub struct AgentConfig {
+    vnis: Vec<Vni>,
+    ports: Vec<String>,
+    peers: Vec<(Ipv4Addr, Vec<Vni>)>,
+    statics: Vec<String>,
+    underlay: String,
+    extra: String,
+}
+
+impl AgentConfig {
+    /// An agent with VNIs and nothing else.
+    pub fn new(vnis: &[Vni]) -> AgentConfig {
+        AgentConfig { vnis: vnis.to_vec(), ..AgentConfig::default() }
+    }
+
+    /// Another VNI.
+    pub fn vni(mut self, vni: Vni) -> AgentConfig {
+        self.vnis.push(vni);
+        self
+    }
+
+    /// A port by name or pattern.
+    pub fn port(self, interface: &str, vni: Vni) -> AgentConfig {
+        self.port_with(interface, vni, "")
+    }
+
+    /// A port that drops tagged frames.
+    pub fn port_discarding_tags(self, interface: &str, vni: Vni) -> AgentConfig {
+        self.port_with(interface, vni, "vlan = \"discard\"\n")
+    }
+
+    fn port_with(mut self, interface: &str, vni: Vni, more: &str) -> AgentConfig {
+        self.ports.push(format!("[[port]]\ninterface = \"{interface}\"\nvni = {vni}\n{more}"));
+        self
+    }
+
+    /// A peer that is a member of some VNIs.
+    pub fn peer(mut self, address: Ipv4Addr, vnis: &[Vni]) -> AgentConfig {
+        self.peers.push((address, vnis.to_vec()));
+        self
+    }
+
+    /// A static FDB entry behind a peer.
+    pub fn static_peer(mut self, vni: Vni, mac: Mac, peer: Ipv4Addr) -> AgentConfig {
+        self.statics.push(format!("[[static]]\nvni = {vni}\nmac = \"{mac}\"\npeer = \"{peer}\"\n"));
+        self
+    }
+
+    /// A static FDB entry behind a port.
+    pub fn static_port(mut self, vni: Vni, mac: Mac, port: &str) -> AgentConfig {
+        self.statics.push(format!("[[static]]\nvni = {vni}\nmac = \"{mac}\"\nport = \"{port}\"\n"));
+        self
+    }
+
+    /// A line of `[underlay]`.
+    pub fn underlay(mut self, line: &str) -> AgentConfig {
+        self.underlay.push_str(line);
+        self.underlay.push('\n');
+        self
+    }
+
+    /// Other tables, such as `[fdb]`, as text.
+    pub fn table(mut self, text: &str) -> AgentConfig {
+        self.extra.push_str(text);
+        self.extra.push('\n');
+        self
+    }
+
+    /// The file's text.
+    pub(super) fn toml(&self, place: &Place<'_>) -> String {
+        let Place { name, bpffs, run_dir, interface, address, metrics_port } = place;
+        let mut out = format!(
+            "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n\n[log]\nlevel = \"debug\"\n\n\
+             [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n\n\
+             [underlay]\ninterface = \"{interface}\"\naddress = \"{address}\"\n{}\n",
+            bpffs.display(),
+            run_dir.display(),
+            self.underlay,
+        );
+        let _ = writeln!(out, "{}", self.extra);
+        for vni in &self.vnis {
+            let _ = writeln!(out, "[[vni]]\nid = {vni}\n");
+        }
+        for table in self.ports.iter().chain(&self.statics) {
+            let _ = writeln!(out, "{table}");
+        }
+        for (address, vnis) in &self.peers {
+            let vnis: Vec<String> = vnis.iter().map(Vni::to_string).collect();
+            let _ = writeln!(out, "[[peer]]\naddress = \"{address}\"\nvnis = [{}]\n", vnis.join(", "));
+        }
+        out
+    }
+}
+
+/// What depends on where an agent runs rather than on the test.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) name: &'a str,
+    pub(super) bpffs: &'a Path,
+    pub(super) run_dir: &'a Path,
+    pub(super) interface: &'a str,
+    pub(super) address: Ipv4Addr,
+    pub(super) metrics_port: u16,
+}

@@ -1,0 +1,81 @@
+//! Links between namespaces, and kernel devices.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use wavnet_common::addr::Vni;
+
+use super::netns::Netns;
+
+/// Makes a veth pair, one end in each namespace, both up, with an MTU and so many queues.
+///
+/// # Errors
+/// What `ip` says: a name is taken or longer than 15 bytes.
+pub fn veth(a: (&Netns, &str), b: (&Netns, &str), mtu: u32, queues: u32) -> Result<()> {
+    let ((a_ns, a_name), (b_ns, b_name)) = (a, b);
+    let queues = format!("numtxqueues {queues} numrxqueues {queues}");
+    a_ns.ip(&format!(
+        "link add name {a_name} mtu {mtu} {queues} type veth peer name {b_name} mtu {mtu} {queues} netns {}",
+        b_ns.name()
+    ))?;
+    for (ns, name) in [a, b] {
+        ns.ip(&format!("link set dev {name} up"))?;
+    }
+    Ok(())
+}
+
+/// Makes a veth end behave like a NIC: no super-packets leave it and checksums are complete, as on a wire, while GRO is on,
+/// which also makes the driver poll (NAPI) so that XDP of the other end can redirect to it.
+///
+/// # Errors
+/// What `ethtool` says.
+pub fn like_a_nic(ns: &Netns, name: &str) -> Result<()> {
+    let args = "tso off gso off tx off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off gro on";
+    let words: Vec<&str> = ["-K", name].into_iter().chain(args.split(' ')).collect();
+    ns.run("ethtool", &words)?;
+    Ok(())
+}
+
+/// Switches GRO on, which makes a veth end poll, so that XDP can redirect to the other end.
+///
+/// # Errors
+/// What `ethtool` says.
+pub fn gro_on(ns: &Netns, name: &str) -> Result<()> {
+    ns.run("ethtool", &["-K", name, "gro", "on"])?;
+    Ok(())
+}
+
+/// Makes a bridge that is up, without spanning tree or delay.
+///
+/// # Errors
+/// What `ip` says.
+pub fn bridge(ns: &Netns, name: &str, mtu: u32) -> Result<()> {
+    ns.ip(&format!("link add name {name} mtu {mtu} type bridge forward_delay 0 stp_state 0 mcast_snooping 0"))?;
+    ns.ip(&format!("link set dev {name} up"))?;
+    Ok(())
+}
+
+/// Makes an interface a port of a bridge.
+///
+/// # Errors
+/// What `ip` says.
+pub fn enslave(ns: &Netns, name: &str, bridge: &str) -> Result<()> {
+    ns.ip(&format!("link set dev {name} master {bridge}"))?;
+    Ok(())
+}
+
+/// Makes the kernel's own VTEP: a bridge `br<VNI>` with a vxlan device `vx<VNI>` that learns and floods to `peers`.
+///
+/// # Errors
+/// What `ip` or `bridge` says.
+pub fn kernel_vtep(ns: &Netns, vni: Vni, local: Ipv4Addr, peers: &[Ipv4Addr], mtu: u32) -> Result<()> {
+    let (br, vx) = (format!("br{vni}"), format!("vx{vni}"));
+    bridge(ns, &br, mtu)?;
+    ns.ip(&format!("link add name {vx} mtu {mtu} type vxlan id {vni} local {local} dstport 4789 noudpcsum"))?;
+    enslave(ns, &vx, &br)?;
+    ns.ip(&format!("link set dev {vx} up"))?;
+    for peer in peers {
+        ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {vx} dst {peer}"))?;
+    }
+    Ok(())
+}

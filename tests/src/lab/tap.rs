@@ -1,0 +1,146 @@
+//! Tap devices, and the stand-in for a hypervisor process (QEMU) that reads and writes them.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::pipe2,
+};
+
+use super::netns::Netns;
+
+/// An open tap device without vnet header; the device goes when this is dropped.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+}
+
+impl Tap {
+    /// Makes a tap device in a namespace and sets it up.
+    ///
+    /// # Errors
+    /// No `/dev/net/tun`, or the name is taken.
+    pub fn create(netns: &Netns, name: &str, mtu: u32) -> Result<Tap> {
+        let file = netns.enter(|| open(name).with_context(|| format!("making tap {name}")))?;
+        netns.ip(&format!("link set dev {name} mtu {mtu} up"))?;
+        Ok(Tap { file })
+    }
+
+    /// Sends a frame into the device: the host receives it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        (&self.file).write_all(frame).context("writing to a tap")
+    }
+
+    /// The next frame that the host sent out of the device, if any is queued.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn recv(&self) -> Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; 65_536];
+        match (&self.file).read(&mut buffer) {
+            Ok(n) => {
+                buffer.truncate(n);
+                Ok(Some(buffer))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error).context("reading a tap"),
+        }
+    }
+}
+
+fn open(name: &str) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: an all-zero ifreq is valid; it lives across the ioctl, which reads a name that ends in zero.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+        if libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let flags = libc::fcntl(file.as_raw_fd(), libc::F_GETFL);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
+    }
+    Ok(file)
+}
+
+/// Moves frames between two taps as QEMU moves them between a tap and a guest's virtio NIC. Ends, and deletes both
+/// devices, when dropped.
+#[derive(Debug)]
+pub struct Pump {
+    stop: Option<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Pump {
+    /// Starts moving.
+    ///
+    /// # Errors
+    /// No more threads or descriptors.
+    pub fn start(a: Tap, b: Tap) -> Result<Pump> {
+        let (stopped, stop) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let moved = Arc::new(AtomicU64::new(0));
+        let count = moved.clone();
+        let thread = thread::Builder::new().name("lab-pump".into()).spawn(move || {
+            let mut buffer = vec![0; 65_536];
+            while wait_readable(&stopped, &a, &b) {
+                for (from, to) in [(&a, &b), (&b, &a)] {
+                    count.fetch_add(forward(from, to, &mut buffer), Ordering::Relaxed);
+                }
+            }
+        })?;
+        Ok(Pump { stop: Some(stop), thread: Some(thread), moved })
+    }
+
+    /// How many frames were moved, both ways.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        // The pipe's other end sees a hang-up.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Waits until a tap has a frame; false when it is time to end.
+fn wait_readable(stopped: &OwnedFd, a: &Tap, b: &Tap) -> bool {
+    let mut fds = [
+        PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+        PollFd::new(a.file.as_fd(), PollFlags::POLLIN),
+        PollFd::new(b.file.as_fd(), PollFlags::POLLIN),
+    ];
+    let _ = poll(&mut fds, PollTimeout::NONE);
+    fds[0].revents().is_none_or(|r| r.is_empty())
+}
+
+/// Moves up to a burst of frames and says how many. A frame that the other side cannot take now is lost, as on a NIC.
+fn forward(from: &Tap, to: &Tap, buffer: &mut [u8]) -> u64 {
+    const BURST: u64 = 64;
+    for n in 0..BURST {
+        match (&from.file).read(buffer) {
+            Ok(length) => drop((&to.file).write(&buffer[..length])),
+            Err(_) => return n,
+        }
+    }
+    BURST
+}

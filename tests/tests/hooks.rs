@@ -1,0 +1,64 @@
+//! Every hook mode carries everything, and says which it is.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use wavnet_common::addr::Mac;
+use wavnet_tests::lab::{
+    self, Lab, Need,
+    frame::marked,
+    host::{Vm, VmSpec},
+    overlay::{Both, SOON, Shape, ip, mac, until},
+    ping::{self, Ping},
+    raw::RawSocket,
+    stream,
+};
+use wavnet_user::api::model::{AttachState, HookMode};
+
+const NEEDS: &[Need] = &[Need::Wavnet];
+
+fn carries_everything(lab: &Lab, wish: &str, mode: HookMode) -> Result<()> {
+    let net = Both::start(lab, Shape::underlay(&format!("hook = \"{wish}\"")))?;
+    for agent in &net.agents {
+        let underlay = agent.status()?.underlay;
+        ensure!(underlay.hook_mode == Some(mode), "asked for {wish}: {underlay:?}");
+        let label = format!("mode=\"{}\"", mode.as_str());
+        ensure!(agent.metric("wavnet_underlay_hook_mode", &[&label])? == 1.0, "the metric shows another mode");
+    }
+    let tap = net.hosts[0].tap_vm(lab, &VmSpec::new("t", mac(7), ip(7)))?;
+    net.agents[0].cli("port add tap-t --vni 100")?;
+    net.agents[0].wait_port("tap-t", AttachState::Attached)?;
+    let pings = Ping::start(&net.a.ns, ip(2), Duration::from_millis(3))?;
+    for (from, to) in [(&net.a, 2), (&net.b, 1), (&tap, 2), (&net.b, 7), (&net.a, 7)] {
+        ping::once(&from.ns, ip(to), 1472, SOON)?;
+    }
+    stream::bulk(&net.b.ns, ip(2), &net.a.ns, 5_000_000)?;
+    stream::bulk(&net.a.ns, ip(1), &net.b.ns, 5_000_000)?;
+    stream::bulk(&tap.ns, ip(7), &net.b.ns, 2_000_000)?;
+    let (a, b) = (RawSocket::open(&net.a.ns, Vm::NIC)?, RawSocket::open(&net.b.ns, Vm::NIC)?);
+    a.send(&marked(Mac::BROADCAST, mac(1), "broadcast"))?;
+    until(&b, "broadcast")?;
+    let loss = pings.stop();
+    ensure!(loss.lost() == 0, "{wish}: {loss:?}");
+    Ok(())
+}
+
+#[test]
+fn driver_xdp_carries_everything() {
+    lab::run("driver_xdp_carries_everything", NEEDS, |lab| carries_everything(lab, "driver", HookMode::XdpDriver));
+}
+
+#[test]
+fn auto_takes_driver_xdp_on_veth() {
+    lab::run("auto_takes_driver_xdp_on_veth", NEEDS, |lab| carries_everything(lab, "auto", HookMode::XdpDriver));
+}
+
+#[test]
+fn generic_xdp_carries_everything() {
+    lab::run("generic_xdp_carries_everything", NEEDS, |lab| carries_everything(lab, "generic", HookMode::XdpGeneric));
+}
+
+#[test]
+fn tc_alone_carries_everything() {
+    lab::run("tc_alone_carries_everything", NEEDS, |lab| carries_everything(lab, "tc", HookMode::Tc));
+}

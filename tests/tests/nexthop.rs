@@ -1,0 +1,172 @@
+//! The outer next hop follows the kernel's routes and neighbours.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::{Result, ensure};
+use wavnet_common::{addr::Mac, reason::Reason};
+use wavnet_tests::lab::{
+    self, Lab, Need,
+    agent::Agent,
+    config::AgentConfig,
+    frame::gratuitous_arp,
+    host::{Host, VmSpec},
+    link,
+    netns::Netns,
+    overlay::{Both, Mesh, SOON, Shape, blue, ip, mac},
+    ping::{self, Ping},
+    poll_until,
+    raw::RawSocket,
+    topology::Routed,
+    wait_until,
+};
+use wavnet_user::api::model::PeerState;
+
+const NEEDS: &[Need] = &[Need::Wavnet];
+const PACE: Duration = Duration::from_millis(5);
+
+#[test]
+fn a_new_link_address_of_the_next_hop_is_followed() {
+    lab::run("a_new_link_address_of_the_next_hop_is_followed", NEEDS, |lab| {
+        let net = Mesh::start(lab, 2, 2)?;
+        let (a, router) = (&net.vms[0], &net.underlay.router);
+        ping::once(&a.ns, ip(2), 56, SOON)?;
+        let pings = Ping::start(&a.ns, ip(2), PACE)?;
+        pings.wait_answered(20, SOON)?;
+        for n in 1..4u8 {
+            let new = Mac([2, 0xaa, 0, 0, 0, n]);
+            router.ip(&format!("link set dev r0 address {new}"))?;
+            // As a router does that takes over an address; hosts believe it.
+            let raw = RawSocket::open(router, "r0")?;
+            poll_until("traffic through the router's new address", SOON, || {
+                raw.send(&gratuitous_arp(new, Routed::gateway(0)))?;
+                pings.wait_answered(10, Duration::from_millis(500))
+            })?;
+            let known = net.underlay.hosts[0].ns.ip(&format!("neigh show {}", Routed::gateway(0)))?;
+            ensure!(known.contains(&new.to_string()), "the kernel itself has not followed: {known}");
+        }
+        Ok(())
+    });
+}
+
+/// A segment with the first hypervisor and two routers, which both reach the second hypervisor.
+fn two_routers(lab: &Lab) -> Result<(Vec<Host>, Vec<Netns>)> {
+    let mut keep = Vec::new();
+    let mut hosts = Vec::new();
+    let mut segments = Vec::new();
+    for i in 0..2u8 {
+        let segment = lab.netns(&format!("seg{i}"))?;
+        link::bridge(&segment, "br", 1600)?;
+        let ns = lab.netns(&format!("hv{}", i + 1))?;
+        link::veth((&ns, Host::NIC), (&segment, "h"), 1600, 1)?;
+        link::like_a_nic(&ns, Host::NIC)?;
+        link::enslave(&segment, "h", "br")?;
+        let addr = Ipv4Addr::new(172, 31, i + 1, 2);
+        ns.ip(&format!("address add {addr}/24 dev {}", Host::NIC))?;
+        hosts.push(Host { ns, addr });
+        segments.push(segment);
+    }
+    for r in 0..2u8 {
+        let router = lab.netns(&format!("gw{r}"))?;
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        for (i, segment) in segments.iter().enumerate() {
+            let name = format!("r{r}");
+            link::veth((&router, &format!("l{i}")), (segment, &name), 1600, 1)?;
+            link::enslave(segment, &name, "br")?;
+            router.ip(&format!("address add 172.31.{}.{}/24 dev l{i}", i + 1, 100 + r))?;
+        }
+        keep.push(router);
+    }
+    hosts[0].ns.ip("route add 172.31.2.0/24 via 172.31.1.100")?;
+    hosts[1].ns.ip("route add 172.31.1.0/24 via 172.31.2.100")?;
+    keep.extend(segments);
+    Ok((hosts, keep))
+}
+
+#[test]
+fn a_changed_route_is_followed() {
+    lab::run("a_changed_route_is_followed", NEEDS, |lab| {
+        let (hosts, others) = two_routers(lab)?;
+        let vms = [
+            hosts[0].vm(lab, &VmSpec::new("v1", mac(1), ip(1)))?,
+            hosts[1].vm(lab, &VmSpec::new("v2", mac(2), ip(2)))?,
+        ];
+        let mut agents = Vec::new();
+        for (i, host) in hosts.iter().enumerate() {
+            let config = AgentConfig::new(&[blue()]).port("p-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
+            agents.push(Agent::start(lab, host, &config)?);
+        }
+        for agent in &agents {
+            agent.wait_ready()?;
+        }
+        ping::once(&vms[0].ns, ip(2), 56, SOON)?;
+        let pings = Ping::start(&vms[0].ns, ip(2), PACE)?;
+        pings.wait_answered(20, SOON)?;
+        hosts[0].ns.ip("route replace 172.31.2.0/24 via 172.31.1.101")?;
+        hosts[1].ns.ip("route replace 172.31.1.0/24 via 172.31.2.101")?;
+        let second = Ipv4Addr::new(172, 31, 1, 101);
+        wait_peer(&agents[0], "to go by the second router", |p| {
+            p.next_hop == Some(second) && p.state == PeerState::Up
+        })?;
+        wait_peer(&agents[1], "to be up again", |p| p.state == PeerState::Up)?;
+        for leg in ["l0", "l1"] {
+            others[0].ip(&format!("link set dev {leg} down"))?;
+        }
+        pings.wait_answered(50, SOON)?;
+
+        // No route at all is told and counted; a new one heals it.
+        hosts[0].ns.ip("route del 172.31.2.0/24")?;
+        wait_peer(&agents[0], "to have no route", |p| p.state == PeerState::NoRoute)?;
+        wait_until("drops for want of a route", SOON, || Ok(agents[0].drops(Reason::NoRoute)? > 0))?;
+        hosts[0].ns.ip("route add 172.31.2.0/24 via 172.31.1.101")?;
+        wait_peer(&agents[0], "to be up again", |p| p.state == PeerState::Up)?;
+        pings.wait_answered(50, SOON)
+    });
+}
+
+fn wait_peer(agent: &Agent, what: &str, wanted: impl Fn(&wavnet_user::api::model::PeerInfo) -> bool) -> Result<()> {
+    poll_until(&format!("the peer {what}"), SOON, || {
+        let peers = agent.peers()?;
+        ensure!(peers.iter().any(&wanted), "{peers:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_next_hop_that_does_not_answer_heals_when_it_does() {
+    lab::run("a_next_hop_that_does_not_answer_heals_when_it_does", NEEDS, |lab| {
+        let hosts = lab.pair(1600)?;
+        hosts[1].ns.ip("link set dev u0 arp off")?;
+        hosts[0].ns.ip("neigh flush dev u0")?;
+        let vms =
+            [hosts[0].vm(lab, &VmSpec::new("a", mac(1), ip(1)))?, hosts[1].vm(lab, &VmSpec::new("b", mac(2), ip(2)))?];
+        let start = |i: usize| {
+            let config = AgentConfig::new(&[blue()]).port("p-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
+            Agent::start(lab, &hosts[i], &config)
+        };
+        let agents = [start(0)?, start(1)?];
+        wait_peer(&agents[0], "to be unresolved", |p| p.state == PeerState::Unresolved)?;
+        let pings = Ping::start(&vms[0].ns, ip(2), PACE)?;
+        wait_until("drops for want of a link address", SOON, || Ok(agents[0].drops(Reason::NeighbourUnresolved)? > 0))?;
+        assert_eq!(pings.so_far().received, 0);
+        hosts[1].ns.ip("link set dev u0 arp on")?;
+        wait_peer(&agents[0], "to be resolved", |p| p.state == PeerState::Up)?;
+        pings.wait_answered(50, SOON)
+    });
+}
+
+#[test]
+fn an_underlay_that_goes_down_and_up_heals() {
+    lab::run("an_underlay_that_goes_down_and_up_heals", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let pings = Ping::start(&net.a.ns, ip(2), PACE)?;
+        pings.wait_answered(20, SOON)?;
+        for _ in 0..2 {
+            net.hosts[0].ns.ip("link set dev u0 down")?;
+            wait_peer(&net.agents[0], "to be out of reach", |p| p.state != PeerState::Up)?;
+            net.hosts[0].ns.ip("link set dev u0 up")?;
+            wait_peer(&net.agents[0], "to be up again", |p| p.state == PeerState::Up)?;
+            pings.wait_answered(20, SOON)?;
+        }
+        Ok(())
+    });
+}

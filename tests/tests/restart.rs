@@ -1,0 +1,188 @@
+//! The datapath outlives the agent.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use wavnet_tests::lab::{
+    self, Need,
+    host::VmSpec,
+    overlay::{Both, SOON, Shape, ip, mac},
+    ping::{self, Ping},
+    poll_until,
+    stream::Stream,
+};
+use wavnet_user::api::model::{AttachState, FdbEntry, FdbKind};
+
+const NEEDS: &[Need] = &[Need::Wavnet];
+const PACE: Duration = Duration::from_millis(4);
+
+#[test]
+fn a_killed_agent_loses_nothing() {
+    lab::run("a_killed_agent_loses_nothing", NEEDS, |lab| {
+        let mut net = Both::start(lab, Shape::default())?;
+        let stream = Stream::start(&net.b.ns, ip(2), &net.a.ns)?;
+        let there = Ping::start(&net.a.ns, ip(2), PACE)?;
+        let back = Ping::start(&net.b.ns, ip(1), PACE)?;
+        there.wait_sent(100)?;
+        let sent_before = net.agents[0].metric("wavnet_peer_frames_total", &[])?;
+        for agent in &mut net.agents {
+            agent.kill();
+        }
+        // Long enough that the heartbeat is stale (3 s) and the kernel finds the next hops.
+        there.wait_sent(1000)?;
+        for agent in &mut net.agents {
+            agent.launch()?;
+        }
+        there.wait_sent(200)?;
+        for agent in &net.agents {
+            agent.wait_ready()?;
+        }
+        there.wait_sent(200)?;
+        let (there, back) = (there.stop(), back.stop());
+        assert_eq!((there.lost(), back.lost()), (0, 0), "pings lost: {there:?} {back:?}");
+        assert!(there.sent >= 1500, "{there:?}");
+        stream.wait_progress(SOON)?;
+        stream.finish()?;
+        let sent_after = net.agents[0].metric("wavnet_peer_frames_total", &[])?;
+        assert!(sent_after >= sent_before + 1000.0, "counters began anew: {sent_before} then {sent_after}");
+        Ok(())
+    });
+}
+
+#[test]
+fn programs_are_replaced_under_traffic() {
+    lab::run("programs_are_replaced_under_traffic", NEEDS, |lab| {
+        let mut net = Both::start(lab, Shape::default())?;
+        let pings = Ping::start(&net.a.ns, ip(2), PACE)?;
+        pings.wait_sent(100)?;
+        for _ in 0..3 {
+            for agent in &mut net.agents {
+                agent.terminate()?;
+                agent.launch()?;
+                pings.wait_sent(100)?;
+            }
+        }
+        let loss = pings.stop();
+        assert_eq!(loss.lost(), 0, "{loss:?}");
+        assert!(loss.sent >= 700, "{loss:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_added_and_learned_survives_a_restart() {
+    lab::run("what_was_added_and_learned_survives_a_restart", NEEDS, |lab| {
+        let mut net = Both::start(lab, Shape::default())?;
+        let c = net.hosts[0].vm(lab, &VmSpec::new("c", mac(3), ip(3)))?;
+        net.agents[0].cli("port add p-c --vni 100")?;
+        net.agents[0].wait_port("p-c", AttachState::Attached)?;
+        ping::once(&c.ns, ip(2), 56, SOON)?;
+        let learned = |entries: Vec<FdbEntry>| -> Vec<_> {
+            entries.into_iter().filter(|e| e.kind == FdbKind::Learned).map(|e| (e.mac, e.place)).collect()
+        };
+        let before = learned(net.agents[0].fdb()?);
+        assert!(before.len() >= 3, "{before:?}");
+        net.agents[0].kill();
+        net.agents[0].launch()?;
+        net.agents[0].wait_port("p-c", AttachState::Attached)?;
+        let after = learned(net.agents[0].fdb()?);
+        for entry in &before {
+            assert!(after.contains(entry), "{entry:?} was forgotten; left: {after:?}");
+        }
+        ping::once(&c.ns, ip(2), 56, SOON)
+    });
+}
+
+#[test]
+fn a_port_that_is_deleted_and_recreated_works_again() {
+    lab::run("a_port_that_is_deleted_and_recreated_works_again", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        for _ in 0..3 {
+            net.a.unplug()?;
+            net.agents[0].wait_port(&net.a.port, AttachState::Missing)?;
+            net.a.plug(&net.hosts[0], 1500)?;
+            net.a.set_address(ip(1))?;
+            net.agents[0].wait_port(&net.a.port, AttachState::Attached)?;
+            ping::once(&net.a.ns, ip(2), 56, SOON)?;
+            ping::once(&net.b.ns, ip(1), 1472, SOON)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_port_that_is_recreated_while_the_agent_is_dead_is_attached_at_its_start() {
+    let test = "a_port_that_is_recreated_while_the_agent_is_dead_is_attached_at_its_start";
+    lab::run(test, NEEDS, |lab| {
+        let mut net = Both::start(lab, Shape::default())?;
+        net.agents[0].kill();
+        net.a.unplug()?;
+        net.a.plug(&net.hosts[0], 1500)?;
+        net.a.set_address(ip(1))?;
+        net.agents[0].launch()?;
+        net.agents[0].wait_port(&net.a.port, AttachState::Attached)?;
+        ping::once(&net.a.ns, ip(2), 56, SOON)
+    });
+}
+
+#[test]
+fn a_recreated_underlay_nic_is_attached_again() {
+    lab::run("a_recreated_underlay_nic_is_attached_again", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let [one, two] = &net.hosts;
+        one.ns.ip("link del dev u0")?;
+        poll_until("the agents to miss their NIC", SOON, || {
+            let state = net.agents[0].status()?.underlay.state;
+            anyhow::ensure!(state == AttachState::Missing, "{state:?}");
+            Ok(())
+        })?;
+        lab::topology::rewire(one, two, 1600)?;
+        for agent in &net.agents {
+            agent.wait_ready()?;
+        }
+        ping::once(&net.a.ns, ip(2), 56, SOON)?;
+        ping::once(&net.b.ns, ip(1), 1472, SOON)
+    });
+}
+
+#[test]
+fn a_second_agent_on_the_same_pins_is_refused() {
+    lab::run("a_second_agent_on_the_same_pins_is_refused", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let agent = &net.agents[0];
+        let (file, other) = (agent.file().display().to_string(), lab.path("other.toml"));
+        // The same pins, but another run directory: the socket is not what keeps them apart.
+        let text = std::fs::read_to_string(agent.file())?;
+        let elsewhere = lab.path("elsewhere").display().to_string();
+        let text = text.replace(&agent.run_dir().display().to_string(), &elsewhere).replace(":9810", ":9811");
+        std::fs::write(&other, text)?;
+        for file in [file, other.display().to_string()] {
+            let said = refused(agent, &file)?;
+            assert!(said.contains("already") || said.contains("another agent"), "it does not say why: {said}");
+        }
+        assert_eq!(net.agents[0].status()?.counts.ports_attached, 1);
+        ping::once(&net.a.ns, ip(2), 56, SOON)
+    });
+}
+
+fn refused(agent: &lab::agent::Agent, file: &str) -> Result<String> {
+    let mut second = agent.ns().spawn("second", lab::binary::usable()?, &["agent", "--config", file])?;
+    let status = second.wait(SOON)?;
+    assert!(!status.success(), "a second agent ran and ended with {status}");
+    Ok(second.log())
+}
+
+#[test]
+fn down_removes_everything() {
+    lab::run("down_removes_everything", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let agent = &net.agents[0];
+        assert!(agent.pins().exists());
+        agent.cli("down")?;
+        assert!(!agent.pins().exists(), "{} is still there", agent.pins().display());
+        ping::unreachable(&net.a.ns, ip(2))?;
+        let links = net.hosts[0].ns.ip("-d link show dev u0")?;
+        assert!(!links.contains("xdp"), "XDP is still attached: {links}");
+        Ok(())
+    });
+}

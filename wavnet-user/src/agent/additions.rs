@@ -1,0 +1,142 @@
+//! What was added by command, kept over a restart of the agent in a file beside the socket.
+//!
+//! The maps alone cannot tell: a port that is not there at the moment has no slot, and a slot has no name. The file belongs to
+//! the maps it was written with (their time of creation): after `wavnet down` it counts for nothing.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use wavnet_proto::fabric::{PeerSettings, Runtime, RuntimePort};
+
+use super::convert;
+use crate::api::Request;
+
+const FILE: &str = "additions.json";
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    /// When the maps were made, CLOCK_REALTIME nanoseconds.
+    maps_created_ns: u64,
+    /// The commands that lead to the present state.
+    requests: Vec<Request>,
+}
+
+/// The file.
+pub(super) struct Additions {
+    path: PathBuf,
+    maps_created_ns: u64,
+    written: Runtime,
+}
+
+impl Additions {
+    pub(super) fn new(run_dir: &Path, maps_created_ns: u64) -> Additions {
+        Additions { path: run_dir.join(FILE), maps_created_ns, written: Runtime::default() }
+    }
+
+    /// What an earlier agent left; nothing if there is no file or it belongs to other maps. A file that cannot be read is
+    /// reported and left out: without additions an agent does its work.
+    pub(super) fn load(&mut self) -> Runtime {
+        let content = match fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice::<Content>(&bytes).map_err(io::Error::from),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Runtime::default(),
+            Err(e) => Err(e),
+        };
+        match content {
+            Ok(c) if c.maps_created_ns == self.maps_created_ns => self.written = from_requests(c.requests),
+            Ok(_) => {}
+            Err(e) => {
+                let file = self.path.display();
+                tracing::warn!("cannot read {file}, ports and peers that were added by command are lost: {e}");
+            }
+        }
+        self.written.clone()
+    }
+
+    /// Writes the file if something has changed. Until it is written again, a restart would bring back an earlier state.
+    pub(super) fn save(&mut self, runtime: &Runtime) -> io::Result<()> {
+        if *runtime == self.written {
+            return Ok(());
+        }
+        let content = Content { maps_created_ns: self.maps_created_ns, requests: to_requests(runtime) };
+        let early = self.path.with_extension("new");
+        fs::write(&early, serde_json::to_vec_pretty(&content)?)?;
+        fs::rename(&early, &self.path)?;
+        self.written = runtime.clone();
+        Ok(())
+    }
+
+    /// The maps go, and the additions with them.
+    pub(super) fn remove(&self) {
+        if let Err(e) = fs::remove_file(&self.path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!("cannot remove {}: {e}", self.path.display());
+        }
+    }
+}
+
+fn to_requests(runtime: &Runtime) -> Vec<Request> {
+    let ports = runtime.ports.iter().map(|(interface, port)| Request::PortAdd {
+        interface: interface.clone(),
+        vni: port.vni,
+        vlan: convert::vlan_info(port.vlan),
+    });
+    let peers = runtime.peers.iter().map(|(address, peer)| Request::PeerAdd {
+        address: *address,
+        udp_port: peer.udp_port,
+        vnis: peer.vnis.iter().copied().collect(),
+    });
+    let statics = runtime.statics.iter().map(|((vni, mac), place)| Request::FdbAdd {
+        vni: *vni,
+        mac: *mac,
+        place: convert::place_info(place),
+    });
+    ports.chain(peers).chain(statics).collect()
+}
+
+fn from_requests(requests: Vec<Request>) -> Runtime {
+    let mut runtime = Runtime::default();
+    for request in requests {
+        match request {
+            Request::PortAdd { interface, vni, vlan } => {
+                runtime.ports.insert(interface, RuntimePort { vni, vlan: convert::vlan(vlan) });
+            }
+            Request::PeerAdd { address, udp_port, vnis } => {
+                let settings = PeerSettings { udp_port, vnis: vnis.into_iter().collect() };
+                runtime.peers.insert(address, settings);
+            }
+            Request::FdbAdd { vni, mac, place } => drop(runtime.statics.insert((vni, mac), convert::place(&place))),
+            other => tracing::warn!("{FILE} holds {}, which adds nothing", other.name()),
+        }
+    }
+    runtime
+}
+
+#[cfg(test)]
+mod tests {
+    use wavnet_common::addr::{Mac, Vni};
+    use wavnet_proto::fabric::{StaticPlace, VlanMode};
+
+    use super::*;
+
+    #[test]
+    fn additions_survive_a_restart_but_not_other_maps() {
+        let dir = tempfile::tempdir().unwrap();
+        let vni = Vni::new(10).unwrap();
+        let mut runtime = Runtime::default();
+        runtime.ports.insert("tap0".into(), RuntimePort { vni, vlan: VlanMode::Discard });
+        let peer = PeerSettings { udp_port: Some(8472), vnis: [vni].into() };
+        runtime.peers.insert([192, 0, 2, 1].into(), peer);
+        runtime.statics.insert((vni, Mac([2; 6])), StaticPlace::Port("tap0".into()));
+        Additions::new(dir.path(), 1).save(&runtime).unwrap();
+        assert_eq!(Additions::new(dir.path(), 1).load(), runtime);
+        assert_eq!(Additions::new(dir.path(), 2).load(), Runtime::default());
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
+        Additions::new(dir.path(), 1).remove();
+        assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
+    }
+}

@@ -1,0 +1,153 @@
+//! Carrying out what the fabric says.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, info, warn};
+use wavnet_common::abi::Heartbeat;
+use wavnet_proto::command::Command;
+
+use super::{Agent, convert};
+
+/// What was complained about lately, so that the log does not repeat itself with every retry.
+#[derive(Default)]
+pub(super) struct Complaints(BTreeMap<String, Instant>);
+
+impl Complaints {
+    /// How long the same words are not repeated.
+    const SILENCE: Duration = Duration::from_secs(300);
+    /// More different ones than this are forgotten rather than kept.
+    const MOST: usize = 1000;
+
+    /// True if these words are news.
+    pub(super) fn is_news(&mut self, words: &str) -> bool {
+        let now = Instant::now();
+        if self.0.len() >= Complaints::MOST {
+            self.0.clear();
+        }
+        match self.0.insert(words.to_owned(), now) {
+            Some(before) if now.duration_since(before) < Complaints::SILENCE => {
+                self.0.insert(words.to_owned(), before);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Agent {
+    /// Carries out commands until the fabric has none.
+    pub(super) async fn settle(&mut self) {
+        while let Some(command) = self.fabric.poll_command() {
+            self.execute(command).await;
+            // A long list must not make the programs believe that we are dead.
+            let period = Duration::from_millis(Heartbeat::PERIOD_MS);
+            if self.last_heartbeat.is_some_and(|at| at.elapsed() > period) {
+                self.heartbeat();
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command) {
+        match &command {
+            Command::QueryRoute { addr, from } => match self.netlink.route(*addr, *from).await {
+                Ok(route) => self.fabric.route(*addr, route),
+                Err(e) => self.complain(&command, &e.into()),
+            },
+            Command::ResolveNeighbour { ifindex, addr } => match self.netlink.resolve(*ifindex, *addr).await {
+                Ok(mac) => self.fabric.neighbour(*ifindex, *addr, mac),
+                Err(e) => {
+                    self.fabric.neighbour(*ifindex, *addr, None);
+                    self.complain(&command, &e.into());
+                }
+            },
+            Command::ForgetNeighbour { ifindex, addr } => {
+                // The neighbour or its interface may be gone, which is as good.
+                if let Err(e) = self.netlink.forget(*ifindex, *addr).await {
+                    debug!(%addr, "neighbour not released: {:#}", anyhow::Error::from(e));
+                }
+            }
+            _ => {
+                debug!(?command, "table change");
+                if let Err(e) = self.apply(&command) {
+                    let e = anyhow::Error::from(e);
+                    self.fabric.command_failed(&command, &format!("{e:#}"));
+                    self.complain(&command, &e);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<(), crate::datapath::Error> {
+        match command {
+            Command::AttachPort { ifindex, name } => {
+                let hook = self.datapath.attach_port(*ifindex, name)?;
+                self.port_hooks.insert(*ifindex, hook);
+                info!(port = name, ifindex, ?hook, "port attached");
+                Ok(())
+            }
+            Command::DetachPort { ifindex } => {
+                self.port_hooks.remove(ifindex);
+                info!(port = self.name_of(*ifindex), ifindex, "port detached");
+                self.datapath.detach_port(*ifindex)
+            }
+            Command::AttachUnderlay { ifindex, name, hook } => {
+                let mode = self.datapath.attach_underlay(*ifindex, name, convert::hook_wish(*hook))?;
+                self.hook_modes.insert(*ifindex, mode);
+                info!(interface = name, ifindex, mode = convert::hook_mode(mode).as_str(), "underlay attached");
+                Ok(())
+            }
+            Command::DetachUnderlay { ifindex } => {
+                self.hook_modes.remove(ifindex);
+                info!(interface = self.name_of(*ifindex), ifindex, "underlay detached");
+                self.datapath.detach_underlay(*ifindex)
+            }
+            other => self.datapath.apply(other),
+        }
+    }
+
+    /// Says what went wrong, unless it has been said lately.
+    fn complain(&mut self, command: &Command, e: &anyhow::Error) {
+        let words = format!("{e:#}");
+        if !self.complaints.is_news(&words) {
+            debug!(?command, "still: {words}");
+        } else if matches!(command, Command::DetachPort { .. } | Command::DetachUnderlay { .. }) {
+            warn!("{words}");
+        } else {
+            error!("{words}; trying again every {} s", super::RETRY.as_secs());
+        }
+    }
+
+    fn name_of(&self, ifindex: u32) -> &str {
+        self.links.get(&ifindex).map_or("(gone)", |l| &l.name)
+    }
+
+    /// Tells the programs that next hops are kept up to date, and the service manager that the loop turns.
+    pub(super) fn heartbeat(&mut self) {
+        self.last_heartbeat = Some(Instant::now());
+        self.notifier.alive();
+        if let Err(e) = self.datapath.heartbeat() {
+            let words = format!("no heartbeat: {:#}", anyhow::Error::from(e));
+            if self.complaints.is_news(&words) {
+                error!("{words}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_said_once() {
+        let mut complaints = Complaints::default();
+        assert!(complaints.is_news("a") && complaints.is_news("b"));
+        assert!(!complaints.is_news("a"));
+        let others = (0..2 * Complaints::MOST).filter(|i| complaints.is_news(&i.to_string()));
+        assert_eq!(others.count(), 2 * Complaints::MOST);
+        assert!(complaints.0.len() <= Complaints::MOST);
+    }
+}

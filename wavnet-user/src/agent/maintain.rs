@@ -1,0 +1,64 @@
+//! What is done from time to time.
+
+use tracing::{debug, warn};
+
+use super::{Agent, convert};
+use crate::{
+    api::model::{FdbChange, FdbEvent},
+    datapath::FdbEntry,
+};
+
+impl Agent {
+    /// Removes entries of the FDB that are too old, and those whose place is gone: a frame that was on its way while a slot
+    /// was freed may have left one.
+    pub(super) fn scan_fdb(&mut self) {
+        let limit = self.config.fdb.ageing.as_secs();
+        let fabric = &self.fabric;
+        let mut gone: Vec<(FdbEntry, FdbChange)> = Vec::new();
+        let watched = self.watchers.receiver_count() > 0;
+        let (mut aged, mut unsound) = (0, 0);
+        self.datapath.fdb().remove_if(|entry| {
+            let change = if !fabric.is_sound(entry.vni_index, entry.place) {
+                unsound += 1;
+                FdbChange::Removed
+            } else if !entry.is_static && entry.age_s > limit {
+                aged += 1;
+                FdbChange::Aged
+            } else {
+                return false;
+            };
+            if watched {
+                gone.push((*entry, change));
+            }
+            true
+        });
+        self.aged += aged;
+        if aged + unsound > 0 {
+            debug!(aged, unsound, "FDB entries removed");
+        }
+        if watched {
+            let names = self.fabric.names();
+            for (entry, event) in gone {
+                let Some(vni) = names.vnis.get(&entry.vni_index) else { continue };
+                let from = names.places.get(&entry.place).map(convert::place_info);
+                self.tell_watchers(FdbEvent { event, vni: *vni, mac: entry.mac, from, to: None });
+            }
+        }
+    }
+
+    /// Tells whoever watches the FDB.
+    pub(super) fn tell_watchers(&self, event: FdbEvent) {
+        // An error means that nobody does.
+        let _ = self.watchers.send(event);
+    }
+
+    /// Tries again what failed.
+    pub(super) fn retry(&mut self) {
+        self.fabric.retry();
+        if let Err(e) = self.additions.save(self.fabric.runtime())
+            && self.complaints.is_news(&e.to_string())
+        {
+            warn!("additions by command would not survive a restart of the agent: {e}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The agent: a loop that keeps the kernel's tables as the fabric says.
+//!
+//! Facts come in from netlink, wishes from the configuration and the local API; [`Fabric`] turns them into commands, which are
+//! carried out here one after the other. The loop holds everything, so nothing is shared and nothing is locked. When it ends,
+//! however it ends, the kernel goes on forwarding.
+
+mod additions;
+mod convert;
+mod events;
+mod execute;
+mod facts;
+mod maintain;
+mod notify;
+mod numbers;
+mod reload;
+mod requests;
+mod views;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{broadcast, mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{info, warn};
+use wavnet_common::abi::Heartbeat;
+use wavnet_proto::{
+    ageing::scan_every,
+    fabric::{Fabric, LinkInfo},
+};
+
+use crate::{
+    api::{Call, Server, model::FdbEvent},
+    config::{Config, Source},
+    datapath::{self, Datapath, Events, HookMode, PortHook},
+    metrics::{Endpoint, Snapshot},
+    netlink::{Monitor, Netlink},
+};
+use additions::Additions;
+use notify::Notifier;
+
+/// How often what failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often everything is read anew, in case something went unnoticed.
+const RESYNC: Duration = Duration::from_secs(60);
+/// Calls and scrapes that wait at the most; their senders wait with them.
+const QUEUE: usize = 64;
+/// Events that a slow `fdb --watch` may lag behind.
+const WATCH: usize = 4096;
+
+/// Runs until SIGTERM, SIGINT or a `detach` request. SIGHUP reads the configuration again.
+///
+/// # Errors
+/// What stands in the way at the start: configuration, privileges, pins of another agent or version, sockets. Later on
+/// trouble is logged, shown by `status`, and tried again.
+pub async fn run(source: Source) -> Result<()> {
+    let config = source.load()?;
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let mut agent = Agent::open(source, config)?;
+    let sockets = Sockets::open(&agent.config).await?;
+    let mut sockets = sockets.serve();
+    agent.start().await?;
+    let outcome = agent.run(&mut signals, &mut sockets).await;
+    agent.notifier.stopping();
+    let detach = matches!(outcome, Outcome::Detach);
+    let report = if detach { agent.detach() } else { Ok(()) };
+    sockets.close().await;
+    report
+}
+
+/// Why the loop ended.
+enum Outcome {
+    /// By a signal.
+    Stop,
+    /// Because somebody asked to have everything removed.
+    Detach,
+}
+
+/// Everything that the loop holds.
+struct Agent {
+    source: Source,
+    config: Config,
+    datapath: Datapath,
+    fabric: Fabric,
+    netlink: Netlink,
+    monitor: Monitor,
+    kernel_events: Option<Events>,
+    /// Links as they were told to the fabric.
+    links: BTreeMap<u32, LinkInfo>,
+    /// When the routes are to be asked for again.
+    routes_due: Option<Instant>,
+    port_hooks: BTreeMap<u32, PortHook>,
+    hook_modes: BTreeMap<u32, HookMode>,
+    additions: Additions,
+    watchers: broadcast::Sender<FdbEvent>,
+    moves: events::Limiter,
+    complaints: execute::Complaints,
+    notifier: Notifier,
+    started: (Instant, SystemTime),
+    created_ns: u64,
+    last_heartbeat: Option<Instant>,
+    /// Entries removed for their age.
+    aged: u64,
+    /// Reloads that worked, and that did not.
+    reloads: (u64, u64),
+    detaching: bool,
+}
+
+impl Agent {
+    /// Opens everything that belongs to the kernel. Nothing is changed yet, but programs are loaded and maps made if there
+    /// were none.
+    fn open(source: Source, config: Config) -> Result<Agent> {
+        let sizes = convert::sizes(&config);
+        let options = datapath::Options {
+            bpffs: config.agent.bpffs.clone(),
+            sizes,
+            program_stats: config.metrics.program_run_time,
+            tc: datapath::TcWish::Auto,
+            kernel_log: tracing::enabled!(tracing::Level::DEBUG),
+        };
+        let mut datapath = Datapath::open(&options)?;
+        let created_ns = datapath.created_ns()?;
+        let adopted = datapath.adopted()?;
+        info!(
+            ports = adopted.ports.len(),
+            vnis = adopted.vnis.len(),
+            peers = adopted.vteps.len(),
+            "tables of an earlier agent, if any, are taken over"
+        );
+        let fabric = Fabric::new(convert::limits(&sizes), &adopted);
+        let kernel_events = datapath.take_events()?;
+        if let Some(log) = datapath.take_kernel_log() {
+            tokio::spawn(async move {
+                if let Err(e) = log.forward().await {
+                    warn!("no more messages of the kernel programs: {e}");
+                }
+            });
+        }
+        // The monitor first: what happens between the two is then heard.
+        let monitor = Monitor::open()?;
+        Ok(Agent {
+            netlink: Netlink::open()?,
+            monitor,
+            additions: Additions::new(&config.agent.run_dir, created_ns),
+            source,
+            config,
+            datapath,
+            fabric,
+            kernel_events,
+            links: BTreeMap::new(),
+            routes_due: None,
+            port_hooks: BTreeMap::new(),
+            hook_modes: BTreeMap::new(),
+            watchers: broadcast::Sender::new(WATCH),
+            moves: events::Limiter::default(),
+            complaints: execute::Complaints::default(),
+            notifier: Notifier::from_env(),
+            started: (Instant::now(), SystemTime::now()),
+            created_ns,
+            last_heartbeat: None,
+            aged: 0,
+            reloads: (0, 0),
+            detaching: false,
+        })
+    }
+
+    /// Puts the configuration in force on what there is.
+    async fn start(&mut self) -> Result<()> {
+        let desired = convert::desired(&self.config)?;
+        self.fabric.set_desired(desired).context("the configuration cannot be put in force")?;
+        let additions = self.additions.load();
+        if let Err(e) = self.fabric.restore(additions) {
+            warn!("ports and peers that were added by command are left out: {e}");
+        }
+        self.resync().await.context("cannot read the interfaces")?;
+        self.fabric.links_complete();
+        self.settle().await;
+        self.heartbeat();
+        self.notifier.ready();
+        info!(
+            address = ?self.fabric.local_address(),
+            ports = self.fabric.ports().len(),
+            peers = self.fabric.peers().len(),
+            "agent ready"
+        );
+        Ok(())
+    }
+
+    async fn run(&mut self, signals: &mut Signals, sockets: &mut Serving) -> Outcome {
+        let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
+        let mut retry = ticks(RETRY);
+        let mut resync = ticks(RESYNC);
+        let mut scan = ticks(scan_every(self.config.fdb.ageing));
+        loop {
+            self.settle().await;
+            let ageing = self.config.fdb.ageing;
+            let routes_due = self.routes_due;
+            tokio::select! {
+                biased;
+                _ = signals.stop.recv() => return Outcome::Stop,
+                _ = signals.interrupt.recv() => return Outcome::Stop,
+                _ = heartbeat.tick() => self.heartbeat(),
+                news = self.monitor.next() => self.hear(news).await,
+                () = wait_until(routes_due) => self.ask_routes(),
+                _ = signals.reload.recv() => drop(self.reload()),
+                Some(call) = sockets.calls.recv() => self.answer(call).await,
+                Some(ask) = sockets.scrapes.recv() => drop(ask.send(self.numbers())),
+                events = next_events(&mut self.kernel_events) => self.kernel_told(events),
+                _ = scan.tick() => self.scan_fdb(),
+                _ = retry.tick() => self.retry(),
+                _ = resync.tick() => self.resync_or_complain().await,
+            }
+            if self.detaching {
+                return Outcome::Detach;
+            }
+            if ageing != self.config.fdb.ageing {
+                scan = ticks(scan_every(self.config.fdb.ageing));
+            }
+        }
+    }
+
+    /// Removes everything from the kernel.
+    fn detach(self) -> Result<()> {
+        let Agent { datapath, additions, config, .. } = self;
+        additions.remove();
+        // The lock goes with it.
+        drop(datapath);
+        let report = datapath::down(&config.agent.bpffs)?;
+        info!(links = report.links, maps = report.maps, "detached; nothing of wavnet is left in the kernel");
+        Ok(())
+    }
+}
+
+async fn next_events(events: &mut Option<Events>) -> Result<Vec<wavnet_common::abi::Event>, datapath::Error> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The first one after a period, not at once.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.reset();
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+struct Signals {
+    stop: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            stop: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The local API and the metrics, listening.
+struct Sockets {
+    api: Server,
+    metrics: Option<Endpoint>,
+}
+
+/// The same, serving.
+struct Serving {
+    calls: mpsc::Receiver<Call>,
+    scrapes: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    api: tokio::task::JoinHandle<()>,
+    metrics: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Sockets {
+    async fn open(config: &Config) -> Result<Sockets> {
+        let api = Server::bind(&config.agent.socket(), config.agent.socket_mode, config.agent.socket_group.as_deref())?;
+        let metrics = match config.metrics.listen {
+            None => None,
+            Some(address) => Some(Endpoint::bind(address).await.with_context(|| {
+                format!(
+                    "cannot serve metrics on {address}: choose another metrics.listen, or switch them off with \"off\""
+                )
+            })?),
+        };
+        Ok(Sockets { api, metrics })
+    }
+
+    fn serve(self) -> Serving {
+        let (call, calls) = mpsc::channel(QUEUE);
+        let (scrape, scrapes) = mpsc::channel(QUEUE);
+        Serving {
+            calls,
+            scrapes,
+            api: tokio::spawn(self.api.run(call)),
+            metrics: self.metrics.map(|endpoint| tokio::spawn(endpoint.run(scrape))),
+        }
+    }
+}
+
+impl Serving {
+    /// Lets answers that are under way reach their clients.
+    async fn close(self) {
+        drop(self.calls);
+        drop(self.scrapes);
+        if let Some(metrics) = self.metrics {
+            metrics.abort();
+        }
+        if let Err(e) = self.api.await {
+            warn!("the local API ended badly: {e}");
+        }
+    }
+}

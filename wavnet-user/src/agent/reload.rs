@@ -1,0 +1,123 @@
+//! A changed configuration.
+
+use std::collections::BTreeSet;
+
+use tracing::{error, info, warn};
+use wavnet_proto::fabric::{Desired, FabricError};
+
+use super::{Agent, convert, requests::refusal};
+use crate::api::{ErrorCode, Refusal, model::Done};
+
+impl Agent {
+    /// Reads the configuration again and takes what has changed. What cannot be changed at run time keeps its value and gives
+    /// a warning; a configuration with errors changes nothing.
+    pub(super) fn reload(&mut self) -> Result<Done, Refusal> {
+        self.notifier.reloading();
+        let done = self.try_reload();
+        match &done {
+            Ok(done) => {
+                self.reloads.0 += 1;
+                done.changes.iter().for_each(|change| info!("reload: {change}"));
+                done.warnings.iter().for_each(|warning| warn!("reload: {warning}"));
+            }
+            Err(refusal) => {
+                self.reloads.1 += 1;
+                error!("the configuration in force stays: {refusal}");
+            }
+        }
+        self.notifier.ready();
+        done
+    }
+
+    /// The same, in force when it returns.
+    pub(super) async fn reload_and_settle(&mut self) -> Result<Done, Refusal> {
+        let mut done = self.reload()?;
+        self.settle().await;
+        done.warnings.extend(self.warnings());
+        Ok(done)
+    }
+
+    fn try_reload(&mut self) -> Result<Done, Refusal> {
+        let invalid = |words: String| Refusal::new(ErrorCode::Invalid, words);
+        let config = self.source.load().map_err(|e| invalid(format!("{:#}", anyhow::Error::from(e))))?;
+        let desired = convert::desired(&config).map_err(refusal)?;
+        let before = self.fabric.desired().clone();
+        let refused = |e: FabricError| match e {
+            FabricError::Full { .. } | FabricError::FloodFull { .. } => refusal(e),
+            e => invalid(e.to_string()),
+        };
+        self.fabric.set_desired(desired).map_err(refused)?;
+        let fixed = self.config.needs_restart(&config);
+        let mut changes = differences(&before, self.fabric.desired());
+        if config.fdb.ageing != self.config.fdb.ageing {
+            changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
+        }
+        if changes.is_empty() {
+            changes.push("nothing has changed".to_owned());
+        }
+        let warnings =
+            fixed.iter().map(|key| format!("{key} has changed, which takes effect when the agent is restarted"));
+        let warnings = warnings.collect();
+        // What belongs to open files and sockets stays what it is until then.
+        let old = std::mem::replace(&mut self.config, config);
+        self.config.agent = old.agent;
+        self.config.metrics = old.metrics;
+        self.config.log = old.log;
+        self.config.limits = old.limits;
+        self.config.fdb.buckets = old.fdb.buckets;
+        Ok(Done { changes, warnings })
+    }
+}
+
+/// What a reload changes, in sentences.
+fn differences(old: &Desired, new: &Desired) -> Vec<String> {
+    fn keyed<K: Ord>(what: &str, old: BTreeSet<K>, new: BTreeSet<K>, changed: usize) -> Option<String> {
+        let (added, removed) = (new.difference(&old).count(), old.difference(&new).count());
+        let parts = [(added, "added"), (removed, "removed"), (changed, "changed")];
+        let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, verb)| format!("{n} {verb}")).collect();
+        (!parts.is_empty()).then(|| format!("{what}: {}", parts.join(", ")))
+    }
+    macro_rules! table {
+        ($what:literal, $field:ident) => {{
+            let changed = old.$field.iter().filter(|(k, v)| new.$field.get(k).is_some_and(|n| n != *v)).count();
+            keyed($what, old.$field.keys().collect(), new.$field.keys().collect(), changed)
+        }};
+    }
+    let mut all = Vec::new();
+    if old.underlay != new.underlay {
+        all.push("underlay: changed".to_owned());
+    }
+    all.extend(table!("VNIs", vnis));
+    let rules = |d: &'_ Desired| d.ports.iter().map(|r| r.name.to_string()).collect::<BTreeSet<_>>();
+    let same = |r: &&wavnet_proto::fabric::PortRule| new.ports.iter().any(|n| n.name == r.name && n != *r);
+    all.extend(keyed("port rules", rules(old), rules(new), old.ports.iter().filter(same).count()));
+    all.extend(table!("peers", peers));
+    all.extend(table!("static entries", statics));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use wavnet_common::addr::Vni;
+    use wavnet_proto::fabric::{NamePattern, PeerSettings, PortRule, VlanMode, VniSettings};
+
+    use super::*;
+
+    #[test]
+    fn differences_are_counted_by_kind() {
+        let vni = Vni::new(10).unwrap();
+        let mut old = Desired::default();
+        old.vnis.insert(vni, VniSettings::default());
+        let rule = |name: &str, vlan| PortRule { name: NamePattern::new(name).unwrap(), vni, vlan };
+        old.ports = vec![rule("tap*", VlanMode::Pass), rule("vnet0", VlanMode::Pass)];
+        assert!(differences(&old, &old).is_empty());
+        let mut new = old.clone();
+        new.ports = vec![rule("tap*", VlanMode::Discard), rule("vnet1", VlanMode::Pass)];
+        new.peers.insert([192, 0, 2, 1].into(), PeerSettings::default());
+        new.underlay.udp_port = 8472;
+        assert_eq!(
+            differences(&old, &new),
+            ["underlay: changed", "port rules: 1 added, 1 removed, 1 changed", "peers: 1 added"]
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Requests of the local API.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use tracing::{debug, warn};
+use wavnet_common::addr::{Mac, Vni};
+use wavnet_proto::fabric::{FabricError, PortState};
+
+use super::{Agent, convert};
+use crate::api::{
+    Answer, Call, ErrorCode, Refusal, Request, Response,
+    model::{Done, FdbChange, FdbEvent, PlaceInfo},
+};
+
+impl Agent {
+    /// Answers one call.
+    pub(super) async fn answer(&mut self, call: Call) {
+        let name = call.request.name();
+        let answer = self.carry_out(call.request).await;
+        if let Err(refusal) = &answer {
+            debug!(request = name, %refusal, "refused");
+        }
+        if call.reply.send(answer).is_err() {
+            debug!(request = name, "the client has gone");
+        }
+    }
+
+    async fn carry_out(&mut self, request: Request) -> Result<Answer, Refusal> {
+        let response = match request {
+            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Peers => Response::Peers(self.peers()),
+            Request::Ports => Response::Ports(self.ports()),
+            Request::Fdb(filter) => Response::Fdb(self.fdb(&filter)),
+            Request::Drops => Response::Drops(self.drops()),
+            Request::Watch => return Ok(Answer::Events(self.watchers.subscribe())),
+            Request::PortAdd { interface, vni, vlan } => {
+                self.fabric.add_port(&interface, vni, convert::vlan(vlan)).map_err(refusal)?;
+                let mut done = self.changed(format!("port {interface} added to VNI {vni}")).await;
+                let view = self.fabric.ports().into_iter().find(|p| p.name == interface);
+                match view.map(|p| p.state) {
+                    Some(PortState::Missing) => {
+                        done.warnings
+                            .push(format!("there is no interface {interface} yet: it is attached when it appears"));
+                    }
+                    Some(PortState::Failed(why)) => done.warnings.push(format!("{interface} is not attached: {why}")),
+                    _ => {}
+                }
+                Response::Done(done)
+            }
+            Request::PortRemove { interface } => {
+                self.fabric.remove_port(&interface).map_err(refusal)?;
+                let mut done = self.changed(format!("port {interface} removed")).await;
+                if let Some(port) = self.fabric.ports().into_iter().find(|p| p.name == interface) {
+                    let words =
+                        format!("{interface} is a port of VNI {} now, by a pattern of the configuration", port.vni);
+                    done.warnings.push(words);
+                }
+                Response::Done(done)
+            }
+            Request::PeerAdd { address, udp_port, vnis } => {
+                self.fabric.add_peer(address, udp_port, &vnis.iter().copied().collect()).map_err(refusal)?;
+                Response::Done(self.changed(format!("peer {address} added to VNI {}", list(&vnis))).await)
+            }
+            Request::PeerRemove { address, vnis } => Response::Done(self.remove_peer(address, &vnis).await?),
+            Request::FdbAdd { vni, mac, place } => Response::Done(self.add_static(vni, mac, place).await?),
+            Request::FdbRemove { vni, mac } => Response::Done(self.remove_entry(vni, mac).await?),
+            Request::Reload => Response::Done(self.reload_and_settle().await?),
+            Request::Detach => {
+                self.detaching = true;
+                let changes = vec!["everything is being detached, and the agent ends".to_owned()];
+                Response::Done(Done { changes, warnings: Vec::new() })
+            }
+        };
+        Ok(response.into())
+    }
+
+    /// Puts a change in force and has it survive a restart.
+    pub(super) async fn changed(&mut self, what: String) -> Done {
+        self.settle().await;
+        let mut done = Done { changes: vec![what], warnings: Vec::new() };
+        if let Err(e) = self.additions.save(self.fabric.runtime()) {
+            warn!("additions by command would not survive a restart of the agent: {e}");
+            done.warnings.push(format!("this would not survive a restart of the agent: {e}"));
+        }
+        done
+    }
+
+    async fn remove_peer(&mut self, address: Ipv4Addr, vnis: &[Vni]) -> Result<Done, Refusal> {
+        let some: BTreeSet<Vni> = vnis.iter().copied().collect();
+        let some = Some(&some).filter(|s| !s.is_empty());
+        self.fabric.remove_peer(address, some).map_err(refusal)?;
+        let what = match some {
+            Some(_) => format!("peer {address} removed from VNI {}", list(vnis)),
+            None => format!("peer {address} removed"),
+        };
+        let mut done = self.changed(what).await;
+        if let Some(peer) = self.fabric.peers().into_iter().find(|p| p.addr == address) {
+            let left: Vec<Vni> = peer.vnis.into_iter().collect();
+            done.warnings.push(format!("{address} is still a peer in VNI {}", list(&left)));
+        }
+        Ok(done)
+    }
+
+    async fn add_static(&mut self, vni: Vni, mac: Mac, place: PlaceInfo) -> Result<Done, Refusal> {
+        self.fabric.add_static(vni, mac, convert::place(&place)).map_err(refusal)?;
+        let mut done = self.changed(format!("static entry for {mac} added to VNI {vni}")).await;
+        let entry = self.fabric.statics().into_iter().find(|s| (s.vni, s.mac) == (vni, mac));
+        if entry.is_some_and(|e| !e.in_force) {
+            done.warnings.push("the entry is in force as soon as its port is attached to this VNI".to_owned());
+        } else {
+            self.tell_watchers(FdbEvent { event: FdbChange::Added, vni, mac, from: None, to: Some(place) });
+        }
+        Ok(done)
+    }
+
+    async fn remove_entry(&mut self, vni: Vni, mac: Mac) -> Result<Done, Refusal> {
+        let present = self.fabric.vni_index(vni).and_then(|index| self.datapath.fdb().get(index, mac));
+        let from = present.and_then(|e| self.fabric.names().places.get(&e.place).map(convert::place_info));
+        let kind = match self.fabric.remove_static(vni, mac) {
+            Ok(()) => "static",
+            Err(e @ FabricError::ConfiguredStatic { .. }) => return Err(refusal(e)),
+            Err(_) => match present.filter(|e| !e.is_static) {
+                Some(entry) => {
+                    self.datapath.fdb().remove(entry.vni_index, mac);
+                    "learned"
+                }
+                None => {
+                    let words = format!("VNI {vni} has no FDB entry for {mac}");
+                    return Err(Refusal::new(ErrorCode::NotFound, words));
+                }
+            },
+        };
+        let done = self.changed(format!("{kind} entry for {mac} removed from VNI {vni}")).await;
+        self.tell_watchers(FdbEvent { event: FdbChange::Removed, vni, mac, from, to: None });
+        Ok(done)
+    }
+}
+
+fn list(vnis: &[Vni]) -> String {
+    vnis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A refusal of the fabric, as the API tells it.
+pub(super) fn refusal(e: FabricError) -> Refusal {
+    use FabricError::*;
+    let code = match &e {
+        UnknownVni(_) | BadName(_) | OwnAddress(_) | BadAddress(_) | BadUdpPort | NoVni(_) | BadMac(_) => {
+            ErrorCode::Invalid
+        }
+        NoSuchPort(_) | NoSuchPeer(_) | NoSuchStatic { .. } => ErrorCode::NotFound,
+        DuplicatePort { .. }
+        | ConfiguredPort(_)
+        | UnderlayPort(_)
+        | DuplicatePeer(_)
+        | OtherUdpPort { .. }
+        | ConfiguredPeer(_)
+        | DuplicateStatic { .. }
+        | ConfiguredStatic { .. } => ErrorCode::Conflict,
+        Full { .. } | FloodFull { .. } => ErrorCode::Full,
+    };
+    Refusal::new(code, e.to_string())
+}

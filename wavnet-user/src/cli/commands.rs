@@ -1,0 +1,176 @@
+//! What each command does: ask the agent, show the answer.
+
+use std::{
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    args::{DownArgs, FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
+    print::{Printer, Stop},
+};
+use crate::{
+    api::{
+        Client, ClientError, FdbFilter, Request, Response,
+        model::{Done, PlaceInfo},
+    },
+    config::Source,
+    datapath, output,
+};
+
+/// Asks the agent one thing and shows the answer.
+pub(super) fn ask(global: &Global, printer: &mut Printer, request: Request) -> Result<()> {
+    let response = Client::connect(&global.socket())?.call(&request)?;
+    show(printer, &response)
+}
+
+/// Drops, without the zeros if so wished.
+pub(super) fn drops(global: &Global, printer: &mut Printer, all: bool) -> Result<()> {
+    let mut response = Client::connect(&global.socket())?.call(&Request::Drops)?;
+    if let Response::Drops(rows) = &mut response
+        && !all
+        && !printer.json
+    {
+        rows.retain(|r| r.frames > 0);
+        if rows.is_empty() {
+            return printer.text("no frame was dropped\n");
+        }
+    }
+    show(printer, &response)
+}
+
+fn show(printer: &mut Printer, response: &Response) -> Result<()> {
+    if printer.json {
+        return printer.value(response);
+    }
+    let color = printer.color;
+    let text = match response {
+        Response::Status(status) => output::status(status, color),
+        Response::Peers(peers) => output::peers(peers, color),
+        Response::Ports(ports) => output::ports(ports, color),
+        Response::Fdb(entries) => output::fdb(entries, color),
+        Response::Drops(rows) => output::drops(rows, color),
+        Response::Done(done) => output::done(done),
+        Response::Event(event) => output::event(event),
+    };
+    printer.text(&text)
+}
+
+impl From<FdbFilterArgs> for FdbFilter {
+    fn from(f: FdbFilterArgs) -> FdbFilter {
+        FdbFilter { vni: f.vni, mac: f.mac, port: f.port, peer: f.peer, limit: f.limit }
+    }
+}
+
+/// `wavnet fdb …`.
+pub(super) fn fdb(global: &Global, printer: &mut Printer, args: FdbArgs) -> Result<()> {
+    let request = match args.command {
+        None if args.watch => return watch(global, printer),
+        None => Request::Fdb(args.filter.into()),
+        Some(FdbCommand::List(filter)) => Request::Fdb(filter.into()),
+        Some(FdbCommand::Add { vni, mac, port, peer }) => {
+            let place = match (port, peer) {
+                (Some(port), None) => PlaceInfo::Port(port),
+                (None, Some(peer)) => PlaceInfo::Peer(peer),
+                _ => bail!(super::failure::Usage("give either --port or --peer".into())),
+            };
+            Request::FdbAdd { vni, mac, place }
+        }
+        Some(FdbCommand::Remove { vni, mac }) => Request::FdbRemove { vni, mac },
+    };
+    ask(global, printer, request)
+}
+
+fn watch(global: &Global, printer: &mut Printer) -> Result<()> {
+    let client = Client::connect(&global.socket())?;
+    let mut shown = Ok(());
+    client.watch(|event| {
+        shown = if printer.json { printer.value(&event) } else { printer.text(&output::event(&event)) };
+        shown.is_ok()
+    })?;
+    shown
+}
+
+/// `wavnet port …`.
+pub(super) fn port(global: &Global, printer: &mut Printer, command: PortCommand) -> Result<()> {
+    let request = match command {
+        PortCommand::Add { interface, vni, vlan } => Request::PortAdd { interface, vni, vlan },
+        PortCommand::Remove { interface } => Request::PortRemove { interface },
+    };
+    ask(global, printer, request)
+}
+
+/// `wavnet peer …`.
+pub(super) fn peer(global: &Global, printer: &mut Printer, command: PeerCommand) -> Result<()> {
+    let request = match command {
+        PeerCommand::Add { address, vni, udp_port } => Request::PeerAdd { address, udp_port, vnis: vni },
+        PeerCommand::Remove { address, vni } => Request::PeerRemove { address, vnis: vni },
+    };
+    ask(global, printer, request)
+}
+
+/// How long an agent may take to end.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// `wavnet down`: through the agent if there is one, and then whatever is left.
+pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Result<()> {
+    let (bpffs, socket) = match args.config {
+        None => (args.bpffs, global.socket()),
+        Some(path) => {
+            let agent = Source::File(path).load()?.agent;
+            let explicit = global.socket.is_some() || global.run_dir.is_some();
+            (agent.bpffs.clone(), if explicit { global.socket() } else { agent.socket() })
+        }
+    };
+    let mut done = Done::default();
+    match Client::connect(&socket) {
+        Err(ClientError::NotRunning(_)) => {}
+        Err(e) => return Err(e.into()),
+        Ok(mut client) => {
+            if let Response::Done(by_agent) = client.call(&Request::Detach)? {
+                done = by_agent;
+            }
+            wait_until_gone(&socket)?;
+        }
+    }
+    let report = take_down(&bpffs)?;
+    if report.links + report.maps > 0 {
+        let bpffs = bpffs.display();
+        done.changes.push(format!("{} programs detached and {} maps removed from {bpffs}", report.links, report.maps));
+    }
+    if printer.json { printer.value(&Response::Done(done)) } else { printer.text(&output::done(&done)) }
+}
+
+fn wait_until_gone(socket: &Path) -> Result<()> {
+    let since = Instant::now();
+    while !matches!(Client::connect(socket), Err(ClientError::NotRunning(_))) {
+        if since.elapsed() > ENDING {
+            bail!("the agent on {} said it would end, and has not within {ENDING:?}", socket.display());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The lock on the pins outlives the agent's socket by the blink in which its process ends.
+fn take_down(bpffs: &Path) -> Result<datapath::DownReport> {
+    // Pins that one may not see must not pass for none.
+    bpffs.try_exists().with_context(|| format!("cannot look into {}: run this as root", bpffs.display()))?;
+    let since = Instant::now();
+    loop {
+        match datapath::down(bpffs) {
+            Err(datapath::Error::Locked { .. }) if since.elapsed() < Duration::from_secs(2) => {
+                sleep(Duration::from_millis(50));
+            }
+            other => return other.with_context(|| format!("cannot clear {}", bpffs.display())),
+        }
+    }
+}
+
+/// An error that only says that the reader of our output is gone.
+pub(super) fn is_stop(error: &anyhow::Error) -> bool {
+    error.is::<Stop>()
+}

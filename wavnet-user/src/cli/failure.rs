@@ -1,0 +1,134 @@
+//! How commands fail: exit code, message with all causes, and what to do.
+
+use serde_json::json;
+
+use crate::{
+    api::{ClientError, ErrorCode, Refusal},
+    config::{ConfigError, ConfigErrors},
+};
+
+/// Exit codes beside 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage; clap's own, too.
+    Usage = 2,
+    /// No agent is running.
+    NotRunning = 3,
+    /// Refused: invalid configuration or value, or a conflict.
+    Refused = 4,
+}
+
+/// Wrong usage that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) String);
+
+fn refusal(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::Invalid | ErrorCode::NotFound | ErrorCode::Conflict | ErrorCode::Full => Exit::Refused,
+        ErrorCode::Stopping => Exit::NotRunning,
+        ErrorCode::BadRequest | ErrorCode::UnsupportedVersion | ErrorCode::Failed | ErrorCode::Busy => Exit::Failed,
+    }
+}
+
+/// The exit code of an error, by its cause.
+pub(super) fn exit(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(e) = cause.downcast_ref::<ClientError>() {
+            return match e {
+                ClientError::NotRunning(_) => Exit::NotRunning,
+                ClientError::Refused(r) => refusal(r.code),
+                ClientError::Denied(_) | ClientError::Protocol(_) | ClientError::Io(_) => Exit::Failed,
+            };
+        }
+        if cause.is::<ConfigError>() || cause.is::<ConfigErrors>() {
+            return Exit::Refused;
+        }
+        if cause.is::<Usage>() {
+            return Exit::Usage;
+        }
+    }
+    Exit::Failed
+}
+
+/// What to do about an error.
+fn help(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>()? {
+        ClientError::NotRunning(_) => Some(
+            "start it with `wavnet agent`, or say with --socket or --run-dir which one you mean; \
+             what is pinned goes on forwarding without it"
+                .into(),
+        ),
+        ClientError::Denied(_) => {
+            Some("use sudo, or let agent.socket_group and agent.socket_mode of its configuration admit you".into())
+        }
+        ClientError::Refused(Refusal { help, .. }) => help.clone(),
+        ClientError::Protocol(_) => Some("use the `wavnet` program of the same release as the agent".into()),
+        ClientError::Io(_) => Some("look at the agent's log".into()),
+    })
+}
+
+/// The error as text for people.
+pub(super) fn text(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    // Transparent errors repeat their cause.
+    causes.dedup();
+    // Configuration errors bring lines, carets and their own "error:".
+    let first = causes.first().map_or("", String::as_str);
+    if !first.starts_with("error: ") {
+        out.push_str("error: ");
+    }
+    out.push_str(&causes.join("\n  because: "));
+    if let Some(help) = help(error) {
+        out.push_str("\n  help: ");
+        out.push_str(&help);
+    }
+    out.push('\n');
+    out
+}
+
+/// The error as JSON for programs: `{"error": {"exit", "message", "help"}}`.
+pub(super) fn json(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.dedup();
+    let error = json!({"exit": exit(error) as u8, "message": causes.join(": "), "help": help(error)});
+    format!("{}\n", json!({ "error": error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn codes_follow_the_cause() {
+        let error = |e: ClientError| anyhow::Error::from(e);
+        let refused = |code| error(ClientError::Refused(Refusal::new(code, "no")));
+        assert_eq!(exit(&error(ClientError::NotRunning("/x".into())).context("asking")), Exit::NotRunning);
+        assert_eq!(exit(&refused(ErrorCode::Conflict)), Exit::Refused);
+        assert_eq!(exit(&refused(ErrorCode::Failed)), Exit::Failed);
+        assert_eq!(exit(&refused(ErrorCode::Stopping)), Exit::NotRunning);
+        assert_eq!(exit(&anyhow::anyhow!("x")), Exit::Failed);
+        assert_eq!(exit(&Usage("x".into()).into()), Exit::Usage);
+        let config = Config::parse("x", "f").map_err(ConfigError::Invalid).context("reading").unwrap_err();
+        assert_eq!(exit(&config), Exit::Refused);
+    }
+
+    #[test]
+    fn the_whole_chain_is_shown_once_with_help() {
+        let refusal = Refusal::new(ErrorCode::Conflict, "port tap0 belongs to VNI 100").with_help("remove it first");
+        let e = anyhow::Error::from(ClientError::Refused(refusal)).context("adding the port");
+        assert_eq!(
+            text(&e),
+            "error: adding the port\n  because: port tap0 belongs to VNI 100\n  help: remove it first\n"
+        );
+        let value: serde_json::Value = serde_json::from_str(&json(&e)).unwrap();
+        assert_eq!(value["error"]["exit"], 4);
+        assert_eq!(value["error"]["help"], "remove it first");
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line. docs/cli.md has the commands and exit codes.
+
+mod agent;
+mod args;
+mod commands;
+mod failure;
+pub mod logging;
+mod print;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use crate::{api::Request, config::Source, doctor};
+use args::{Cli, Command};
+use print::Printer;
+
+/// Runs the command that the process was started with. `agent` runs the agent until it ends.
+pub fn main(agent: impl FnOnce(Source) -> Result<()>) -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    let mut printer = Printer::new(&cli.global);
+    match run(cli, &mut printer, agent) {
+        Ok(code) => code,
+        Err(e) if commands::is_stop(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            let text = if json { failure::json(&e) } else { failure::text(&e) };
+            // Nothing is left to do if standard error is gone, too.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::from(failure::exit(&e) as u8)
+        }
+    }
+}
+
+fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result<()>) -> Result<ExitCode> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Agent(args) => agent::run(global, printer, *args, run_agent)?,
+        Command::Status => commands::ask(global, printer, Request::Status)?,
+        Command::Peers => commands::ask(global, printer, Request::Peers)?,
+        Command::Ports => commands::ask(global, printer, Request::Ports)?,
+        Command::Reload => commands::ask(global, printer, Request::Reload)?,
+        Command::Drops { all } => commands::drops(global, printer, all)?,
+        Command::Fdb(args) => commands::fdb(global, printer, args)?,
+        Command::Port(command) => commands::port(global, printer, command)?,
+        Command::Peer(command) => commands::peer(global, printer, command)?,
+        Command::Down(args) => commands::down(global, printer, args)?,
+        Command::Doctor(args) => {
+            let asked = match args.config {
+                Some(file) => doctor::Asked::from(&Source::File(file).load()?),
+                None => doctor::Asked {
+                    underlay: args.underlay,
+                    bpffs: args.bpffs,
+                    socket: global.socket(),
+                    ..doctor::Asked::default()
+                },
+            };
+            let report = doctor::examine(&asked);
+            if printer.json {
+                printer.value(&report)?
+            } else {
+                printer.text(&doctor::table(&report, printer.color))?
+            }
+            return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "wavnet", &mut script);
+            printer.text(&String::from_utf8_lossy(&script))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

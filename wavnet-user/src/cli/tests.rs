@@ -1,0 +1,224 @@
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use clap::{CommandFactory, Parser};
+use tokio::{runtime::Runtime, sync::mpsc};
+
+use super::*;
+use crate::api::{
+    Call, ErrorCode, Refusal, Response, Server,
+    model::Done,
+    protocol::{Outcome, ResponseLine},
+};
+
+#[test]
+fn clap_agrees_with_itself() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn docs_name_every_command() {
+    let docs = include_str!("../../../docs/cli.md");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        let nested: Vec<_> = command.get_subcommands().map(|c| format!("wavnet {name} {}", c.get_name())).collect();
+        let all = nested.into_iter().chain([format!("wavnet {name}")]);
+        for full in all.filter(|f| f != "wavnet port" && f != "wavnet peer") {
+            assert!(docs.contains(&format!("`{full}")), "docs/cli.md does not mention {full}");
+        }
+    }
+}
+
+/// What was printed.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs a command line; its output and result.
+fn wavnet(args: &[&str], out: impl Write + 'static) -> Result<ExitCode> {
+    let cli = Cli::try_parse_from(std::iter::once("wavnet").chain(args.iter().copied()))?;
+    let mut printer = Printer::to(&cli.global, out);
+    run(cli, &mut printer, |source| anyhow::bail!("agent with {:?}", source.load()?.underlay))
+}
+
+fn output(args: &[&str]) -> String {
+    let paper = Paper::default();
+    wavnet(args, paper.clone()).unwrap();
+    let bytes = paper.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// An agent that answers with the examples of docs/api.md, and refuses to add ports.
+fn agent(dir: &Path) -> (Runtime, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let path = dir.join("agent.sock");
+    let server = {
+        let _in = runtime.enter();
+        Server::bind(&path, 0o600, None).unwrap()
+    };
+    let (calls, mut queue) = mpsc::channel::<Call>(1);
+    runtime.spawn(server.run(calls));
+    runtime.spawn(async move {
+        while let Some(call) = queue.recv().await {
+            let detach = call.request == Request::Detach;
+            let _ = call.reply.send(answer(&call.request).map(Into::into));
+            if detach {
+                return;
+            }
+        }
+    });
+    (runtime, path.display().to_string())
+}
+
+fn answer(request: &Request) -> Result<Response, Refusal> {
+    if let Request::PortAdd { .. } = request {
+        return Err(Refusal::new(ErrorCode::Conflict, "port tap0 belongs to VNI 100 already"));
+    }
+    if request.is_change() {
+        return Ok(Response::Done(Done { changes: vec![format!("{request:?}")], warnings: vec![] }));
+    }
+    let docs = include_str!("../../../docs/api.md");
+    let mark = format!("{{\"v\": 1, \"ok\": {{\"{}\"", request.name());
+    let line = docs.lines().find(|l| l.starts_with(&mark)).unwrap();
+    match serde_json::from_str::<ResponseLine>(line).unwrap().outcome {
+        Outcome::Ok(response) => Ok(response),
+        Outcome::Error(e) => Err(e),
+    }
+}
+
+#[test]
+fn answers_come_as_tables_or_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_runtime, socket) = agent(dir.path());
+    for command in ["status", "peers", "ports", "fdb", "drops"] {
+        let table = output(&[command, "--socket", &socket]);
+        assert!(table.lines().count() > 1 && !table.contains('{'), "{table}");
+        let json: serde_json::Value = serde_json::from_str(&output(&["--json", command, "--socket", &socket])).unwrap();
+        assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), [command]);
+    }
+    let run_dir = dir.path().to_str().unwrap();
+    assert_eq!(output(&["status", "--run-dir", run_dir]), output(&["status", "--socket", &socket]));
+}
+
+#[test]
+fn commands_ask_for_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_runtime, socket) = agent(dir.path());
+    for (args, asked) in [
+        ("port remove tap0", "PortRemove { interface: \"tap0\" }"),
+        (
+            "peer add 192.0.2.2 --vni 100,200",
+            "PeerAdd { address: 192.0.2.2, udp_port: None, vnis: [Vni(100), Vni(200)] }",
+        ),
+        ("peer remove 192.0.2.2", "PeerRemove { address: 192.0.2.2, vnis: [] }"),
+        (
+            "fdb add --vni 100 --mac 52:54:00:00:00:01 --peer 192.0.2.2",
+            "FdbAdd { vni: Vni(100), mac: 52:54:00:00:00:01, place: Peer(192.0.2.2) }",
+        ),
+        ("fdb remove --vni 100 --mac 52:54:00:00:00:01", "FdbRemove { vni: Vni(100), mac: 52:54:00:00:00:01 }"),
+        ("reload", "Reload"),
+    ] {
+        let mut args: Vec<_> = args.split(' ').collect();
+        args.extend(["--socket", &socket]);
+        assert_eq!(output(&args), format!("{asked}\n"));
+    }
+}
+
+#[test]
+fn failures_have_their_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = |args: &[&str]| failure::exit(&wavnet(args, Paper::default()).unwrap_err());
+    let nobody = dir.path().join("nobody.sock");
+    assert_eq!(code(&["status", "--socket", nobody.to_str().unwrap()]), failure::Exit::NotRunning);
+    let (_runtime, socket) = agent(dir.path());
+    assert_eq!(code(&["port", "add", "tap0", "--vni", "7", "--socket", &socket]), failure::Exit::Refused);
+    assert_eq!(code(&["agent", "--config", "/nonexistent"]), failure::Exit::Refused);
+    assert_eq!(code(&["agent", "--config", "x", "--run-dir", "/x"]), failure::Exit::Usage);
+}
+
+#[test]
+fn clap_refuses_nonsense() {
+    for args in [
+        "",
+        "agent",
+        "agent --config x --underlay eth1",
+        "agent --config x --vni 1",
+        "agent --underlay eth1 --vni 0",
+        "agent --underlay eth1 --peer 224.0.0.1",
+        "agent --underlay eth1 --ageing 9h",
+        "port add tap0",
+        "port add a/b --vni 1",
+        "peer add 192.0.2.2",
+        "fdb add --vni 1 --mac 52:54:00:00:00:01",
+        "fdb add --vni 1 --mac ff:ff:ff:ff:ff:ff --port a",
+        "fdb --watch --vni 1",
+        "down --bpffs relative",
+    ] {
+        let line = std::iter::once("wavnet").chain(args.split_whitespace());
+        let refused = Cli::try_parse_from(line).expect_err(args);
+        assert_eq!(refused.exit_code(), 2, "{args}");
+    }
+}
+
+#[test]
+fn the_agent_gets_its_configuration() {
+    let args = ["agent", "--underlay", "eth7", "--vni", "100", "--port", "vnet*", "--peer", "192.0.2.2"];
+    // The log can be started once per process, and this is the only test that does.
+    let e = wavnet(&args, Paper::default()).unwrap_err();
+    assert!(e.to_string().contains("interface: \"eth7\""), "{e:#}");
+}
+
+#[test]
+fn check_reads_and_does_not_run() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wavnet.example.toml");
+    assert!(output(&["agent", "--config", example, "--check"]).contains("is valid: 2 VNIs, 2 ports, 2 peers"));
+}
+
+#[test]
+fn down_stops_the_agent_first_and_may_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_runtime, socket) = agent(dir.path());
+    let bpffs = dir.path().join("nothing").display().to_string();
+    let args = ["down", "--socket", &socket, "--bpffs", &bpffs];
+    assert_eq!(output(&args), "Detach\n");
+    assert!(!Path::new(&socket).exists());
+    assert_eq!(output(&args), "nothing to change\n");
+}
+
+/// A reader that has gone.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let e = wavnet(&["completions", "bash"], Gone).unwrap_err();
+    assert!(commands::is_stop(&e));
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(output(&["completions", shell]).contains("wavnet"));
+    }
+}

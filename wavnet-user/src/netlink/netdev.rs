@@ -1,0 +1,227 @@
+//! The generic netlink family `netdev` (Linux 6.3): what XDP can do with an interface.
+//!
+//! XDP redirects into an interface only if its driver has `ndo_xdp_xmit`, and into a veth only while the other end has NAPI
+//! (an XDP program, or `gro on`). The kernel knows, and tells when it changes. See Documentation/netlink/specs/netdev.yaml.
+
+use std::{collections::BTreeMap, io};
+
+use netlink_packet_core::{
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, NlasIterator, ParseableParametrized, parse_u32, parse_u64,
+};
+use netlink_packet_generic::{
+    GenlFamily, GenlHeader, GenlMessage,
+    ctrl::{
+        GenlCtrl, GenlCtrlCmd,
+        nlas::{GenlCtrlAttrs, McastGrpAttrs},
+    },
+};
+use netlink_sys::{AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_GENERIC};
+
+use super::Event;
+
+const FAMILY: &str = "netdev";
+const GROUP: &str = "mgmt";
+const CMD_DEV_GET: u8 = 1;
+const CMD_DEV_ADD_NTF: u8 = 2;
+const CMD_DEV_CHANGE_NTF: u8 = 4;
+const A_DEV_IFINDEX: u16 = 1;
+const A_DEV_XDP_FEATURES: u16 = 3;
+/// The interface takes frames that XDP redirects into it.
+const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
+
+/// A message of the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Device {
+    command: u8,
+    ifindex: Option<u32>,
+    xdp_features: Option<u64>,
+}
+
+impl Device {
+    fn redirect(&self) -> Option<(u32, bool)> {
+        Some((self.ifindex?, self.xdp_features? & NETDEV_XDP_ACT_NDO_XMIT != 0))
+    }
+}
+
+impl GenlFamily for Device {
+    fn family_name() -> &'static str {
+        FAMILY
+    }
+
+    fn command(&self) -> u8 {
+        self.command
+    }
+
+    fn version(&self) -> u8 {
+        1
+    }
+}
+
+impl Emitable for Device {
+    fn buffer_len(&self) -> usize {
+        if self.ifindex.is_some() { 8 } else { 0 }
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        if let Some(ifindex) = self.ifindex {
+            buffer[..2].copy_from_slice(&8u16.to_ne_bytes());
+            buffer[2..4].copy_from_slice(&A_DEV_IFINDEX.to_ne_bytes());
+            buffer[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+        }
+    }
+}
+
+impl ParseableParametrized<[u8], GenlHeader> for Device {
+    fn parse_with_param(buf: &[u8], header: GenlHeader) -> Result<Device, DecodeError> {
+        let mut device = Device { command: header.cmd, ifindex: None, xdp_features: None };
+        for attribute in NlasIterator::new(buf) {
+            let attribute = attribute?;
+            match attribute.kind() {
+                A_DEV_IFINDEX => device.ifindex = Some(parse_u32(attribute.value())?),
+                A_DEV_XDP_FEATURES => device.xdp_features = Some(parse_u64(attribute.value())?),
+                _ => {}
+            }
+        }
+        Ok(device)
+    }
+}
+
+/// Asks. The kernel answers such requests before `send` returns, so nothing here waits.
+pub(super) struct Netdev {
+    socket: Socket,
+    family: u16,
+}
+
+impl Netdev {
+    pub(super) fn open() -> io::Result<Netdev> {
+        let socket = open_socket()?;
+        let (family, _) = family(&socket)?;
+        Ok(Netdev { socket, family })
+    }
+
+    pub(super) fn redirect(&self, ifindex: u32) -> io::Result<Option<bool>> {
+        let found = self.get(Some(ifindex))?;
+        Ok(found.get(&ifindex).copied())
+    }
+
+    pub(super) fn redirect_all(&self) -> io::Result<BTreeMap<u32, bool>> {
+        self.get(None)
+    }
+
+    fn get(&self, ifindex: Option<u32>) -> io::Result<BTreeMap<u32, bool>> {
+        let device = Device { command: CMD_DEV_GET, ifindex, xdp_features: None };
+        let mut message = GenlMessage::from_payload(device);
+        message.set_resolved_family_id(self.family);
+        let flags = if ifindex.is_some() { NLM_F_ACK } else { NLM_F_DUMP };
+        let answers = exchange(&self.socket, message, flags)?;
+        Ok(answers.into_iter().filter_map(|d| d.payload.redirect()).collect())
+    }
+}
+
+/// Listens.
+pub(super) struct Notifications {
+    socket: TokioSocket,
+}
+
+impl Notifications {
+    pub(super) fn open() -> io::Result<Notifications> {
+        let (_, group) = family(&open_socket()?)?;
+        let group = group.ok_or_else(|| io::Error::other("the family has no group mgmt"))?;
+        let mut socket = TokioSocket::new(NETLINK_GENERIC)?;
+        socket.socket_mut().bind_auto()?;
+        socket.socket_mut().add_membership(group)?;
+        Ok(Notifications { socket })
+    }
+
+    pub(super) async fn next(&mut self) -> io::Result<Vec<Event>> {
+        let (datagram, _) = match self.socket.recv_from_full().await {
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => return Ok(vec![Event::Lost]),
+            other => other?,
+        };
+        let mut events = Vec::new();
+        parse::<GenlMessage<Device>>(&datagram, |payload| {
+            if let NetlinkPayload::InnerMessage(m) = payload
+                && matches!(m.payload.command, CMD_DEV_ADD_NTF | CMD_DEV_CHANGE_NTF)
+            {
+                events.extend(m.payload.redirect().map(|(ifindex, can)| Event::XdpRedirect(ifindex, can)));
+            }
+            Ok(())
+        })?;
+        Ok(events)
+    }
+}
+
+fn open_socket() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Number of the family, and of its group for notifications.
+fn family(socket: &Socket) -> io::Result<(u16, Option<u32>)> {
+    let ask = GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![GenlCtrlAttrs::FamilyName(FAMILY.to_owned())] };
+    let answers = exchange(socket, GenlMessage::from_payload(ask), NLM_F_ACK)?;
+    let (mut id, mut group) = (None, None);
+    for attribute in answers.into_iter().flat_map(|a| a.payload.nlas) {
+        match attribute {
+            GenlCtrlAttrs::FamilyId(n) => id = Some(n),
+            GenlCtrlAttrs::McastGroups(groups) => {
+                let wanted = |g: &&Vec<McastGrpAttrs>| g.contains(&McastGrpAttrs::Name(GROUP.to_owned()));
+                group = groups.iter().find(wanted).and_then(|g| {
+                    g.iter().find_map(|a| match a {
+                        McastGrpAttrs::Id(n) => Some(*n),
+                        _ => None,
+                    })
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok((id.ok_or(io::ErrorKind::NotFound)?, group))
+}
+
+/// Sends a request and collects what comes before its end or acknowledgement.
+fn exchange<T>(socket: &Socket, message: GenlMessage<T>, flags: u16) -> io::Result<Vec<GenlMessage<T>>>
+where
+    T: GenlFamily + Emitable + ParseableParametrized<[u8], GenlHeader> + Clone + std::fmt::Debug,
+    GenlMessage<T>: NetlinkSerializable + NetlinkDeserializable,
+{
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | flags;
+    request.finalize();
+    let mut buffer = vec![0; request.buffer_len()];
+    request.serialize(&mut buffer);
+    socket.send(&buffer, 0)?;
+    let mut answers = Vec::new();
+    let mut done = false;
+    while !done {
+        let (datagram, _) = socket.recv_from_full()?;
+        parse::<GenlMessage<T>>(&datagram, |payload| {
+            match payload {
+                NetlinkPayload::InnerMessage(m) => answers.push(m),
+                NetlinkPayload::Error(e) if e.code.is_some() => return Err(e.to_io()),
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => done = true,
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
+    Ok(answers)
+}
+
+/// Takes a datagram apart.
+fn parse<M: NetlinkDeserializable>(
+    datagram: &[u8],
+    mut each: impl FnMut(NetlinkPayload<M>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<M>::deserialize(rest).map_err(io::Error::other)?;
+        let length = (message.header.length as usize).next_multiple_of(4);
+        each(message.payload)?;
+        rest = rest.get(length.max(16)..).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    ci, compile, doctor, run, setup,
+    test::{self, Kernel},
+    workspace::Workspace,
+};
+
+/// Commands for working on wavnet.
+///
+/// New here? `cargo xtask run` gets what is missing, builds, and shows an overlay at work. `cargo xtask test` proves it.
+/// Everything that is downloaded or built lies under target/; only Debian packages of the lab go to the system.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Get what is missing: eBPF compiler, bpf-linker, the lab's programs.
+    ///
+    /// Does only what is needed, so it may be run at any time. The compiler comes from Debian packages that are unpacked
+    /// under target/toolchain, without root; a rustup nightly with rust-src and a bpf-linker of your own are used
+    /// instead if they are there. rustup is never changed. Debian packages of the lab are installed with root or sudo.
+    Setup {
+        /// Also get what `ci` needs (cargo-deny).
+        #[arg(long)]
+        ci: bool,
+    },
+    /// Show every requirement, what was found, and how to mend what is missing.
+    ///
+    /// Exits with 1 if something is missing that a command needs.
+    Doctor,
+    /// Build the kernel programs and the workspace.
+    Build {
+        /// Optimised, as operators run it.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Show the demonstration; or, with `-- ARGS`, run `wavnet ARGS` with the rights it needs.
+    ///
+    /// The demonstration makes three hypervisors in network namespaces, two of them with wavnet, one with only the
+    /// kernel's vxlan device, sends DHCP, ping, TCP and HTTP between their VMs, and then shows ports, peers and counters
+    /// until Ctrl-C. Only the program itself runs as root (through sudo, if you are not root).
+    #[command(after_help = "Examples:\n  cargo xtask run\n  cargo xtask run --once\n  \
+        cargo xtask run -- agent --config wavnet.toml\n  cargo xtask run -- status")]
+    Run {
+        /// Check everything once, print a summary and exit: 0 only if all of it works.
+        #[arg(long, conflicts_with = "args")]
+        once: bool,
+        /// Arguments of wavnet, after `--`.
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Run all tests: unit tests as you, tests of the kernel programs as root.
+    ///
+    /// Only the kernel test binaries are run through sudo. Without root they are skipped, each by name. The last line is
+    /// the sum over everything: `N passed, N failed, N skipped`.
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test fdb\n  cargo xtask test --kernel mac_move"
+    )]
+    Test {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+        /// Only tests of the kernel programs.
+        #[arg(long)]
+        kernel: bool,
+    },
+    /// Measure our path against the kernel's vxlan and a plain bridge.
+    Bench {
+        /// Also write the results to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fewer and shorter runs: to see that it works, not to compare.
+        #[arg(long)]
+        quick: bool,
+        /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
+        cases: Vec<String>,
+    },
+    /// Everything that must hold before a change is merged.
+    ///
+    /// Runs every step even if one fails, and counts skipped tests as failures.
+    Ci {
+        /// Only these steps, by name as printed.
+        steps: Vec<String>,
+    },
+}
+
+/// Carries out a command.
+///
+/// # Errors
+///
+/// What failed and, where known, what to do about it.
+pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let workspace = Workspace::discover()?;
+    match cli.command {
+        Command::Setup { ci } => setup::everything(&workspace, ci).map(|()| ExitCode::SUCCESS),
+        Command::Doctor => Ok(doctor::print(&workspace)),
+        Command::Build { release } => compile::workspace(&workspace, release).map(|()| ExitCode::SUCCESS),
+        Command::Run { once, args } if args.is_empty() => run::demonstration(&workspace, once),
+        Command::Run { args, .. } => run::wavnet(&workspace, &args),
+        Command::Test { filter, kernel } => {
+            let kernel = if kernel { Kernel::Only } else { Kernel::Also };
+            test::command(&workspace, filter.as_deref(), kernel)
+        }
+        Command::Bench { json, quick, cases } => run::bench(&workspace, json.as_deref(), quick, &cases),
+        Command::Ci { steps } => ci::command(&workspace, &steps),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_wavnet_come_after_two_dashes() {
+        let cli = Cli::try_parse_from(["xtask", "run", "--", "agent", "--config", "a.toml"]).unwrap();
+        assert!(matches!(cli.command, Command::Run { once: false, args } if args == ["agent", "--config", "a.toml"]));
+        let cli = Cli::try_parse_from(["xtask", "run", "--once"]).unwrap();
+        assert!(matches!(cli.command, Command::Run { once: true, args } if args.is_empty()));
+        assert!(Cli::try_parse_from(["xtask", "run", "agent"]).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! Running our own binaries with the rights they need.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Error, Result, ensure};
+
+use crate::{compile, process, setup, workspace::Workspace};
+
+/// `cargo xtask run`: the demonstration.
+pub(crate) fn demonstration(workspace: &Workspace, once: bool) -> Result<ExitCode> {
+    let mut command = demonstration_command(workspace)?;
+    if once {
+        command.arg("--once");
+    }
+    become_it(command)
+}
+
+/// Builds the demonstration; a command that runs it elevated.
+pub(crate) fn demonstration_command(workspace: &Workspace) -> Result<Command> {
+    setup::ensure(workspace)?;
+    compile::binaries(workspace, &["wavnet", "wavnet-demo"])?;
+    let mut command = elevated(workspace, "wavnet-demo")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    Ok(command)
+}
+
+/// `cargo xtask run -- ARGS`: wavnet itself.
+pub(crate) fn wavnet(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    setup::ensure_ebpf(workspace)?;
+    compile::binaries(workspace, &["wavnet"])?;
+    let mut command = elevated(workspace, "wavnet")?;
+    command.args(args);
+    become_it(command)
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn bench(workspace: &Workspace, json: Option<&Path>, quick: bool, cases: &[String]) -> Result<ExitCode> {
+    setup::ensure(workspace)?;
+    compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
+    let mut command = elevated(workspace, "wavnet-bench")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    if let Some(json) = json {
+        // Made here, so that the file is the user's although root writes it.
+        File::create(json).with_context(|| format!("cannot write {}", json.display()))?;
+        command.arg("--json").arg(json);
+    }
+    if quick {
+        command.arg("--quick");
+    }
+    command.args(cases);
+    become_it(command)
+}
+
+fn elevated(workspace: &Workspace, binary: &str) -> Result<Command> {
+    ensure!(
+        process::can_elevate(),
+        "`{binary}` needs root to load kernel programs and to change the network: run this as root, or give yourself sudo"
+    );
+    let mut variables = vec![("PATH", workspace.path())];
+    // What people set to change output survives the elevation.
+    for name in ["RUST_LOG", "RUST_BACKTRACE", "NO_COLOR", "TERM"] {
+        variables.extend(std::env::var_os(name).map(|value| (name, value)));
+    }
+    Ok(process::elevated(&workspace.binary(binary, true), &variables))
+}
+
+/// Replaces this process, so that signals, terminal and exit code are the program's own.
+fn become_it(mut command: Command) -> Result<ExitCode> {
+    let program = command.get_program().to_owned();
+    let error = command.exec();
+    Err(Error::new(error).context(format!("cannot start {}", OsStr::new(&program).display())))
+}

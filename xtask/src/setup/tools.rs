@@ -1,0 +1,55 @@
+//! Programs that are not installed to the system: promtool out of its package, cargo-deny by cargo.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+
+use super::{apt, linker::remove_build_directory};
+use crate::{
+    process::run_long,
+    programs::{self, PROMTOOL},
+    workspace::Workspace,
+};
+
+/// Gets promtool if it is missing.
+pub(super) fn promtool(workspace: &Workspace) -> Result<()> {
+    if programs::find(PROMTOOL.name, &workspace.path()).is_some() {
+        return Ok(());
+    }
+    apt::require_debian(&[PROMTOOL.package])?;
+    apt::know(workspace, PROMTOOL.package)?;
+    let cache = workspace.toolchain().join("prometheus-packages");
+    let root = workspace.toolchain().join("prometheus-root");
+    apt::unpack(workspace, PROMTOOL.name, &[PROMTOOL.package.to_owned()], &cache, &root)?;
+    let bin = workspace.tools_bin();
+    let to = bin.join(PROMTOOL.name);
+    fs::create_dir_all(&bin)
+        .and_then(|()| fs::rename(root.join("usr/bin").join(PROMTOOL.name), &to))
+        .and_then(|()| fs::set_permissions(&to, Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", to.display()))?;
+    fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))
+}
+
+/// Gets cargo-deny if it is missing.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(found) = programs::find("cargo-deny", &workspace.path()) {
+        return Ok(found);
+    }
+    let version = workspace.pin("cargo-deny")?;
+    let mut cargo = workspace.cargo("install");
+    cargo
+        // It runs for a second: unoptimised it is compiled in a third of the time.
+        .args(["cargo-deny", "--locked", "--debug", "--version", &format!("^{version}")])
+        .arg("--root")
+        .arg(workspace.toolchain())
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_TARGET_DIR", workspace.toolchain().join("build"));
+    run_long(workspace, "cargo-deny: compile", &mut cargo)?;
+    remove_build_directory(workspace)?;
+    Ok(workspace.tools_bin().join("cargo-deny"))
+}

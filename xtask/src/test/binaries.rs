@@ -1,0 +1,94 @@
+//! Compiles test binaries and tells which of them are tests of the kernel programs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{process::shown, workspace::Workspace};
+
+/// The package whose integration tests load kernel programs and make namespaces.
+const KERNEL_PACKAGE: &str = "tests";
+
+/// One compiled test binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TestBinary {
+    /// `package/target`, as shown.
+    pub(super) name: String,
+    /// The program.
+    pub(super) path: PathBuf,
+    /// The directory of its package, where cargo starts tests.
+    pub(super) package: PathBuf,
+    /// Whether its tests need root.
+    pub(super) kernel: bool,
+}
+
+/// Compiles all tests of the workspace, and its binaries, which the kernel tests start. In one go, because cargo gives
+/// dependencies other features where tests are not asked for, and would compile many of them twice.
+///
+/// The kernel tests come last, as they take longest.
+pub(super) fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--workspace", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
+    cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = cargo.output().with_context(|| format!("cannot start `{}`", shown(&cargo)))?;
+    if !output.status.success() {
+        bail!("the tests do not compile, see above");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut binaries: Vec<_> = messages.lines().filter_map(|line| binary(workspace.workspace(), line)).collect();
+    binaries.sort_by(|a, b| (a.kernel, &a.name).cmp(&(b.kernel, &b.name)));
+    Ok(binaries)
+}
+
+/// Reads one of cargo's messages; `None` for everything that is not a test binary.
+fn binary(workspace: &Path, line: &str) -> Option<TestBinary> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let path = PathBuf::from(message["executable"].as_str()?);
+    let package = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    let target = message["target"]["name"].as_str()?;
+    let integration = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let directory = package.strip_prefix(workspace).unwrap_or(&package);
+    let kernel = integration && directory == Path::new(KERNEL_PACKAGE);
+    Some(TestBinary { name: format!("{}/{target}", directory.display()), path, package, kernel })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(manifest: &str, kind: &str, test: bool, executable: &str) -> String {
+        format!(
+            r#"{{"reason":"compiler-artifact","manifest_path":"{manifest}","target":{{"kind":["{kind}"],"name":"t"}},"profile":{{"test":{test}}},"executable":{executable}}}"#
+        )
+    }
+
+    #[test]
+    fn only_integration_tests_of_the_lab_are_kernel_tests() {
+        let workspace = Path::new("/src");
+        let read = |manifest, kind| binary(workspace, &message(manifest, kind, true, r#""/t/deps/t-1""#)).unwrap();
+        assert!(read("/src/tests/Cargo.toml", "test").kernel);
+        assert!(!read("/src/tests/Cargo.toml", "lib").kernel, "unit tests of the lab run as the user");
+        assert!(!read("/src/wavnet-user/Cargo.toml", "test").kernel);
+        let proto = read("/src/wavnet-user/proto/Cargo.toml", "lib");
+        assert_eq!(
+            (proto.name.as_str(), proto.package.as_path()),
+            ("wavnet-user/proto/t", Path::new("/src/wavnet-user/proto"))
+        );
+    }
+
+    #[test]
+    fn libraries_build_scripts_and_other_messages_are_passed_over() {
+        let workspace = Path::new("/src");
+        assert_eq!(binary(workspace, &message("/src/tests/Cargo.toml", "lib", false, "null")), None);
+        assert_eq!(binary(workspace, &message("/src/tests/Cargo.toml", "bin", false, r#""/t/x""#)), None);
+        assert_eq!(binary(workspace, r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(binary(workspace, "not JSON"), None);
+    }
+}
