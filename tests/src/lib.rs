@@ -6,4 +6,5 @@
 
 pub mod bench;
 pub mod demo;
+pub mod kernel;
 pub mod lab;

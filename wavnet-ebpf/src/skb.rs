@@ -86,14 +86,14 @@ impl FrameMeta for SkbPacket {
 impl Strip for SkbPacket {
     #[inline(always)]
     fn strip(&mut self, outer: usize, inner: usize) -> bool {
+        let end = outer + inner;
+        // What follows the datagram is the underlay's padding, not for a tenant to see: cut before padding with zeros.
+        if self.len() > end && self.gso_size() == 0 && !self.change_tail(end) {
+            return false;
+        }
         // `adjust_room` wants an IPv4 header's length behind the link header even when something shorter follows: pad what no
         // Ethernet would carry unpadded anyway.
-        let wanted = outer + if inner < MIN_FRAME { MIN_FRAME } else { inner };
-        let surplus = self.len() > outer + inner && self.gso_size() == 0;
-        if (surplus || inner < MIN_FRAME)
-            // SAFETY: a valid skb.
-            && unsafe { bpf_skb_change_tail(self.skb, wanted as u32, 0) } != 0
-        {
+        if inner < MIN_FRAME && !self.change_tail(outer + MIN_FRAME) {
             return false;
         }
         // The inner Ethernet header becomes the frame's: `adjust_room` keeps the outer one and cuts what follows it.
@@ -136,6 +136,13 @@ impl Grow for SkbPacket {
 type Tags = [[Be16; 2]; MAX_TAGS];
 
 impl SkbPacket {
+    /// Cuts the frame to a length, or fills it up with zeros.
+    #[inline(always)]
+    fn change_tail(&mut self, len: usize) -> bool {
+        // SAFETY: a valid skb.
+        unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) == 0 }
+    }
+
     /// Takes the tags out of the kernel's keeping; `eth` gets the ethertype behind them. Popping one tag makes the kernel take the
     /// next one out of the data.
     #[inline(always)]

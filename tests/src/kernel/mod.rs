@@ -1,0 +1,12 @@
+//! The real programs in the real kernel, without traffic: loaded into a directory of their own, run on single frames by
+//! `BPF_PROG_TEST_RUN` in a network namespace of their own, and compared with the same code on the host.
+
+mod capture;
+mod program;
+mod sandbox;
+mod world;
+
+pub use capture::Capture;
+pub use program::{Size, size_of};
+pub use sandbox::{KernelOutcome, PinPath, SIZES, Sandbox, is_testable, require};
+pub use world::install;

@@ -1,0 +1,275 @@
+//! A place for kernel tests: pins, namespace, interfaces.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::{Program, TestRun, TestRunOptions};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+};
+use wavnet_common::{
+    abi::{Count, program},
+    addr::Mac,
+    datapath::Of,
+    fdb::{self, Place, Seen},
+    testing::{Devices, Hook, Stimulus, Tally, World},
+};
+use wavnet_user::datapath::{Datapath, Error, Options, Sizes, TcWish, down};
+
+use super::{Capture, install};
+
+/// Small tables, so that full ones are met; the FDB has as many buckets as that of the host's tables in tests.
+pub const SIZES: Sizes = Sizes { ports: 64, vnis: 16, vteps: 64, members: 64, fdb_buckets: 64 };
+
+/// A directory for pins of its own; gone when dropped.
+#[derive(Debug)]
+pub struct PinPath(PathBuf);
+
+impl PinPath {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Options for opening a datapath there, with the defaults of the agent.
+    pub fn options(&self, sizes: Sizes) -> Options {
+        Options { bpffs: self.0.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false }
+    }
+
+    /// Opens a datapath there.
+    ///
+    /// # Errors
+    /// See [`Datapath::open`].
+    pub fn open(&self, sizes: Sizes) -> Result<Datapath, Error> {
+        Datapath::open(&self.options(sizes))
+    }
+}
+
+impl Drop for PinPath {
+    fn drop(&mut self) {
+        if let Err(e) = down(&self.0) {
+            eprintln!("{} stays: {e}", self.0.display());
+        }
+    }
+}
+
+/// A directory for pins; or, printing `SKIP: <test>: <reason>`, none.
+///
+/// # Panics
+/// Instead of skipping, when `WAVNET_REQUIRE_KERNEL=1` is set; and when the programs do not load though all is there.
+#[track_caller]
+pub fn require(test: &str) -> Option<PinPath> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let pins = PinPath(format!("/sys/fs/bpf/wav-{}-{number}", std::process::id()).into());
+    let reason = if !nix::unistd::geteuid().is_root() {
+        "needs root; `cargo xtask test` elevates only the test binaries".to_owned()
+    } else {
+        match pins.open(SIZES).map(drop) {
+            Ok(()) => {
+                if let Err(e) = down(pins.path()) {
+                    panic!("{test}: {e}");
+                }
+                return Some(pins);
+            }
+            Err(e @ Error::NoObject) => e.to_string(),
+            Err(e) => panic!("{test}: {e}"),
+        }
+    };
+    let strict = std::env::var("WAVNET_REQUIRE_KERNEL").is_ok_and(|v| v == "1");
+    assert!(!strict, "{test}: WAVNET_REQUIRE_KERNEL=1, but {reason}");
+    println!("SKIP: {test}: {reason}");
+    None
+}
+
+/// The programs over a test world, on interfaces of a namespace that nobody else is in.
+pub struct Sandbox {
+    /// The interfaces.
+    pub devices: Devices,
+    /// The tables' contents.
+    pub world: World,
+    /// The programs.
+    pub datapath: Datapath,
+    capture: Capture,
+}
+
+/// What came of a frame in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelOutcome {
+    /// The program's return value.
+    pub action: u32,
+    /// The frame afterwards.
+    pub bytes: Vec<u8>,
+    /// Copies: interface, bytes.
+    pub copies: Vec<(u32, Vec<u8>)>,
+    /// What was counted, without lost events.
+    pub tally: Tally,
+}
+
+impl Sandbox {
+    /// Runs `f` in a new sandbox, in a thread of its own.
+    ///
+    /// # Errors
+    /// What `f` says, or what could not be made.
+    pub fn run(pins: &PinPath, f: impl FnOnce(&mut Sandbox) -> Result<()> + Send) -> Result<()> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+                let devices = make_devices()?;
+                let world = World::new(&devices);
+                let mut datapath = pins.open(SIZES)?;
+                install(&world, &mut datapath)?;
+                let capture = Capture::start()?;
+                f(&mut Sandbox { devices, world, datapath, capture })
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Puts the FDB back to the world's entries.
+    pub fn reset_fdb(&self) {
+        self.datapath.fdb().remove_if(|_| true);
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+        let now = now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64);
+        self.world.fill_fdb(self.datapath.fdb(), Seen::at(now));
+    }
+
+    /// Entries of the FDB, sorted, without their ages.
+    pub fn fdb_entries(&self) -> Vec<(u16, Mac, Place, bool)> {
+        let mut all = Vec::new();
+        fdb::for_each(self.datapath.fdb(), |key, e| all.push((key.vni_index(), key.mac(), e.place, e.is_static)));
+        all.sort();
+        all
+    }
+
+    /// Counters since the maps were made.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    fn tally(&self) -> Result<Tally> {
+        let drops = self.datapath.drops()?.into_iter().filter(|(_, n)| *n != 0).collect();
+        let mut counts = BTreeMap::new();
+        for what in Count::ALL.into_iter().filter(|c| *c != Count::EventsLost) {
+            counts.insert(what as u32, self.datapath.count(what)?);
+        }
+        let mut traffic = BTreeMap::new();
+        let ports = self.world.ports.iter().map(|(i, _)| Of::Port(*i));
+        let vnis = self.world.vnis.iter().map(|(i, _)| Of::Vni(*i));
+        let vteps = self.world.vteps.iter().map(|(i, _)| Of::Vtep(*i));
+        for of in ports.chain(vnis).chain(vteps) {
+            let t = self.datapath.traffic(of)?;
+            traffic.insert(Tally::slot(of), [t.rx_frames, t.rx_bytes, t.tx_frames, t.tx_bytes]);
+        }
+        Ok(Tally { drops, counts, traffic })
+    }
+
+    /// Runs a program on one frame. The heartbeat is as it is.
+    ///
+    /// # Errors
+    /// Those of the kernel: frames that a test-run refuses.
+    pub fn test_run(&self, stimulus: &Stimulus) -> Result<KernelOutcome> {
+        let before = self.tally()?;
+        self.capture.drain()?;
+        let mut out = vec![0; stimulus.frame.len() + 512];
+        let (name, ifindex) = match stimulus.hook {
+            Hook::UnderlayXdp => (program::UNDERLAY_XDP, None),
+            Hook::UnderlayTc => (program::UNDERLAY_TC, Some(self.devices.underlay)),
+            Hook::Port(place) => (program::PORT_TC, Some(self.devices.ports[place])),
+        };
+        let context = ifindex.map(|ifindex| context(ifindex, stimulus.gso));
+        let options = TestRunOptions {
+            data_in: Some(&stimulus.frame),
+            data_out: Some(&mut out),
+            ctx_in: context.as_ref().map(|c| &c[..]),
+            ..TestRunOptions::new()
+        };
+        let result = match self.datapath.program(name)? {
+            Program::Xdp(p) => p.test_run(options),
+            Program::SchedClassifier(p) => p.test_run(options),
+            other => panic!("{name} is a program of type {:?}", other.prog_type()),
+        }?;
+        out.truncate(result.data_size_out as usize);
+        let copies = self.capture.drain()?;
+        let tally = difference(&before, &self.tally()?);
+        Ok(KernelOutcome { action: result.return_value, bytes: out, copies, tally })
+    }
+}
+
+/// True if a test-run takes the frame: XDP's wants an Ethernet header, TC's something behind it, and a whole IP header where the
+/// ethertype says so.
+pub fn is_testable(stimulus: &Stimulus) -> bool {
+    let frame = &stimulus.frame;
+    let least = match (stimulus.hook, frame.get(12..14)) {
+        (Hook::UnderlayXdp, _) => 14,
+        (_, Some([0x08, 0x00])) => 14 + 20,
+        (_, Some([0x86, 0xdd])) => 14 + 40,
+        _ => 15,
+    };
+    frame.len() >= least
+}
+
+/// `struct __sk_buff` with the fields that a test-run takes from it.
+fn context(ifindex: u32, gso: (u32, u32)) -> [u8; 192] {
+    const IFINDEX: usize = 40;
+    const GSO_SEGS: usize = 164;
+    const GSO_SIZE: usize = 176;
+    let mut skb = [0; 192];
+    for (offset, value) in [(IFINDEX, ifindex), (GSO_SIZE, gso.0), (GSO_SEGS, gso.1)] {
+        skb[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    skb
+}
+
+fn difference(before: &Tally, after: &Tally) -> Tally {
+    fn sub<K: Ord + Copy>(before: &BTreeMap<K, u64>, after: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+        let since = |k: &K| before.get(k).copied().unwrap_or(0);
+        after.iter().map(|(k, v)| (*k, v - since(k))).filter(|(_, v)| *v != 0).collect()
+    }
+    let traffic = after
+        .traffic
+        .iter()
+        .map(|(k, v)| {
+            let old = before.traffic.get(k).copied().unwrap_or_default();
+            (*k, std::array::from_fn(|i| v[i] - old[i]))
+        })
+        .filter(|(_, v)| *v != [0; 4])
+        .collect();
+    Tally { drops: sub(&before.drops, &after.drops), counts: sub(&before.counts, &after.counts), traffic }
+}
+
+/// Veth pairs for the underlay, the ports and a stranger, in the calling thread's namespace.
+fn make_devices() -> Result<Devices> {
+    for which in ["all", "default"] {
+        // Kernels without IPv6 have no such file, and no chatter either.
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
+    }
+    let names: Vec<String> =
+        std::iter::once("u".to_owned()).chain((0..=Devices::PORTS).map(|i| format!("p{i}"))).collect();
+    let mut batch = String::new();
+    for name in &names {
+        batch += &format!(
+            "link add {name} mtu 9000 type veth peer name {name}x mtu 9000\nlink set {name} up\nlink set {name}x up\n"
+        );
+    }
+    let mut ip = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("running ip (Debian package iproute2)")?;
+    ip.stdin.take().context("ip has no standard input")?.write_all(batch.as_bytes())?;
+    ensure!(ip.wait()?.success(), "ip could not make the interfaces");
+    let underlay = if_nametoindex("u")?;
+    let mut ports = [0; Devices::PORTS + 1];
+    for (i, port) in ports.iter_mut().enumerate() {
+        *port = if_nametoindex(format!("p{i}").as_str())?;
+    }
+    Ok(Devices { underlay, ports })
+}

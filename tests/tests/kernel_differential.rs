@@ -1,0 +1,116 @@
+//! The programs in the kernel and the same code on the host: same verdicts, same bytes, same counters, same table.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Error, Result, ensure};
+use wavnet_common::{
+    abi::Count,
+    reason::Reason,
+    testing::{Fixture, Generator, Outcome, Stimulus, TestTables, fixtures, run},
+};
+use wavnet_tests::kernel::{KernelOutcome, SIZES, Sandbox, is_testable, require};
+
+fn compare(name: &str, stimulus: &Stimulus, host: &Outcome, kernel: &KernelOutcome) -> Result<()> {
+    let frame = || format!("{name}: {:?}, host {:?}, frame {}", stimulus.hook, host.verdict, hex(&stimulus.frame));
+    let (action, wanted) = (kernel.action, host.action(stimulus.hook));
+    ensure!(action == wanted, "returned {action} instead of {wanted}, counted {:?}; {}", kernel.tally, frame());
+    ensure!(kernel.tally == host.tally, "counted {:?} instead of {:?}; {}", kernel.tally, host.tally, frame());
+    if host.goes_on() {
+        ensure!(
+            kernel.bytes == host.bytes,
+            "bytes {} instead of {}; {}",
+            hex(&kernel.bytes),
+            hex(&host.bytes),
+            frame()
+        );
+    }
+    let copies =
+        |from: &[(u32, Vec<u8>)]| -> Vec<_> { from.iter().map(|(to, b)| format!("{to}: {}", hex(b))).collect() };
+    let (found, wanted) = (copies(&kernel.copies), copies(&host.copies));
+    ensure!(found == wanted, "copies {found:#?} instead of {wanted:#?}; {}", frame());
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn every_fixture_holds_in_the_kernel() {
+    let Some(pins) = require("kernel_differential::every_fixture_holds_in_the_kernel") else { return };
+    let result = Sandbox::run(&pins, |sandbox| {
+        let mut all: Vec<Fixture> = fixtures(&sandbox.devices);
+        let total = all.len();
+        all.retain(|f| !f.host_only && is_testable(&f.stimulus));
+        println!("{} of {total} fixtures", all.len());
+        // Nobody has said yet that the agent is alive.
+        all.sort_by_key(|f| !f.stimulus.stale_agent);
+        let mut failed = Vec::new();
+        for fixture in &all {
+            let stimulus = &fixture.stimulus;
+            if !stimulus.stale_agent {
+                sandbox.datapath.heartbeat()?;
+            }
+            sandbox.reset_fdb();
+            let mut tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
+            let host = run(&mut tables, &sandbox.devices, stimulus);
+            fixture.check(&host).map_err(Error::msg)?;
+            let kernel = sandbox.test_run(stimulus).with_context(|| fixture.name.clone())?;
+            failed.extend(compare(&fixture.name, stimulus, &host, &kernel).err().map(|e| format!("{e:#}")));
+            if sandbox.fdb_entries() != tables.fdb_entries() {
+                failed.push(format!("{}: FDB: {:?}", fixture.name, sandbox.fdb_entries()));
+            }
+        }
+        ensure!(failed.is_empty(), "{} fixtures:\n{}", failed.len(), failed.join("\n"));
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{e:#}");
+    }
+}
+
+#[test]
+fn random_frames_come_to_the_same_on_host_and_in_the_kernel() {
+    const TEST: &str = "kernel_differential::random_frames_come_to_the_same_on_host_and_in_the_kernel";
+    const FRAMES: usize = 10_000;
+    /// A new table after so many, so that it is neither always empty nor always full.
+    const EPISODE: usize = 500;
+    let Some(pins) = require(TEST) else { return };
+    let seed = std::env::var("WAVNET_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_0003);
+    println!("seed {seed} (WAVNET_TEST_SEED)");
+    let result = Sandbox::run(&pins, |sandbox| {
+        let mut tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
+        let mut seen = BTreeMap::<String, usize>::new();
+        let mut counted = BTreeMap::<String, u64>::new();
+        for (i, stimulus) in Generator::new(seed, &sandbox.devices).filter(is_testable).take(FRAMES).enumerate() {
+            if i % EPISODE == 0 {
+                sandbox.reset_fdb();
+                tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
+            }
+            sandbox.datapath.heartbeat()?;
+            let name = format!("seed {seed}, frame {i}");
+            let host = run(&mut tables, &sandbox.devices, &stimulus);
+            let kernel = sandbox.test_run(&stimulus).with_context(|| name.clone())?;
+            compare(&name, &stimulus, &host, &kernel)?;
+            ensure!(sandbox.fdb_entries() == tables.fdb_entries(), "{name}: FDB differs");
+            for what in [Count::Learned, Count::Moved, Count::FdbFull, Count::StaticKept] {
+                *counted.entry(format!("{what:?}")).or_default() += host.tally.count(what);
+            }
+            *seen.entry(format!("{:?}", host.verdict).split(' ').next().unwrap_or("").to_owned()).or_default() += 1;
+        }
+        println!("{seen:#?} {counted:#?}");
+        // What a test-run cannot bring about: copies and rewriting that the kernel refuses, and tags beside the data.
+        const BEYOND: [Reason; 3] = [Reason::CloneFailed, Reason::Rewrite, Reason::VlanStack];
+        for reason in Reason::ALL.iter().filter(|r| !BEYOND.contains(r)) {
+            ensure!(
+                seen.contains_key(&format!("Drop({reason:?})")),
+                "seed {seed}: no frame was dropped for {reason:?}"
+            );
+        }
+        ensure!(counted.values().all(|n| *n > 0), "seed {seed}: something never happened: {counted:?}");
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{e:#}");
+    }
+}
