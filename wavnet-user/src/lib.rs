@@ -10,3 +10,5 @@ pub mod doctor;
 pub mod metrics;
 pub mod netlink;
 pub mod output;
+#[cfg(test)]
+mod testing;

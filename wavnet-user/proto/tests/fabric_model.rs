@@ -71,6 +71,7 @@ enum Step {
     Route(u8, Option<(u8, Option<u8>, u16)>),
     Neighbour(u8, u8, Option<u8>),
     RoutesChanged,
+    Recheck,
     Retry,
     /// Carry out this many commands.
     Poll(u8),
@@ -147,6 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(a, r)| Route(a, r)),
         3 => (b(), b(), prop::option::of(b())).prop_map(|(i, a, m)| Neighbour(i, a, m)),
         1 => Just(RoutesChanged),
+        1 => Just(Recheck),
         1 => Just(Retry),
         3 => (0u8..6).prop_map(Poll),
         5 => Just(Poll(255)),
@@ -245,6 +247,7 @@ impl World {
             }
             Step::Neighbour(i, a, m) => f.neighbour(World::link_index(i), peer(a), m.map(mac)),
             Step::RoutesChanged => f.routes_changed(),
+            Step::Recheck => f.recheck(),
             Step::Retry => f.retry(),
             Step::Poll(255) => self.settle(),
             Step::Poll(n) => (0..n).for_each(|_| drop(self.poll())),
@@ -463,6 +466,10 @@ fn next_hop_comes_from_route_neighbour_and_link() {
     w.fabric.neighbour(3, gateway, Some(mac(7)));
     w.settle();
     assert_eq!(w.model.next_hop(peer(0)), NextHop { dst_mac: mac(7).0, ..unresolved });
+    w.fabric.recheck();
+    let again = commands(&mut w);
+    assert_eq!(again.iter().filter(resolve).count(), 1, "{again:?}");
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(7).0, "and meanwhile nothing changes");
     w.fabric.neighbour(3, gateway, None);
     w.settle();
     assert_eq!(w.model.next_hop(peer(0)), unresolved, "only the link address is withdrawn");

@@ -84,13 +84,14 @@ impl Agent {
         match command {
             Command::AttachPort { ifindex, name } => {
                 let hook = self.datapath.attach_port(*ifindex, name)?;
-                self.port_hooks.insert(*ifindex, hook);
+                self.port_hooks.insert(*ifindex, (name.clone(), hook));
                 info!(port = name, ifindex, ?hook, "port attached");
                 Ok(())
             }
             Command::DetachPort { ifindex } => {
-                self.port_hooks.remove(ifindex);
-                info!(port = self.name_of(*ifindex), ifindex, "port detached");
+                // Not attached by us: left by an earlier agent, or attaching has failed.
+                let name = self.port_hooks.remove(ifindex).map_or_else(|| "(unknown)".to_owned(), |(name, _)| name);
+                info!(port = name, ifindex, "port detached");
                 self.datapath.detach_port(*ifindex)
             }
             Command::AttachUnderlay { ifindex, name, hook } => {
@@ -101,7 +102,7 @@ impl Agent {
             }
             Command::DetachUnderlay { ifindex } => {
                 self.hook_modes.remove(ifindex);
-                info!(interface = self.name_of(*ifindex), ifindex, "underlay detached");
+                info!(ifindex, "underlay detached");
                 self.datapath.detach_underlay(*ifindex)
             }
             other => self.datapath.apply(other),
@@ -118,10 +119,6 @@ impl Agent {
         } else {
             error!("{words}; trying again every {} s", super::RETRY.as_secs());
         }
-    }
-
-    fn name_of(&self, ifindex: u32) -> &str {
-        self.links.get(&ifindex).map_or("(gone)", |l| &l.name)
     }
 
     /// Tells the programs that next hops are kept up to date, and the service manager that the loop turns.

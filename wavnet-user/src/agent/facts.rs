@@ -97,10 +97,7 @@ impl Agent {
         for ifindex in present {
             self.fabric.addresses(ifindex, addresses.remove(&ifindex).unwrap_or_default());
         }
-        for (ifindex, addr, mac) in all.neighbours {
-            self.fabric.neighbour(ifindex, addr, mac);
-        }
-        self.fabric.routes_changed();
+        self.fabric.recheck();
         Ok(())
     }
 

@@ -16,8 +16,12 @@ mod reload;
 mod requests;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
+    pin::{Pin, pin},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -59,13 +63,29 @@ const WATCH: usize = 4096;
 /// What stands in the way at the start: configuration, privileges, pins of another agent or version, sockets. Later on
 /// trouble is logged, shown by `status`, and tried again.
 pub async fn run(source: Source) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: the agent ends, the kernel goes on forwarding"),
+            _ = interrupt.recv() => info!("SIGINT: the agent ends, the kernel goes on forwarding"),
+        }
+    };
+    run_until(source, stop).await
+}
+
+/// As [`run`], until `stop` is done rather than by a signal.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_until(source: Source, stop: impl Future<Output = ()>) -> Result<()> {
     let config = source.load()?;
-    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let mut reload = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut agent = Agent::open(source, config)?;
     let sockets = Sockets::open(&agent.config).await?;
     let mut sockets = sockets.serve();
     agent.start().await?;
-    let outcome = agent.run(&mut signals, &mut sockets).await;
+    let outcome = agent.run(pin!(stop), &mut reload, &mut sockets).await;
     agent.notifier.stopping();
     let detach = matches!(outcome, Outcome::Detach);
     let report = if detach { agent.detach() } else { Ok(()) };
@@ -75,7 +95,7 @@ pub async fn run(source: Source) -> Result<()> {
 
 /// Why the loop ended.
 enum Outcome {
-    /// By a signal.
+    /// Because it should.
     Stop,
     /// Because somebody asked to have everything removed.
     Detach,
@@ -94,7 +114,8 @@ struct Agent {
     links: BTreeMap<u32, LinkInfo>,
     /// When the routes are to be asked for again.
     routes_due: Option<Instant>,
-    port_hooks: BTreeMap<u32, PortHook>,
+    /// Names and hooks of attached ports by interface index. A name is wanted when the interface is gone.
+    port_hooks: BTreeMap<u32, (String, PortHook)>,
     hook_modes: BTreeMap<u32, HookMode>,
     additions: Additions,
     watchers: broadcast::Sender<FdbEvent>,
@@ -126,12 +147,10 @@ impl Agent {
         let mut datapath = Datapath::open(&options)?;
         let created_ns = datapath.created_ns()?;
         let adopted = datapath.adopted()?;
-        info!(
-            ports = adopted.ports.len(),
-            vnis = adopted.vnis.len(),
-            peers = adopted.vteps.len(),
-            "tables of an earlier agent, if any, are taken over"
-        );
+        if !adopted.vnis.is_empty() {
+            let (ports, vnis, peers) = (adopted.ports.len(), adopted.vnis.len(), adopted.vteps.len());
+            info!(ports, vnis, peers, "taking over from an earlier agent");
+        }
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
         let kernel_events = datapath.take_events()?;
         if let Some(log) = datapath.take_kernel_log() {
@@ -191,7 +210,12 @@ impl Agent {
         Ok(())
     }
 
-    async fn run(&mut self, signals: &mut Signals, sockets: &mut Serving) -> Outcome {
+    async fn run(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        reload: &mut Signal,
+        sockets: &mut Serving,
+    ) -> Outcome {
         let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
         let mut retry = ticks(RETRY);
         let mut resync = ticks(RESYNC);
@@ -201,13 +225,11 @@ impl Agent {
             let ageing = self.config.fdb.ageing;
             let routes_due = self.routes_due;
             tokio::select! {
-                biased;
-                _ = signals.stop.recv() => return Outcome::Stop,
-                _ = signals.interrupt.recv() => return Outcome::Stop,
+                () = &mut stop => return Outcome::Stop,
                 _ = heartbeat.tick() => self.heartbeat(),
                 news = self.monitor.next() => self.hear(news).await,
                 () = wait_until(routes_due) => self.ask_routes(),
-                _ = signals.reload.recv() => drop(self.reload()),
+                _ = reload.recv() => drop(self.reload()),
                 Some(call) = sockets.calls.recv() => self.answer(call).await,
                 Some(ask) = sockets.scrapes.recv() => drop(ask.send(self.numbers())),
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),
@@ -256,22 +278,6 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks.reset();
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-struct Signals {
-    stop: Signal,
-    interrupt: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            stop: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reload: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 /// The local API and the metrics, listening.

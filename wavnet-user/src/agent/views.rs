@@ -128,7 +128,7 @@ impl Agent {
 
     fn port(&self, view: PortView) -> PortInfo {
         let (state, error) = attach_state(&view.state);
-        let hook = view.ifindex.and_then(|i| self.port_hooks.get(&i)).map(|hook| match hook {
+        let hook = view.ifindex.and_then(|i| self.port_hooks.get(&i)).map(|(_, hook)| match hook {
             PortHook::Tcx => "tcx",
             PortHook::Clsact => "clsact",
         });

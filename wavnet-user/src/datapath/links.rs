@@ -16,7 +16,7 @@ use aya::{
 };
 use wavnet_common::abi::program;
 
-use super::{Datapath, Error, pins::remove};
+use super::{Datapath, Error, pins::remove, sys};
 
 /// Which hook the operator wants on the underlay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Datapath {
         };
         for (kind, mode) in [(XDP_DRIVER, HookMode::Driver), (XDP_GENERIC, HookMode::Generic)] {
             if !modes.iter().any(|(_, wanted)| *wanted == mode) {
-                remove(&self.pins.link(&pin(kind, ifindex)))?;
+                self.detach_link(kind, ifindex)?;
             }
         }
         let mut refusal = None;
@@ -140,7 +140,7 @@ impl Datapath {
     /// Those of the kernel.
     pub fn detach_underlay(&mut self, ifindex: u32) -> Result<(), Error> {
         for kind in [XDP_DRIVER, XDP_GENERIC] {
-            remove(&self.pins.link(&pin(kind, ifindex)))?;
+            self.detach_link(kind, ifindex)?;
         }
         self.detach_tc(UNDERLAY, ifindex)
     }
@@ -198,7 +198,7 @@ impl Datapath {
 
     fn attach_tc(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<PortHook, Error> {
         if self.tc == TcWish::Clsact {
-            remove(&self.pins.link(&pin(tc.tcx, ifindex)))?;
+            self.detach_link(tc.tcx, ifindex)?;
             return self.attach_clsact(tc, ifindex, name).map(|()| PortHook::Clsact);
         }
         match self.attach_tcx(tc, ifindex, name) {
@@ -258,26 +258,27 @@ impl Datapath {
     }
 
     fn detach_tc(&mut self, tc: Tc, ifindex: u32) -> Result<(), Error> {
-        remove(&self.pins.link(&pin(tc.tcx, ifindex)))?;
-        let mark = self.pins.link(&pin(tc.clsact, ifindex));
-        if mark.exists() {
-            detach_clsact(tc.program, ifindex);
-            remove(&mark)?;
-        }
-        Ok(())
+        self.detach_link(tc.tcx, ifindex)?;
+        self.detach_link(tc.clsact, ifindex)
+    }
+
+    fn detach_link(&self, kind: &str, ifindex: u32) -> Result<(), Error> {
+        detach(&self.pins.link(""), &pin(kind, ifindex))
     }
 }
 
-/// Detaches what a pin's name says; for links, removing the pin does it. `true` if it was a clsact filter.
-pub(super) fn detach_if_clsact(pin_name: &str) -> bool {
-    let tc = [UNDERLAY, PORT].into_iter().find(|tc| pin_name.strip_prefix(tc.clsact).is_some());
-    match (tc, ifindex_of(pin_name)) {
-        (Some(tc), Some(ifindex)) => {
+/// Detaches what is pinned under a name, at once, and removes the pin. Gone already is as good.
+pub(super) fn detach(dir: &Path, name: &str) -> Result<(), Error> {
+    let path = dir.join(name);
+    if let Some(tc) = [UNDERLAY, PORT].into_iter().find(|tc| name.starts_with(tc.clsact)) {
+        if let (true, Some(ifindex)) = (path.exists(), ifindex_of(name)) {
             detach_clsact(tc.program, ifindex);
-            true
         }
-        _ => false,
+    } else if let Err(e) = sys::detach_pinned_link(&path) {
+        // No such pin, or its interface went first.
+        tracing::debug!(link = name, error = %e, "nothing to detach");
     }
+    remove(&path)
 }
 
 fn detach_clsact(program: &str, ifindex: u32) {

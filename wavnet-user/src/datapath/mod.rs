@@ -12,6 +12,7 @@ mod links;
 mod maps;
 mod object;
 mod pins;
+mod sys;
 
 use std::path::PathBuf;
 

@@ -132,15 +132,16 @@ pub struct DownReport {
 /// # Errors
 /// [`Error::Locked`] while an agent is using it.
 pub fn down(path: &Path) -> Result<DownReport, Error> {
-    if !path.exists() {
-        return Ok(DownReport::default());
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(DownReport::default()),
+        Err(e) => return Err(Error::kernel(format!("opening {}", path.display()), e)),
     }
     require_bpffs(path)?;
     let lock = lock(path)?;
     let mut report = DownReport::default();
     for name in list(&path.join(LINKS_DIR))? {
-        super::links::detach_if_clsact(&name);
-        remove(&path.join(LINKS_DIR).join(name))?;
+        super::links::detach(&path.join(LINKS_DIR), &name)?;
         report.links += 1;
     }
     for name in list(&path.join(MAPS_DIR))? {

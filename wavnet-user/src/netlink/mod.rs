@@ -21,7 +21,6 @@ use netlink_packet_route::{
 };
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
-use wavnet_common::addr::Mac;
 use wavnet_proto::fabric::{LinkInfo, RouteInfo};
 
 pub use monitor::{Event, Monitor};
@@ -53,8 +52,6 @@ pub struct Snapshot {
     pub links: Vec<LinkInfo>,
     /// IPv4 addresses by interface index, most usual source address first.
     pub addresses: BTreeMap<u32, Vec<Ipv4Addr>>,
-    /// Resolved IPv4 neighbours.
-    pub neighbours: Vec<(u32, Ipv4Addr, Option<Mac>)>,
 }
 
 /// Asks the kernel.
@@ -84,11 +81,6 @@ impl Netlink {
             all.links.extend(convert::link(&message.map_err(|e| failed("cannot list the interfaces", e))?));
         }
         all.addresses = self.addresses(None).await?;
-        let mut neighbours = self.handle.neighbours().get().execute();
-        while let Some(message) = neighbours.next().await {
-            let message = message.map_err(|e| failed("cannot list the neighbours", e))?;
-            all.neighbours.extend(convert::neighbour(&message));
-        }
         Ok(all)
     }
 

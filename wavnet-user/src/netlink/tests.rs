@@ -1,84 +1,18 @@
 //! Against the real kernel, in network namespaces of our own.
 
-use std::{
-    net::Ipv4Addr,
-    process::Command,
-    sync::mpsc::{Receiver, Sender, channel},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, process::Command, sync::mpsc::channel, time::Duration};
 
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourExtFlags};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::CloneFlags;
 use wavnet_common::addr::Mac;
 use wavnet_proto::fabric::{RouteInfo, Via};
 
 use super::{Event, Monitor, Netlink};
+use crate::testing::{Namespace, ip, skip};
 
 const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const B_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace: a thread in it that does what it is told.
-struct Namespace {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-    tid: nix::unistd::Pid,
-}
-
-impl Namespace {
-    /// `None` without the privilege, which the test then says.
-    fn new() -> Option<Namespace> {
-        let (jobs, todo): (Sender<Job>, Receiver<Job>) = channel();
-        let (tell, told) = channel();
-        let thread = std::thread::spawn(move || {
-            let entered = unshare(CloneFlags::CLONE_NEWNET);
-            tell.send(entered.map(|()| nix::unistd::gettid())).unwrap();
-            if entered.is_ok() {
-                todo.into_iter().for_each(|job| job());
-            }
-        });
-        match told.recv().unwrap() {
-            Ok(tid) => Some(Namespace { jobs: Some(jobs), thread: Some(thread), tid }),
-            Err(e) => skip(&format!("no network namespace without root ({e})")),
-        }
-    }
-
-    /// Does something in the namespace and waits for it.
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, told) = channel();
-        let job = move || drop(tell.send(job()));
-        self.jobs.as_ref().unwrap().send(Box::new(job)).unwrap();
-        told.recv().expect("the job panicked")
-    }
-
-    fn ip(&self, args: &str) {
-        let args = args.to_owned();
-        self.run(move || ip(&args));
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-fn skip<T>(why: &str) -> Option<T> {
-    assert!(std::env::var_os("WAVNET_REQUIRE_KERNEL").is_none(), "required, but {why}");
-    println!("SKIP: {why}");
-    None
-}
-
-fn ip(args: &str) {
-    let status = Command::new("ip").args(args.split_whitespace()).status().expect("ip of iproute2");
-    assert!(status.success(), "ip {args}");
-}
 
 /// Runs a future in the namespace of this thread.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -228,7 +162,6 @@ fn neighbours_are_resolved_kept_and_released() {
             assert_eq!(netlink.resolve(ifindex, B).await.unwrap(), Some(B_MAC));
             let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
             assert!(netlink.get(ifindex, B).await.unwrap().unwrap().attributes.contains(&managed));
-            assert!(netlink.snapshot().await.unwrap().neighbours.contains(&(ifindex, B, Some(B_MAC))));
 
             netlink.forget(ifindex, B).await.unwrap();
             let entry = netlink.get(ifindex, B).await.unwrap().expect("the entry itself stays");

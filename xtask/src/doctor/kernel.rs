@@ -8,8 +8,9 @@ use wavnet_ebpf_builder::Version;
 use super::{Area, Check, Verdict, missing};
 use crate::process;
 
-/// `BPF_REDIRECT_NEIGH` (5.10), atomics that return a value and `bpf_for_each_map_elem` (5.12, 5.13), `XDP` frags (5.18).
-const OLDEST: Version = Version { major: 5, minor: 18 };
+/// A kernel that people still run with long-term support, and that has what the programs use: `bpf_redirect_neigh`
+/// (5.10), atomics that return a value (5.12), XDP frags (5.18).
+const OLDEST: Version = Version { major: 6, minor: 1 };
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: statfs::FsType = statfs::FsType(0xcafe_4a11);

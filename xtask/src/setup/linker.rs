@@ -80,6 +80,8 @@ fn install(workspace: &Workspace, llvm: u32, library: &Path) -> Result<()> {
         .arg(&home)
         .env("LLVM_PREFIX", &home)
         .env_remove("RUSTFLAGS")
+        // The work is done in LLVM's library; what is around it need not be fast, but be compiled soon.
+        .envs([("CARGO_PROFILE_RELEASE_DEBUG", "0"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")])
         .env("CARGO_TARGET_DIR", workspace.toolchain().join("build"));
     let libraries = format!("{}:{}", lib.display(), compiler::library_path(&workspace.toolchain().join("ebpf/root")));
     run_long(workspace, "bpf-linker: compile", &mut cargo).with_context(|| {

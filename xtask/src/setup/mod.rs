@@ -5,7 +5,7 @@ mod compiler;
 mod linker;
 mod tools;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use wavnet_ebpf_builder::{self as builder, Toolchain};
 
 use crate::{
@@ -56,10 +56,14 @@ fn lab(workspace: &Workspace) -> Result<()> {
     eprintln!("Getting the lab's programs:");
     apt::require_debian(&packages)?;
     if !process::can_elevate() {
-        anyhow::bail!(
+        bail!(
             "installing packages needs root or sudo; let an administrator run:\n    apt-get install --no-install-recommends {}",
             packages.join(" ")
         );
     }
-    apt::install(workspace, &packages)
+    apt::install(workspace, &packages)?;
+    let missing = programs::missing(LAB, &workspace.path());
+    let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
+    ensure!(names.is_empty(), "installed, but still not found: {}; is PATH complete?", names.join(", "));
+    Ok(())
 }

@@ -52,7 +52,18 @@ impl fmt::Display for Summary {
 pub(super) struct Reader {
     result: Option<Summary>,
     skips: Vec<String>,
+    failures: Vec<String>,
     in_successes: bool,
+}
+
+/// What became of one test binary.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) summary: Summary,
+    /// `name: reason` of each test that skipped itself.
+    pub(super) skips: Vec<String>,
+    /// Names of the tests that failed.
+    pub(super) failures: Vec<String>,
 }
 
 /// What a line is, for the one who decides what to show.
@@ -84,6 +95,7 @@ impl Reader {
             self.in_successes = false;
             return Line::Frame;
         }
+        self.failures.extend(failed(line).map(str::to_owned));
         match line {
             "successes:" => self.in_successes = true,
             "failures:" => self.in_successes = false,
@@ -102,7 +114,7 @@ impl Reader {
 
     /// The sum, and the reasons of skips. `success` is the binary's exit status: one that ends without a result, or
     /// fails without a failed test, counts as one failure.
-    pub(super) fn finish(self, success: bool) -> (Summary, Vec<String>) {
+    pub(super) fn finish(self, success: bool) -> Outcome {
         let mut summary = self.result.unwrap_or_default();
         // A test that skips itself passes in libtest's eyes.
         let skips = summary.passed.min(self.skips.len() as u64);
@@ -111,8 +123,13 @@ impl Reader {
         if summary.failed == 0 && (!success || self.result.is_none()) {
             summary.failed = 1;
         }
-        (summary, self.skips)
+        Outcome { summary, skips: self.skips, failures: self.failures }
     }
+}
+
+/// The name in `test name ... FAILED`.
+fn failed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// Reads `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s`.
@@ -128,7 +145,7 @@ fn counts(rest: &str) -> Summary {
 mod tests {
     use super::*;
 
-    fn read(output: &str, success: bool) -> (Summary, Vec<String>) {
+    fn read(output: &str, success: bool) -> Outcome {
         let mut reader = Reader::default();
         for line in output.lines() {
             reader.feed(line);
@@ -141,7 +158,9 @@ mod tests {
         let output = "\nrunning 4 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ignored, slow\ntest d ... ok\n\nfailures:\n\n\
             ---- b stdout ----\nboom\n\ntest result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 7 filtered out; \
             finished in 0.01s\n";
-        assert_eq!(read(output, false).0, Summary { passed: 2, failed: 1, skipped: 1 });
+        let outcome = read(output, false);
+        assert_eq!(outcome.summary, Summary { passed: 2, failed: 1, skipped: 1 });
+        assert_eq!(outcome.failures, ["b"]);
     }
 
     #[test]
@@ -149,24 +168,24 @@ mod tests {
         let output = "running 2 tests\ntest a ... ok\ntest b ... ok\n\nsuccesses:\n\n---- a stdout ----\n\
             SKIP: a: needs root\n\n\nsuccesses:\n    a\n    b\n\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; \
             0 filtered out; finished in 0.00s\n";
-        let (summary, skips) = read(output, true);
-        assert_eq!(summary, Summary { passed: 1, failed: 0, skipped: 1 });
-        assert_eq!(skips, ["a: needs root"]);
+        let outcome = read(output, true);
+        assert_eq!(outcome.summary, Summary { passed: 1, failed: 0, skipped: 1 });
+        assert_eq!(outcome.skips, ["a: needs root"]);
     }
 
     #[test]
     fn a_binary_that_dies_is_a_failure() {
         let failed = Summary { passed: 0, failed: 1, skipped: 0 };
-        assert_eq!(read("running 2 tests\ntest a ... ", false).0, failed, "killed by a signal");
-        assert_eq!(read("", true).0, failed, "no result is no success");
+        assert_eq!(read("running 2 tests\ntest a ... ", false).summary, failed, "killed by a signal");
+        assert_eq!(read("", true).summary, failed, "no result is no success");
         let output = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(read(output, false).0, Summary { passed: 1, failed: 1, skipped: 0 }, "died after the tests");
+        assert_eq!(read(output, false).summary, Summary { passed: 1, failed: 1, skipped: 0 }, "died after the tests");
     }
 
     #[test]
     fn doc_tests_print_several_results() {
         let result = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
-        assert_eq!(read(&result.repeat(2), true).0.passed, 2);
+        assert_eq!(read(&result.repeat(2), true).summary.passed, 2);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use self::{
     binaries::TestBinary,
-    libtest::{Line, Reader},
+    libtest::{Line, Outcome, Reader},
 };
 use crate::{compile, interrupt, process, setup, workspace::Workspace};
 
@@ -62,28 +62,28 @@ pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, m
     let binaries = binaries::compile(workspace)?;
     let mut sum = Summary::default();
     let mut skips = Vec::new();
+    let mut failures = Vec::new();
     for binary in binaries.iter().filter(|binary| binary.kernel || kernel == Kernel::Also) {
-        let (summary, reasons) = run(workspace, binary, filter, missing)?;
-        sum = sum + summary;
-        skips.extend(reasons);
+        let outcome = run(workspace, binary, filter, missing)?;
+        sum = sum + outcome.summary;
+        skips.extend(outcome.skips);
+        failures.extend(outcome.failures.iter().map(|test| format!("{}: {test}", binary.name)));
         interrupt::check()?;
     }
     if kernel == Kernel::Also {
-        sum = sum + doc_tests(workspace, filter)?;
+        let outcome = doc_tests(workspace, filter)?;
+        sum = sum + outcome.summary;
+        failures.extend(outcome.failures);
     }
-    if !skips.is_empty() {
-        println!("\nSkipped:");
-        skips.iter().for_each(|skip| println!("  {skip}"));
+    for (title, names) in [("Skipped", &skips), ("Failed", &failures)] {
+        if !names.is_empty() {
+            println!("\n{title}:\n  {}", names.join("\n  "));
+        }
     }
     Ok(sum)
 }
 
-fn run(
-    workspace: &Workspace,
-    binary: &TestBinary,
-    filter: Option<&str>,
-    missing: Missing,
-) -> Result<(Summary, Vec<String>)> {
+fn run(workspace: &Workspace, binary: &TestBinary, filter: Option<&str>, missing: Missing) -> Result<Outcome> {
     let mut variables = vec![
         ("PATH", workspace.path()),
         ("CARGO_MANIFEST_DIR", binary.package.clone().into_os_string()),
@@ -120,14 +120,14 @@ fn kernel_command(path: &Path, variables: &[(&str, OsString)]) -> Command {
     command
 }
 
-fn doc_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Summary> {
+fn doc_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
     let mut cargo = workspace.cargo("test");
     cargo.args(["--quiet", "--workspace", "--doc", "--", "--show-output"]).args(filter);
-    Ok(follow("doc tests", &mut cargo, false)?.0)
+    follow("doc tests", &mut cargo, false)
 }
 
 /// Runs tests and shows failures at once; of what passes, each test's name only if it takes long enough to be watched.
-fn follow(name: &str, command: &mut Command, each: bool) -> Result<(Summary, Vec<String>)> {
+fn follow(name: &str, command: &mut Command, each: bool) -> Result<Outcome> {
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -147,10 +147,10 @@ fn follow(name: &str, command: &mut Command, each: bool) -> Result<(Summary, Vec
         }
     }
     let status = child.wait()?;
-    let (summary, skips) = reader.finish(status.success());
-    println!("{name}: {summary} ({:.1} s)", start.elapsed().as_secs_f32());
+    let outcome = reader.finish(status.success());
+    println!("{name}: {} ({:.1} s)", outcome.summary, start.elapsed().as_secs_f32());
     if !status.success() && status.code() != Some(101) {
         println!("{name}: ended with {status}");
     }
-    Ok((summary, skips))
+    Ok(outcome)
 }

@@ -59,8 +59,8 @@ impl Links {
         }
     }
 
-    pub(super) fn remove(&mut self, ifindex: u32) -> bool {
-        self.0.remove(&ifindex).is_some()
+    pub(super) fn remove(&mut self, ifindex: u32) -> Option<Link> {
+        self.0.remove(&ifindex)
     }
 
     pub(super) fn has_address(&self, addr: Ipv4Addr) -> bool {

@@ -55,7 +55,10 @@ pub struct Fabric {
     reborn: BTreeSet<u32>,
     configured: bool,
     synced: bool,
+    /// The tables may have to change.
     dirty: bool,
+    /// Peers and memberships as well: with many of them that takes a while, which links that come and go need not wait for.
+    peers_dirty: bool,
     /// A command failed in a way that only another attempt can mend.
     failed: bool,
     out: VecDeque<Command>,
@@ -79,6 +82,7 @@ impl Fabric {
             configured: false,
             synced: false,
             dirty: true,
+            peers_dirty: true,
             failed: false,
             out: VecDeque::new(),
         }
@@ -96,7 +100,7 @@ impl Fabric {
         let local = local_address(&self.desired, &self.links);
         (self.desired, self.runtime) = (desired, runtime);
         self.configured = true;
-        self.dirty = true;
+        self.touch_peers();
         self.local_may_have_changed(local);
         Ok(())
     }
@@ -121,7 +125,7 @@ impl Fabric {
         runtime.prune(&self.desired);
         self.check_sizes(&self.desired, &runtime)?;
         self.runtime = runtime;
-        self.dirty = true;
+        self.touch_peers();
         Ok(())
     }
 
@@ -147,11 +151,12 @@ impl Fabric {
     pub fn link_gone(&mut self, ifindex: u32) {
         let local = local_address(&self.desired, &self.links);
         let port = self.tables.port_of(ifindex).is_some();
-        if !self.links.remove(ifindex) {
-            return;
-        }
+        let Some(link) = self.links.remove(ifindex) else { return };
         self.reborn.insert(ifindex);
         self.dirty = true;
+        if !link.addresses.is_empty() {
+            self.touch_peers();
+        }
         self.paths.link_changed(ifindex, &self.links);
         if !port {
             self.paths.ask_all();
@@ -165,7 +170,7 @@ impl Fabric {
         let Some(link) = self.links.get_mut(ifindex).filter(|l| l.addresses != addresses) else { return };
         link.addresses = addresses;
         // A peer may turn out to be this host, or not to be it any more; and routes are asked for with our address if we have it.
-        self.dirty = true;
+        self.touch_peers();
         if self.desired.underlay.address.is_some() {
             self.paths.ask_all();
         }
@@ -190,6 +195,11 @@ impl Fabric {
     /// Some route or rule has changed: every peer's route is asked for again. Until the answers come, nothing changes.
     pub fn routes_changed(&mut self) {
         self.paths.ask_all();
+    }
+
+    /// News may have been missed: every route and neighbour is asked for again.
+    pub fn recheck(&mut self) {
+        self.paths.recheck();
     }
 
     /// A command could not be carried out. It is tried again at the next [`Fabric::retry`].
@@ -237,7 +247,7 @@ impl Fabric {
             self.dirty |= link.failed.take().is_some();
         }
         if std::mem::take(&mut self.failed) {
-            self.dirty = true;
+            self.touch_peers();
             self.paths.touch_all();
         }
         self.paths.retry();
@@ -257,8 +267,13 @@ impl Fabric {
         self.out.pop_front()
     }
 
+    fn touch_peers(&mut self) {
+        (self.dirty, self.peers_dirty) = (true, true);
+    }
+
     fn plan(&mut self) {
-        let target = Target::new(&self.desired, &self.runtime, &self.links);
+        let peers = std::mem::take(&mut self.peers_dirty);
+        let target = Target::new(&self.desired, &self.runtime, &self.links, peers);
         let plan = Plan {
             tables: &mut self.tables,
             target: &target,
@@ -293,7 +308,7 @@ impl Fabric {
 
     fn local_may_have_changed(&mut self, before: Option<Ipv4Addr>) {
         if local_address(&self.desired, &self.links) != before {
-            self.dirty = true;
+            self.touch_peers();
             self.paths.ask_all();
             self.paths.touch_all();
         }

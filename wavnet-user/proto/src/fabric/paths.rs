@@ -104,6 +104,12 @@ impl Paths {
         self.ask.extend(self.peers.keys());
     }
 
+    /// Asks for every route and link address anew.
+    pub(super) fn recheck(&mut self) {
+        self.ask_all();
+        self.resolve.extend(self.neighbours.keys());
+    }
+
     /// Asks again for what was unreachable or unresolved.
     pub(super) fn retry(&mut self) {
         let lost = self.peers.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));

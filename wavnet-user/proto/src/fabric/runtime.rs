@@ -99,7 +99,7 @@ impl Fabric {
         entry.vnis.extend(new);
         self.check_sizes(&self.desired, &runtime)?;
         self.runtime = runtime;
-        self.dirty = true;
+        self.touch_peers();
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Fabric {
         if vnis.is_none() || added.vnis.is_empty() {
             self.runtime.peers.remove(&addr);
         }
-        self.dirty = true;
+        self.touch_peers();
         Ok(())
     }
 

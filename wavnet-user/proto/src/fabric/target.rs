@@ -41,7 +41,8 @@ pub(super) struct Target {
     pub(super) vnis: BTreeSet<Vni>,
     /// By interface index.
     pub(super) ports: BTreeMap<u32, WantedPort>,
-    pub(super) peers: BTreeMap<Ipv4Addr, WantedPeer>,
+    /// `None`: as they are.
+    pub(super) peers: Option<BTreeMap<Ipv4Addr, WantedPeer>>,
     pub(super) statics: BTreeMap<(Vni, Mac), StaticPlace>,
     /// By interface index: name and hook.
     pub(super) underlays: BTreeMap<u32, (String, HookWish)>,
@@ -87,7 +88,8 @@ pub(super) fn peers(desired: &Desired, runtime: &Runtime, links: &Links) -> BTre
 }
 
 impl Target {
-    pub(super) fn new(desired: &Desired, runtime: &Runtime, links: &Links) -> Target {
+    /// What is desired, and there; `with_peers`: peers too.
+    pub(super) fn new(desired: &Desired, runtime: &Runtime, links: &Links, with_peers: bool) -> Target {
         let local = local_address(desired, links).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let mut underlays = BTreeMap::new();
         for device in &desired.underlay.devices {
@@ -118,7 +120,7 @@ impl Target {
             },
             vnis: desired.vnis.keys().copied().collect(),
             ports,
-            peers: peers(desired, runtime, links),
+            peers: with_peers.then(|| peers(desired, runtime, links)),
             statics: statics.map(|(k, p)| (*k, p.clone())).collect(),
             underlays,
         }

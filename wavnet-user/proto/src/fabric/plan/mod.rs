@@ -5,6 +5,8 @@
 //! entries point to them. So there is no moment at which a table points to a slot that is free or another's, and an agent that
 //! dies in between leaves a consistent state to the next one.
 
+mod floods;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
@@ -19,7 +21,7 @@ use wavnet_common::{
 use super::{
     Limits, StaticPlace,
     links::Links,
-    tables::{Flood, PortSlot, Tables, VtepSlot},
+    tables::{PortSlot, Tables, VtepSlot},
     target::{Target, WantedPeer},
 };
 use crate::command::{Command, Slot};
@@ -53,11 +55,15 @@ impl Plan<'_> {
         let tables = &*self.tables;
         let ports_gone: Vec<u16> =
             tables.ports.iter().filter(|(_, s)| !self.keeps_port(s)).map(|(index, _)| *index).collect();
-        let vteps_gone: Vec<Ipv4Addr> =
-            tables.vteps.keys().filter(|a| !self.target.peers.contains_key(a)).copied().collect();
+        let vteps_gone: Vec<Ipv4Addr> = match &self.target.peers {
+            Some(peers) => tables.vteps.keys().filter(|a| !peers.contains_key(a)).copied().collect(),
+            None => Vec::new(),
+        };
         let vnis_gone: Vec<Vni> = tables.vnis.keys().filter(|v| !self.target.vnis.contains(v)).copied().collect();
-        let members_gone: Vec<(Vni, Ipv4Addr)> =
-            tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect();
+        let members_gone: Vec<(Vni, Ipv4Addr)> = match &self.target.peers {
+            Some(_) => tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect(),
+            None => Vec::new(),
+        };
 
         self.shrink_floods(&ports_gone, &members_gone, &vnis_gone);
         self.remove_statics();
@@ -82,38 +88,6 @@ impl Plan<'_> {
         // An adopted slot's index of the VNI must be that of the table, or the slot is rubbish.
         let same = |vni: Vni| vni.get() == slot.port.vni && self.tables.vnis.get(&vni) == Some(&slot.port.vni_index);
         !self.reborn.contains(&ifindex) && self.target.ports.get(&ifindex).is_some_and(|w| same(w.vni))
-    }
-
-    fn shrink_floods(&mut self, ports_gone: &[u16], members_gone: &[(Vni, Ipv4Addr)], vnis_gone: &[Vni]) {
-        let gone: BTreeSet<_> = members_gone.iter().collect();
-        let ports_gone: BTreeSet<_> = ports_gone.iter().collect();
-        let mut keep: BTreeMap<u16, Flood> = BTreeMap::new();
-        for (vni, index) in &self.tables.vnis {
-            if !vnis_gone.contains(vni) {
-                keep.insert(*index, Flood::default());
-            }
-        }
-        for (key, member) in &self.tables.members {
-            if let Some(set) = keep.get_mut(&member.vni_index).filter(|_| !gone.contains(key)) {
-                set.vteps.insert(member.vtep_index);
-            }
-        }
-        for (index, slot) in &self.tables.ports {
-            if let Some(set) = keep.get_mut(&slot.port.vni_index).filter(|_| !ports_gone.contains(index)) {
-                set.ports.insert(*index);
-            }
-        }
-        for index in self.tables.vnis.values() {
-            let keep = keep.remove(index).unwrap_or_default();
-            let new = match self.tables.floods.get(index) {
-                Some(now) => Flood { vteps: &now.vteps & &keep.vteps, ports: &now.ports & &keep.ports },
-                None => keep,
-            };
-            if self.tables.floods.get(index) != Some(&new) {
-                self.out.push_back(Command::SetFlood { vni_index: *index, set: new.entry() });
-                self.tables.floods.insert(*index, new);
-            }
-        }
     }
 
     fn remove_statics(&mut self) {
@@ -142,7 +116,12 @@ impl Plan<'_> {
                 self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
             }
             StaticPlace::Peer(addr) => {
-                let slot = self.tables.vteps.get(addr).filter(|_| wants_member(self.target, &(vni, *addr)))?;
+                let key = (vni, *addr);
+                let stays = match self.target.peers {
+                    Some(_) => wants_member(self.target, &key),
+                    None => self.tables.members.contains_key(&key),
+                };
+                let slot = self.tables.vteps.get(addr).filter(|_| stays)?;
                 Some(Place::Vtep(slot.index))
             }
         }
@@ -164,7 +143,8 @@ impl Plan<'_> {
             let Some(member) = self.tables.members.remove(key) else { continue };
             self.out.push_back(Command::SetMember { key: member_key(key), member: None });
             // A place or VNI that goes altogether is flushed then.
-            if self.target.vnis.contains(&key.0) && self.target.peers.contains_key(&key.1) {
+            let peer_stays = self.target.peers.as_ref().is_none_or(|p| p.contains_key(&key.1));
+            if self.target.vnis.contains(&key.0) && peer_stays {
                 flush.push(Command::FlushVniPlace(member.vni_index, Place::Vtep(member.vtep_index)));
             }
         }
@@ -216,7 +196,7 @@ impl Plan<'_> {
     }
 
     fn add_vteps(&mut self) {
-        for (addr, wanted) in &self.target.peers {
+        for (addr, wanted) in self.target.peers.iter().flatten() {
             if let Some(slot) = self.tables.vteps.get_mut(addr) {
                 if (slot.udp_port, slot.flags) != (wanted.udp_port, wanted.flags) {
                     (slot.udp_port, slot.flags) = (wanted.udp_port, wanted.flags);
@@ -284,7 +264,7 @@ impl Plan<'_> {
     }
 
     fn add_members(&mut self) {
-        for (addr, wanted) in &self.target.peers {
+        for (addr, wanted) in self.target.peers.iter().flatten() {
             let Some(slot) = self.tables.vteps.get(addr) else { continue };
             for (vni, flags) in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
@@ -321,27 +301,6 @@ impl Plan<'_> {
         }
     }
 
-    fn set_floods(&mut self) {
-        let mut floods: BTreeMap<u16, Flood> =
-            self.tables.vnis.values().map(|index| (*index, Flood::default())).collect();
-        for member in self.tables.members.values() {
-            if let Some(set) = floods.get_mut(&member.vni_index) {
-                set.vteps.insert(member.vtep_index);
-            }
-        }
-        for (index, slot) in &self.tables.ports {
-            if let Some(set) = floods.get_mut(&slot.port.vni_index) {
-                set.ports.insert(*index);
-            }
-        }
-        for (index, set) in floods {
-            if self.tables.floods.get(&index) != Some(&set) {
-                self.out.push_back(Command::SetFlood { vni_index: index, set: set.entry() });
-                self.tables.floods.insert(index, set);
-            }
-        }
-    }
-
     fn set_underlays(&mut self) {
         for (ifindex, (name, hook)) in &self.target.underlays {
             // What failed waits for the next retry; what another hook has attached stays meanwhile.
@@ -365,7 +324,7 @@ impl Plan<'_> {
 }
 
 fn wants_member(target: &Target, (vni, addr): &(Vni, Ipv4Addr)) -> bool {
-    target.peers.get(addr).is_some_and(|p| p.vnis.contains_key(vni))
+    target.peers.as_ref().and_then(|peers| peers.get(addr)).is_some_and(|p| p.vnis.contains_key(vni))
 }
 
 fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
