@@ -1,11 +1,11 @@
 //! Links between namespaces, and kernel devices.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use wavnet_common::addr::Vni;
 
-use super::netns::Netns;
+use super::{netns::Netns, poll_until};
 
 /// Makes a veth pair, one end in each namespace, both up, with an MTU and so many queues.
 ///
@@ -21,7 +21,22 @@ pub fn veth(a: (&Netns, &str), b: (&Netns, &str), mtu: u32, queues: u32) -> Resu
     for (ns, name) in [a, b] {
         ns.ip(&format!("link set dev {name} up"))?;
     }
+    for (ns, name) in [a, b] {
+        wait_active(ns, name)?;
+    }
     Ok(())
+}
+
+/// Waits until frames can be sent on a link: the kernel gives the end that came up first its queue a moment after the other end
+/// came up, and until then drops silently what is sent there.
+fn wait_active(ns: &Netns, name: &str) -> Result<()> {
+    poll_until(&format!("{name} of {} to be up", ns.short_name()), Duration::from_secs(10), || {
+        let json = ns.ip(&format!("-j link show dev {name}"))?;
+        let links: serde_json::Value = serde_json::from_str(&json).context("output of ip -j")?;
+        let (state, queue) = (&links[0]["operstate"], &links[0]["qdisc"]);
+        ensure!(state == "UP" && queue != "noop", "state {state}, qdisc {queue}");
+        Ok(())
+    })
 }
 
 /// Makes a veth end behave like a NIC: no super-packets leave it and checksums are complete, as on a wire, while GRO is on,
