@@ -91,9 +91,13 @@ impl Strip for SkbPacket {
         if self.len() > end && self.gso_size() == 0 && !self.change_tail(end) {
             return false;
         }
+        // Bytes behind the packet go first, so that padding is zeros and not whatever the wire carried there.
+        if self.gso_size() == 0 && self.len() > outer + inner && !self.set_len(outer + inner) {
+            return false;
+        }
         // `adjust_room` wants an IPv4 header's length behind the link header even when something shorter follows: pad what no
         // Ethernet would carry unpadded anyway.
-        if inner < MIN_FRAME && !self.change_tail(outer + MIN_FRAME) {
+        if inner < MIN_FRAME && !self.set_len(outer + MIN_FRAME) {
             return false;
         }
         // The inner Ethernet header becomes the frame's: `adjust_room` keeps the outer one and cuts what follows it.
@@ -129,6 +133,14 @@ impl Grow for SkbPacket {
             return Ok(());
         }
         self.write_inner(outer, &eth, &tags, count)
+    }
+}
+
+impl SkbPacket {
+    #[inline(always)]
+    fn set_len(&mut self, len: usize) -> bool {
+        // SAFETY: a valid skb.
+        unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) == 0 }
     }
 }
 

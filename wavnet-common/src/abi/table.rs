@@ -1,5 +1,7 @@
 //! Types of the tables that the agent writes.
 
+use core::fmt;
+
 use super::{Plain, size};
 
 /// `META[0]`.
@@ -169,7 +171,7 @@ impl Vtep {
 
 /// `FLOODS[2 * vni_index + half]`: who gets broadcast, unknown unicast and multicast frames of a VNI.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FloodSet {
     /// How many of `vteps` count.
     pub vtep_count: u32,
@@ -185,6 +187,16 @@ impl FloodSet {
     /// Nobody.
     pub const EMPTY: FloodSet =
         FloodSet { vtep_count: 0, port_count: 0, vteps: [0; size::FLOOD_VTEPS], ports: [0; size::FLOOD_PORTS] };
+}
+
+/// Only what counts: the rest would bury every other word of a log.
+impl fmt::Debug for FloodSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FloodSet")
+            .field("vteps", &self.vteps.get(..self.vteps.len().min(self.vtep_count as usize)).unwrap_or_default())
+            .field("ports", &self.ports.get(..self.ports.len().min(self.port_count as usize)).unwrap_or_default())
+            .finish()
+    }
 }
 
 /// `FDB[i]`: four entries in one cache line; see `fdb` for the meaning of the words.

@@ -16,6 +16,9 @@ use crate::{
     datapath::PortHook,
 };
 
+/// Per cent of the FDB in use from which the operator is warned.
+const FDB_NEARLY_FULL: usize = 90;
+
 impl Agent {
     pub(super) fn status(&self) -> Status {
         let created_s = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(self.created_ns);
@@ -101,6 +104,13 @@ impl Agent {
         let resting = statics.iter().filter(|s| !s.in_force).count();
         if resting > 0 {
             all.push(format!("{resting} static FDB entries wait for their port to be attached"));
+        }
+        let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
+        if entries * 100 >= capacity * FDB_NEARLY_FULL {
+            all.push(format!(
+                "the FDB holds {entries} of {capacity} entries: MACs that find no room are flooded for; raise fdb.entries \
+                 (it takes effect after `wavnet down`)"
+            ));
         }
         all
     }

@@ -51,6 +51,16 @@ impl FdbView {
         self.buckets as usize * fdb::SLOTS
     }
 
+    /// Entries in force.
+    pub fn len(&self) -> usize {
+        fdb::len(self)
+    }
+
+    /// True if there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Calls `visit` for every entry.
     pub fn for_each(&self, mut visit: impl FnMut(FdbEntry)) {
         let now = now();

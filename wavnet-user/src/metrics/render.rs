@@ -122,7 +122,7 @@ fn traffic(f: &mut Families, s: &Snapshot) {
     ] {
         f.counters(
             &format!("wavnet_port_{unit}_total"),
-            &format!("{what} received from (rx) and sent to (tx) the VM on each port. A segmentation-offload super-packet counts as one frame."),
+            &format!("{what} received from (rx) and sent to (tx) the VM on each port. A segmentation-offload super-packet counts as its segments."),
             s.ports.iter().flat_map(|p| {
                 let (rx, tx) = get(&p.traffic);
                 both(&[("port", &p.port), ("vni", &p.vni.to_string())], rx, tx)

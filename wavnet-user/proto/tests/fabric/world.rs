@@ -1,55 +1,44 @@
-//! Random histories of the fabric against a naive model of the maps.
-//!
-//! After every single command the model must be safe for a datapath that forwards meanwhile; whenever the fabric has nothing
-//! more to say, the model must be exactly what is desired and there; and a fabric that starts on what another left must not
-//! destroy anything.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod model;
+//! A fabric, the model of its maps, and random steps through its life.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
 
-use model::Model;
 use proptest::prelude::*;
-use wavnet_common::{
-    abi::{NextHop, PortFlags},
-    addr::{Mac, Vni},
-    fdb::Place,
-};
+use wavnet_common::addr::{Mac, Vni};
 use wavnet_proto::{
     command::{Command, HookWish},
     fabric::{
-        Desired, Fabric, FabricError, Limits, LinkInfo, NamePattern, PeerSettings, PeerState, PortRule, PortState,
-        RouteInfo, StaticPlace, UnderlayDevice, Via, VlanMode, VniSettings,
+        Desired, Fabric, Limits, LinkInfo, NamePattern, PeerSettings, PortRule, RouteInfo, StaticPlace, UnderlayDevice,
+        Via, VlanMode, VniSettings,
     },
 };
 
-const LIMITS: Limits = Limits { ports: 5, vnis: 3, vteps: 4, members: 9, flood_vteps: 3, flood_ports: 3 };
-const NAMES: [&str; 8] = ["tap0", "tap1", "tap2", "tap3", "vnet0", "vnet1", "eth0", "eth1"];
+use super::model::Model;
 
-fn vni(n: u8) -> Vni {
+pub(crate) const LIMITS: Limits = Limits { ports: 5, vnis: 3, vteps: 4, members: 9, flood_vteps: 3, flood_ports: 3 };
+pub(crate) const NAMES: [&str; 8] = ["tap0", "tap1", "tap2", "tap3", "vnet0", "vnet1", "eth0", "eth1"];
+
+pub(crate) fn vni(n: u8) -> Vni {
     Vni::new(10 + u32::from(n % 4)).unwrap()
 }
 
-fn peer(n: u8) -> Ipv4Addr {
+pub(crate) fn peer(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1 + n % 6)
 }
 
-fn mac(n: u8) -> Mac {
+pub(crate) fn mac(n: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, n % 8])
 }
 
-fn place(n: u8) -> StaticPlace {
+pub(crate) fn place(n: u8) -> StaticPlace {
     if n & 1 == 0 { StaticPlace::Port(NAMES[usize::from(n / 2) % 6].into()) } else { StaticPlace::Peer(peer(n / 2)) }
 }
 
 /// One input. Small numbers, so that histories meet themselves.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Desire(Desired),
     AddPort(u8, u8, bool),
     RemovePort(u8),
@@ -83,11 +72,11 @@ enum Step {
     Restart,
 }
 
-fn vnis() -> impl Strategy<Value = BTreeSet<Vni>> {
+pub(crate) fn vnis() -> impl Strategy<Value = BTreeSet<Vni>> {
     prop::collection::btree_set(any::<u8>().prop_map(vni), 1..4)
 }
 
-fn desired() -> impl Strategy<Value = Desired> {
+pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let rules = prop::sample::subsequence(vec!["tap0", "tap1", "vnet*", "tap?", "*1", "*"], 0..4);
     let rules = (rules, prop::collection::vec((any::<u8>(), any::<bool>()), 6)).prop_map(|(names, how)| {
         let rule = |(name, (v, discard)): (&str, (u8, bool))| PortRule {
@@ -128,7 +117,7 @@ fn desired() -> impl Strategy<Value = Desired> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     let b = any::<u8>;
     prop_oneof![
@@ -158,26 +147,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct World {
-    fabric: Fabric,
-    model: Model,
-    links: BTreeMap<u32, LinkInfo>,
-    addresses: BTreeMap<u32, Vec<Ipv4Addr>>,
-    failing: Option<u32>,
+pub(crate) struct World {
+    pub(crate) fabric: Fabric,
+    pub(crate) model: Model,
+    pub(crate) links: BTreeMap<u32, LinkInfo>,
+    pub(crate) addresses: BTreeMap<u32, Vec<Ipv4Addr>>,
+    pub(crate) failing: Option<u32>,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         let mut fabric = Fabric::new(LIMITS, &Default::default());
         fabric.links_complete();
         World { fabric, model: Model::new(LIMITS), links: BTreeMap::new(), addresses: BTreeMap::new(), failing: None }
     }
 
-    fn link_index(n: u8) -> u32 {
+    pub(crate) fn link_index(n: u8) -> u32 {
         2 + u32::from(n % 8)
     }
 
-    fn step(&mut self, step: Step) {
+    pub(crate) fn step(&mut self, step: Step) {
         let f = &mut self.fabric;
         match step {
             Step::Desire(d) => {
@@ -262,7 +251,7 @@ impl World {
         }
     }
 
-    fn poll(&mut self) -> Option<Command> {
+    pub(crate) fn poll(&mut self) -> Option<Command> {
         let command = self.fabric.poll_command()?;
         match &command {
             Command::AttachPort { ifindex, .. } | Command::AttachUnderlay { ifindex, .. }
@@ -276,7 +265,7 @@ impl World {
         Some(command)
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..10_000 {
             if self.poll().is_none() {
                 if self.failing.is_none() {
@@ -289,7 +278,7 @@ impl World {
     }
 
     /// A new process: pinned maps, the file with run-time additions, the same links.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         // Only what was at rest is promised to stay as it is.
         self.settle();
         let mut next = Fabric::new(LIMITS, &self.model.adopt());
@@ -326,7 +315,7 @@ impl World {
         self.check_exact();
     }
 
-    fn local(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn local(&self) -> Option<Ipv4Addr> {
         let underlay = &self.fabric.desired().underlay;
         let of = |name: &String| {
             let link = self.links.values().find(|l| l.name == *name)?;
@@ -336,7 +325,7 @@ impl World {
     }
 
     /// What is desired and there, computed without any of the fabric's code.
-    fn check_exact(&self) {
+    pub(crate) fn check_exact(&self) {
         let d = self.fabric.desired();
         let run = self.fabric.runtime();
         if d.vnis.is_empty() {
@@ -403,224 +392,4 @@ impl World {
         m.check_fdb_sound(&self.fabric);
         assert_eq!(m.config().local_v4, self.local().unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_history_is_safe_and_ends_exact(first in desired(), steps in prop::collection::vec(step(), 1..60)) {
-        let mut world = World::new();
-        world.step(Step::Desire(first));
-        for step in steps {
-            world.step(step);
-        }
-        world.fabric.retry();
-        world.settle();
-        prop_assert_eq!(world.fabric.poll_command(), None);
-        world.restart();
-    }
-}
-
-/// A fabric with one VNI, eth0 (3) as underlay with an address, and peers.
-fn routed(peers: &[u8]) -> World {
-    let mut world = World::new();
-    let mut d = Desired::default();
-    d.vnis.insert(vni(0), VniSettings::default());
-    d.underlay.devices.push(UnderlayDevice { name: "eth0".into(), hook: HookWish::Auto });
-    for p in peers {
-        d.peers.insert(peer(*p), PeerSettings { udp_port: None, vnis: BTreeSet::from([vni(0)]) });
-    }
-    world.step(Step::Desire(d));
-    world.step(Step::Link { ifindex: 1, name: 6, mtu: 1500, xdp: None, no_arp: false });
-    world.step(Step::Addresses(1, vec![5]));
-    world.settle();
-    world
-}
-
-fn route(via: Via, mtu: Option<u32>) -> Option<RouteInfo> {
-    Some(RouteInfo { oif: 3, via, mtu, local: false })
-}
-
-fn commands(world: &mut World) -> Vec<Command> {
-    std::iter::from_fn(|| world.poll()).collect()
-}
-
-const OUR_MAC: [u8; 6] = [2, 1, 0, 0, 0, 1];
-
-#[test]
-fn next_hop_comes_from_route_neighbour_and_link() {
-    let mut w = routed(&[0, 1]);
-    let gateway = Ipv4Addr::new(192, 0, 2, 254);
-    assert_eq!(w.model.next_hop(peer(0)), NextHop::NONE);
-    w.fabric.route(peer(0), route(Via::Gateway(gateway), Some(1400)));
-    w.fabric.route(peer(1), route(Via::Gateway(gateway), None));
-    let unresolved =
-        NextHop { ifindex: 3, max_inner: 1364, dst_mac: [0; 6], src_mac: OUR_MAC, src_v4: peer(5).octets() };
-    let asked = commands(&mut w);
-    let resolve = |c: &&Command| matches!(c, Command::ResolveNeighbour { ifindex: 3, addr } if *addr == gateway);
-    assert_eq!(asked.iter().filter(resolve).count(), 1, "a shared next hop is asked for once: {asked:?}");
-    assert_eq!(w.model.next_hop(peer(0)), unresolved);
-    assert_eq!(w.model.next_hop(peer(1)), NextHop { max_inner: 1464, ..unresolved });
-
-    w.fabric.neighbour(3, gateway, Some(mac(7)));
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(0)), NextHop { dst_mac: mac(7).0, ..unresolved });
-    w.fabric.recheck();
-    let again = commands(&mut w);
-    assert_eq!(again.iter().filter(resolve).count(), 1, "{again:?}");
-    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(7).0, "and meanwhile nothing changes");
-    w.fabric.neighbour(3, gateway, None);
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(0)), unresolved, "only the link address is withdrawn");
-
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.settle();
-    assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, gateway), (3, peer(0))]));
-    w.fabric.route(peer(1), None);
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(1)), NextHop::NONE);
-    assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, peer(0))]), "nobody uses the gateway any more");
-}
-
-#[test]
-fn what_the_kernel_must_send_itself_is_never_asked_for() {
-    let mut w = routed(&[0, 1]);
-    w.step(Step::Link { ifindex: 1, name: 6, mtu: 1500, xdp: None, no_arp: true });
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.route(peer(1), Some(RouteInfo { local: true, ..route(Via::OnLink, None).unwrap() }));
-    w.settle();
-    let hop = w.model.next_hop(peer(0));
-    assert_eq!((hop.ifindex, hop.dst_mac), (3, [0; 6]));
-    assert_eq!(w.model.next_hop(peer(1)), NextHop::NONE, "a packet to ourselves would come back as a peer's");
-    assert!(w.model.neighbours().is_empty());
-    let states: Vec<_> = w.fabric.peers().into_iter().map(|p| p.state).collect();
-    assert_eq!(states, [PeerState::Kernel, PeerState::ThisHost]);
-}
-
-#[test]
-fn a_link_that_changes_or_goes_changes_the_next_hops_over_it() {
-    let mut w = routed(&[0]);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.neighbour(3, peer(0), Some(mac(1)));
-    w.settle();
-    w.step(Step::Link { ifindex: 1, name: 6, mtu: 9000, xdp: None, no_arp: false });
-    let asked = commands(&mut w);
-    assert!(asked.contains(&Command::QueryRoute { addr: peer(0), from: Some(peer(5)) }), "{asked:?}");
-    assert_eq!(w.model.next_hop(peer(0)).max_inner, 8964);
-    w.step(Step::Gone(1));
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(0)), NextHop::NONE);
-    assert_eq!(w.fabric.peers()[0].state, PeerState::NoRoute);
-}
-
-#[test]
-fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
-    let mut w = routed(&[0]);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.neighbour(3, peer(0), Some(mac(1)));
-    w.settle();
-    let before = w.model.next_hop(peer(0));
-    w.restart();
-    assert_eq!(w.model.next_hop(peer(0)), before);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(0)), before, "same route: the link address stays until it is known better");
-    w.fabric.neighbour(3, peer(0), None);
-    w.settle();
-    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6]);
-}
-
-#[test]
-fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
-    let mut w = routed(&[]);
-    w.fabric.add_port("tap0", vni(0), VlanMode::Discard).unwrap();
-    w.fabric.add_port("tap1", vni(0), VlanMode::Pass).unwrap();
-    for (ifindex, name) in [(2, 0), (3, 1)] {
-        w.step(Step::Link { ifindex, name, mtu: 1500, xdp: Some(true), no_arp: false });
-    }
-    w.settle();
-    let slot = |w: &World| w.fabric.ports()[0].index.unwrap();
-    let before = slot(&w);
-    w.step(Step::Gone(2));
-    let gone = commands(&mut w);
-    assert!(gone.contains(&Command::FlushPlace(Place::Port(before))), "{gone:?}");
-    assert_eq!(w.fabric.ports()[0].state, PortState::Missing);
-    w.step(Step::Link { ifindex: 4, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
-    let back = commands(&mut w);
-    assert_eq!(slot(&w), before);
-    assert!(!back.iter().any(|c| matches!(c, Command::ResetCounters(_))), "its counters go on: {back:?}");
-    assert_eq!(w.model.port(before).flags, PortFlags::USED | PortFlags::VLAN_DISCARD);
-}
-
-#[test]
-fn a_reload_touches_only_what_changed() {
-    let mut w = routed(&[0, 1]);
-    w.step(Step::Desire(w.fabric.desired().clone()));
-    assert_eq!(commands(&mut w), []);
-    let mut d = w.fabric.desired().clone();
-    d.peers.remove(&peer(1));
-    w.step(Step::Desire(d));
-    let kinds = commands(&mut w);
-    assert!(
-        matches!(
-            &kinds[..],
-            [
-                Command::SetFlood { .. },
-                Command::SetMember { member: None, .. },
-                Command::FlushPlace(Place::Vtep(_)),
-                Command::SetVtep { .. }
-            ]
-        ),
-        "{kinds:?}"
-    );
-}
-
-#[test]
-fn refusals_name_the_reason_and_change_nothing() {
-    use FabricError::*;
-    let mut w = routed(&[0]);
-    let v = BTreeSet::from([vni(0)]);
-    let f = &mut w.fabric;
-    assert_eq!(f.add_port("tap0", vni(1), VlanMode::Pass), Err(UnknownVni(vni(1))));
-    assert_eq!(f.add_port("eth0", vni(0), VlanMode::Pass), Err(UnderlayPort("eth0".into())));
-    assert_eq!(f.add_port("tap*", vni(0), VlanMode::Pass), Err(BadName("tap*".into())));
-    f.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
-    assert_eq!(f.add_port("tap0", vni(0), VlanMode::Pass), Err(DuplicatePort { name: "tap0".into(), vni: vni(0) }));
-    assert_eq!(f.remove_port("tap9"), Err(NoSuchPort("tap9".into())));
-    assert_eq!(f.add_peer(peer(5), None, &v), Err(OwnAddress(peer(5))));
-    assert_eq!(f.add_peer(peer(0), None, &v), Err(DuplicatePeer(peer(0))));
-    assert_eq!(f.add_peer(Ipv4Addr::new(224, 0, 0, 1), None, &v), Err(BadAddress(Ipv4Addr::new(224, 0, 0, 1))));
-    assert_eq!(f.add_peer(peer(1), Some(0), &v), Err(BadUdpPort));
-    assert_eq!(f.add_peer(peer(1), None, &BTreeSet::new()), Err(NoVni(peer(1))));
-    assert_eq!(f.remove_peer(peer(0), None), Err(ConfiguredPeer(peer(0))));
-    f.add_peer(peer(1), None, &v).unwrap();
-    f.add_peer(peer(2), None, &v).unwrap();
-    assert_eq!(f.add_peer(peer(3), None, &v), Err(FloodFull { vni: vni(0), limit: 3 }));
-    assert_eq!(f.add_static(vni(0), Mac([1; 6]), StaticPlace::Port("tap0".into())), Err(BadMac(Mac([1; 6]))));
-    assert_eq!(f.add_static(vni(0), mac(1), StaticPlace::Peer(peer(4))), Err(NoSuchPeer(peer(4))));
-    assert_eq!(f.remove_static(vni(0), mac(1)), Err(NoSuchStatic { vni: vni(0), mac: mac(1) }));
-    w.settle();
-    assert_eq!(w.model.vteps(), BTreeSet::from([peer(0), peer(1), peer(2)]));
-}
-
-#[test]
-fn everything_can_be_taken_away_again() {
-    let mut world = World::new();
-    let v = vni(0);
-    let mut d = Desired::default();
-    d.vnis.insert(v, VniSettings::default());
-    world.step(Step::Desire(d));
-    world.step(Step::Link { ifindex: 1, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
-    world.fabric.add_port("tap0", v, VlanMode::Pass).unwrap();
-    world.fabric.add_peer(peer(0), None, &BTreeSet::from([v])).unwrap();
-    world.fabric.add_static(v, mac(1), StaticPlace::Peer(peer(0))).unwrap();
-    world.settle();
-    assert_eq!(world.fabric.remove_peer(peer(1), None), Err(FabricError::NoSuchPeer(peer(1))));
-    world.fabric.remove_static(v, mac(1)).unwrap();
-    world.fabric.remove_port("tap0").unwrap();
-    world.fabric.remove_peer(peer(0), None).unwrap();
-    world.settle();
-    assert!(world.model.ports().is_empty() && world.model.vteps().is_empty() && world.model.members().is_empty());
-    assert!(!world.fabric.is_sound(0, Place::Port(0)));
 }

@@ -1,0 +1,221 @@
+//! Stories with a name: next hops, restarts, reloads, refusals.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use wavnet_common::{
+    abi::{NextHop, PortFlags},
+    addr::Mac,
+    fdb::Place,
+};
+use wavnet_proto::{
+    command::{Command, HookWish},
+    fabric::{
+        Desired, FabricError, PeerSettings, PeerState, PortState, RouteInfo, StaticPlace, UnderlayDevice, Via,
+        VlanMode, VniSettings,
+    },
+};
+
+use super::world::*;
+
+/// A fabric with one VNI, eth0 (3) as underlay with an address, and peers.
+fn routed(peers: &[u8]) -> World {
+    let mut world = World::new();
+    let mut d = Desired::default();
+    d.vnis.insert(vni(0), VniSettings::default());
+    d.underlay.devices.push(UnderlayDevice { name: "eth0".into(), hook: HookWish::Auto });
+    for p in peers {
+        d.peers.insert(peer(*p), PeerSettings { udp_port: None, vnis: BTreeSet::from([vni(0)]) });
+    }
+    world.step(Step::Desire(d));
+    world.step(Step::Link { ifindex: 1, name: 6, mtu: 1500, xdp: None, no_arp: false });
+    world.step(Step::Addresses(1, vec![5]));
+    world.settle();
+    world
+}
+
+fn route(via: Via, mtu: Option<u32>) -> Option<RouteInfo> {
+    Some(RouteInfo { oif: 3, via, mtu, local: false })
+}
+
+fn commands(world: &mut World) -> Vec<Command> {
+    std::iter::from_fn(|| world.poll()).collect()
+}
+
+const OUR_MAC: [u8; 6] = [2, 1, 0, 0, 0, 1];
+
+#[test]
+fn next_hop_comes_from_route_neighbour_and_link() {
+    let mut w = routed(&[0, 1]);
+    let gateway = Ipv4Addr::new(192, 0, 2, 254);
+    assert_eq!(w.model.next_hop(peer(0)), NextHop::NONE);
+    w.fabric.route(peer(0), route(Via::Gateway(gateway), Some(1400)));
+    w.fabric.route(peer(1), route(Via::Gateway(gateway), None));
+    let unresolved =
+        NextHop { ifindex: 3, max_inner: 1364, dst_mac: [0; 6], src_mac: OUR_MAC, src_v4: peer(5).octets() };
+    let asked = commands(&mut w);
+    let resolve = |c: &&Command| matches!(c, Command::ResolveNeighbour { ifindex: 3, addr } if *addr == gateway);
+    assert_eq!(asked.iter().filter(resolve).count(), 1, "a shared next hop is asked for once: {asked:?}");
+    assert_eq!(w.model.next_hop(peer(0)), unresolved);
+    assert_eq!(w.model.next_hop(peer(1)), NextHop { max_inner: 1464, ..unresolved });
+
+    w.fabric.neighbour(3, gateway, Some(mac(7)));
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)), NextHop { dst_mac: mac(7).0, ..unresolved });
+    w.fabric.recheck();
+    let again = commands(&mut w);
+    assert_eq!(again.iter().filter(resolve).count(), 1, "{again:?}");
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(7).0, "and meanwhile nothing changes");
+    w.fabric.neighbour(3, gateway, None);
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)), unresolved, "only the link address is withdrawn");
+
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.settle();
+    assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, gateway), (3, peer(0))]));
+    w.fabric.route(peer(1), None);
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(1)), NextHop::NONE);
+    assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, peer(0))]), "nobody uses the gateway any more");
+}
+
+#[test]
+fn what_the_kernel_must_send_itself_is_never_asked_for() {
+    let mut w = routed(&[0, 1]);
+    w.step(Step::Link { ifindex: 1, name: 6, mtu: 1500, xdp: None, no_arp: true });
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.fabric.route(peer(1), Some(RouteInfo { local: true, ..route(Via::OnLink, None).unwrap() }));
+    w.settle();
+    let hop = w.model.next_hop(peer(0));
+    assert_eq!((hop.ifindex, hop.dst_mac), (3, [0; 6]));
+    assert_eq!(w.model.next_hop(peer(1)), NextHop::NONE, "a packet to ourselves would come back as a peer's");
+    assert!(w.model.neighbours().is_empty());
+    let states: Vec<_> = w.fabric.peers().into_iter().map(|p| p.state).collect();
+    assert_eq!(states, [PeerState::Kernel, PeerState::ThisHost]);
+}
+
+#[test]
+fn a_link_that_changes_or_goes_changes_the_next_hops_over_it() {
+    let mut w = routed(&[0]);
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.fabric.neighbour(3, peer(0), Some(mac(1)));
+    w.settle();
+    w.step(Step::Link { ifindex: 1, name: 6, mtu: 9000, xdp: None, no_arp: false });
+    let asked = commands(&mut w);
+    assert!(asked.contains(&Command::QueryRoute { addr: peer(0), from: Some(peer(5)) }), "{asked:?}");
+    assert_eq!(w.model.next_hop(peer(0)).max_inner, 8964);
+    w.step(Step::Gone(1));
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)), NextHop::NONE);
+    assert_eq!(w.fabric.peers()[0].state, PeerState::NoRoute);
+}
+
+#[test]
+fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
+    let mut w = routed(&[0]);
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.fabric.neighbour(3, peer(0), Some(mac(1)));
+    w.settle();
+    let before = w.model.next_hop(peer(0));
+    w.restart();
+    assert_eq!(w.model.next_hop(peer(0)), before);
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)), before, "same route: the link address stays until it is known better");
+    w.fabric.neighbour(3, peer(0), None);
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6]);
+}
+
+#[test]
+fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
+    let mut w = routed(&[]);
+    w.fabric.add_port("tap0", vni(0), VlanMode::Discard).unwrap();
+    w.fabric.add_port("tap1", vni(0), VlanMode::Pass).unwrap();
+    for (ifindex, name) in [(2, 0), (3, 1)] {
+        w.step(Step::Link { ifindex, name, mtu: 1500, xdp: Some(true), no_arp: false });
+    }
+    w.settle();
+    let slot = |w: &World| w.fabric.ports()[0].index.unwrap();
+    let before = slot(&w);
+    w.step(Step::Gone(2));
+    let gone = commands(&mut w);
+    assert!(gone.contains(&Command::FlushPlace(Place::Port(before))), "{gone:?}");
+    assert_eq!(w.fabric.ports()[0].state, PortState::Missing);
+    w.step(Step::Link { ifindex: 4, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    let back = commands(&mut w);
+    assert_eq!(slot(&w), before);
+    assert!(!back.iter().any(|c| matches!(c, Command::ResetCounters(_))), "its counters go on: {back:?}");
+    assert_eq!(w.model.port(before).flags, PortFlags::USED | PortFlags::VLAN_DISCARD);
+}
+
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let mut w = routed(&[0, 1]);
+    w.step(Step::Desire(w.fabric.desired().clone()));
+    assert_eq!(commands(&mut w), []);
+    let mut d = w.fabric.desired().clone();
+    d.peers.remove(&peer(1));
+    w.step(Step::Desire(d));
+    let kinds = commands(&mut w);
+    assert!(
+        matches!(
+            &kinds[..],
+            [
+                Command::SetFlood { .. },
+                Command::SetMember { member: None, .. },
+                Command::FlushPlace(Place::Vtep(_)),
+                Command::SetVtep { .. }
+            ]
+        ),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn refusals_name_the_reason_and_change_nothing() {
+    use FabricError::*;
+    let mut w = routed(&[0]);
+    let v = BTreeSet::from([vni(0)]);
+    let f = &mut w.fabric;
+    assert_eq!(f.add_port("tap0", vni(1), VlanMode::Pass), Err(UnknownVni(vni(1))));
+    assert_eq!(f.add_port("eth0", vni(0), VlanMode::Pass), Err(UnderlayPort("eth0".into())));
+    assert_eq!(f.add_port("tap*", vni(0), VlanMode::Pass), Err(BadName("tap*".into())));
+    f.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    assert_eq!(f.add_port("tap0", vni(0), VlanMode::Pass), Err(DuplicatePort { name: "tap0".into(), vni: vni(0) }));
+    assert_eq!(f.remove_port("tap9"), Err(NoSuchPort("tap9".into())));
+    assert_eq!(f.add_peer(peer(5), None, &v), Err(OwnAddress(peer(5))));
+    assert_eq!(f.add_peer(peer(0), None, &v), Err(DuplicatePeer(peer(0))));
+    assert_eq!(f.add_peer(Ipv4Addr::new(224, 0, 0, 1), None, &v), Err(BadAddress(Ipv4Addr::new(224, 0, 0, 1))));
+    assert_eq!(f.add_peer(peer(1), Some(0), &v), Err(BadUdpPort));
+    assert_eq!(f.add_peer(peer(1), None, &BTreeSet::new()), Err(NoVni(peer(1))));
+    assert_eq!(f.remove_peer(peer(0), None), Err(ConfiguredPeer(peer(0))));
+    f.add_peer(peer(1), None, &v).unwrap();
+    f.add_peer(peer(2), None, &v).unwrap();
+    assert_eq!(f.add_peer(peer(3), None, &v), Err(FloodFull { vni: vni(0), limit: 3 }));
+    assert_eq!(f.add_static(vni(0), Mac([1; 6]), StaticPlace::Port("tap0".into())), Err(BadMac(Mac([1; 6]))));
+    assert_eq!(f.add_static(vni(0), mac(1), StaticPlace::Peer(peer(4))), Err(NoSuchPeer(peer(4))));
+    assert_eq!(f.remove_static(vni(0), mac(1)), Err(NoSuchStatic { vni: vni(0), mac: mac(1) }));
+    w.settle();
+    assert_eq!(w.model.vteps(), BTreeSet::from([peer(0), peer(1), peer(2)]));
+}
+
+#[test]
+fn everything_can_be_taken_away_again() {
+    let mut world = World::new();
+    let v = vni(0);
+    let mut d = Desired::default();
+    d.vnis.insert(v, VniSettings::default());
+    world.step(Step::Desire(d));
+    world.step(Step::Link { ifindex: 1, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    world.fabric.add_port("tap0", v, VlanMode::Pass).unwrap();
+    world.fabric.add_peer(peer(0), None, &BTreeSet::from([v])).unwrap();
+    world.fabric.add_static(v, mac(1), StaticPlace::Peer(peer(0))).unwrap();
+    world.settle();
+    assert_eq!(world.fabric.remove_peer(peer(1), None), Err(FabricError::NoSuchPeer(peer(1))));
+    world.fabric.remove_static(v, mac(1)).unwrap();
+    world.fabric.remove_port("tap0").unwrap();
+    world.fabric.remove_peer(peer(0), None).unwrap();
+    world.settle();
+    assert!(world.model.ports().is_empty() && world.model.vteps().is_empty() && world.model.members().is_empty());
+    assert!(!world.fabric.is_sound(0, Place::Port(0)));
+}
