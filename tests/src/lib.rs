@@ -5,5 +5,6 @@
 //! next process that uses the lab.
 
 pub mod demo;
+pub mod fuzz;
 pub mod kernel;
 pub mod lab;
