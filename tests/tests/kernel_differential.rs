@@ -74,7 +74,7 @@ fn random_frames_come_to_the_same_on_host_and_in_the_kernel() {
     const TEST: &str = "kernel_differential::random_frames_come_to_the_same_on_host_and_in_the_kernel";
     const FRAMES: usize = 10_000;
     /// A new table after so many, so that it is neither always empty nor always full.
-    const EPISODE: usize = 500;
+    const EPISODE: usize = 5000;
     let Some(pins) = require(TEST) else { return };
     let seed = std::env::var("WAVNET_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_0003);
     println!("seed {seed} (WAVNET_TEST_SEED)");

@@ -66,5 +66,13 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 32);
 
+impl Event {
+    /// A record of the ring buffer; `None` if it has not the length of one. Any contents are an event, if not one of ours.
+    pub fn from_bytes(record: &[u8]) -> Option<Event> {
+        // SAFETY: `Event` is plain data: any bytes are a valid value; the length is checked.
+        (record.len() == size_of::<Event>()).then(|| unsafe { record.as_ptr().cast::<Event>().read_unaligned() })
+    }
+}
+
 // SAFETY: repr(C) of integers without padding (size asserted above).
 unsafe impl Plain for Event {}

@@ -52,8 +52,6 @@ struct From {
     outer: usize,
     /// Bytes of the inner frame.
     inner: usize,
-    /// Bytes that must fit a port's MTU.
-    measured: usize,
 }
 
 /// A port that gets a frame.
@@ -189,9 +187,7 @@ fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFra
     let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Err(Reason::InnerTruncated) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
-    // A super-packet's segments were measured by its sender; what counts here is each frame's own length.
-    let measured = if pkt.gso_size() == 0 { frame.inner } else { 0 };
-    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner, measured };
+    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
     source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
@@ -201,10 +197,16 @@ fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFra
         None => Ok(Decision::Flood { from, tagged }),
         Some(Place::Vtep(_)) => Err(Reason::SplitHorizon),
         Some(Place::Port(index)) => {
-            let to = receiver(tables, index, vni_index, measured, tagged)?;
+            let to = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
             Ok(Decision::Deliver { to, from })
         }
     }
+}
+
+/// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
+#[inline(always)]
+fn measured<P: FrameMeta>(pkt: &P, inner: usize) -> usize {
+    if pkt.gso_size() == 0 { inner } else { 0 }
 }
 
 /// The port if it may get a frame of that VNI, length and kind.
@@ -253,6 +255,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     if set.port_count == 0 {
         return drop(tables, Reason::NoReceiver);
     }
+    let len = measured(pkt, from.inner);
     if !pkt.strip(from.outer, from.inner) {
         return drop(tables, Reason::Rewrite);
     }
@@ -260,7 +263,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     tables.count(Count::Flooded, 1);
     P::repeat(set.port_count, |i| {
         if let Some(index) = set.ports.get(i as usize) {
-            match receiver(tables, *index, from.vni_index, from.measured, tagged) {
+            match receiver(tables, *index, from.vni_index, len, tagged) {
                 Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, from.inner as u64),
                 Err(reason) => tables.dropped(reason),
             }

@@ -43,16 +43,19 @@ pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epo
     };
     let Some(word) = value_of(slot, key) else { return Learnt::Raced };
     let Some(old) = Entry::from_word(word) else { return Learnt::Raced };
-    if old.place == place && (old.is_static || (old.seen == now && old.epoch >= epoch)) {
+    let stays = old.place == place;
+    if stays && (old.is_static || (old.seen == now && old.epoch >= epoch)) {
         return Learnt::Known;
     }
-    if !may_replace(&old, epoch) {
+    if !stays && !may_replace(&old, epoch) {
         return Learnt::Kept;
     }
+    // A late frame from the same place says that the MAC is alive, not that its place's epoch went back.
+    let new = Entry { epoch: if stays && old.epoch > epoch { old.epoch } else { epoch }, ..new };
     if !exchange(&slot.value, word, new.to_word()) {
         return Learnt::Raced;
     }
-    if old.place == place { Learnt::Known } else { Learnt::Moved(old.place) }
+    if stays { Learnt::Known } else { Learnt::Moved(old.place) }
 }
 
 /// A static entry is never overwritten, nor one with a higher epoch; equal epochs: the later frame wins, as a bridge does.

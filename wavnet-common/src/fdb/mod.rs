@@ -14,12 +14,19 @@
 //! A claimant looks over both buckets once more before it publishes a value, and gives up if it finds its key elsewhere: both
 //! claims are full barriers, so of two that race at least one sees the other, and no key is ever in force twice. What gave up is
 //! learned again from the next frame.
+//!
+//! Any number of programs learn; one process, the agent, removes, from one thread at a time.
 
 mod entry;
 mod learn;
 mod table;
 mod word;
 
+#[cfg(test)]
+mod tests;
+
 pub use entry::{Entry, Key, Place, Seen};
 pub use learn::{Learnt, learn};
-pub use table::{Full, Memory, Row, SLOTS, Slot, age, for_each, len, lookup, remove, remove_if, set};
+pub use table::{
+    Full, Memory, Row, SLOTS, Slot, Unfinished, age, for_each, give_up, len, lookup, remove, remove_if, set, unfinished,
+};

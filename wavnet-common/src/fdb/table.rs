@@ -167,6 +167,36 @@ fn take(slot: &Slot, key: u64, value: u64) -> bool {
     exchange(&slot.value, value, 0) && exchange(&slot.key, key, 0)
 }
 
+/// A slot that has a key and no value: somebody is in the middle of claiming or emptying it, or was killed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    row: u32,
+    slot: usize,
+    key: u64,
+}
+
+/// Calls `visit` for every slot that has a key and no value at this moment.
+///
+/// Kernel programs run to their end within microseconds, but an agent that is killed while it removes entries leaves such a slot
+/// for good, and its MAC could not be learned again. An agent that takes a table over calls this, waits for far longer than any
+/// program runs, and gives what it found to [`give_up`].
+pub fn unfinished<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Unfinished)) {
+    for row in 0..=mem.mask() {
+        for (slot, words) in mem.row(row).into_iter().flat_map(|row| &row.slots).enumerate() {
+            let key = load(&words.key);
+            if key != 0 && load(&words.value) == 0 && load(&words.key) == key {
+                visit(Unfinished { row, slot, key });
+            }
+        }
+    }
+}
+
+/// Frees a slot that [`unfinished`] found, if it still is as it was; `true` if so. Nobody else may be removing entries.
+pub fn give_up<M: Memory + ?Sized>(mem: &M, what: Unfinished) -> bool {
+    let Some(slot) = mem.row(what.row).and_then(|row| row.slots.get(what.slot)) else { return false };
+    load(&slot.value) == 0 && exchange(&slot.key, what.key, 0)
+}
+
 /// Calls `visit` for every entry in force. What changes meanwhile may be seen in its old or new state, never in between.
 pub fn for_each<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Key, Entry)) {
     scan(mem, |_, key, entry| visit(Key(key), entry));

@@ -9,6 +9,7 @@ pub mod frames;
 mod packet;
 mod port_fixtures;
 mod random;
+mod rules;
 mod tables;
 pub mod world;
 

@@ -39,7 +39,7 @@ impl Events {
             let ring = guard.get_inner_mut();
             let mut events = Vec::new();
             while let Some(record) = ring.next() {
-                if let Some(event) = parse(&record) {
+                if let Some(event) = Event::from_bytes(&record) {
                     events.push(event);
                 }
             }
@@ -49,9 +49,4 @@ impl Events {
             }
         }
     }
-}
-
-fn parse(record: &[u8]) -> Option<Event> {
-    // SAFETY: `Event` is plain data (`Plain`): any bytes are a valid value; the length is checked.
-    (record.len() == size_of::<Event>()).then(|| unsafe { record.as_ptr().cast::<Event>().read_unaligned() })
 }

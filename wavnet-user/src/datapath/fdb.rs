@@ -46,6 +46,17 @@ impl FdbView {
         Ok(FdbView { memory, buckets })
     }
 
+    /// Frees slots that an agent which was killed while it removed entries left behind. Takes a second if there are any.
+    pub(super) fn recover(&self) -> usize {
+        let mut found = Vec::new();
+        fdb::unfinished(self, |slot| found.push(slot));
+        if !found.is_empty() {
+            // Most are programs at work: those are done long before.
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        found.into_iter().filter(|slot| fdb::give_up(self, *slot)).count()
+    }
+
     /// Entries that fit.
     pub fn capacity(&self) -> usize {
         self.buckets as usize * fdb::SLOTS

@@ -116,6 +116,9 @@ impl Datapath {
             maps.write_meta(&Meta { abi_version: abi::ABI_VERSION, reserved: 0, created_ns: object::realtime_ns() })?;
         }
         let fdb = FdbView::map(&mut ebpf, options.sizes.fdb_buckets)?;
+        if !fresh {
+            fdb.recover();
+        }
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };

@@ -1,0 +1,76 @@
+//! What the fuzz targets (`fuzz/`) do with their input: here, so that stable tests replay the corpus through the same code. Each
+//! panics on a finding.
+
+use wavnet_common::{
+    abi::Event,
+    testing::{Devices, Hook, Stimulus, TestTables, World, run},
+};
+use wavnet_user::{api::protocol::RequestLine, config::Config};
+
+const DEVICES: &Devices = &Devices::NUMBERS;
+
+/// A frame on the underlay, through XDP and TC. The first byte: 1 an old heartbeat, 2 a super-packet, 4 headers in pages.
+pub fn underlay(data: &[u8]) {
+    for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
+        frame(hook, data);
+    }
+}
+
+/// A frame from a port. The first byte as of [`underlay`], 8 a VLAN tag beside the data, upper half: which port.
+pub fn port(data: &[u8]) {
+    let place = data.first().map_or(0, |b| usize::from(b >> 4)).min(Devices::STRANGER);
+    frame(Hook::Port(place), data);
+}
+
+fn frame(hook: Hook, data: &[u8]) {
+    let Some((flags, bytes)) = data.split_first() else { return };
+    let mut stimulus = Stimulus::new(hook, bytes.to_vec());
+    let is_xdp = hook == Hook::UnderlayXdp;
+    stimulus.stale_agent = flags & 1 != 0;
+    if flags & 2 != 0 && !is_xdp {
+        stimulus.gso = (1448, 2);
+    }
+    if flags & 4 != 0 && !is_xdp {
+        stimulus.linear = 20;
+    }
+    if flags & 8 != 0 && matches!(hook, Hook::Port(_)) {
+        stimulus.meta_tag = Some([0x8100, 9]);
+    }
+    let world = World::new(DEVICES);
+    let mut tables = TestTables::new(&world, 16);
+    // Twice: the second time the source is known.
+    for _ in 0..2 {
+        let outcome = run(&mut tables, DEVICES, &stimulus);
+        if let Err(broken) = outcome.check_rules(&stimulus, DEVICES) {
+            panic!("{broken}");
+        }
+    }
+}
+
+/// A record of the ring buffer.
+pub fn event(data: &[u8]) {
+    if let Some(event) = Event::from_bytes(data) {
+        for code in [event.from, event.to] {
+            if let Some(place) = code.place() {
+                assert_eq!(wavnet_common::abi::PlaceCode::new(place).place(), Some(place));
+            }
+        }
+        assert!(!event.mac.to_string().is_empty());
+    }
+}
+
+/// A configuration: an error has a message, and what is accepted can be read again.
+pub fn config(data: &[u8]) {
+    let Ok(text) = core::str::from_utf8(data) else { return };
+    match Config::parse(text, "fuzz.toml") {
+        Ok(config) => assert_eq!(Config::parse(text, "fuzz.toml").ok(), Some(config)),
+        Err(errors) => assert!(!errors.to_string().is_empty()),
+    }
+}
+
+/// A line that a client sent: a refusal has a message.
+pub fn request(data: &[u8]) {
+    if let Err(refusal) = RequestLine::parse(data) {
+        assert!(!refusal.message.is_empty());
+    }
+}
