@@ -50,7 +50,7 @@ fn nothing_is_torn_doubled_or_lost() {
     let table: Box<[Row]> = std::iter::repeat_with(Row::default).take(BUCKETS).collect();
     let table = &*table;
     for n in 0..STATIC {
-        let entry = Entry { place: place(n, 0), is_static: true, is_runtime: false, seen: Seen(0), epoch: 0 };
+        let entry = Entry { place: place(n, 0), is_static: true, seen: Seen(0), epoch: 0 };
         fdb::set(table, key(n), entry).unwrap();
     }
     let done = AtomicBool::new(false);
@@ -131,7 +131,7 @@ fn age_and_remove(table: &[Row], done: &AtomicBool) -> usize {
                 // The operator moves a static address.
                 let n = rng.below(STATIC.into()) as u16;
                 let place = place(n, rng.bits());
-                let entry = Entry { place, is_static: true, is_runtime: false, seen: Seen(0), epoch: 0 };
+                let entry = Entry { place, is_static: true, seen: Seen(0), epoch: 0 };
                 assert_eq!(fdb::set(table, key(n), entry), Ok(()));
             }
         }

@@ -59,7 +59,7 @@ fn learn_by_the_book(
     epoch: u32,
     full: bool,
 ) -> Learnt {
-    let new = Entry { place, is_static: false, is_runtime: false, seen: now, epoch };
+    let new = Entry { place, is_static: false, seen: now, epoch };
     let Some(old) = model.get_mut(&key) else {
         return if full {
             Learnt::Full
@@ -94,7 +94,7 @@ proptest! {
                     prop_assert_eq!(learn(&*table, key(n), place, now, epoch), wanted);
                 }
                 Op::Set(n, place) => {
-                    let entry = Entry { place, is_static: true, is_runtime: true, seen: now, epoch: 0 };
+                    let entry = Entry { place, is_static: true, seen: now, epoch: 0 };
                     let full = no_room(&table, key(n)) && !model.contains_key(&key(n));
                     prop_assert_eq!(set(&*table, key(n), entry), if full { Err(Full) } else { Ok(()) });
                     if !full {
