@@ -6,7 +6,7 @@ use anyhow::{Context, Error, Result, ensure};
 use wavnet_common::{
     abi::Count,
     reason::Reason,
-    testing::{Fixture, Generator, Outcome, Stimulus, TestTables, fixtures, run},
+    testing::{Fixture, Generator, Hook, Outcome, Stimulus, TestTables, fixtures, frames::arp, run, world::mac},
 };
 use wavnet_tests::kernel::{KernelOutcome, SIZES, Sandbox, is_testable, require};
 
@@ -108,6 +108,33 @@ fn random_frames_come_to_the_same_on_host_and_in_the_kernel() {
             );
         }
         ensure!(counted.values().all(|n| *n > 0), "seed {seed}: something never happened: {counted:?}");
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{e:#}");
+    }
+}
+
+/// A flood goes on without receivers that are down, and says so.
+#[test]
+fn receivers_that_are_down_are_counted() {
+    let Some(pins) = require("kernel_differential::receivers_that_are_down_are_counted") else { return };
+    let result = Sandbox::run(&pins, |sandbox| {
+        sandbox.datapath.heartbeat()?;
+        let broadcast = arp(mac(0));
+        for (name, place) in [("u", None), ("p3", Some(3)), ("p1", Some(1))] {
+            let down = std::process::Command::new("ip").args(["link", "set", name, "down"]).status()?;
+            ensure!(down.success(), "{name} cannot be set down");
+            sandbox.reset_fdb();
+            let mut stimulus = Stimulus::new(Hook::Port(0), broadcast.clone());
+            stimulus.refusing.push(place.map_or(sandbox.devices.underlay, |i: usize| sandbox.devices.ports[i]));
+            let mut tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
+            let host = run(&mut tables, &sandbox.devices, &stimulus);
+            ensure!(host.tally.drops.contains_key(&Reason::CloneFailed));
+            compare(name, &stimulus, &host, &sandbox.test_run(&stimulus)?)?;
+            let up = std::process::Command::new("ip").args(["link", "set", name, "up"]).status()?;
+            ensure!(up.success(), "{name} cannot be set up");
+        }
         Ok(())
     });
     if let Err(e) = result {
