@@ -2,7 +2,7 @@
 
 use super::{Of, Tables, Verdict, source};
 use crate::{
-    abi::{Config, Count, MemberKey, PortFlags},
+    abi::{Config, Count, MemberKey, Port, PortFlags},
     fdb::{Key, Place, lookup},
     packet::{Copies, FrameMeta, Packet, Strip},
     reason::Reason,
@@ -16,7 +16,7 @@ use crate::{
 /// XDP on the underlay: unicast to ports that take redirects; everything else goes up as it came, for [`tc`].
 #[inline(always)]
 pub fn xdp<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
-    match decide(pkt, tables) {
+    match decide::<P, T, true>(pkt, tables) {
         Decision::Pass | Decision::Flood { .. } => Verdict::Pass,
         Decision::Drop(reason) => drop(tables, reason),
         Decision::Deliver { to, .. } if to.by_tc => Verdict::Pass,
@@ -33,7 +33,7 @@ pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables
         let len = pkt.len();
         pkt.pull(if len < HEADERS { len } else { HEADERS });
     }
-    match decide(pkt, tables) {
+    match decide::<P, T, false>(pkt, tables) {
         Decision::Pass => {
             tables.count(Count::PassedUp, 1);
             Verdict::Pass
@@ -82,12 +82,12 @@ fn drop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
 }
 
 #[inline(always)]
-fn decide<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T) -> Decision {
+fn decide<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &P, tables: &T) -> Decision {
     let Some(config) = tables.config() else { return Decision::Pass };
     match outer(pkt, config) {
         Outer::NotOurs => Decision::Pass,
         Outer::Bad(reason) => Decision::Drop(reason),
-        Outer::Vxlan(frame) => match inner(pkt, tables, &frame) {
+        Outer::Vxlan(frame) => match inner::<P, T, BEFORE_TC>(pkt, tables, &frame) {
             Ok(decision) => decision,
             Err(reason) => Decision::Drop(reason),
         },
@@ -171,7 +171,11 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
 }
 
 #[inline(always)]
-fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFrame) -> Result<Decision, Reason> {
+fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
+    pkt: &P,
+    tables: &T,
+    frame: &VxlanFrame,
+) -> Result<Decision, Reason> {
     let Some(member) = tables.member(&MemberKey { vni: frame.vni, addr: frame.src }) else {
         return Err(if !tables.knows_vni(frame.vni) {
             Reason::UnknownVni
@@ -190,10 +194,24 @@ fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFra
     let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
-    source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
-
+    let note = || source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
+    if !BEFORE_TC {
+        note();
+    }
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
-    match known.map(|entry| entry.place) {
+    let place = known.map(|entry| entry.place);
+    if BEFORE_TC {
+        // Once per frame, or what learning counts would count twice: not here if TC sees the frame again.
+        let seen_again = match place {
+            None => true,
+            Some(Place::Vtep(_)) => false,
+            Some(Place::Port(index)) => tables.port(index).is_some_and(by_tc),
+        };
+        if !seen_again {
+            note();
+        }
+    }
+    match place {
         None => Ok(Decision::Flood { from, tagged }),
         Some(Place::Vtep(_)) => Err(Reason::SplitHorizon),
         Some(Place::Port(index)) => {
@@ -201,6 +219,12 @@ fn inner<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &VxlanFra
             Ok(Decision::Deliver { to, from })
         }
     }
+}
+
+/// True if XDP cannot redirect to the port.
+#[inline(always)]
+fn by_tc(port: &Port) -> bool {
+    port.flags & PortFlags::DELIVER_TC != 0
 }
 
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
@@ -222,7 +246,7 @@ fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagge
     if len > port.max_frame as usize + if tagged { TAG_LEN } else { 0 } {
         return Err(Reason::ExceedsPortMtu);
     }
-    Ok(To { index, ifindex: port.ifindex, by_tc: port.flags & PortFlags::DELIVER_TC != 0 })
+    Ok(To { index, ifindex: port.ifindex, by_tc: by_tc(port) })
 }
 
 #[inline(always)]
