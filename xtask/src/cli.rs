@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    ci, compile, doctor, run, setup,
+    ci, compile, doctor, fuzz, run, setup,
     test::{self, Kernel},
     workspace::Workspace,
 };
@@ -84,6 +84,17 @@ enum Command {
         /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
         cases: Vec<String>,
     },
+    /// Fuzz what the network, the kernel, configuration files and clients feed us.
+    ///
+    /// Starts from the corpus in fuzz/corpus, which `cargo test` replays. Needs g++ for libFuzzer's runtime.
+    #[command(after_help = "Targets: underlay, port, event, config, request.")]
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only these targets.
+        targets: Vec<String>,
+    },
     /// Everything that must hold before a change is merged.
     ///
     /// Runs every step even if one fails, and counts skipped tests as failures.
@@ -111,6 +122,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
             test::command(&workspace, filter.as_deref(), kernel)
         }
         Command::Bench { json, quick, cases } => run::bench(&workspace, json.as_deref(), quick, &cases),
+        Command::Fuzz { seconds, targets } => fuzz::command(&workspace, seconds, &targets),
         Command::Ci { steps } => ci::command(&workspace, &steps),
     }
 }

@@ -4,6 +4,7 @@ mod ci;
 mod cli;
 mod compile;
 mod doctor;
+mod fuzz;
 mod interrupt;
 mod process;
 mod programs;
