@@ -23,11 +23,13 @@ pub enum Case {
     RttP99,
     /// Nanoseconds per packet of each program by test run.
     ProgramNs,
+    /// One scrape of the metrics, with many peers and MACs.
+    Scrape,
 }
 
 impl Case {
     /// Every case, in the order of measurement.
-    pub const ALL: [Case; 8] = [
+    pub const ALL: [Case; 9] = [
         Case::SmallFrames,
         Case::Encap,
         Case::Decap,
@@ -36,6 +38,7 @@ impl Case {
         Case::RttP50,
         Case::RttP99,
         Case::ProgramNs,
+        Case::Scrape,
     ];
 
     /// Name in the results and on the command line.
@@ -49,6 +52,7 @@ impl Case {
             Case::RttP50 => "rtt_p50",
             Case::RttP99 => "rtt_p99",
             Case::ProgramNs => "program_ns",
+            Case::Scrape => "scrape",
         }
     }
 
@@ -57,7 +61,7 @@ impl Case {
         match self {
             Case::SmallFrames | Case::Encap | Case::Decap => "frames/s",
             Case::Tcp1 | Case::Tcp4 => "bit/s",
-            Case::RttP50 | Case::RttP99 | Case::ProgramNs => "ns",
+            Case::RttP50 | Case::RttP99 | Case::ProgramNs | Case::Scrape => "ns",
         }
     }
 }

@@ -15,6 +15,7 @@ mod programs;
 mod report;
 mod rig;
 mod rtt;
+mod scrape;
 mod tcp;
 mod test_run;
 

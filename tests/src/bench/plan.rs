@@ -15,7 +15,7 @@ use super::{
     program,
     report::{Report, human},
     rig::Rig,
-    rtt, tcp,
+    rtt, scrape, tcp,
 };
 use crate::lab::Lab;
 
@@ -111,6 +111,10 @@ pub fn run(lab: &Lab, plan: &Plan) -> Result<Report> {
         for figure in program::measure(lab, plan.runs).context(Case::ProgramNs.name())? {
             report.add_own(Case::ProgramNs, figure.variant, &figure.runs);
         }
+    }
+    if plan.wants(Case::Scrape) {
+        let runs = scrape::measure(lab, plan.runs).context(Case::Scrape.name())?;
+        report.add_own(Case::Scrape, scrape::VARIANT.to_owned(), &runs);
     }
     Ok(report)
 }

@@ -117,7 +117,7 @@ impl Drop for Lab {
     }
 }
 
-/// Runs a test in a lab of its own, or prints why it is skipped (see [`require`]).
+/// Runs a test in a lab of its own, or prints why it is skipped (see [`require()`]).
 ///
 /// # Panics
 /// When `body` fails or panics, after printing the logs; and when it would be skipped while `WAVNET_REQUIRE_KERNEL=1`.

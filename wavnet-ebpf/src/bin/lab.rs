@@ -6,6 +6,7 @@
 #![no_main]
 
 #[path = "../lab/abi.rs"]
+#[expect(dead_code, reason = "the names are for user space; here they are the statics' own")]
 mod abi;
 
 use aya_ebpf::{
