@@ -5,7 +5,7 @@
 //!
 //! - [`abi`]: plain types in the maps, map names, sizes, the ABI version.
 //! - [`wire`]: one file per header.
-//! - [`packet`]: the small trait over packet memory that XDP, TC and a host buffer implement.
+//! - [`packet`]: the small traits over packet memory that XDP, TC and a buffer on the host implement.
 //! - [`datapath`]: parse → decide → encapsulate / decapsulate, generic over [`packet`] and over the tables.
 //! - [`fdb`]: the forwarding table, a bucketised array of 64-bit words changed by compare-and-exchange alone.
 //! - `testing` (feature of that name): tables and packets on the host, and the table of fixtures that tests of the host's and of

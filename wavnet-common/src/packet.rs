@@ -1,8 +1,4 @@
-//! Packet memory: the trait that XDP, TC and a host buffer implement.
-
-mod host;
-
-pub use host::HostPacket;
+//! Packet memory: the traits that XDP, TC and the test support's buffer implement.
 
 use crate::wire::Wire;
 

@@ -18,7 +18,9 @@ use crate::{
         model::{Done, PlaceInfo},
     },
     config::Source,
-    datapath, output,
+    datapath,
+    netlink::Netlink,
+    output,
 };
 
 /// Asks the agent one thing and shows the answer.
@@ -141,7 +143,19 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
         let bpffs = bpffs.display();
         done.changes.push(format!("{} programs detached and {} maps removed from {bpffs}", report.links, report.maps));
     }
+    match release_neighbours()? {
+        0 => {}
+        n => done.changes.push(format!("{n} neighbours left to the kernel's ordinary ageing")),
+    }
     if printer.json { printer.value(&Response::Done(done)) } else { printer.text(&output::done(&done)) }
+}
+
+/// An agent that was killed could not release the neighbours that the kernel keeps resolved for it.
+fn release_neighbours() -> Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime
+        .block_on(async { Netlink::open()?.forget_all().await })
+        .context("cannot release the neighbours that were kept resolved for the agent")
 }
 
 fn wait_until_gone(socket: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 //! finds it, checks that it understands it, and takes over: maps stay, programs are replaced in place.
 
 mod counters;
+mod down;
 mod error;
 mod events;
 mod fdb;
@@ -25,12 +26,12 @@ use wavnet_common::abi::{self, Meta};
 use wavnet_proto::{command::Command, fabric::Adopted};
 
 pub use counters::ProgramRun;
+pub use down::{DownReport, down};
 pub use error::Error;
 pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, TcWish};
-pub use pins::{DownReport, down};
 
 /// Sizes of the tables; fixed when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,7 @@ impl Datapath {
     /// See [`Error`]: each says what to do.
     pub fn open(options: &Options) -> Result<Datapath, Error> {
         object::check_kernel()?;
+        let object = object::bytes()?;
         let pins = pins::PinDir::open(&options.bpffs)?;
         let fresh = pins.prepare(&options.sizes)?;
         let mask = options.sizes.fdb_buckets - 1;
@@ -109,7 +111,7 @@ impl Datapath {
         for name in pins::map_names() {
             loader.map_pin_path(name, pins.map(name));
         }
-        let mut ebpf = loader.load(object::bytes()?).map_err(Error::load)?;
+        let mut ebpf = loader.load(object).map_err(Error::load)?;
         links::load_programs(&mut ebpf)?;
         let mut maps = maps::Maps::take(&mut ebpf)?;
         if fresh {

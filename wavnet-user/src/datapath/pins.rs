@@ -1,4 +1,4 @@
-//! The directory of pins: locking it, checking what is in it, removing it.
+//! The directory of pins: locking it and checking what is in it.
 
 use std::{
     fs,
@@ -22,8 +22,8 @@ use super::{
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
-const MAPS_DIR: &str = "maps";
-const LINKS_DIR: &str = "links";
+pub(super) const MAPS_DIR: &str = "maps";
+pub(super) const LINKS_DIR: &str = "links";
 
 /// A locked directory of pins.
 pub(super) struct PinDir {
@@ -118,49 +118,7 @@ impl PinDir {
     }
 }
 
-/// What [`down`] removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DownReport {
-    /// Programs detached.
-    pub links: usize,
-    /// Maps removed.
-    pub maps: usize,
-}
-
-/// Detaches every program and removes every map that is pinned in a directory, and the directory. Nothing there: nothing done.
-///
-/// # Errors
-/// [`Error::Locked`] while an agent is using it.
-pub fn down(path: &Path) -> Result<DownReport, Error> {
-    match path.try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Ok(DownReport::default()),
-        Err(e) => return Err(Error::kernel(format!("opening {}", path.display()), e)),
-    }
-    require_bpffs(path)?;
-    let lock = lock(path)?;
-    let mut report = DownReport::default();
-    for name in list(&path.join(LINKS_DIR))? {
-        super::links::detach(&path.join(LINKS_DIR), &name)?;
-        report.links += 1;
-    }
-    for name in list(&path.join(MAPS_DIR))? {
-        remove(&path.join(MAPS_DIR).join(name))?;
-        report.maps += 1;
-    }
-    for dir in [path.join(LINKS_DIR), path.join(MAPS_DIR), path.to_owned()] {
-        match fs::remove_dir(&dir) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(Error::kernel(format!("removing {}", dir.display()), e));
-            }
-            _ => {}
-        }
-    }
-    drop(lock);
-    Ok(report)
-}
-
-fn lock(path: &Path) -> Result<Flock<fs::File>, Error> {
+pub(super) fn lock(path: &Path) -> Result<Flock<fs::File>, Error> {
     let file = fs::File::open(path).map_err(|e| Error::kernel(format!("opening {}", path.display()), e))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
         Errno::EWOULDBLOCK => Error::Locked { path: path.to_owned() },
@@ -177,7 +135,7 @@ fn mount_if_missing(path: &Path) -> Result<(), Error> {
         .map_err(|e| Error::kernel(format!("mounting a BPF file system at {BPFFS}"), std::io::Error::from(e)))
 }
 
-fn require_bpffs(path: &Path) -> Result<(), Error> {
+pub(super) fn require_bpffs(path: &Path) -> Result<(), Error> {
     let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     if is_bpffs(existing) { Ok(()) } else { Err(Error::NoBpffs { path: path.to_owned() }) }
 }
@@ -186,7 +144,7 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC)
 }
 
-fn list(dir: &Path) -> Result<Vec<String>, Error> {
+pub(super) fn list(dir: &Path) -> Result<Vec<String>, Error> {
     let fail = |e| Error::kernel(format!("listing {}", dir.display()), e);
     match fs::read_dir(dir) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),

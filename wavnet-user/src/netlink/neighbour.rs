@@ -2,17 +2,21 @@
 
 use std::{io, net::Ipv4Addr};
 
+use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
     },
-    route::RouteType,
+    route::{RouteProtocol, RouteType},
 };
 use wavnet_common::addr::Mac;
 
-use super::{Error, Netlink, convert};
+use super::{Error, Netlink, convert, failed};
+
+/// Marks the entries that are managed for us (NDA_PROTOCOL, Linux 5.2): a number that rtnetlink.h gives to nobody.
+const OURS: RouteProtocol = RouteProtocol::Other(119);
 
 impl Netlink {
     /// Has the kernel resolve a neighbour and keep it so (NTF_EXT_MANAGED, Linux 5.16; before that, once: NTF_USE), and tells
@@ -27,6 +31,7 @@ impl Netlink {
         }
         let mut managed = message(ifindex, addr);
         managed.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        managed.attributes.push(NeighbourAttribute::Protocol(OURS));
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         let done = self.neighbour_request(RouteNetlinkMessage::NewNeighbour(managed), flags).await;
         if let Err(e) = done {
@@ -54,6 +59,26 @@ impl Netlink {
         Ok(())
     }
 
+    /// Releases every neighbour that an agent had managed, on all interfaces: for `wavnet down`, when there is no agent left to
+    /// remember which. Returns how many.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn forget_all(&self) -> Result<usize, Error> {
+        let mut ours = Vec::new();
+        let mut dump = self.handle.neighbours().get().execute();
+        while let Some(message) = dump.next().await {
+            let message = message.map_err(|e| failed("cannot list the neighbours", e))?;
+            if is_ours(&message) {
+                ours.extend(convert::neighbour(&message));
+            }
+        }
+        for (ifindex, addr, _) in &ours {
+            self.forget(*ifindex, *addr).await?;
+        }
+        Ok(ours.len())
+    }
+
     pub(super) async fn get(&self, ifindex: u32, addr: Ipv4Addr) -> io::Result<Option<NeighbourMessage>> {
         let asked = RouteNetlinkMessage::GetNeighbour(message(ifindex, addr));
         match self.neighbour_request(asked, NLM_F_REQUEST).await {
@@ -61,6 +86,15 @@ impl Netlink {
             other => other,
         }
     }
+}
+
+fn is_ours(message: &NeighbourMessage) -> bool {
+    let has = |wanted: &NeighbourAttribute| message.attributes.contains(wanted);
+    has(&NeighbourAttribute::Protocol(OURS))
+        && message
+            .attributes
+            .iter()
+            .any(|a| matches!(a, NeighbourAttribute::ExtFlags(flags) if flags.contains(NeighbourExtFlags::Managed)))
 }
 
 /// Permanent, or on an interface without ARP.
