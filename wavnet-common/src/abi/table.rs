@@ -53,6 +53,8 @@ impl PortFlags {
     pub const VLAN_DISCARD: u16 = 1 << 1;
     /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
     pub const DELIVER_TC: u16 = 1 << 2;
+    /// The interface is down: nothing is delivered to it.
+    pub const DOWN: u16 = 1 << 4;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.
