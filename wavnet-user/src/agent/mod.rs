@@ -88,7 +88,7 @@ pub async fn run_until(source: Source, stop: impl Future<Output = ()>) -> Result
     let outcome = agent.run(pin!(stop), &mut reload, &mut sockets).await;
     agent.notifier.stopping();
     let detach = matches!(outcome, Outcome::Detach);
-    let report = if detach { agent.detach() } else { Ok(()) };
+    let report = if detach { agent.detach().await } else { Ok(()) };
     sockets.close().await;
     report
 }
@@ -199,6 +199,7 @@ impl Agent {
         self.resync().await.context("cannot read the interfaces")?;
         self.fabric.links_complete();
         self.settle().await;
+        self.release_neighbours().await;
         self.heartbeat();
         self.notifier.ready();
         info!(
@@ -246,9 +247,22 @@ impl Agent {
         }
     }
 
+    /// Releases the neighbours of peers that were removed while no agent was running.
+    async fn release_neighbours(&self) {
+        match self.netlink.forget_unused(|ifindex, addr| self.fabric.uses_neighbour(ifindex, addr)).await {
+            Ok(0) => {}
+            Ok(n) => info!("neighbours released that an earlier agent had needed: {n}"),
+            Err(e) => warn!("neighbours of an earlier agent may stay managed: {:#}", anyhow::Error::from(e)),
+        }
+    }
+
     /// Removes everything from the kernel.
-    fn detach(self) -> Result<()> {
-        let Agent { datapath, additions, config, .. } = self;
+    async fn detach(self) -> Result<()> {
+        let Agent { datapath, additions, config, netlink, .. } = self;
+        // What is left otherwise is a few ARP requests, no reason to leave the programs too.
+        if let Err(e) = netlink.forget_all().await {
+            warn!("neighbours stay managed: {:#}", anyhow::Error::from(e));
+        }
         additions.remove();
         // The lock goes with it.
         drop(datapath);

@@ -147,6 +147,14 @@ impl World {
         }
     }
 
+    /// Neighbours that the kernel keeps fresh for us.
+    fn managed(&self) -> Vec<String> {
+        let out = self.host.run(|| Command::new("ip").args(["neigh", "show", "dev", "wav-u"]).output().unwrap());
+        let lines = String::from_utf8_lossy(&out.stdout).into_owned();
+        let managed = lines.lines().filter(|l| l.contains("managed"));
+        managed.filter_map(|l| l.split_whitespace().next().map(str::to_owned)).collect()
+    }
+
     fn status(&self) -> Status {
         let Ok(Response::Status(status)) = self.call(&Request::Status) else { panic!("no status") };
         *status
@@ -252,6 +260,24 @@ fn an_agent_connects_a_vm_to_a_kernel_vxlan_and_keeps_what_it_is_told() {
     w.call(&Request::Detach).unwrap();
     w.agent.take().unwrap().end().unwrap();
     assert!(!w.bpffs.exists());
+}
+
+#[test]
+fn neighbours_that_no_peer_needs_any_more_are_released() {
+    let Some(mut w) = World::new("neigh") else { return };
+    let other = PEER.replace("100.2", "100.3");
+    w.write_config(&format!("{PEER}{other}"));
+    let Some(()) = w.start() else { return };
+    w.wait("both neighbours are managed", |w| w.managed().len() == 2);
+    // The peer is removed while no agent is running.
+    w.agent.take().unwrap().end().unwrap();
+    assert_eq!(w.managed().len(), 2, "the kernel goes on");
+    w.write_config(PEER);
+    let Some(()) = w.start() else { return };
+    w.wait("the other one is released", |w| w.managed() == ["198.51.100.2"]);
+    w.call(&Request::Detach).unwrap();
+    w.agent.take().unwrap().end().unwrap();
+    assert!(w.managed().is_empty(), "{:?}", w.managed());
 }
 
 #[test]

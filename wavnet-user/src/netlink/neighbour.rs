@@ -65,18 +65,34 @@ impl Netlink {
     /// # Errors
     /// Those of the kernel.
     pub async fn forget_all(&self) -> Result<usize, Error> {
+        self.forget_unused(|_, _| false).await
+    }
+
+    /// Releases every neighbour that an agent had managed, unless `used` says otherwise of its interface and address. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn forget_unused(&self, used: impl Fn(u32, Ipv4Addr) -> bool) -> Result<usize, Error> {
+        let mut ours = self.managed().await?;
+        ours.retain(|(ifindex, addr)| !used(*ifindex, *addr));
+        for (ifindex, addr) in &ours {
+            self.forget(*ifindex, *addr).await?;
+        }
+        Ok(ours.len())
+    }
+
+    /// The neighbours that are managed for an agent: interface and address.
+    pub(super) async fn managed(&self) -> Result<Vec<(u32, Ipv4Addr)>, Error> {
         let mut ours = Vec::new();
         let mut dump = self.handle.neighbours().get().execute();
         while let Some(message) = dump.next().await {
             let message = message.map_err(|e| failed("cannot list the neighbours", e))?;
             if is_ours(&message) {
-                ours.extend(convert::neighbour(&message));
+                ours.extend(convert::neighbour(&message).map(|(ifindex, addr, _)| (ifindex, addr)));
             }
         }
-        for (ifindex, addr, _) in &ours {
-            self.forget(*ifindex, *addr).await?;
-        }
-        Ok(ours.len())
+        Ok(ours)
     }
 
     pub(super) async fn get(&self, ifindex: u32, addr: Ipv4Addr) -> io::Result<Option<NeighbourMessage>> {

@@ -171,6 +171,14 @@ fn neighbours_are_resolved_kept_and_released() {
             assert_eq!(netlink.resolve(ifindex, nobody).await.unwrap(), None);
             netlink.forget(ifindex, Ipv4Addr::new(198, 51, 100, 78)).await.unwrap();
 
+            // `nobody` and this one are managed; what an agent before us left goes, what is in use stays.
+            netlink.resolve(ifindex, B).await.unwrap();
+            assert_eq!(netlink.managed().await.unwrap().len(), 2);
+            assert_eq!(netlink.forget_unused(|i, addr| (i, addr) == (ifindex, B)).await.unwrap(), 1);
+            assert_eq!(netlink.managed().await.unwrap(), [(ifindex, B)]);
+            assert_eq!(netlink.forget_all().await.unwrap(), 1);
+            assert!(netlink.managed().await.unwrap().is_empty());
+
             ip("neigh replace 198.51.100.66 lladdr 02:00:00:00:00:66 nud permanent dev wav-a");
             let fixed = Ipv4Addr::new(198, 51, 100, 66);
             assert_eq!(netlink.resolve(ifindex, fixed).await.unwrap(), Some(Mac([2, 0, 0, 0, 0, 0x66])));

@@ -8,10 +8,10 @@ use wavnet_common::addr::{Mac, Vni};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FabricError {
     /// The VNI is not in the configuration.
-    #[error("VNI {0} is not configured: add it to the configuration and reload")]
+    #[error("VNI {0} is not configured")]
     UnknownVni(Vni),
     /// The port exists.
-    #[error("port {name} exists already, in VNI {vni}")]
+    #[error("port {name} belongs to VNI {vni} already")]
     DuplicatePort {
         /// Interface name.
         name: String,
@@ -22,7 +22,7 @@ pub enum FabricError {
     #[error("there is no port {0}")]
     NoSuchPort(String),
     /// The port comes from the configuration.
-    #[error("port {0} comes from the configuration file: remove it there and reload")]
+    #[error("port {0} comes from the configuration file")]
     ConfiguredPort(String),
     /// No interface can have this name.
     #[error(
@@ -32,6 +32,22 @@ pub enum FabricError {
     /// The interface carries the overlay's own packets.
     #[error("{0} is an underlay interface and cannot be a port as well")]
     UnderlayPort(String),
+    /// The interface is of a kind that cannot be a port.
+    #[error("{name} cannot be a port: {why}")]
+    UnfitPort {
+        /// Interface name.
+        name: String,
+        /// What it is.
+        why: &'static str,
+    },
+    /// The port of a static entry belongs to another VNI.
+    #[error("port {name} belongs to VNI {has}")]
+    OtherVni {
+        /// Interface name.
+        name: String,
+        /// Its VNI.
+        has: Vni,
+    },
     /// Every VNI given has this peer already.
     #[error("peer {0} is in these VNIs already")]
     DuplicatePeer(Ipv4Addr),
@@ -47,7 +63,7 @@ pub enum FabricError {
     #[error("there is no peer {0} in these VNIs")]
     NoSuchPeer(Ipv4Addr),
     /// The peer comes from the configuration.
-    #[error("peer {0} comes from the configuration file: remove it there and reload")]
+    #[error("peer {0} comes from the configuration file")]
     ConfiguredPeer(Ipv4Addr),
     /// The address belongs to this host.
     #[error("{0} is this host's own address: a peer is another host")]
@@ -78,7 +94,7 @@ pub enum FabricError {
         mac: Mac,
     },
     /// The entry comes from the configuration.
-    #[error("the static entry for {mac} comes from the configuration file: remove it there and reload")]
+    #[error("the static entry for {mac} comes from the configuration file")]
     ConfiguredStatic {
         /// MAC.
         mac: Mac,
@@ -87,9 +103,7 @@ pub enum FabricError {
     #[error("{0} is a group address or zero: a static entry names one station")]
     BadMac(Mac),
     /// A table is full.
-    #[error(
-        "no room for more {what}: {limit} at the most (raise the size in the configuration, then `wavnet down` and start again)"
-    )]
+    #[error("no room for more {what}: {limit} at the most")]
     Full {
         /// What there is no room for.
         what: &'static str,
@@ -104,4 +118,34 @@ pub enum FabricError {
         /// How many there may be.
         limit: usize,
     },
+}
+
+impl FabricError {
+    /// What the operator can do about it; `None` where the message says it all.
+    pub fn help(&self) -> Option<String> {
+        use FabricError::*;
+        Some(match self {
+            UnknownVni(vni) => format!("add [[vni]] id = {vni} to the configuration file, then `wavnet reload`"),
+            DuplicatePort { name, .. } => format!("remove it first: wavnet port remove {name}"),
+            NoSuchPort(_) => "`wavnet ports` lists the ports".to_owned(),
+            ConfiguredPort(_) | ConfiguredPeer(_) | ConfiguredStatic { .. } => {
+                "change it there, then `wavnet reload`".to_owned()
+            }
+            UnderlayPort(_) | UnfitPort { .. } => "give the tap or veth of a VM or container".to_owned(),
+            OtherVni { has, .. } => format!("give that VNI (--vni {has}), or a port of the VNI of the entry"),
+            DuplicatePeer(_) => "`wavnet peers` shows who is in which VNI".to_owned(),
+            OtherUdpPort { addr, has } => {
+                format!("leave the UDP port out or give {has}, or remove the peer first: wavnet peer remove {addr}")
+            }
+            NoSuchPeer(addr) => format!("`wavnet peers` lists the peers; add this one: wavnet peer add {addr} --vni …"),
+            DuplicateStatic { vni, mac } => format!("remove it first: wavnet fdb remove --vni {vni} {mac}"),
+            NoSuchStatic { vni, .. } => format!("`wavnet fdb --vni {vni}` lists the entries"),
+            Full { .. } => {
+                "raise the size in the configuration file (limits), then `wavnet down` and start the agent again"
+                    .to_owned()
+            }
+            FloodFull { .. } => "spread the peers over several VNIs".to_owned(),
+            BadName(_) | OwnAddress(_) | BadAddress(_) | BadUdpPort | NoVni(_) | BadMac(_) => return None,
+        })
+    }
 }

@@ -9,6 +9,7 @@
 mod desired;
 mod error;
 mod facts;
+mod failures;
 mod links;
 mod paths;
 mod plan;
@@ -23,7 +24,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::{abi::NextHop, addr::Mac, fdb::Place};
+use wavnet_common::{addr::Mac, fdb::Place};
 
 pub use desired::{
     Desired, NamePattern, PeerSettings, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode, VniSettings,
@@ -34,6 +35,7 @@ pub use paths::PeerState;
 pub use view::{Names, Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
 
 use self::{
+    failures::Failures,
     links::{Change, Links},
     paths::Paths,
     plan::{Followup, Plan},
@@ -59,8 +61,7 @@ pub struct Fabric {
     dirty: bool,
     /// Peers and memberships as well: with many of them that takes a while, which links that come and go need not wait for.
     peers_dirty: bool,
-    /// A command failed in a way that only another attempt can mend.
-    failed: bool,
+    failures: Failures,
     out: VecDeque<Command>,
 }
 
@@ -83,7 +84,7 @@ impl Fabric {
             synced: false,
             dirty: true,
             peers_dirty: true,
-            failed: false,
+            failures: Failures::default(),
             out: VecDeque::new(),
         }
     }
@@ -153,6 +154,7 @@ impl Fabric {
         let port = self.tables.port_of(ifindex).is_some();
         let Some(link) = self.links.remove(ifindex) else { return };
         self.reborn.insert(ifindex);
+        self.failures.link_gone(ifindex);
         self.dirty = true;
         if !link.addresses.is_empty() {
             self.touch_peers();
@@ -192,6 +194,11 @@ impl Fabric {
         self.paths.neighbour(ifindex, addr, mac);
     }
 
+    /// True if some peer is reached over this neighbour: it is to stay managed.
+    pub fn uses_neighbour(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
+        self.paths.uses(ifindex, addr)
+    }
+
     /// Some route or rule has changed: every peer's route is asked for again. Until the answers come, nothing changes.
     pub fn routes_changed(&mut self) {
         self.paths.ask_all();
@@ -202,64 +209,13 @@ impl Fabric {
         self.paths.recheck();
     }
 
-    /// A command could not be carried out. It is tried again at the next [`Fabric::retry`].
-    pub fn command_failed(&mut self, command: &Command, why: &str) {
-        let slot_of = |index: &u16| self.tables.ports.get(index).map(|s| s.port.ifindex);
-        match command {
-            Command::AttachPort { ifindex, .. } | Command::AttachUnderlay { ifindex, .. } => {
-                self.link_failed(*ifindex, why);
-                if let Some(hook) = self.tables.underlays.get_mut(ifindex) {
-                    *hook = None;
-                }
-            }
-            Command::SetPort { index, .. } => {
-                if let Some(ifindex) = slot_of(index) {
-                    self.link_failed(ifindex, why);
-                }
-            }
-            Command::SetConfig(_) => self.tables.config = None,
-            Command::SetMember { key, member: Some(_) } => {
-                self.tables.members.retain(|(v, a), _| v.get() != key.vni || a.octets() != key.addr);
-            }
-            Command::SetStatic { vni_index, mac, .. } => drop(self.tables.statics.remove(&(*vni_index, *mac))),
-            Command::SetFlood { vni_index, .. } => drop(self.tables.floods.remove(vni_index)),
-            Command::SetNextHop { index, .. } => {
-                if let Some(slot) = self.tables.vteps.values_mut().find(|s| s.index == *index) {
-                    slot.next_hop = NextHop::NONE;
-                    slot.half ^= 1;
-                }
-            }
-            _ => {}
-        }
-        self.failed = true;
-    }
-
-    fn link_failed(&mut self, ifindex: u32, why: &str) {
-        if let Some(link) = self.links.get_mut(ifindex) {
-            link.failed = Some(why.to_owned());
-            self.dirty = true;
-        }
-    }
-
-    /// Tries again what failed, was unreachable or unresolved. Call it every few seconds.
-    pub fn retry(&mut self) {
-        for link in self.links.iter_mut() {
-            self.dirty |= link.failed.take().is_some();
-        }
-        if std::mem::take(&mut self.failed) {
-            self.touch_peers();
-            self.paths.touch_all();
-        }
-        self.paths.retry();
-    }
-
     /// The next thing to do. Carry out each before asking for the next, and report failures.
     pub fn poll_command(&mut self) -> Option<Command> {
         if !self.configured || !self.synced {
             return None;
         }
         if self.out.is_empty() {
-            if std::mem::take(&mut self.dirty) {
+            if !self.failures.holds() && std::mem::take(&mut self.dirty) {
                 self.plan();
             }
             self.flush_paths();
@@ -294,6 +250,10 @@ impl Fabric {
 
     fn flush_paths(&mut self) {
         let local = local_address(&self.desired, &self.links);
+        self.paths.ask(&mut self.out, &self.links, local);
+        if self.failures.holds() {
+            return;
+        }
         let vteps = &mut self.tables.vteps;
         self.paths.flush(&mut self.out, &self.links, local, |out, addr, compute| {
             let Some(slot) = vteps.get_mut(&addr) else { return };

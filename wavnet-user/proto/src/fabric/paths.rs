@@ -99,6 +99,11 @@ impl Paths {
         }
     }
 
+    /// True if some peer is reached over this neighbour.
+    pub(super) fn uses(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
+        self.neighbours.contains_key(&(ifindex, addr))
+    }
+
     /// Asks for every route anew. What is known stays in force until the answers come.
     pub(super) fn ask_all(&mut self) {
         self.ask.extend(self.peers.keys());
@@ -175,7 +180,17 @@ impl Paths {
         }
     }
 
-    /// Queues what there is to ask, to put in force by `set`, and to forget, in this order. `now` is the next hop in force.
+    /// Queues what there is to ask.
+    pub(super) fn ask(&mut self, out: &mut VecDeque<Command>, links: &Links, local: Option<Ipv4Addr>) {
+        // The kernel finds no route for a source that is not ours (yet).
+        let from = local.filter(|l| links.has_address(*l));
+        let ask = std::mem::take(&mut self.ask).into_iter();
+        out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
+        let resolve = std::mem::take(&mut self.resolve).into_iter();
+        out.extend(resolve.map(|(ifindex, addr)| Command::ResolveNeighbour { ifindex, addr }));
+    }
+
+    /// Queues what there is to put in force by `set`, and to forget, in this order. `now` is the next hop in force.
     pub(super) fn flush(
         &mut self,
         out: &mut VecDeque<Command>,
@@ -183,12 +198,6 @@ impl Paths {
         local: Option<Ipv4Addr>,
         mut set: impl FnMut(&mut VecDeque<Command>, Ipv4Addr, &dyn Fn(NextHop) -> NextHop),
     ) {
-        // The kernel finds no route for a source that is not ours (yet).
-        let from = local.filter(|l| links.has_address(*l));
-        let ask = std::mem::take(&mut self.ask).into_iter();
-        out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
-        let resolve = std::mem::take(&mut self.resolve).into_iter();
-        out.extend(resolve.map(|(ifindex, addr)| Command::ResolveNeighbour { ifindex, addr }));
         for addr in std::mem::take(&mut self.dirty) {
             set(out, addr, &|now| self.next_hop(addr, now, links, local));
         }

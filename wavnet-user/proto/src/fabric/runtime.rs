@@ -10,7 +10,7 @@ use wavnet_common::addr::{Mac, Vni};
 use super::{
     Desired, Fabric, FabricError, PeerSettings, Runtime, RuntimePort, StaticPlace, VlanMode,
     desired::{check_peer_address, exact_name},
-    target::local_address,
+    target::{local_address, rule_for, unfit},
 };
 
 impl Runtime {
@@ -43,8 +43,13 @@ impl Fabric {
         if self.desired.underlay.devices.iter().any(|d| d.name == name) {
             return Err(FabricError::UnderlayPort(name));
         }
-        let configured = self.configured_port(&name);
-        if let Some(vni) = configured.or_else(|| self.runtime.ports.get(&name).map(|p| p.vni)) {
+        if let Some(why) = self.links.named(&name).and_then(|l| unfit(&l.info)) {
+            return Err(FabricError::UnfitPort { name, why });
+        }
+        if self.configured_port(&name).is_some() {
+            return Err(FabricError::ConfiguredPort(name));
+        }
+        if let Some(vni) = self.runtime.ports.get(&name).map(|p| p.vni) {
             return Err(FabricError::DuplicatePort { name, vni });
         }
         let there = self.links.named(&name).is_some_and(|l| self.tables.port_of(l.info.ifindex).is_some());
@@ -130,7 +135,14 @@ impl Fabric {
             return Err(FabricError::BadMac(mac));
         }
         match &place {
-            StaticPlace::Port(name) => drop(exact_name(name)?),
+            StaticPlace::Port(name) => {
+                let name = exact_name(name)?;
+                // A port that nobody has asked for yet may come later.
+                let rule = rule_for(&self.desired, &self.runtime, &name);
+                if let Some((has, ..)) = rule.filter(|(has, ..)| *has != vni) {
+                    return Err(FabricError::OtherVni { name, has });
+                }
+            }
             StaticPlace::Peer(addr) => {
                 let entries = [self.desired.peers.get(addr), self.runtime.peers.get(addr)];
                 if !entries.into_iter().flatten().any(|p| p.vnis.contains(&vni)) {

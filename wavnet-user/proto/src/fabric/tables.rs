@@ -22,6 +22,8 @@ pub(super) struct PortSlot {
     pub(super) name: Option<String>,
     /// Written and attached by this agent, not just found.
     pub(super) ours: bool,
+    /// False if writing the slot has failed: what it holds is not known.
+    pub(super) written: bool,
 }
 
 /// A slot of `VTEPS` in use.
@@ -85,7 +87,8 @@ pub(super) struct Tables {
     /// Underlay interfaces and how they were attached; `None`: by an earlier agent.
     pub(super) underlays: BTreeMap<u32, Option<HookWish>>,
     pub(super) vni_slots: Slots<Vni>,
-    pub(super) port_slots: Slots<String>,
+    /// By name and VNI: in another VNI a port's counters start anew.
+    pub(super) port_slots: Slots<(String, Vni)>,
     pub(super) vtep_slots: Slots<Ipv4Addr>,
 }
 
@@ -106,7 +109,7 @@ impl Tables {
             if port.ifindex != 0 {
                 used[1].insert(*index);
                 if links.insert(port.ifindex) {
-                    ports.insert(*index, PortSlot { port: *port, name: None, ours: false });
+                    ports.insert(*index, PortSlot { port: *port, name: None, ours: false, written: true });
                 }
             }
         }

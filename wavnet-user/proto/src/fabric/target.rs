@@ -10,7 +10,7 @@ use wavnet_common::{
     addr::{Mac, Vni},
 };
 
-use super::{Desired, Origin, Runtime, StaticPlace, VlanMode, links::Links};
+use super::{Desired, LinkInfo, Origin, Runtime, StaticPlace, VlanMode, links::Links};
 use crate::command::HookWish;
 
 /// Ethernet header.
@@ -57,6 +57,20 @@ pub(super) fn rule_for(desired: &Desired, runtime: &Runtime, name: &str) -> Opti
     found.filter(|(vni, ..)| desired.vnis.contains_key(vni))
 }
 
+/// Why an interface cannot be a port; `None`: it can.
+pub(super) fn unfit(info: &LinkInfo) -> Option<&'static str> {
+    if info.loopback {
+        return Some("it is the loopback interface");
+    }
+    match info.kind.as_deref() {
+        Some("bridge") => Some("it is a bridge, whose own members would be cut off"),
+        Some("bond" | "team") => Some("it is an aggregate of NICs"),
+        Some("vxlan" | "geneve" | "gre" | "gretap" | "ipip" | "sit" | "wireguard") => Some("it is a tunnel"),
+        _ if info.mac.is_none() => Some("it is not an Ethernet device"),
+        _ => None,
+    }
+}
+
 /// Our VTEP's address.
 pub(super) fn local_address(desired: &Desired, links: &Links) -> Option<Ipv4Addr> {
     desired.underlay.address.or_else(|| {
@@ -95,10 +109,11 @@ impl Target {
         let mut ports = BTreeMap::new();
         for link in links.iter() {
             let info = &link.info;
-            let taken = info.loopback || link.failed.is_some() || underlays.contains_key(&info.ifindex);
+            let taken = unfit(info).is_some() || link.failed.is_some() || underlays.contains_key(&info.ifindex);
             let Some((vni, vlan, _)) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
+                | flag(!info.up, PortFlags::DOWN)
                 | flag(vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
                 | flag(info.xdp_redirect != Some(true), PortFlags::DELIVER_TC);

@@ -15,7 +15,7 @@ use super::{
     Fabric, PeerState, StaticPlace, VlanMode, VniSettings,
     links::Link,
     tables::PortSlot,
-    target::{local_address, peers, rule_for},
+    target::{local_address, peers, rule_for, unfit},
 };
 use crate::command::HookWish;
 
@@ -60,6 +60,8 @@ pub struct PortView {
     pub state: PortState,
     /// MTU of the interface, bytes.
     pub mtu: Option<u32>,
+    /// The interface is up and has a carrier.
+    pub up: bool,
     /// Frames are handed to it in TC rather than redirected in XDP.
     pub deliver_tc: bool,
 }
@@ -151,8 +153,9 @@ impl Fabric {
     pub fn ports(&self) -> Vec<PortView> {
         let exact = self.desired.ports.iter().filter(|r| r.name.is_exact()).map(|r| r.name.as_str());
         let mut names: BTreeSet<&str> = exact.chain(self.runtime.ports.keys().map(String::as_str)).collect();
-        let usable =
-            |l: &&Link| !l.info.loopback && !self.desired.underlay.devices.iter().any(|d| d.name == l.info.name);
+        let usable = |l: &&Link| {
+            unfit(&l.info).is_none() && !self.desired.underlay.devices.iter().any(|d| d.name == l.info.name)
+        };
         names.extend(self.links.iter().filter(usable).map(|l| l.info.name.as_str()));
         let links: BTreeMap<&str, &Link> = self.links.iter().map(|l| (l.info.name.as_str(), l)).collect();
         let slots = self.tables.ports.iter().map(|(index, slot)| (slot.port.ifindex, (*index, slot)));
@@ -171,7 +174,10 @@ impl Fabric {
             (Some(l), None) => PortState::Failed(match (&l.failed, l.no_room) {
                 (Some(why), _) => why.clone(),
                 (None, true) => format!("no room: {} ports, {} per VNI", self.limits.ports, self.limits.flood_ports),
-                (None, false) => "not attached yet".to_owned(),
+                (None, false) => match unfit(&l.info) {
+                    Some(why) => format!("{why}: a port is a tap or veth"),
+                    None => "it waits for its turn".to_owned(),
+                },
             }),
             (Some(_), Some(_)) => PortState::Attached,
         };
@@ -184,6 +190,7 @@ impl Fabric {
             origin,
             state,
             mtu: link.map(|l| l.info.mtu),
+            up: link.is_some_and(|l| l.info.up),
             deliver_tc: slot.is_some_and(|(_, s)| s.port.flags & PortFlags::DELIVER_TC != 0),
         })
     }
@@ -211,13 +218,15 @@ impl Fabric {
 
     /// All VNIs, ascending.
     pub fn vnis(&self) -> Vec<VniView> {
+        let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
+        self.tables.ports.values().for_each(|s| *ports.entry(s.port.vni_index).or_default() += 1);
         let view = |(vni, index): (&Vni, &u16)| {
             let flood = self.tables.floods.get(index);
             Some(VniView {
                 index: *index,
                 vni: *vni,
                 settings: *self.desired.vnis.get(vni)?,
-                ports: flood.map_or(0, |f| f.ports.len()),
+                ports: ports.get(index).copied().unwrap_or_default(),
                 peers: flood.map_or(0, |f| f.vteps.len()),
             })
         };

@@ -26,6 +26,8 @@ pub(crate) struct Model {
     /// {VNI index, MAC} → place, static.
     fdb: BTreeMap<(u16, Mac), (Place, bool)>,
     attached: BTreeSet<u32>,
+    /// Attached still, because detaching has failed.
+    stuck: BTreeSet<u32>,
     underlays: BTreeSet<u32>,
     neighbours: BTreeSet<(u32, Ipv4Addr)>,
 }
@@ -41,6 +43,7 @@ impl Model {
             members: BTreeMap::new(),
             fdb: BTreeMap::new(),
             attached: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             underlays: BTreeSet::new(),
             neighbours: BTreeSet::new(),
         }
@@ -63,8 +66,12 @@ impl Model {
             Command::AttachPort { ifindex, .. } => {
                 assert!(self.ports.iter().any(|p| p.ifindex == *ifindex), "attached before its slot is written");
                 self.attached.insert(*ifindex);
+                self.stuck.remove(ifindex);
             }
-            Command::DetachPort { ifindex } => drop(self.attached.remove(ifindex)),
+            Command::DetachPort { ifindex } => {
+                self.attached.remove(ifindex);
+                self.stuck.remove(ifindex);
+            }
             Command::AttachUnderlay { ifindex, .. } => drop(self.underlays.insert(*ifindex)),
             Command::DetachUnderlay { ifindex } => drop(self.underlays.remove(ifindex)),
             Command::SetVtep { index, vtep, addr } => {
@@ -102,6 +109,13 @@ impl Model {
         }
     }
 
+    /// A command that does nothing.
+    pub(crate) fn failed(&mut self, command: &Command) {
+        if let Command::DetachPort { ifindex } = command {
+            self.stuck.insert(*ifindex);
+        }
+    }
+
     /// What must hold at every instant.
     pub(crate) fn check_safe(&self) {
         for (key, m) in &self.members {
@@ -113,7 +127,7 @@ impl Model {
             assert!(ifindices.insert(p.ifindex), "two slots for one interface");
             assert_eq!(self.vnis[usize::from(p.vni_index)], p.vni);
         }
-        for ifindex in &self.attached {
+        for ifindex in self.attached.difference(&self.stuck) {
             assert!(ifindices.contains(ifindex), "attached without a slot");
         }
         let mut addrs = BTreeSet::new();
@@ -159,6 +173,7 @@ impl Model {
 
     /// What is attached to an interface goes with it.
     pub(crate) fn link_gone(&mut self, ifindex: u32) {
+        self.stuck.remove(&ifindex);
         self.attached.remove(&ifindex);
         self.underlays.remove(&ifindex);
     }

@@ -8,10 +8,10 @@ use wavnet_common::{
     fdb::Place,
 };
 use wavnet_proto::{
-    command::{Command, HookWish},
+    command::{Command, HookWish, Slot},
     fabric::{
-        Desired, FabricError, PeerSettings, PeerState, PortState, RouteInfo, StaticPlace, UnderlayDevice, Via,
-        VlanMode, VniSettings,
+        Desired, FabricError, LinkInfo, PeerSettings, PeerState, PortState, RouteInfo, StaticPlace, UnderlayDevice,
+        Via, VlanMode, VniSettings,
     },
 };
 
@@ -197,6 +197,76 @@ fn refusals_name_the_reason_and_change_nothing() {
     assert_eq!(f.remove_static(vni(0), mac(1)), Err(NoSuchStatic { vni: vni(0), mac: mac(1) }));
     w.settle();
     assert_eq!(w.model.vteps(), BTreeSet::from([peer(0), peer(1), peer(2)]));
+}
+
+#[test]
+fn a_port_that_changes_its_vni_starts_to_count_anew() {
+    let mut w = routed(&[]);
+    let mut d = w.fabric.desired().clone();
+    d.vnis.insert(vni(1), VniSettings::default());
+    w.step(Step::Desire(d));
+    w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    w.settle();
+    w.fabric.remove_port("tap0").unwrap();
+    w.fabric.add_port("tap0", vni(1), VlanMode::Pass).unwrap();
+    let moved = commands(&mut w);
+    let index = w.fabric.ports()[0].index.unwrap();
+    assert!(moved.contains(&Command::ResetCounters(Slot::Port(index))), "{moved:?}");
+}
+
+#[test]
+fn only_ethernet_ends_are_ports_and_statics_belong_to_their_vni() {
+    let mut w = routed(&[]);
+    let mut d = w.fabric.desired().clone();
+    d.vnis.insert(vni(1), VniSettings::default());
+    w.step(Step::Desire(d));
+    let link = |ifindex, name: &str, kind: Option<&str>, mac, loopback| LinkInfo {
+        ifindex,
+        name: name.into(),
+        mtu: 1500,
+        mac,
+        up: true,
+        loopback,
+        no_arp: false,
+        kind: kind.map(str::to_owned),
+        xdp_redirect: None,
+    };
+    w.fabric.link_up(link(20, "lo", None, Some(mac(0)), true));
+    w.fabric.link_up(link(21, "br0", Some("bridge"), Some(mac(1)), false));
+    w.fabric.link_up(link(22, "tun0", Some("tun"), None, false));
+    w.fabric.link_up(link(23, "tap0", Some("tun"), Some(mac(2)), false));
+    for name in ["lo", "br0", "tun0"] {
+        let refused = w.fabric.add_port(name, vni(0), VlanMode::Pass);
+        assert!(matches!(&refused, Err(e @ FabricError::UnfitPort { .. }) if e.help().is_some()), "{refused:?}");
+    }
+    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    let at = || StaticPlace::Port("tap0".into());
+    let other = FabricError::OtherVni { name: "tap0".into(), has: vni(0) };
+    assert_eq!(w.fabric.add_static(vni(1), mac(1), at()), Err(other));
+    w.fabric.add_static(vni(0), mac(1), at()).unwrap();
+    // One that was asked for before it was there.
+    w.fabric.add_port("br9", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.link_up(link(24, "br9", Some("bridge"), Some(mac(3)), false));
+    drop(commands(&mut w));
+    assert!(matches!(&w.fabric.ports()[0].state, PortState::Failed(why) if why.contains("bridge")));
+}
+
+#[test]
+fn writes_after_a_failed_one_wait_and_questions_do_not() {
+    let mut w = routed(&[0]);
+    w.fabric.add_peer(peer(1), None, &BTreeSet::from([vni(0)])).unwrap();
+    w.unlucky = true;
+    let failed = w.poll().unwrap();
+    w.unlucky = false;
+    assert_eq!(w.fabric.held_back(), Some("bad luck"));
+    w.fabric.routes_changed();
+    let asked = commands(&mut w);
+    assert!(!asked.is_empty() && asked.iter().all(|c| matches!(c, Command::QueryRoute { .. })), "{asked:?}");
+    w.fabric.retry();
+    assert_eq!(w.poll(), Some(failed));
+    w.settle();
+    assert_eq!((w.fabric.held_back(), w.model.vteps()), (None, BTreeSet::from([peer(0), peer(1)])));
 }
 
 #[test]

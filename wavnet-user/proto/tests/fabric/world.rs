@@ -64,6 +64,10 @@ pub(crate) enum Step {
     Retry,
     /// Carry out this many commands.
     Poll(u8),
+    /// An interface goes down or up.
+    UpDown(u8, bool),
+    /// Carry out this many commands, of which those fail whose turn has a bit.
+    PollUnlucky(u8, u64),
     /// Carry out all, failing attachments to this interface.
     PollFailing(u8),
     /// The kernel learns a MAC wherever it may.
@@ -142,6 +146,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (0u8..6).prop_map(Poll),
         5 => Just(Poll(255)),
         1 => b().prop_map(PollFailing),
+        2 => (b(), any::<bool>()).prop_map(|(i, up)| UpDown(i, up)),
+        3 => (b(), any::<u64>(), any::<u64>()).prop_map(|(n, x, y)| PollUnlucky(n, x & y)),
         4 => (b(), b()).prop_map(|(m, p)| Learn(m, p)),
         1 => Just(Restart),
     ]
@@ -153,13 +159,22 @@ pub(crate) struct World {
     pub(crate) links: BTreeMap<u32, LinkInfo>,
     pub(crate) addresses: BTreeMap<u32, Vec<Ipv4Addr>>,
     pub(crate) failing: Option<u32>,
+    /// The next command fails.
+    pub(crate) unlucky: bool,
 }
 
 impl World {
     pub(crate) fn new() -> World {
         let mut fabric = Fabric::new(LIMITS, &Default::default());
         fabric.links_complete();
-        World { fabric, model: Model::new(LIMITS), links: BTreeMap::new(), addresses: BTreeMap::new(), failing: None }
+        World {
+            fabric,
+            model: Model::new(LIMITS),
+            links: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            failing: None,
+            unlucky: false,
+        }
     }
 
     pub(crate) fn link_index(n: u8) -> u32 {
@@ -246,6 +261,19 @@ impl World {
                 self.failing = None;
                 self.fabric.retry();
             }
+            Step::UpDown(n, up) => {
+                if let Some(link) = self.links.get_mut(&World::link_index(n)) {
+                    link.up = up;
+                    f.link_up(link.clone());
+                }
+            }
+            Step::PollUnlucky(n, luck) => {
+                for turn in 0..u32::from(n) {
+                    self.unlucky = luck.rotate_right(turn) & 1 != 0;
+                    self.poll();
+                }
+                self.unlucky = false;
+            }
             Step::Learn(m, p) => self.model.learn(mac(m), p),
             Step::Restart => self.restart(),
         }
@@ -259,6 +287,13 @@ impl World {
             {
                 self.fabric.command_failed(&command, "told to");
             }
+            Command::QueryRoute { .. } | Command::ResolveNeighbour { .. } | Command::ForgetNeighbour { .. } => {
+                self.model.apply(&command);
+            }
+            _ if self.unlucky => {
+                self.model.failed(&command);
+                self.fabric.command_failed(&command, "bad luck");
+            }
             _ => self.model.apply(&command),
         }
         self.model.check_safe();
@@ -266,6 +301,9 @@ impl World {
     }
 
     pub(crate) fn settle(&mut self) {
+        if self.failing.is_none() {
+            self.fabric.retry();
+        }
         for _ in 0..10_000 {
             if self.poll().is_none() {
                 if self.failing.is_none() {
@@ -372,7 +410,8 @@ impl World {
             let (vteps, slots) = m.flood_names(index);
             let wanted: BTreeSet<_> = members.iter().filter(|(v, _)| *v == vni).map(|(_, a)| *a).collect();
             assert_eq!(vteps, wanted);
-            let wanted: BTreeSet<_> = present.iter().filter(|(_, v)| **v == vni).map(|(i, _)| *i).collect();
+            let wanted: BTreeSet<_> =
+                present.iter().filter(|(i, v)| **v == vni && self.links[i].up).map(|(i, _)| *i).collect();
             assert_eq!(slots, wanted);
         }
         let mut statics = BTreeMap::new();

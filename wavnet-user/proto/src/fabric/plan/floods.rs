@@ -5,10 +5,13 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::addr::Vni;
+use wavnet_common::{abi::PortFlags, addr::Vni};
 
 use super::Plan;
-use crate::{command::Command, fabric::tables::Flood};
+use crate::{
+    command::Command,
+    fabric::tables::{Flood, PortSlot},
+};
 
 impl Plan<'_> {
     /// Takes out who goes, before anything of theirs is touched.
@@ -30,7 +33,9 @@ impl Plan<'_> {
             }
         }
         for (index, slot) in &self.tables.ports {
-            if let Some(set) = keep.get_mut(&slot.port.vni_index).filter(|_| !ports_gone.contains(index)) {
+            if let Some(set) =
+                keep.get_mut(&slot.port.vni_index).filter(|_| slot.written && !ports_gone.contains(index))
+            {
                 set.ports.insert(*index);
             }
         }
@@ -81,7 +86,7 @@ impl Plan<'_> {
                 set.vteps.insert(member.vtep_index);
             }
         }
-        for (index, slot) in &self.tables.ports {
+        for (index, slot) in self.tables.ports.iter().filter(|(_, s)| is_up(s)) {
             if let Some(set) = floods.get_mut(&slot.port.vni_index) {
                 set.ports.insert(*index);
             }
@@ -97,7 +102,7 @@ impl Plan<'_> {
     /// As [`Self::set_floods`], where nothing but ports can have changed.
     fn add_ports_to_floods(&mut self) {
         let mut changed = BTreeSet::new();
-        for (index, slot) in &self.tables.ports {
+        for (index, slot) in self.tables.ports.iter().filter(|(_, s)| is_up(s)) {
             let vni_index = slot.port.vni_index;
             if self.tables.floods.get_mut(&vni_index).is_some_and(|set| set.ports.insert(*index)) {
                 changed.insert(vni_index);
@@ -105,4 +110,8 @@ impl Plan<'_> {
         }
         self.write_floods(changed);
     }
+}
+
+fn is_up(slot: &PortSlot) -> bool {
+    slot.port.flags & PortFlags::DOWN == 0
 }

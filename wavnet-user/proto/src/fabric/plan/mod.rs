@@ -13,7 +13,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Member, MemberKey, NextHop, Port, Vtep},
+    abi::{Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     addr::Vni,
     fdb::Place,
 };
@@ -65,7 +65,16 @@ impl Plan<'_> {
             None => Vec::new(),
         };
 
-        self.shrink_floods(&ports_gone, &members_gone, &vnis_gone);
+        // Nothing is flooded to a port that goes down either.
+        let goes_down =
+            |s: &PortSlot| self.target.ports.get(&s.port.ifindex).is_some_and(|w| w.flags & PortFlags::DOWN != 0);
+        let ports_quiet: Vec<u16> = tables
+            .ports
+            .iter()
+            .filter(|(index, s)| ports_gone.contains(index) || goes_down(s))
+            .map(|(index, _)| *index)
+            .collect();
+        self.shrink_floods(&ports_quiet, &members_gone, &vnis_gone);
         self.remove_statics();
         self.remove_ports(&ports_gone);
         self.remove_members(&members_gone);
@@ -133,7 +142,8 @@ impl Plan<'_> {
             self.out.push_back(Command::DetachPort { ifindex: slot.port.ifindex });
             self.out.push_back(Command::FlushPlace(Place::Port(*index)));
             self.out.push_back(Command::SetPort { index: *index, port: Port::FREE });
-            self.tables.port_slots.put(*index, slot.name);
+            let owner = slot.name.zip(Vni::new(slot.port.vni).ok());
+            self.tables.port_slots.put(*index, owner);
         }
     }
 
@@ -238,7 +248,8 @@ impl Plan<'_> {
                 None => {
                     let count = per_vni.entry(port.vni).or_default();
                     let room = *count < self.limits.flood_ports;
-                    let Some(grant) = room.then(|| self.tables.port_slots.take(&wanted.name)).flatten() else {
+                    let owner = (wanted.name.clone(), wanted.vni);
+                    let Some(grant) = room.then(|| self.tables.port_slots.take(&owner)).flatten() else {
                         self.followup.no_room.insert(*ifindex);
                         continue;
                     };
@@ -252,7 +263,7 @@ impl Plan<'_> {
                     grant.index
                 }
             };
-            let new = PortSlot { port, name: Some(wanted.name.clone()), ours: true };
+            let new = PortSlot { port, name: Some(wanted.name.clone()), ours: true, written: true };
             let old = self.tables.ports.insert(index, new);
             if !old.as_ref().is_some_and(|o| o.ours && o.port == port) {
                 self.out.push_back(Command::SetPort { index, port });
