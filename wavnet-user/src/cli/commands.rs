@@ -122,7 +122,7 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
     let (bpffs, socket) = match args.config {
         None => (args.bpffs, global.socket()),
         Some(path) => {
-            let agent = Source::File(path).load()?.agent;
+            let agent = Source::File(path).load_alone()?.agent;
             let explicit = global.socket.is_some() || global.run_dir.is_some();
             (agent.bpffs.clone(), if explicit { global.socket() } else { agent.socket() })
         }

@@ -51,7 +51,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
         Command::Down(args) => commands::down(global, printer, args)?,
         Command::Doctor(args) => {
             let asked = match args.config {
-                Some(file) => doctor::Asked::from(&Source::File(file).load()?),
+                Some(file) => doctor::Asked::from(&Source::File(file).load_alone()?),
                 None => doctor::Asked {
                     underlay: args.underlay,
                     bpffs: args.bpffs,
