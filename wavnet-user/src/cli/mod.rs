@@ -40,7 +40,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
     let global = &cli.global;
     match cli.command {
         Command::Agent(args) => agent::run(global, printer, *args, run_agent)?,
-        Command::Status => commands::ask(global, printer, Request::Status)?,
+        Command::Status { config } => commands::status(global, printer, config.as_deref())?,
         Command::Peers => commands::ask(global, printer, Request::Peers)?,
         Command::Ports => commands::ask(global, printer, Request::Ports)?,
         Command::Reload => commands::ask(global, printer, Request::Reload)?,

@@ -97,6 +97,8 @@ pub struct Agent {
 impl Agent {
     /// Name of the socket in the run directory.
     pub const SOCKET: &str = "agent.sock";
+    /// Name of the file in the run directory that keeps what was added by command.
+    pub const ADDITIONS: &str = "additions.json";
     /// Default of `bpffs`.
     pub const BPFFS: &str = "/sys/fs/bpf/wavnet";
     /// Default of `run_dir`.
