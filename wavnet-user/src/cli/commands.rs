@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use wavnet_common::addr::Vni;
 
 use super::{
     args::{DownArgs, FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
@@ -78,8 +79,8 @@ impl From<FdbFilterArgs> for FdbFilter {
 pub(super) fn fdb(global: &Global, printer: &mut Printer, args: FdbArgs) -> Result<()> {
     let request = match args.command {
         None if args.watch => return watch(global, printer),
-        None => Request::Fdb(args.filter.into()),
-        Some(FdbCommand::List(filter)) => Request::Fdb(filter.into()),
+        None => return entries(global, printer, args.filter.into()),
+        Some(FdbCommand::List(filter)) => return entries(global, printer, filter.into()),
         Some(FdbCommand::Add { vni, mac, port, peer }) => {
             let place = match (port, peer) {
                 (Some(port), None) => PlaceInfo::Port(port),
@@ -91,6 +92,38 @@ pub(super) fn fdb(global: &Global, printer: &mut Printer, args: FdbArgs) -> Resu
         Some(FdbCommand::Remove { vni, mac }) => Request::FdbRemove { vni, mac },
     };
     ask(global, printer, request)
+}
+
+/// Entries; people are told when some are left out, and when there are none for what looks like a slip.
+fn entries(global: &Global, printer: &mut Printer, mut filter: FdbFilter) -> Result<()> {
+    let mut client = Client::connect(&global.socket())?;
+    let limit = filter.limit;
+    // One more, to know whether there is one.
+    filter.limit = limit.map(|n| n.saturating_add(1));
+    let mut response = client.call(&Request::Fdb(filter.clone()))?;
+    let Response::Fdb(found) = &mut response else { return show(printer, &response) };
+    let more = limit.filter(|n| found.len() > *n);
+    found.truncate(limit.unwrap_or(usize::MAX));
+    let none = found.is_empty() && more.is_none();
+    show(printer, &response)?;
+    if printer.json {
+        return Ok(());
+    }
+    if let Some(n) = more {
+        printer.text(&format!("there are more than these {n}: leave out --limit to see all\n"))?;
+    }
+    match filter.vni {
+        Some(vni) if none && !in_use(&mut client, vni)? => {
+            printer.text(&format!("warning: VNI {vni} has neither a port nor a peer: is it declared in [[vni]]?\n"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn in_use(client: &mut Client, vni: Vni) -> Result<bool> {
+    let by_port = matches!(client.call(&Request::Ports)?, Response::Ports(all) if all.iter().any(|p| p.vni == vni));
+    let peers = client.call(&Request::Peers)?;
+    Ok(by_port || matches!(peers, Response::Peers(all) if all.iter().any(|p| p.vnis.contains(&vni))))
 }
 
 fn watch(global: &Global, printer: &mut Printer) -> Result<()> {

@@ -21,7 +21,15 @@ use print::Printer;
 
 /// Runs the command that the process was started with. `agent` runs the agent until it ends.
 pub fn main(agent: impl FnOnce(Source) -> Result<()>) -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && failure::wants_json(std::env::args_os()) => {
+            // As below.
+            let _ = std::io::stderr().write_all(failure::usage_json(&e).as_bytes());
+            return ExitCode::from(failure::Exit::Usage as u8);
+        }
+        Err(e) => e.exit(),
+    };
     let json = cli.global.json;
     let mut printer = Printer::new(&cli.global);
     match run(cli, &mut printer, agent) {
