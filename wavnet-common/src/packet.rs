@@ -52,8 +52,18 @@ pub trait FrameMeta {
     /// Payload bytes per segment of a super-packet (GSO); zero for an ordinary frame.
     fn gso_size(&self) -> usize;
 
-    /// Frames that a super-packet stands for; at least one.
-    fn frames(&self) -> u64;
+    /// Segments of a super-packet; zero if nobody has counted them, as for frames that a tap's owner wrote.
+    fn gso_segs(&self) -> u64;
+
+    /// Frames that a super-packet with `headers` bytes before its payload stands for; one for an ordinary frame.
+    #[inline(always)]
+    fn frames(&self, len: usize, headers: usize) -> u64 {
+        match (self.gso_size(), self.gso_segs()) {
+            (0, _) => 1,
+            (size, 0) => (len.saturating_sub(headers) as u64).div_ceil(size as u64).max(1),
+            (_, segments) => segments,
+        }
+    }
 
     /// True when a VLAN tag is kept beside the data.
     fn has_meta_tag(&self) -> bool;
@@ -67,10 +77,15 @@ pub trait Strip: Packet {
 
 /// A packet that can get outer headers.
 pub trait Grow: Packet {
-    /// Puts `outer` bytes in front; the old frame follows, with the VLAN tags that were kept beside the data. The kernel is told
-    /// that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment super-packets; with `as_ipv4` also that the
-    /// packet is IPv4 now, as the kernel's own neighbour output demands.
-    fn grow(&mut self, outer: usize, as_ipv4: bool) -> Result<(), crate::reason::Reason>;
+    /// Puts `outer` bytes in front; the old frame follows, with the VLAN tags that were kept beside the data. Of super-packets the
+    /// kernel is told that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment them.
+    fn grow(&mut self, outer: usize) -> Result<(), crate::reason::Reason>;
+}
+
+/// A packet that can be given to the kernel's own neighbour output.
+pub trait AsIpv4 {
+    /// Makes the kernel take the packet for IPv4, which its link header says already. `false`: refused.
+    fn become_ipv4(&mut self) -> bool;
 }
 
 /// A packet of which copies can be sent.

@@ -36,6 +36,8 @@ reasons! {
     OuterOptions = "outer_options",
     /// The outer packet is a fragment; a VTEP must not fragment (RFC 7348 section 4.3).
     OuterFragment = "outer_fragment",
+    /// The kernel merged several datagrams before the program saw them; `ethtool -K NIC rx-udp-gro-forwarding off rx-gro-list off`.
+    OuterAggregated = "outer_aggregated",
     /// The outer TTL was zero on arrival.
     OuterTtl = "outer_ttl",
     /// The outer source is one of our own addresses: a loop or a forgery.
@@ -60,6 +62,8 @@ reasons! {
     VlanStack = "vlan_stack",
     /// The frame came in on a port that is not in the tables, or leaves to one that is gone.
     UnknownPort = "unknown_port",
+    /// The port that the frame is for is administratively down.
+    PortDown = "port_down",
     /// The destination is behind the port or peer the frame came from: nothing to forward.
     Hairpin = "hairpin",
     /// The destination MAC is behind a peer and the frame came from a peer: peers are never bridged (split horizon).

@@ -28,18 +28,32 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]
 pub fn underlay_xdp(ctx: XdpContext) -> u32 {
-    match datapath::underlay::xdp(&mut XdpPacket::new(&ctx), &KernelTables) {
+    underlay(&ctx, |index, _| match maps::PORT_DEVS.redirect(index.into(), 0) {
+        Ok(action) => action,
+        // The port went between the two lookups.
+        Err(_) => {
+            KernelTables.dropped(Reason::UnknownPort);
+            XDP_DROP
+        }
+    })
+}
+
+/// `abi::program::UNDERLAY_XDP_GENERIC`. Without frags: for a program with them, generic XDP copies the frame into a new skb and
+/// forgets the length of its link header, so that TC would see what is passed up without one. And without the devmap, whose
+/// users must agree on frags.
+#[xdp]
+pub fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
+    // SAFETY: plain numbers.
+    underlay(&ctx, |_, ifindex| unsafe { bpf_redirect(ifindex, 0) as u32 })
+}
+
+#[inline(always)]
+fn underlay(ctx: &XdpContext, redirect: impl FnOnce(u16, u32) -> u32) -> u32 {
+    match datapath::underlay::xdp(&mut XdpPacket::new(ctx), &KernelTables) {
         Verdict::Pass => XDP_PASS,
-        Verdict::ToPort { index, .. } => match maps::PORT_DEVS.redirect(index.into(), 0) {
-            Ok(action) => action,
-            // The port went between the two lookups.
-            Err(_) => {
-                KernelTables.dropped(Reason::UnknownPort);
-                XDP_DROP
-            }
-        },
+        Verdict::ToPort { index, ifindex } => redirect(index, ifindex),
         Verdict::Drop(reason) => {
-            log::dropped(&ctx, ctx.ingress_ifindex() as u32, reason);
+            log::dropped(ctx, ctx.ingress_ifindex() as u32, reason);
             XDP_DROP
         }
         Verdict::Consumed => XDP_DROP,

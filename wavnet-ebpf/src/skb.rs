@@ -9,14 +9,17 @@ use aya_ebpf::{
     },
     helpers::generated::{
         bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
-        bpf_skb_vlan_pop,
+        bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
 use wavnet_common::{
-    packet::{Copies, FrameMeta, Grow, Packet, Strip},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Packet, Strip},
     reason::Reason,
-    wire::{Be16, EthHdr, ethernet::TAG_LEN},
+    wire::{
+        Be16, EthHdr,
+        ethernet::{TAG_LEN, ethertype},
+    },
 };
 
 /// Ethernet frames are padded to this length (without FCS).
@@ -72,9 +75,8 @@ impl FrameMeta for SkbPacket {
     }
 
     #[inline(always)]
-    fn frames(&self) -> u64 {
-        let segments = self.get().gso_segs;
-        if segments == 0 { 1 } else { segments.into() }
+    fn gso_segs(&self) -> u64 {
+        self.get().gso_segs.into()
     }
 
     #[inline(always)]
@@ -91,13 +93,9 @@ impl Strip for SkbPacket {
         if self.len() > end && self.gso_size() == 0 && !self.change_tail(end) {
             return false;
         }
-        // Bytes behind the packet go first, so that padding is zeros and not whatever the wire carried there.
-        if self.gso_size() == 0 && self.len() > outer + inner && !self.set_len(outer + inner) {
-            return false;
-        }
         // `adjust_room` wants an IPv4 header's length behind the link header even when something shorter follows: pad what no
         // Ethernet would carry unpadded anyway.
-        if inner < MIN_FRAME && !self.set_len(outer + MIN_FRAME) {
+        if inner < MIN_FRAME && !self.change_tail(outer + MIN_FRAME) {
             return false;
         }
         // The inner Ethernet header becomes the frame's: `adjust_room` keeps the outer one and cuts what follows it.
@@ -120,11 +118,11 @@ impl Strip for SkbPacket {
 
 impl Grow for SkbPacket {
     #[inline(always)]
-    fn grow(&mut self, outer: usize, as_ipv4: bool) -> Result<(), Reason> {
+    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
         let mut eth = *self.at::<EthHdr>(0).ok_or(Reason::InnerTruncated)?;
         let (tags, count) = self.pop_tags(&mut eth)?;
         let room = outer + count * TAG_LEN;
-        if self.gso_size() != 0 || as_ipv4 {
+        if self.gso_size() != 0 {
             self.make_tunnel_room(room, EthHdr::LEN + count * TAG_LEN)?;
         // SAFETY: a valid skb.
         } else if unsafe { bpf_skb_change_head(self.skb, room as u32, 0) } != 0 {
@@ -136,11 +134,24 @@ impl Grow for SkbPacket {
     }
 }
 
-impl SkbPacket {
+impl AsIpv4 for SkbPacket {
     #[inline(always)]
-    fn set_len(&mut self, len: usize) -> bool {
+    fn become_ipv4(&mut self) -> bool {
+        const IPV4: u32 = (ethertype::IPV4.to_be()) as u32;
+        const TPID: u16 = ethertype::VLAN.to_be();
+        if self.get().protocol == IPV4 {
+            return true;
+        }
+        // No helper sets the protocol, but taking a tag out of the data does, to the ethertype behind the tag. The first tag
+        // stays beside the data until the second pushes it in; popping the second takes the first out again, beside the data;
+        // popping that leaves the packet as it was, but for the protocol.
         // SAFETY: a valid skb.
-        unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) == 0 }
+        unsafe {
+            bpf_skb_vlan_push(self.skb, TPID, 1) == 0
+                && bpf_skb_vlan_push(self.skb, TPID, 1) == 0
+                && bpf_skb_vlan_pop(self.skb) == 0
+                && bpf_skb_vlan_pop(self.skb) == 0
+        }
     }
 }
 

@@ -49,8 +49,8 @@ impl FrameMeta for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn frames(&self) -> u64 {
-        1
+    fn gso_segs(&self) -> u64 {
+        0
     }
 
     #[inline(always)]

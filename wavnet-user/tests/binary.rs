@@ -46,9 +46,11 @@ fn errors_are_json_for_programs() {
 
 #[test]
 fn a_wrong_log_filter_is_refused_before_anything_is_touched() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wavnet"));
-    command.args(["agent", "--underlay", "wav-nothing"]).env("WAVNET_LOG", "wavnet=loudly");
-    let output = command.output().expect("the binary starts");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("WAVNET_LOG=wavnet=loudly is wrong"), "{}", stderr(&output));
+    for filter in ["wavnet=loudly", "warning", "foo=bar=baz"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wavnet"));
+        command.args(["agent", "--underlay", "wav-nothing"]).env("WAVNET_LOG", filter);
+        let output = command.output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(2), "{filter}");
+        assert!(stderr(&output).contains(&format!("WAVNET_LOG={filter} is wrong")), "{}", stderr(&output));
+    }
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{
     ci, compile, doctor, fuzz, run, setup,
@@ -99,7 +99,8 @@ enum Command {
     ///
     /// Runs every step even if one fails, and counts skipped tests as failures.
     Ci {
-        /// Only these steps, by name as printed.
+        /// Only these steps.
+        #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(ci::names()))]
         steps: Vec<String>,
     },
 }
@@ -136,6 +137,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn steps_of_ci_are_known() {
+        let cli = Cli::try_parse_from(["xtask", "ci", "fmt", "tests"]).unwrap();
+        assert!(matches!(cli.command, Command::Ci { steps } if steps == ["fmt", "tests"]));
+        let refused = Cli::try_parse_from(["xtask", "ci", "dance"]).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("clippy-ebpf"), "{refused}");
     }
 
     #[test]

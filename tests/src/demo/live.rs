@@ -1,6 +1,7 @@
 //! The live view: what the agents say, once a second, while machines talk.
 
 use std::{
+    net::Ipv4Addr,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -30,11 +31,33 @@ pub(super) struct Sample {
     pub(super) drops: Vec<DropRow>,
 }
 
-/// The last two samples of each agent, for rates; or why there is none.
-#[derive(Debug, Default)]
+/// An agent as the view knows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    /// Its name, known even before it has said anything.
+    pub(super) name: String,
+    /// The sample before the last, for rates.
+    pub(super) before: Option<Sample>,
+    /// The last sample.
+    pub(super) now: Option<Sample>,
+    /// It did not answer when it was last asked: the samples are history.
+    pub(super) silent: bool,
+}
+
+/// What the view draws from.
+#[derive(Debug)]
 pub(super) struct Samples {
-    pub(super) agents: Vec<(Option<Sample>, Option<Sample>)>,
-    pub(super) error: Option<String>,
+    pub(super) agents: Vec<Watched>,
+    /// Where the kernel's VTEP is.
+    pub(super) kernel: Ipv4Addr,
+}
+
+impl Samples {
+    fn new(network: &Network) -> Samples {
+        let watched = |a: &Agent| Watched { name: a.ns().short_name().to_owned(), ..Watched::default() };
+        let kernel = network.underlay.hosts.last().map_or(Ipv4Addr::UNSPECIFIED, |host| host.addr);
+        Samples { agents: network.agents.iter().map(watched).collect(), kernel }
+    }
 }
 
 fn sample(agent: &Agent) -> Result<Sample> {
@@ -65,7 +88,7 @@ fn traffic(network: &Network) -> Result<(Vec<Ping>, Vec<Stream>)> {
 pub(super) fn run(network: &Network) -> Result<()> {
     let _traffic = traffic(network).context("starting traffic to look at")?;
     let hints = view::hints(network)?;
-    let samples = Mutex::new(Samples { agents: vec![(None, None); network.agents.len()], error: None });
+    let samples = Mutex::new(Samples::new(network));
     let stop = AtomicBool::new(false);
     on_interrupt(ratatui::restore, 0);
     thread::scope(|scope| {
@@ -108,12 +131,12 @@ fn watch(network: &Network, samples: &Mutex<Samples>, stop: &AtomicBool) {
         for (i, agent) in network.agents.iter().enumerate() {
             let taken = sample(agent);
             let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
-            match taken {
-                Ok(sample) => {
-                    samples.agents[i].0 = samples.agents[i].1.replace(sample);
-                    samples.error = None;
-                }
-                Err(error) => samples.error = Some(format!("{error:#}")),
+            let watched = &mut samples.agents[i];
+            watched.silent = taken.is_err();
+            // Rates across a silence would be of another time.
+            watched.before = if watched.silent { None } else { watched.now.take() };
+            if let Ok(sample) = taken {
+                watched.now = Some(sample);
             }
         }
         let end = Instant::now() + PERIOD;

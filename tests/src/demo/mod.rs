@@ -4,6 +4,7 @@ mod checks;
 mod live;
 mod network;
 mod summary;
+mod tables;
 mod view;
 
 use std::{io::IsTerminal, path::PathBuf};

@@ -1,6 +1,4 @@
-//! The live view's picture.
-
-use std::time::Instant;
+//! The live view's picture, fitted to the terminal.
 
 use anyhow::Result;
 use ratatui::{
@@ -8,13 +6,13 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::Line,
-    widgets::{Block, Paragraph, Row, Table},
+    widgets::{Block, Borders, Paragraph, Row, Table},
 };
-use wavnet_user::api::model::{AttachState, FdbKind, PeerState, PlaceInfo, TrafficInfo};
 
 use super::{
-    live::{Sample, Samples},
+    live::{Samples, Watched},
     network::Network,
+    tables::{self, Content},
 };
 use crate::lab::{binary, dhcp, host::Vm};
 
@@ -30,221 +28,155 @@ pub(super) fn hints(network: &Network) -> Result<Vec<String>> {
     let wavnet = binary::usable()?.display().to_string();
     let run_dir = agent.run_dir().display();
     Ok(vec![
-        format!("metrics   {} curl -s {}", inside(agent.ns().name()), agent.metrics_url()),
-        format!("agent     sudo {wavnet} fdb --run-dir {run_dir}     (status, ports, peers, drops, … --json)"),
         format!("ping      {} ping {}", inside(from.ns.name()), dhcp::address(&to.ns, Vm::NIC)?),
+        format!("agent     sudo {wavnet} fdb --run-dir {run_dir}     (status, ports, peers, drops, … --json)"),
+        format!("metrics   {} curl -s {}", inside(agent.ns().name()), agent.metrics_url()),
         format!("capture   {} tcpdump -nei r0 udp port 4789", inside(network.underlay.router.name())),
-        "leave     q or Ctrl-C: everything is removed".to_owned(),
     ])
 }
 
-/// Draws everything; on a low terminal the lower tables go first.
+/// Lines of a table that are no rows: title and column heads.
+const TABLE_FRAME: usize = 2;
+
+/// Draws everything. Where there is too little room, tables show their first rows and say how many more there are.
 pub(super) fn draw(frame: &mut Frame<'_>, samples: &Samples, hints: &[String]) {
-    let mut lines: Vec<Line<'_>> = hints.iter().map(|h| Line::from(h.as_str())).collect();
-    if let Some(error) = &samples.error {
-        lines.insert(0, Line::styled(error.as_str(), Style::new().fg(Color::Red)));
+    let area = frame.area();
+    let hints: Vec<Vec<String>> = hints.iter().map(|hint| wrap(hint, usize::from(area.width))).collect();
+    let contents = tables::contents(samples);
+    let head = heading(samples);
+    let wanted = contents.each_ref().map(|content| content.rows.len());
+    let room = usize::from(area.height).saturating_sub(head.len() + contents.len() * TABLE_FRAME + 1);
+    let (rows, hint_lines) = share(room, wanted, &hints.iter().map(Vec::len).collect::<Vec<_>>());
+
+    let mut heights = vec![head.len()];
+    heights.extend(rows.iter().map(|rows| rows + TABLE_FRAME));
+    heights.push(hint_lines + 1);
+    let heights = heights.into_iter().map(|h| Constraint::Length(h as u16)).chain([Constraint::Fill(1)]);
+    let areas = Layout::vertical(heights).split(area);
+    frame.render_widget(Paragraph::new(head), areas[0]);
+    for ((content, rows), area) in contents.into_iter().zip(rows).zip(&areas[1..5]) {
+        frame.render_widget(table(content, rows, *area), *area);
     }
-    let tables = [
-        table("ports", [10, 16, 10, 10, 8, 26, 26], &PORT_HEAD, port_rows(samples)),
-        table("peers", [10, 16, 12, 11, 16, 26, 26], &PEER_HEAD, peer_rows(samples)),
-        table("forwarding table", [10, 10, 18, 16, 8, 8, 0], &FDB_HEAD, fdb_rows(samples)),
-        table("drops", [10, 24, 12, 9, 100, 0, 0], &DROP_HEAD, drop_rows(samples)),
-    ];
-    let mut left = frame.area().height;
-    let mut take = |wanted: usize| {
-        let height = left.min(wanted as u16);
-        left -= height;
-        Constraint::Length(height)
-    };
-    let head = take(1 + samples.agents.len());
-    let foot = take(lines.len() + 2);
-    let heights = tables.each_ref().map(|(_, rows)| take(rows.max(&1) + 3));
-    let [ports, peers, fdb, drops] = heights;
-    let areas: [Rect; 7] =
-        Layout::vertical([head, ports, peers, fdb, drops, foot, Constraint::Fill(1)]).areas(frame.area());
-    frame.render_widget(Paragraph::new(heading(samples)), areas[0]);
-    for ((table, _), area) in tables.into_iter().zip(&areas[1..5]) {
-        frame.render_widget(table, *area);
+    let mut lines = Vec::new();
+    for hint in hints {
+        if lines.len() + hint.len() <= hint_lines {
+            lines.extend(hint.into_iter().map(Line::from));
+        }
     }
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what to type next ")), areas[5]);
+    let block = Block::new().borders(Borders::TOP).title(" what to type in a second terminal ");
+    let block = block.title(Line::from(" q or Ctrl-C: leave, everything is removed ").right_aligned());
+    frame.render_widget(Paragraph::new(lines).block(block), areas[5]);
 }
 
-const PORT_HEAD: [&str; 7] = ["agent", "port", "VNI", "state", "hook", "from VM", "to VM"];
-const PEER_HEAD: [&str; 7] = ["agent", "peer", "VNIs", "state", "next hop", "received", "sent"];
-const FDB_HEAD: [&str; 7] = ["agent", "VNI", "MAC", "behind", "kind", "age", ""];
-const DROP_HEAD: [&str; 7] = ["agent", "reason", "frames", "a second", "meaning", "", ""];
-
-/// A table and how many rows it has.
-fn table(title: &str, widths: [u16; 7], head: &[&'static str; 7], rows: Vec<Row<'static>>) -> (Table<'static>, usize) {
-    let header = Row::new(head.iter().copied()).style(Style::new().fg(Color::DarkGray));
-    let count = rows.len();
-    let block = Block::bordered().title(format!(" {title} "));
-    (Table::new(rows, widths.map(Constraint::Max)).header(header).block(block), count)
-}
-
-fn heading(samples: &Samples) -> Vec<Line<'static>> {
-    let bold = Style::new().add_modifier(Modifier::BOLD);
-    let mut lines = vec![Line::styled("wavnet: two agents, and a kernel vxlan device as a peer at 172.31.3.2", bold)];
-    for (_, now) in &samples.agents {
-        lines.push(now.as_ref().map_or_else(
-            || Line::from("  waiting for the agent …"),
-            |s| {
-                let mode = s.status.underlay.hook_mode.map_or("not attached", |m| m.as_str());
-                let address = s.status.underlay.address.map_or_else(String::new, |a| a.to_string());
-                let metrics = s.status.metrics.as_deref().unwrap_or("off");
-                Line::from(format!(
-                    "  {}  VTEP {address}  {mode}  up {} s  {} MACs  metrics http://{metrics}/metrics",
-                    s.status.name, s.status.uptime_s, s.status.counts.fdb_entries
-                ))
-            },
-        ));
-    }
-    lines
-}
-
-/// Calls `f` with each agent's samples.
-fn each<T>(samples: &Samples, mut f: impl FnMut(&Option<Sample>, &Sample) -> Vec<T>) -> Vec<T> {
-    samples.agents.iter().filter_map(|(old, now)| now.as_ref().map(|now| f(old, now))).flatten().collect()
-}
-
-fn colour(good: bool) -> Style {
-    Style::new().fg(if good { Color::Green } else { Color::Red })
-}
-
-fn port_rows(samples: &Samples) -> Vec<Row<'static>> {
-    each(samples, |old, now| {
-        let row = |p: &wavnet_user::api::model::PortInfo| {
-            let before = old
-                .as_ref()
-                .and_then(|o| o.ports.iter().find(|q| q.interface == p.interface).map(|q| (o.at, q.traffic)));
-            let [rx, tx] = rates(before, now.at, p.traffic);
-            let hook = p.hook.clone().unwrap_or_default();
-            let cells = [
-                now.status.name.clone(),
-                p.interface.clone(),
-                p.vni.to_string(),
-                p.state.as_str().into(),
-                hook,
-                rx,
-                tx,
-            ];
-            Row::new(cells).style(colour(p.state == AttachState::Attached))
-        };
-        now.ports.iter().map(row).collect()
-    })
-}
-
-fn peer_rows(samples: &Samples) -> Vec<Row<'static>> {
-    each(samples, |old, now| {
-        let row = |p: &wavnet_user::api::model::PeerInfo| {
-            let before =
-                old.as_ref().and_then(|o| o.peers.iter().find(|q| q.address == p.address).map(|q| (o.at, q.traffic)));
-            let [rx, tx] = rates(before, now.at, p.traffic);
-            let vnis: Vec<String> = p.vnis.iter().map(ToString::to_string).collect();
-            let hop = p.next_hop.map_or_else(String::new, |h| h.to_string());
-            let cells =
-                [now.status.name.clone(), p.address.to_string(), vnis.join(","), p.state.as_str().into(), hop, rx, tx];
-            Row::new(cells).style(colour(p.state == PeerState::Up))
-        };
-        now.peers.iter().map(row).collect()
-    })
-}
-
-fn fdb_rows(samples: &Samples) -> Vec<Row<'static>> {
-    each(samples, |_, now| {
-        let row = |e: &wavnet_user::api::model::FdbEntry| {
-            let place = match &e.place {
-                PlaceInfo::Port(name) => name.clone(),
-                PlaceInfo::Peer(address) => address.to_string(),
-            };
-            let kind = if e.kind == FdbKind::Static { "static" } else { "learned" };
-            let age = e.age_s.map_or_else(String::new, |s| format!("{s} s"));
-            Row::new([
-                now.status.name.clone(),
-                e.vni.to_string(),
-                e.mac.to_string(),
-                place,
-                kind.into(),
-                age,
-                String::new(),
-            ])
-        };
-        now.fdb.iter().map(row).collect()
-    })
-}
-
-fn drop_rows(samples: &Samples) -> Vec<Row<'static>> {
-    each(samples, |old, now| {
-        let row = |d: &wavnet_user::api::model::DropRow| {
-            let before =
-                old.as_ref().and_then(|o| o.drops.iter().find(|x| x.reason == d.reason).map(|x| (o.at, x.frames)));
-            let rate = before.map_or(0.0, |(at, frames)| per_second(frames, d.frames, at, now.at));
-            let cells = [
-                now.status.name.clone(),
-                d.reason.clone(),
-                d.frames.to_string(),
-                format!("{rate:.0}"),
-                d.help.clone(),
-                String::new(),
-                String::new(),
-            ];
-            Row::new(cells)
-        };
-        now.drops.iter().filter(|d| d.frames > 0).map(row).collect()
-    })
-}
-
-fn per_second(old: u64, new: u64, from: Instant, to: Instant) -> f64 {
-    let seconds = to.duration_since(from).as_secs_f64();
-    if seconds > 0.0 { new.saturating_sub(old) as f64 / seconds } else { 0.0 }
-}
-
-/// Both directions as "frames a second, bits a second".
-fn rates(before: Option<(Instant, TrafficInfo)>, at: Instant, now: TrafficInfo) -> [String; 2] {
-    let Some((from, old)) = before else { return [String::new(), String::new()] };
-    let text = |frames: (u64, u64), bytes: (u64, u64)| {
-        let frames = per_second(frames.0, frames.1, from, at);
-        let bits = per_second(bytes.0, bytes.1, from, at) * 8.0;
-        format!("{frames:6.0} /s {:>10}", human(bits))
-    };
-    [
-        text((old.rx_frames, now.rx_frames), (old.rx_bytes, now.rx_bytes)),
-        text((old.tx_frames, now.tx_frames), (old.tx_bytes, now.tx_bytes)),
-    ]
-}
-
-fn human(bits: f64) -> String {
-    match bits {
-        b if b >= 1e9 => format!("{:.2} Gbit/s", b / 1e9),
-        b if b >= 1e6 => format!("{:.2} Mbit/s", b / 1e6),
-        b => format!("{:.1} kbit/s", b / 1e3),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn rates_are_per_second_and_survive_counters_that_began_anew() {
-        let at = Instant::now();
-        let old = TrafficInfo { rx_frames: 10, rx_bytes: 1000, tx_frames: 500, tx_bytes: 0 };
-        let new = TrafficInfo { rx_frames: 30, rx_bytes: 251_000, tx_frames: 0, tx_bytes: 0 };
-        let [rx, tx] = rates(Some((at, old)), at + Duration::from_secs(2), new);
-        assert!(rx.contains("10 /s") && rx.contains("1.00 Mbit/s"), "{rx}");
-        assert!(tx.contains("0 /s"), "{tx}");
-        assert_eq!(rates(None, at, new), [String::new(), String::new()]);
-    }
-
-    #[test]
-    fn an_empty_picture_fits_any_terminal() {
-        for (width, height) in [(1, 1), (80, 24), (300, 100)] {
-            let backend = ratatui::backend::TestBackend::new(width, height);
-            let mut terminal = ratatui::Terminal::new(backend).unwrap();
-            let samples = Samples { agents: vec![(None, None); 2], error: Some("no answer".into()) };
-            terminal.draw(|frame| draw(frame, &samples, &["one".into(), "two".into()])).unwrap();
+/// Shares out lines: the first hint in full and a row for every table come first, then all get more in turns.
+fn share(room: usize, wanted: [usize; 4], hints: &[usize]) -> ([usize; 4], usize) {
+    let mut rows = [0; 4];
+    let mut shown = hints.first().copied().unwrap_or(0).min(room);
+    let mut left = room - shown;
+    let mut next_hint = 1;
+    loop {
+        let before = left;
+        for (rows, wanted) in rows.iter_mut().zip(wanted) {
+            if left > 0 && *rows < wanted {
+                *rows += 1;
+                left -= 1;
+            }
+        }
+        // A hint that is cut is of no use: all of its lines or none.
+        if let Some(&lines) = hints.get(next_hint)
+            && lines <= left
+            && rows.iter().zip(wanted).all(|(rows, wanted)| *rows >= wanted.min(2))
+        {
+            left -= lines;
+            shown += lines;
+            next_hint += 1;
+        }
+        if left == before {
+            return (rows, shown);
         }
     }
 }
+
+/// Breaks a hint into lines, between words where there are any, and indents what follows so that it can be told apart.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "          ";
+    let width = width.max(INDENT.len() + 1);
+    let mut lines = Vec::new();
+    let mut rest = text.to_owned();
+    while rest.chars().count() > width {
+        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let space = rest[..=end.min(rest.len() - 1)].rfind(' ').filter(|at| *at > INDENT.len());
+        let at = space.unwrap_or(end);
+        lines.push(rest[..at].trim_end().to_owned());
+        rest = format!("{INDENT}{}", rest[at..].trim_start());
+    }
+    lines.push(rest);
+    lines
+}
+
+/// A table with as many columns as fit in `area` and its first `shown` rows.
+fn table(mut content: Content, shown: usize, area: Rect) -> Table<'static> {
+    let width = |content: &Content, column: usize| {
+        let cells = content.rows.iter().map(|(cells, _)| cells[column].chars().count());
+        cells.chain([content.head[column].len()]).max().unwrap_or(0)
+    };
+    // The last column is what people can best do without the end of.
+    let needed = |content: &Content| -> usize {
+        let last = content.head.len() - 1;
+        let cut = content.spare.is_empty();
+        (0..=last).map(|c| if cut && c == last { content.head[c].len() } else { width(content, c) } + 1).sum()
+    };
+    for column in content.spare.clone() {
+        if needed(&content) <= usize::from(area.width) + 1 {
+            break;
+        }
+        if let Some(at) = content.head.iter().position(|head| *head == column) {
+            content.head.remove(at);
+            for (cells, _) in &mut content.rows {
+                cells.remove(at);
+            }
+        }
+    }
+    let columns = content.head.len();
+    let widths = (0..columns).map(|c| match width(&content, c) {
+        _ if content.spare.is_empty() && c + 1 == columns => Constraint::Fill(1),
+        wide => Constraint::Length(u16::try_from(wide).unwrap_or(u16::MAX)),
+    });
+    let widths: Vec<Constraint> = widths.collect();
+    let title = match content.rows.len() {
+        0 => format!(" {}: none ", content.title),
+        all if all > shown => format!(" {}: … {} more ", content.title, all - shown),
+        _ => format!(" {} ", content.title),
+    };
+    let rows = content.rows.into_iter().take(shown).map(|(cells, style)| Row::new(cells).style(style));
+    Table::new(rows, widths)
+        .header(Row::new(content.head).style(Style::new().fg(Color::DarkGray)))
+        .block(Block::new().borders(Borders::TOP).title(title))
+}
+
+fn heading(samples: &Samples) -> Vec<Line<'static>> {
+    let count = samples.agents.len();
+    let title = format!("wavnet: {count} agents, and a kernel vxlan device as a peer at {}", samples.kernel);
+    let mut lines = vec![Line::styled(title, Style::new().add_modifier(Modifier::BOLD))];
+    lines.extend(samples.agents.iter().map(about));
+    lines
+}
+
+/// An agent in a line; what matters most comes first, the end may be cut.
+fn about(agent: &Watched) -> Line<'static> {
+    let name = &agent.name;
+    if agent.silent {
+        return Line::styled(format!("  {name}  agent does not answer"), Style::new().fg(Color::Red));
+    }
+    let Some(sample) = &agent.now else { return Line::from(format!("  {name}  waiting for the agent …")) };
+    let status = &sample.status;
+    let address = status.underlay.address.map_or_else(|| "no address".to_owned(), |a| a.to_string());
+    let mode = status.underlay.hook_mode.map_or("not attached", |m| m.as_str());
+    let metrics = status.metrics.as_ref().map_or_else(|| "no metrics".to_owned(), |at| format!("http://{at}/metrics"));
+    let (uptime, macs) = (status.uptime_s, status.counts.fdb_entries);
+    Line::from(format!("  {name}  {address}  {metrics}  {mode}  {macs} MACs  up {uptime} s"))
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

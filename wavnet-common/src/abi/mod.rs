@@ -99,6 +99,8 @@ pub const EVENTS: &str = "EVENTS";
 pub mod program {
     /// XDP on an underlay NIC: decapsulates unicast, leaves the rest to [`UNDERLAY_TC`].
     pub const UNDERLAY_XDP: &str = "underlay_xdp";
+    /// The same for generic XDP.
+    pub const UNDERLAY_XDP_GENERIC: &str = "underlay_xdp_generic";
     /// TC ingress on an underlay NIC: what XDP could not finish (flooding), or everything where XDP cannot attach.
     pub const UNDERLAY_TC: &str = "underlay_tc";
     /// TC ingress on a port: everything a VM sends.

@@ -53,7 +53,11 @@ impl PortFlags {
     pub const VLAN_DISCARD: u16 = 1 << 1;
     /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
     pub const DELIVER_TC: u16 = 1 << 2;
+<<<<<<< HEAD
+    /// The interface is administratively down: what is sent to it would vanish uncounted.
+=======
     /// The interface is down: nothing is delivered to it.
+>>>>>>> h-agent
     pub const DOWN: u16 = 1 << 4;
 }
 
@@ -74,8 +78,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// A free slot.
-    pub const FREE: Port = Port { ifindex: 0, vni: 0, vni_index: 0, flags: 0, max_frame: 0 };
+    /// A free slot. Its VNI index is nobody's, so that a slot that is read while it is written matches no frame.
+    pub const FREE: Port = Port { ifindex: 0, vni: 0, vni_index: u16::MAX, flags: 0, max_frame: 0 };
 }
 
 /// `VNIS[i]`.
@@ -102,6 +106,8 @@ pub struct MemberKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
+    /// The VNI of the key, again: an element that is deleted may become another key's while a program still reads it.
+    pub vni: u32,
     /// Index in `VNIS`.
     pub vni_index: u16,
     /// Index in `VTEPS`.
@@ -215,7 +221,7 @@ const _: () = {
     assert!(size_of::<Port>() == 16);
     assert!(size_of::<NextHop>() == 24);
     assert!(size_of::<Vtep>() == 64);
-    assert!(size_of::<Member>() == 4 && size_of::<MemberKey>() == 8);
+    assert!(size_of::<Member>() == 8 && size_of::<MemberKey>() == 8);
     assert!(size_of::<FloodSet>() == 8 + 2 * (size::FLOOD_VTEPS + size::FLOOD_PORTS));
     assert!(size_of::<Bucket>() == 64);
 };

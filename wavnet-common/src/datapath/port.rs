@@ -4,7 +4,7 @@ use super::{Of, Tables, Verdict, copy_to_port, encap, flow, source, source_port}
 use crate::{
     abi::{Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
     fdb::{Key, Place, lookup},
-    packet::{Copies, FrameMeta, Grow, Packet},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
     reason::Reason,
     wire::{
         EthHdr,
@@ -14,7 +14,7 @@ use crate::{
 
 /// TC ingress on a port.
 #[inline(always)]
-pub fn tc<P: Packet + FrameMeta + Grow + Copies, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
+pub fn tc<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
     match forward(pkt, tables, ifindex) {
         Ok(verdict) => verdict,
         Err(reason) => {
@@ -24,6 +24,9 @@ pub fn tc<P: Packet + FrameMeta + Grow + Copies, T: Tables>(pkt: &mut P, tables:
     }
 }
 
+/// IPv6 with extensions and TCP with options.
+const LONGEST_HEADERS: usize = 100;
+
 /// What is known of a frame from a VM.
 struct Frame {
     port_index: u16,
@@ -31,8 +34,6 @@ struct Frame {
     vni_index: u16,
     now_ns: u64,
     tagged: bool,
-    /// IPv4 or IPv6 behind the tags that are kept beside the data: what the kernel can encapsulate by itself.
-    is_ip: bool,
     /// Bytes of the frame with its tags.
     len: usize,
     /// Bytes of its longest segment with tags: `len` if it is no super-packet.
@@ -42,7 +43,7 @@ struct Frame {
 }
 
 #[inline(always)]
-fn forward<P: Packet + FrameMeta + Grow + Copies, T: Tables>(
+fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     pkt: &mut P,
     tables: &T,
     ifindex: u32,
@@ -84,9 +85,11 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
     let meta_tag = pkt.has_meta_tag();
     let len = pkt.len() + if meta_tag { TAG_LEN } else { 0 };
     let flow = flow(pkt);
+    // Headers that cannot be read are taken for the longest, so that no segment is too long unnoticed.
+    let headers = if flow.headers == 0 { EthHdr::LEN + LONGEST_HEADERS } else { flow.headers };
     let segment = match pkt.gso_size() {
         0 => len,
-        size => size + flow.headers + if meta_tag { TAG_LEN } else { 0 },
+        size => size + headers + if meta_tag { TAG_LEN } else { 0 },
     };
     Frame {
         port_index,
@@ -94,10 +97,9 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         vni_index: port.vni_index,
         now_ns: tables.now_ns(),
         tagged: meta_tag || ethertype::is_tag(kind),
-        is_ip: kind == ethertype::IPV4 || kind == ethertype::IPV6,
         len,
         segment,
-        frames: pkt.frames(),
+        frames: pkt.frames(pkt.len(), headers),
         source_port: source_port(flow.hash),
     }
 }
@@ -108,6 +110,9 @@ fn receiver<T: Tables>(tables: &T, frame: &Frame, index: u16) -> Result<u32, Rea
     let port = tables.port(index).ok_or(Reason::UnknownPort)?;
     if port.ifindex == 0 || port.vni_index != frame.vni_index {
         return Err(Reason::UnknownPort);
+    }
+    if port.flags & PortFlags::DOWN != 0 {
+        return Err(Reason::PortDown);
     }
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
@@ -137,18 +142,22 @@ fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<
         return Err(Reason::ExceedsUnderlayMtu);
     }
     let agent_alive = frame.now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS;
-    let by_kernel = frame.is_ip && !(agent_alive && hop.is_resolved());
-    if !by_kernel && !hop.is_resolved() {
-        return Err(Reason::NeighbourUnresolved);
-    }
-    Ok(Path { vtep, hop, by_kernel })
+    Ok(Path { vtep, hop, by_kernel: !(agent_alive && hop.is_resolved()) })
 }
 
 #[inline(always)]
-fn to_vtep<P: Packet + Grow, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, index: u16) -> Result<Verdict, Reason> {
+fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    frame: &Frame,
+    index: u16,
+) -> Result<Verdict, Reason> {
     let path = path(tables, frame, index)?;
-    pkt.grow(encap::OUTER_LEN, path.by_kernel)?;
+    pkt.grow(encap::OUTER_LEN)?;
     if !encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port) {
+        return Err(Reason::Rewrite);
+    }
+    if path.by_kernel && !pkt.become_ipv4() {
         return Err(Reason::Rewrite);
     }
     departed(tables, frame, index);
@@ -169,7 +178,7 @@ fn departed<T: Tables>(tables: &T, frame: &Frame, vtep_index: u16) {
 
 /// Copies to every other port of the VNI, then, encapsulated once and addressed anew for each, to every VTEP.
 #[inline(always)]
-fn flood<P: Packet + FrameMeta + Grow + Copies, T: Tables>(
+fn flood<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     pkt: &mut P,
     tables: &T,
     frame: &Frame,
@@ -211,11 +220,11 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
     frame: &Frame,
     set: &FloodSet,
 ) -> Result<Verdict, Reason> {
-    pkt.grow(encap::OUTER_LEN, false)?;
+    pkt.grow(encap::OUTER_LEN)?;
     P::repeat(set.vtep_count, |i| {
         if let Some(&index) = set.vteps.get(i as usize) {
             match path(tables, frame, index) {
-                // A copy cannot go through the kernel's neighbour output: the last known link address must do.
+                // A copy cannot go through the kernel's neighbour output: the last link address that the agent knew must do.
                 Ok(path) if path.hop.is_resolved() => {
                     if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port)
                         && pkt.copy_to(path.hop.ifindex)

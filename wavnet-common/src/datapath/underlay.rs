@@ -7,7 +7,7 @@ use crate::{
     packet::{Copies, FrameMeta, Packet, Strip},
     reason::Reason,
     wire::{
-        Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
+        Be32, EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr,
         ethernet::{TAG_LEN, ethertype},
         ipv4::PROTO_UDP,
     },
@@ -43,6 +43,9 @@ pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
     }
 }
+
+/// Bytes of Ethernet, IPv4 and TCP headers: only for counting the frames of super-packets whose segments nobody has counted.
+const INNER_HEADERS: usize = EthHdr::LEN + 40;
 
 /// Where an encapsulated frame came from.
 struct From {
@@ -112,7 +115,8 @@ enum Outer {
 #[inline(always)]
 fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
     let Some(eth) = pkt.at::<EthHdr>(0) else { return Outer::NotOurs };
-    if eth.ethertype.get() != ethertype::IPV4 {
+    // Tagged frames belong to another network, whether the tag is in the frame or beside it.
+    if eth.ethertype.get() != ethertype::IPV4 || pkt.has_meta_tag() {
         return Outer::NotOurs;
     }
     let Some(ip) = pkt.at::<Ipv4Hdr>(EthHdr::LEN) else { return Outer::NotOurs };
@@ -151,8 +155,12 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         return Outer::Bad(Reason::OwnSource);
     }
     let inner = if pkt.gso_size() != 0 {
-        // A super-packet that never was on a wire: its length fields are those of a segment or meaningless.
-        pkt.len().wrapping_sub(OUTER)
+        // A super-packet that never was on a wire: its outer length fields are those of a segment or meaningless.
+        let inner = pkt.len().wrapping_sub(OUTER);
+        if !is_one_frame(pkt, OUTER, inner) {
+            return Outer::Bad(Reason::OuterAggregated);
+        }
+        inner
     } else {
         let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
         if total != Ipv4Hdr::LEN + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
@@ -163,10 +171,35 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         }
         datagram - UdpHdr::LEN - VxlanHdr::LEN
     };
-    let Some(vxlan) = pkt.at::<VxlanHdr>(L4 + UdpHdr::LEN) else { return Outer::Bad(Reason::OuterTruncated) };
+    let Some(vxlan) = pkt.at::<VxlanHdr>(L4 + UdpHdr::LEN) else {
+        // There, but in another buffer: TC can reach it.
+        return if pkt.len() >= OUTER { Outer::NotOurs } else { Outer::Bad(Reason::OuterTruncated) };
+    };
     match vxlan.vni() {
         Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, outer: OUTER, inner }),
         None => Outer::Bad(Reason::VxlanFlags),
+    }
+}
+
+/// Is what follows the outer headers of a super-packet one frame? A tunnelled one is: its IP header covers all of it. Datagrams
+/// that GRO merged for forwarding are not: the IP header covers the first, and outer headers stand between them.
+#[inline(always)]
+fn is_one_frame<P: Packet>(pkt: &P, outer: usize, inner: usize) -> bool {
+    let Some(eth) = pkt.at::<EthHdr>(outer) else { return false };
+    let (mut l3, mut kind) = (EthHdr::LEN, eth.ethertype.get());
+    if ethertype::is_tag(kind) {
+        let Some(next) = pkt.at::<Be32>(outer + EthHdr::LEN) else { return false };
+        (l3, kind) = (EthHdr::LEN + TAG_LEN, next.get() as u16);
+    }
+    // A length of zero: longer than its field can say (BIG TCP).
+    let covered = |len: usize| len == 0 || l3 + len >= inner;
+    match kind {
+        ethertype::IPV4 => pkt.at::<Ipv4Hdr>(outer + l3).is_some_and(|ip| covered(ip.total_len.get() as usize)),
+        ethertype::IPV6 => pkt.at::<Ipv6Hdr>(outer + l3).is_some_and(|ip| match ip.payload_len.get() {
+            0 => true,
+            len => covered(Ipv6Hdr::LEN + len as usize),
+        }),
+        _ => false,
     }
 }
 
@@ -176,7 +209,8 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     tables: &T,
     frame: &VxlanFrame,
 ) -> Result<Decision, Reason> {
-    let Some(member) = tables.member(&MemberKey { vni: frame.vni, addr: frame.src }) else {
+    let member = tables.member(&MemberKey { vni: frame.vni, addr: frame.src });
+    let Some(member) = member.filter(|member| member.vni == frame.vni) else {
         return Err(if !tables.knows_vni(frame.vni) {
             Reason::UnknownVni
         } else if tables.knows_vtep(frame.src) {
@@ -188,7 +222,8 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     if frame.inner < EthHdr::LEN {
         return Err(Reason::InnerTruncated);
     }
-    let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Err(Reason::InnerTruncated) };
+    // There, but in another buffer: TC can reach it.
+    let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Ok(Decision::Pass) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
     let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
@@ -240,6 +275,9 @@ fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagge
     if port.ifindex == 0 || port.vni_index != vni_index {
         return Err(Reason::UnknownPort);
     }
+    if port.flags & PortFlags::DOWN != 0 {
+        return Err(Reason::PortDown);
+    }
     if tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
     }
@@ -251,7 +289,7 @@ fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagge
 
 #[inline(always)]
 fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to: &To, from: &From) -> Verdict {
-    let frames = pkt.frames();
+    let frames = pkt.frames(from.outer + from.inner, from.outer + INNER_HEADERS);
     if !pkt.strip(from.outer, from.inner) {
         return drop(tables, Reason::Rewrite);
     }
@@ -274,7 +312,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     from: &From,
     tagged: bool,
 ) -> Verdict {
-    let frames = pkt.frames();
+    let frames = pkt.frames(from.outer + from.inner, from.outer + INNER_HEADERS);
     let Some(set) = tables.flood(from.vni_index) else { return drop(tables, Reason::NoReceiver) };
     if set.port_count == 0 {
         return drop(tables, Reason::NoReceiver);

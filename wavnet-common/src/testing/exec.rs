@@ -91,7 +91,7 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     tables.tally.take();
     let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);
     packet.gso_size = stimulus.gso.0 as usize;
-    packet.frames = u64::from(stimulus.gso.1.max(1));
+    packet.segments = u64::from(stimulus.gso.1);
     packet.meta_tag = stimulus.meta_tag;
     packet.refusing.clone_from(&stimulus.refusing);
     let verdict = match stimulus.hook {

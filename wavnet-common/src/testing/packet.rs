@@ -3,7 +3,7 @@
 use std::{boxed::Box, vec, vec::Vec};
 
 use crate::{
-    packet::{Copies, FrameMeta, Grow, Packet, Strip},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Packet, Strip},
     reason::Reason,
     wire::{Be16, EthHdr, ethernet::TAG_LEN},
 };
@@ -25,7 +25,7 @@ pub struct TestPacket {
     /// Payload per segment of a super-packet.
     pub gso_size: usize,
     /// Frames that it stands for.
-    pub frames: u64,
+    pub segments: u64,
     /// VLAN tag that is kept beside the data: {TPID, TCI}.
     pub meta_tag: Option<[u16; 2]>,
     /// What a frame is padded to after [`Strip::strip`]: 60 in TC, none in XDP.
@@ -49,7 +49,7 @@ impl TestPacket {
             tail: HEADROOM + frame.len(),
             linear: frame.len(),
             gso_size: 0,
-            frames: 1,
+            segments: 0,
             meta_tag: None,
             pad_to: 0,
             refusing: Vec::new(),
@@ -106,8 +106,8 @@ impl FrameMeta for TestPacket {
         self.gso_size
     }
 
-    fn frames(&self) -> u64 {
-        self.frames
+    fn gso_segs(&self) -> u64 {
+        self.segments
     }
 
     fn has_meta_tag(&self) -> bool {
@@ -133,8 +133,14 @@ impl Strip for TestPacket {
     }
 }
 
+impl AsIpv4 for TestPacket {
+    fn become_ipv4(&mut self) -> bool {
+        true
+    }
+}
+
 impl Grow for TestPacket {
-    fn grow(&mut self, outer: usize, _as_ipv4: bool) -> Result<(), Reason> {
+    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
         let tag = self.meta_tag.take();
         let room = outer + if tag.is_some() { TAG_LEN } else { 0 };
         let front = self.at::<EthHdr>(0).copied();

@@ -157,8 +157,16 @@ impl Ports<'_> {
             ("resolved, agent gone", remote(0), 0, true),
         ];
         for (name, dst, vtep, stale) in cases {
-            for frame in [udp4(dst, mac(0), 80), ipv6_udp(dst, mac(0), 90)] {
-                let kind = if frame[12] == 8 { "IPv4" } else { "IPv6" };
+            let mut reply = arp(mac(0));
+            reply[..6].copy_from_slice(&dst);
+            let vlan = tagged(&udp4(dst, mac(0), 80), 0x8100, 9);
+            let frames = [
+                ("IPv4", udp4(dst, mac(0), 80)),
+                ("IPv6", ipv6_udp(dst, mac(0), 90)),
+                ("ARP", reply),
+                ("VLAN tag", vlan),
+            ];
+            for (kind, frame) in frames {
                 let mut f = self.fixture(&format!("{name}: {kind}"), 0, &frame);
                 f.stimulus.stale_agent = stale;
                 f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
@@ -169,16 +177,6 @@ impl Ports<'_> {
                 f.counts.push((Count::KernelNextHop, 1));
                 self.out.push(f);
             }
-        }
-        let mut reply = arp(mac(0));
-        reply[..6].copy_from_slice(&remote(2));
-        self.drop("unresolved: ARP", 0, &reply, Reason::NeighbourUnresolved);
-        let vlan = tagged(&udp4(remote(2), mac(0), 80), 0x8100, 9);
-        self.drop("unresolved: VLAN tag", 0, &vlan, Reason::NeighbourUnresolved);
-        reply[..6].copy_from_slice(&remote(0));
-        self.encapsulated("resolved, agent gone: ARP", 0, &reply, 0, 0);
-        if let Some(f) = self.out.last_mut() {
-            f.stimulus.stale_agent = true;
         }
         self.drop("no route, agent gone", 0, &udp4(remote(3), mac(0), 80), Reason::NoRoute);
         if let Some(f) = self.out.last_mut() {
@@ -233,18 +231,15 @@ impl Ports<'_> {
         if let Some(f) = self.out.last_mut() {
             f.counts.extend(one);
         }
-        self.drop("broadcast to one unresolved VTEP: ARP", 7, &arp(mac(7)), Reason::NeighbourUnresolved);
-        if let Some(f) = self.out.last_mut() {
-            f.counts.push((Count::Flooded, 1));
+        for (kind, frame) in [("ARP", arp(mac(7))), ("IPv4", udp4([0xff; 6], mac(7), 70))] {
+            let mut f = self.fixture(&format!("broadcast to one unresolved VTEP: {kind}"), 7, &frame);
+            f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
+            f.bytes = on_wire(2, 3, &frame);
+            f.bytes[..6].fill(0);
+            f.counts.extend(one);
+            f.counts.push((Count::KernelNextHop, 1));
+            self.out.push(f);
         }
-        let frame = udp4([0xff; 6], mac(7), 70);
-        let mut f = self.fixture("broadcast to one unresolved VTEP: IPv4", 7, &frame);
-        f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
-        f.bytes = on_wire(2, 3, &frame);
-        f.bytes[..6].fill(0);
-        f.counts.extend(one);
-        f.counts.push((Count::KernelNextHop, 1));
-        self.out.push(f);
 
         let frame = arp(mac(0));
         self.flood("copies refused", &frame, &[3, 4, 5], &[], &[]);

@@ -9,7 +9,10 @@ use super::{
     logging,
     print::Printer,
 };
-use crate::config::{Agent, ConfigError, Fdb, Flags, Log, Metrics, Source};
+use crate::{
+    config::{Agent, ConfigError, Fdb, Flags, Log, Metrics, Source},
+    output::counted,
+};
 
 /// Runs the agent in the foreground.
 pub(super) fn run(
@@ -29,7 +32,9 @@ pub(super) fn run(
             let checked = json!({"config": source, "valid": true, "vnis": vnis, "ports": ports, "peers": peers});
             return printer.value(&checked);
         }
-        return printer.text(&format!("{source} is valid: {vnis} VNIs, {ports} ports, {peers} peers\n"));
+        let vnis = counted(vnis as u64, "VNI");
+        let (ports, peers) = (counted(ports as u64, "port"), counted(peers as u64, "peer"));
+        return printer.text(&format!("{source} is valid: {vnis}, {ports}, {peers}\n"));
     }
     let log = Log { level: level.unwrap_or(config.log.level), format: format.unwrap_or(config.log.format) };
     logging::init(&log)?;
@@ -42,7 +47,8 @@ fn source(global: &Global, args: AgentArgs) -> Result<Source> {
             bail!(Usage("--run-dir does not go with --config: write agent.run_dir into the file".into()));
         }
         return match args.config {
-            Some(file) => Ok(Source::File(file)),
+            // Whoever asks for the status stands elsewhere.
+            Some(file) => Ok(Source::File(std::path::absolute(&file).unwrap_or(file))),
             None => bail!(Usage("give --config FILE or --underlay INTERFACE".into())),
         };
     };

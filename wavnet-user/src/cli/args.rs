@@ -1,13 +1,16 @@
 //! Commands and flags, as clap reads them.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wavnet_common::addr::{Mac, Vni};
 
 use crate::{
     api::model::VlanMode,
-    config::{Agent, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, Underlay, value},
+    config::{Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, Source, Underlay, value},
 };
 
 const EXIT_CODES: &str = "\
@@ -44,7 +47,7 @@ const HEADING: &str = "Options of every command";
 #[derive(Debug, Args)]
 pub(super) struct Global {
     /// Socket of the agent [default: agent.sock in the run directory]
-    #[arg(long, global = true, help_heading = HEADING, env = "WAVNET_SOCKET", value_hint = ValueHint::FilePath, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = HEADING, env = "WAVNET_SOCKET", value_hint = ValueHint::FilePath, value_name = "PATH", value_parser = value::socket)]
     pub(super) socket: Option<PathBuf>,
     /// Run directory of the agent, where its socket is [default: /run/wavnet]
     #[arg(long, global = true, help_heading = HEADING, value_hint = ValueHint::DirPath, value_name = "DIR", value_parser = value::run_dir)]
@@ -58,6 +61,22 @@ pub(super) struct Global {
 }
 
 impl Global {
+    /// A socket or a run directory was named.
+    pub(super) fn names_agent(&self) -> bool {
+        self.socket.is_some() || self.run_dir.is_some()
+    }
+
+    /// The socket to talk to; that of the agent with this configuration, unless one was named.
+    ///
+    /// # Errors
+    /// The configuration cannot be read, or all that is wrong in it.
+    pub(super) fn socket_for(&self, config: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        match config {
+            Some(file) if !self.names_agent() => Ok(Source::File(file.to_owned()).load_alone()?.agent.socket()),
+            _ => Ok(self.socket()),
+        }
+    }
+
     /// The socket to talk to.
     pub(super) fn socket(&self) -> PathBuf {
         let in_run_dir = |dir: &PathBuf| dir.join(Agent::SOCKET);
@@ -83,7 +102,11 @@ pub(super) enum Command {
     /// Run the agent, until SIGINT or SIGTERM; forwarding goes on afterwards, until `wavnet down`
     Agent(Box<AgentArgs>),
     /// Show the agent: version, underlay, how much there is of everything, warnings
-    Status,
+    Status {
+        /// Of the agent with this configuration
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        config: Option<PathBuf>,
+    },
     /// Show the peers: state, next hop, traffic
     Peers,
     /// Show or change the forwarding database: which MAC is where
@@ -350,7 +373,7 @@ pub(super) struct DownArgs {
     /// Of the agent with this configuration
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
-    /// Directory of the pins
-    #[arg(long, value_name = "DIR", default_value = Agent::BPFFS, value_parser = value::bpffs, conflicts_with = "config")]
-    pub(super) bpffs: PathBuf,
+    /// Directory of the pins [default: /sys/fs/bpf/wavnet]
+    #[arg(long, value_name = "DIR", value_parser = value::bpffs, conflicts_with = "config")]
+    pub(super) bpffs: Option<PathBuf>,
 }

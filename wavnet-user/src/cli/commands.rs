@@ -1,12 +1,14 @@
 //! What each command does: ask the agent, show the answer.
 
 use std::{
+    fs, io,
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use wavnet_common::addr::Vni;
 
 use super::{
     args::{DownArgs, FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
@@ -17,15 +19,21 @@ use crate::{
         Client, ClientError, FdbFilter, Request, Response,
         model::{Done, PlaceInfo},
     },
-    config::Source,
+    config::{Agent, Source},
     datapath,
     netlink::Netlink,
-    output,
+    output::{self, counted},
 };
 
 /// Asks the agent one thing and shows the answer.
 pub(super) fn ask(global: &Global, printer: &mut Printer, request: Request) -> Result<()> {
     let response = Client::connect(&global.socket())?.call(&request)?;
+    show(printer, &response)
+}
+
+/// `wavnet status`.
+pub(super) fn status(global: &Global, printer: &mut Printer, config: Option<&Path>) -> Result<()> {
+    let response = Client::connect(&global.socket_for(config)?)?.call(&Request::Status)?;
     show(printer, &response)
 }
 
@@ -71,8 +79,8 @@ impl From<FdbFilterArgs> for FdbFilter {
 pub(super) fn fdb(global: &Global, printer: &mut Printer, args: FdbArgs) -> Result<()> {
     let request = match args.command {
         None if args.watch => return watch(global, printer),
-        None => Request::Fdb(args.filter.into()),
-        Some(FdbCommand::List(filter)) => Request::Fdb(filter.into()),
+        None => return entries(global, printer, args.filter.into()),
+        Some(FdbCommand::List(filter)) => return entries(global, printer, filter.into()),
         Some(FdbCommand::Add { vni, mac, port, peer }) => {
             let place = match (port, peer) {
                 (Some(port), None) => PlaceInfo::Port(port),
@@ -84,6 +92,38 @@ pub(super) fn fdb(global: &Global, printer: &mut Printer, args: FdbArgs) -> Resu
         Some(FdbCommand::Remove { vni, mac }) => Request::FdbRemove { vni, mac },
     };
     ask(global, printer, request)
+}
+
+/// Entries; people are told when some are left out, and when there are none for what looks like a slip.
+fn entries(global: &Global, printer: &mut Printer, mut filter: FdbFilter) -> Result<()> {
+    let mut client = Client::connect(&global.socket())?;
+    let limit = filter.limit;
+    // One more, to know whether there is one.
+    filter.limit = limit.map(|n| n.saturating_add(1));
+    let mut response = client.call(&Request::Fdb(filter.clone()))?;
+    let Response::Fdb(found) = &mut response else { return show(printer, &response) };
+    let more = limit.filter(|n| found.len() > *n);
+    found.truncate(limit.unwrap_or(usize::MAX));
+    let none = found.is_empty() && more.is_none();
+    show(printer, &response)?;
+    if printer.json {
+        return Ok(());
+    }
+    if let Some(n) = more {
+        printer.text(&format!("there are more than these {n}: leave out --limit to see all\n"))?;
+    }
+    match filter.vni {
+        Some(vni) if none && !in_use(&mut client, vni)? => {
+            printer.text(&format!("warning: VNI {vni} has neither a port nor a peer: is it declared in [[vni]]?\n"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn in_use(client: &mut Client, vni: Vni) -> Result<bool> {
+    let by_port = matches!(client.call(&Request::Ports)?, Response::Ports(all) if all.iter().any(|p| p.vni == vni));
+    let peers = client.call(&Request::Peers)?;
+    Ok(by_port || matches!(peers, Response::Peers(all) if all.iter().any(|p| p.vnis.contains(&vni))))
 }
 
 fn watch(global: &Global, printer: &mut Printer) -> Result<()> {
@@ -119,13 +159,12 @@ const ENDING: Duration = Duration::from_secs(10);
 
 /// `wavnet down`: through the agent if there is one, and then whatever is left.
 pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Result<()> {
-    let (bpffs, socket) = match args.config {
-        None => (args.bpffs, global.socket()),
-        Some(path) => {
-            let agent = Source::File(path).load()?.agent;
-            let explicit = global.socket.is_some() || global.run_dir.is_some();
-            (agent.bpffs.clone(), if explicit { global.socket() } else { agent.socket() })
-        }
+    let socket = global.socket_for(args.config.as_deref())?;
+    // Flags that name one of pins and run directory leave open whose the other is.
+    let of_one_agent = args.config.is_some() || args.bpffs.is_some() == global.names_agent();
+    let bpffs = match args.config {
+        None => args.bpffs.unwrap_or_else(|| Agent::BPFFS.into()),
+        Some(path) => Source::File(path).load_alone()?.agent.bpffs,
     };
     let mut done = Done::default();
     match Client::connect(&socket) {
@@ -138,16 +177,53 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
             wait_until_gone(&socket)?;
         }
     }
+    let by_agent = !done.changes.is_empty();
     let report = take_down(&bpffs)?;
+    let pins = bpffs.display();
     if report.links + report.maps > 0 {
-        let bpffs = bpffs.display();
-        done.changes.push(format!("{} programs detached and {} maps removed from {bpffs}", report.links, report.maps));
+        let (links, maps) = (counted(report.links as u64, "program"), counted(report.maps as u64, "map"));
+        done.changes.push(format!("{links} detached and {maps} removed from {pins}"));
+    } else if !by_agent && !of_one_agent && global.names_agent() {
+        let socket = socket.display();
+        done.warnings.push(format!(
+            "nothing is pinned in {pins}, and no agent is running on {socket}: if that agent had its pins elsewhere, its \
+             programs go on; name them with --bpffs DIR, or its file with --config FILE"
+        ));
     }
     match release_neighbours()? {
         0 => {}
-        n => done.changes.push(format!("{n} neighbours left to the kernel's ordinary ageing")),
+        n => done.changes.push(format!("{} left to the kernel's ordinary ageing", counted(n as u64, "neighbour"))),
     }
-    if printer.json { printer.value(&Response::Done(done)) } else { printer.text(&output::done(&done)) }
+    // Not from under an agent that somebody has started meanwhile.
+    let nobody = matches!(Client::connect(&socket), Err(ClientError::NotRunning(_)));
+    if of_one_agent && nobody && clear_run_dir(&socket)? {
+        done.changes.push(format!("{} cleared of what a killed agent left", socket.with_file_name("").display()));
+    }
+    if printer.json {
+        return printer.value(&Response::Done(done));
+    }
+    if done.changes.is_empty() && done.warnings.is_empty() {
+        return printer.text(&format!("nothing to change: nothing is pinned in {pins}\n"));
+    }
+    printer.text(&output::done(&done))
+}
+
+/// Removes the socket that a killed agent left, and its file of additions, which belongs to the maps that have gone. True if
+/// there was anything.
+fn clear_run_dir(socket: &Path) -> Result<bool> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = fs::symlink_metadata(socket).is_ok_and(|m| m.file_type().is_socket());
+    let in_run_dir = socket.file_name().is_some_and(|name| name == Agent::SOCKET);
+    let additions = socket.with_file_name(Agent::ADDITIONS);
+    let mut removed = false;
+    for path in [is_socket.then_some(socket), in_run_dir.then_some(&*additions)].into_iter().flatten() {
+        match fs::remove_file(path) {
+            Ok(()) => removed = true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("cannot remove {}", path.display())),
+        }
+    }
+    Ok(removed)
 }
 
 /// An agent that was killed could not release the neighbours that the kernel keeps resolved for it.

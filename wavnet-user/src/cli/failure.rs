@@ -1,10 +1,12 @@
 //! How commands fail: exit code, message with all causes, and what to do.
 
+use std::ffi::OsString;
+
 use serde_json::json;
 
 use crate::{
     api::{ClientError, ErrorCode, Refusal},
-    config::{ConfigError, ConfigErrors},
+    config::{At, ConfigError, ConfigErrors, Diagnostic},
 };
 
 /// Exit codes beside 0.
@@ -90,11 +92,50 @@ pub(super) fn text(error: &anyhow::Error) -> String {
     out
 }
 
-/// The error as JSON for programs: `{"error": {"exit", "message", "help"}}`.
+/// The error as JSON for programs: `{"error": {"exit", "message", "help"}}`; for a wrong configuration also `errors`, a list
+/// of `{"file", "line", "column", "key", "message", "help"}`.
 pub(super) fn json(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     causes.dedup();
-    let error = json!({"exit": exit(error) as u8, "message": causes.join(": "), "help": help(error)});
+    let mut value = json!({"exit": exit(error) as u8, "message": causes.join(": "), "help": help(error)});
+    if let Some(wrong) = config_errors(error) {
+        value["message"] = wrong.summary().into();
+        value["errors"] = wrong.errors.iter().map(|d| diagnostic(wrong, d)).collect();
+    }
+    format!("{}\n", json!({ "error": value }))
+}
+
+fn config_errors(error: &anyhow::Error) -> Option<&ConfigErrors> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<ConfigError>() {
+        Some(ConfigError::Invalid(errors)) => Some(errors),
+        Some(ConfigError::Read { .. }) => None,
+        None => cause.downcast_ref::<ConfigErrors>(),
+    })
+}
+
+fn diagnostic(all: &ConfigErrors, d: &Diagnostic) -> serde_json::Value {
+    let (line, column) = match &d.at {
+        At::Span(span) => Some(all.position(span.start)).unzip(),
+        At::Flag(_) => (None, None),
+    };
+    let key = match &d.at {
+        At::Flag(flag) => flag,
+        At::Span(_) => &d.key,
+    };
+    json!({"file": all.file, "line": line, "column": column, "key": key, "message": d.message, "help": d.help})
+}
+
+/// Whether the command line, which cannot be parsed, asks for JSON.
+pub(super) fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
+    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
+/// What clap says about wrong usage, as JSON.
+pub(super) fn usage_json(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let message = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let message = message.strip_prefix("error: ").unwrap_or(message).trim();
+    let error = json!({"exit": Exit::Usage as u8, "message": message, "help": "see `wavnet --help`"});
     format!("{}\n", json!({ "error": error }))
 }
 
@@ -117,6 +158,32 @@ mod tests {
         assert_eq!(exit(&Usage("x".into()).into()), Exit::Usage);
         let config = Config::parse("x", "f").map_err(ConfigError::Invalid).context("reading").unwrap_err();
         assert_eq!(exit(&config), Exit::Refused);
+    }
+
+    #[test]
+    fn programs_get_the_place_of_every_error() {
+        let text = "[underlay]\ninterface = 7\nadress = \"x\"\n";
+        let e = Config::parse(text, "/etc/wavnet.toml").map_err(ConfigError::Invalid).context("reading").unwrap_err();
+        let value: serde_json::Value = serde_json::from_str(&json(&e)).unwrap();
+        assert_eq!(value["error"]["message"], "/etc/wavnet.toml has 2 errors");
+        let first = &value["error"]["errors"][0];
+        assert_eq!(
+            (&first["file"], &first["line"], &first["column"]),
+            (&"/etc/wavnet.toml".into(), &2.into(), &13.into())
+        );
+        assert_eq!(first["key"], "underlay.interface");
+        assert!(!first["message"].as_str().unwrap().is_empty());
+    }
+
+    #[test]
+    fn wrong_usage_is_json_if_asked_for() {
+        use clap::Parser;
+        let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
+        assert!(wants_json(args("wavnet --json dance")) && !wants_json(args("wavnet dance -- --json")));
+        let e = super::super::args::Cli::try_parse_from(["wavnet", "--json", "dance"]).unwrap_err();
+        let value: serde_json::Value = serde_json::from_str(&usage_json(&e)).unwrap();
+        assert_eq!(value["error"]["exit"], 2);
+        assert!(value["error"]["message"].as_str().unwrap().starts_with("unrecognized subcommand 'dance'"));
     }
 
     #[test]

@@ -1,21 +1,14 @@
-//! The log, on standard error.
-//!
-//! | level | for |
-//! | --- | --- |
-//! | error | something failed and needs a person |
-//! | warn | something is wrong, and the agent goes on |
-//! | info | what an operator wants to know: changes of ports, peers, hooks, configuration |
-//! | debug | why the agent did what it did: netlink messages, map writes |
-//! | trace | everything, down to single FDB events; never per packet, for packets never reach the agent |
+//! The log, on standard error. CONTRIBUTING.md says what each level is for.
 
 use std::io::IsTerminal;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat, LogLevel};
+use super::failure::Usage;
+use crate::config::{Log, LogFormat, LogLevel, value};
 
-/// Overrides the level, with the directives of `tracing_subscriber::EnvFilter`.
+/// Overrides the level: `level`, `target=level`, or several of them with commas.
 pub const ENV: &str = "WAVNET_LOG";
 
 /// What is logged: our own crates at the level, others when they warn.
@@ -31,17 +24,45 @@ fn directives(level: LogLevel) -> String {
     format!("{others},wavnet={level},wavnet_user={level},wavnet_proto={level},wavnet_ebpf={level}")
 }
 
+/// What [`ENV`] asks for: a level alone means what it does in the configuration, targets go before it.
+///
+/// # Errors
+/// In words.
+fn overridden(text: &str, mut level: LogLevel) -> Result<String, String> {
+    let mut targets = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            None => level = value::word(&part.to_ascii_lowercase())?,
+            Some((target, wanted)) => {
+                let path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+                if target.is_empty() || !target.chars().all(path) {
+                    return Err(format!("\"{}\" is no module, such as wavnet_user::netlink", target.escape_debug()));
+                }
+                if !wanted.eq_ignore_ascii_case("off") {
+                    value::word::<LogLevel>(&wanted.to_ascii_lowercase())?;
+                }
+                targets.push(part);
+            }
+        }
+    }
+    Ok(std::iter::once(directives(level).as_str()).chain(targets).collect::<Vec<_>>().join(","))
+}
+
 /// Starts logging; once per process.
 ///
 /// # Errors
 /// [`ENV`] is wrong, or logging was started before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = match std::env::var(ENV) {
-        Ok(text) if !text.is_empty() => EnvFilter::builder()
-            .parse(&text)
-            .with_context(|| format!("{ENV}={text} is wrong: write a level (debug), or target=level,…"))?,
-        _ => EnvFilter::builder().parse(directives(log.level)).context("logging")?,
+    let wanted = match std::env::var_os(ENV) {
+        Some(text) if !text.is_empty() => {
+            let text = text.to_string_lossy();
+            overridden(&text, log.level).map_err(|why| {
+                Usage(format!("{ENV}={text} is wrong: {why}; write a level, or target=level, or several with commas"))
+            })?
+        }
+        _ => directives(log.level),
     };
+    let filter = EnvFilter::builder().parse(wanted).context("logging")?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
     let started = match log.format {
@@ -60,6 +81,28 @@ mod tests {
         use clap::ValueEnum;
         for level in LogLevel::value_variants() {
             EnvFilter::builder().parse(directives(*level)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_level_in_the_environment_means_what_it_does_in_the_file() {
+        let info = LogLevel::Info;
+        assert_eq!(overridden("debug", info), Ok(directives(LogLevel::Debug)));
+        assert_eq!(overridden(" WARN ", info), Ok(directives(LogLevel::Warn)));
+        let both = overridden("wavnet_user::netlink=trace,warn", info).unwrap();
+        assert_eq!(both, directives(LogLevel::Warn) + ",wavnet_user::netlink=trace");
+        EnvFilter::builder().parse(&both).unwrap();
+        let module = overridden("aya=off", info).unwrap();
+        assert_eq!(module, directives(info) + ",aya=off", "the rest stays as configured");
+        EnvFilter::builder().parse(&module).unwrap();
+    }
+
+    #[test]
+    fn words_that_are_no_level_are_refused() {
+        for wrong in
+            ["warning", "loud", "wavnet_user", "foo=bar=baz", "foo=", "=info", "a b=info", "x=verbose", "debug,loud"]
+        {
+            assert!(overridden(wrong, LogLevel::Info).is_err(), "{wrong}");
         }
     }
 }

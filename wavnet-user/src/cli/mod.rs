@@ -21,7 +21,15 @@ use print::Printer;
 
 /// Runs the command that the process was started with. `agent` runs the agent until it ends.
 pub fn main(agent: impl FnOnce(Source) -> Result<()>) -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && failure::wants_json(std::env::args_os()) => {
+            // As below.
+            let _ = std::io::stderr().write_all(failure::usage_json(&e).as_bytes());
+            return ExitCode::from(failure::Exit::Usage as u8);
+        }
+        Err(e) => e.exit(),
+    };
     let json = cli.global.json;
     let mut printer = Printer::new(&cli.global);
     match run(cli, &mut printer, agent) {
@@ -40,7 +48,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
     let global = &cli.global;
     match cli.command {
         Command::Agent(args) => agent::run(global, printer, *args, run_agent)?,
-        Command::Status => commands::ask(global, printer, Request::Status)?,
+        Command::Status { config } => commands::status(global, printer, config.as_deref())?,
         Command::Peers => commands::ask(global, printer, Request::Peers)?,
         Command::Ports => commands::ask(global, printer, Request::Ports)?,
         Command::Reload => commands::ask(global, printer, Request::Reload)?,
@@ -51,7 +59,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
         Command::Down(args) => commands::down(global, printer, args)?,
         Command::Doctor(args) => {
             let asked = match args.config {
-                Some(file) => doctor::Asked::from(&Source::File(file).load()?),
+                Some(file) => doctor::Asked::from(&Source::File(file).load_alone()?),
                 None => doctor::Asked {
                     underlay: args.underlay,
                     bpffs: args.bpffs,

@@ -165,6 +165,7 @@ fn clap_refuses_nonsense() {
         "fdb add --vni 1 --mac ff:ff:ff:ff:ff:ff --port a",
         "fdb --watch --vni 1",
         "down --bpffs relative",
+        &format!("status --socket /{}", "x".repeat(107)),
     ] {
         let line = std::iter::once("wavnet").chain(args.split_whitespace());
         let refused = Cli::try_parse_from(line).expect_err(args);
@@ -194,7 +195,31 @@ fn down_stops_the_agent_first_and_may_be_repeated() {
     let args = ["down", "--socket", &socket, "--bpffs", &bpffs];
     assert_eq!(output(&args), "Detach\n");
     assert!(!Path::new(&socket).exists());
-    assert_eq!(output(&args), "nothing to change\n");
+    assert_eq!(output(&args), format!("nothing to change: nothing is pinned in {bpffs}\n"));
+}
+
+#[test]
+fn down_clears_what_a_killed_agent_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, additions) = (dir.path().join("agent.sock"), dir.path().join("additions.json"));
+    let leave = || {
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        std::fs::write(&additions, "{}").unwrap();
+    };
+    leave();
+    let (run_dir, bpffs) = (dir.path().to_str().unwrap(), dir.path().join("nothing").display().to_string());
+    assert!(output(&["down", "--run-dir", run_dir, "--bpffs", &bpffs]).contains("cleared of what a killed agent left"));
+    assert!(!socket.exists() && !additions.exists());
+}
+
+#[test]
+fn status_finds_the_agent_of_a_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_runtime, socket) = agent(dir.path());
+    let file = dir.path().join("wavnet.toml");
+    let run_dir = dir.path().display();
+    std::fs::write(&file, format!("[agent]\nrun_dir = \"{run_dir}\"\n[underlay]\ninterface = \"eth1\"\n")).unwrap();
+    assert_eq!(output(&["status", "--config", file.to_str().unwrap()]), output(&["status", "--socket", &socket]));
 }
 
 /// A reader that has gone.

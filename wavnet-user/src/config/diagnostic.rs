@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range};
 
+use crate::output::counted;
+
 /// Where in the configuration something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
@@ -81,6 +83,12 @@ impl ConfigErrors {
         position(&self.text, offset)
     }
 
+    /// How many there are, in words.
+    pub fn summary(&self) -> String {
+        let name = self.file.as_deref().unwrap_or("the command line");
+        format!("{name} has {}", counted(self.errors.len() as u64, "error"))
+    }
+
     fn show(&self, f: &mut fmt::Formatter<'_>, d: &Diagnostic) -> fmt::Result {
         writeln!(f, "error: {}", d.message)?;
         match &d.at {
@@ -121,11 +129,10 @@ impl fmt::Display for ConfigErrors {
             self.show(f, d)?;
             writeln!(f)?;
         }
-        let name = self.file.as_deref().unwrap_or("the command line");
+        f.write_str(&self.summary())?;
         match self.errors.len() {
-            1 => write!(f, "{name} has 1 error"),
-            n if n > SHOWN => write!(f, "{name} has {n} errors, of which the first {SHOWN} are shown"),
-            n => write!(f, "{name} has {n} errors"),
+            n if n > SHOWN => write!(f, ", of which the first {SHOWN} are shown"),
+            _ => Ok(()),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     diagnostic::{At, Diagnostics},
     raw::{Raw, RawPeer, RawPort, RawStatic, RawVni},
     section::{Section, boolean, integer, parsed, text, within},
-    types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, Underlay},
+    types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice, Underlay},
     value,
 };
 use crate::api::model::VlanMode;
@@ -36,6 +36,7 @@ pub(super) fn read(input: &str, d: &mut Diagnostics) -> Option<Raw> {
         udp_port: Underlay::UDP_PORT,
         mtu: None,
         hook: HookChoice::Auto,
+        tc: TcChoice::Auto,
         fdb: Fdb::default(),
         limits: Limits::default(),
         vnis: Vec::new(),
@@ -90,6 +91,7 @@ fn underlay(root: &mut Section<'_, '_>, raw: &mut Raw, d: &mut Diagnostics) {
     s.set(d, "port", &mut raw.udp_port, udp_port);
     raw.mtu = s.get(d, "mtu", within(MTU_MIN..=MTU_MAX));
     s.set(d, "hook", &mut raw.hook, parsed(value::word));
+    s.set(d, "tc", &mut raw.tc, parsed(value::word));
     s.finish(d);
 }
 

@@ -8,7 +8,7 @@ use super::{
     diagnostic::{At, ConfigErrors, Diagnostics, Located},
     pattern::InterfacePattern,
     raw::{Raw, RawPeer, RawPort, RawVni},
-    types::{Agent, Config, Fdb, HookChoice, Limits, Log, Metrics},
+    types::{Agent, Config, Fdb, HookChoice, Limits, Log, Metrics, TcChoice},
     validate, value,
 };
 use crate::api::model::VlanMode;
@@ -93,7 +93,7 @@ impl Flags {
     /// All that is wrong.
     pub fn validate(self) -> Result<Config, ConfigErrors> {
         let mut d = Diagnostics::default();
-        let config = validate::validate(self.into_raw(&mut d), "", &mut d);
+        let config = validate::validate(self.into_raw(&mut d), "", &|_| None, &mut d);
         match config {
             Some(config) if d.0.is_empty() => Ok(config),
             _ => Err(ConfigErrors::new(None, String::new(), d.0)),
@@ -141,6 +141,7 @@ impl Flags {
             udp_port: self.udp_port,
             mtu: None,
             hook: self.hook,
+            tc: TcChoice::Auto,
             fdb: self.fdb,
             limits: Limits::default(),
             peers: peers.collect(),

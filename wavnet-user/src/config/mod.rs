@@ -3,6 +3,7 @@
 mod diagnostic;
 mod file;
 mod flags;
+mod interface;
 mod pattern;
 mod raw;
 mod section;
@@ -53,16 +54,28 @@ impl Source {
     /// No configuration is larger; what is, is not one.
     const BYTES_MAX: u64 = 16 << 20;
 
-    /// Reads and checks the configuration.
+    /// Reads and checks the configuration, also against the underlay's interface where that exists: to run with it.
     ///
     /// # Errors
     /// The file cannot be read, or all that is wrong in it.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with(&interface::mtu)
+    }
+
+    /// Reads and checks the configuration by itself: to find or to clear what an agent with it has made.
+    ///
+    /// # Errors
+    /// The file cannot be read, or all that is wrong in it.
+    pub fn load_alone(&self) -> Result<Config, ConfigError> {
+        self.load_with(&|_| None)
+    }
+
+    fn load_with(&self, mtu_of: &dyn Fn(&str) -> Option<u32>) -> Result<Config, ConfigError> {
         match self {
             Source::Flags(config) => Ok(Config::clone(config)),
             Source::File(path) => {
                 let text = Self::read(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-                Config::parse(&text, &path.display().to_string()).map_err(ConfigError::Invalid)
+                Config::parse_with(&text, &path.display().to_string(), mtu_of).map_err(ConfigError::Invalid)
             }
         }
     }
@@ -87,13 +100,21 @@ impl fmt::Display for Source {
 }
 
 impl Config {
-    /// Reads TOML; `name` is what errors call the file.
+    /// Reads TOML; `name` is what errors call the file. Asks nothing of the running system.
     ///
     /// # Errors
     /// All that is wrong, with lines and columns. Where the syntax is wrong, errors of syntax alone.
     pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+        Config::parse_with(text, name, &|_| None)
+    }
+
+    /// As [`Config::parse`]; `mtu_of` knows the MTU of interfaces that exist, for where `underlay.mtu` is not given.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_with(text: &str, name: &str, mtu_of: &dyn Fn(&str) -> Option<u32>) -> Result<Config, ConfigErrors> {
         let mut d = diagnostic::Diagnostics::default();
-        let config = file::read(text, &mut d).and_then(|raw| validate::validate(raw, text, &mut d));
+        let config = file::read(text, &mut d).and_then(|raw| validate::validate(raw, text, mtu_of, &mut d));
         match config {
             Some(config) if d.0.is_empty() => Ok(config),
             _ => Err(ConfigErrors::new(Some(name.to_owned()), text.to_owned(), d.0)),

@@ -8,7 +8,7 @@ use wavnet_common::addr::{Mac, Vni};
 use super::{
     diagnostic::{At, Located},
     pattern::InterfacePattern,
-    types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace},
+    types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice},
 };
 use crate::api::model::VlanMode;
 
@@ -25,6 +25,7 @@ pub(super) struct Raw {
     pub(super) udp_port: u16,
     pub(super) mtu: Option<Located<u32>>,
     pub(super) hook: HookChoice,
+    pub(super) tc: TcChoice,
     pub(super) fdb: Fdb,
     pub(super) limits: Limits,
     pub(super) vnis: Vec<RawVni>,

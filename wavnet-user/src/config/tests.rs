@@ -52,7 +52,7 @@ fn commented_defaults_of_the_example_are_the_defaults() {
     let lines = EXAMPLE.lines().map(|l| bare(l).inspect(|_| shown += 1).unwrap_or_else(|| l.to_owned()));
     let text = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(Config::parse(&text, "x").unwrap(), Config::parse(EXAMPLE, "x").unwrap());
-    assert_eq!(shown, 15);
+    assert_eq!(shown, 16);
 }
 
 #[test]
@@ -161,6 +161,30 @@ fn an_mtu_that_cannot_fit() {
     let found = errors(&text(1451));
     assert_eq!((found[0].0, found[0].2.as_str()), (6, "vni.mtu"));
     assert!(found[0].3.contains("cannot fit"));
+}
+
+#[test]
+fn the_interface_says_what_the_configuration_does_not() {
+    let text = "[underlay]\ninterface = \"eth1\"\n[[vni]]\nid = 1\nmtu = 9000\n";
+    let nic = |name: &str| (name == "eth1").then_some(1600);
+    let e = Config::parse_with(text, "x", &nic).unwrap_err().to_string();
+    assert!(e.contains("an MTU of 9000 cannot fit the underlay's 1600") && e.contains("x:5:7 (key `vni.mtu`)"), "{e}");
+    assert!(e.contains("ip link set eth1 mtu 9050") && e.contains("lower this one to 1550"), "{e}");
+    assert!(Config::parse_with(text, "x", &|_| None).is_ok(), "there is no such interface yet");
+    let told = text.replace("[[vni]]", "mtu = 9100\n[[vni]]");
+    assert!(Config::parse_with(&told, "x", &nic).is_ok(), "underlay.mtu is taken at its word");
+    assert!(Config::parse_with(&text.replace("9000", "1550"), "x", &nic).is_ok());
+}
+
+#[test]
+fn tc_can_be_forced_to_clsact() {
+    let with = |tc: &str| Config::parse(&SMALL.replace("[[vni]]", &format!("{tc}\n[[vni]]")), "x");
+    let auto = with("").unwrap();
+    assert_eq!(auto.underlay.tc, TcChoice::Auto);
+    let forced = with("tc = \"clsact\"").unwrap();
+    assert_eq!(forced.underlay.tc, TcChoice::Clsact);
+    assert_eq!(auto.needs_restart(&forced), ["underlay.tc"]);
+    assert!(with("tc = \"tcx\"").is_err());
 }
 
 #[test]

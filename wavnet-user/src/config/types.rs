@@ -72,6 +72,7 @@ impl Config {
         differs("agent.socket_group", self.agent.socket_group != new.agent.socket_group);
         differs("log", self.log != new.log);
         differs("metrics", self.metrics != new.metrics);
+        differs("underlay.tc", self.underlay.tc != new.underlay.tc);
         differs("fdb.entries", self.fdb.buckets != new.fdb.buckets);
         differs("limits", self.limits != new.limits);
         keys
@@ -96,6 +97,8 @@ pub struct Agent {
 impl Agent {
     /// Name of the socket in the run directory.
     pub const SOCKET: &str = "agent.sock";
+    /// Name of the file in the run directory that keeps what was added by command.
+    pub const ADDITIONS: &str = "additions.json";
     /// Default of `bpffs`.
     pub const BPFFS: &str = "/sys/fs/bpf/wavnet";
     /// Default of `run_dir`.
@@ -182,6 +185,8 @@ pub struct Underlay {
     pub mtu: Option<u32>,
     /// The hook to use.
     pub hook: HookChoice,
+    /// How TC programs are attached, on the underlay and on ports.
+    pub tc: TcChoice,
 }
 
 impl Underlay {
@@ -201,6 +206,16 @@ pub enum HookChoice {
     Generic,
     /// TC alone.
     Tc,
+}
+
+/// `underlay.tc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TcChoice {
+    /// tcx where the kernel has it (Linux 6.6), else clsact.
+    #[default]
+    Auto,
+    /// The clsact qdisc, as on older kernels.
+    Clsact,
 }
 
 /// `[fdb]`.

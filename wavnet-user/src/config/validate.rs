@@ -15,8 +15,18 @@ use super::{
 };
 
 /// Checks everything and notes every error. The result means something only if none was noted.
-pub(super) fn validate(raw: Raw, text: &str, d: &mut Diagnostics) -> Option<Config> {
-    let check = Check { raw: &raw, text, declared: raw.vnis.iter().map(|v| v.vni.value).collect() };
+pub(super) fn validate(
+    raw: Raw,
+    text: &str,
+    mtu_of: &dyn Fn(&str) -> Option<u32>,
+    d: &mut Diagnostics,
+) -> Option<Config> {
+    let check = Check {
+        raw: &raw,
+        text,
+        underlay_mtu: underlay_mtu(&raw, text, mtu_of),
+        declared: raw.vnis.iter().map(|v| v.vni.value).collect(),
+    };
     check.vnis(d);
     check.ports(d);
     check.port_patterns(d);
@@ -35,6 +45,7 @@ pub(super) fn validate(raw: Raw, text: &str, d: &mut Diagnostics) -> Option<Conf
             udp_port,
             mtu: raw.mtu.map(|m| m.value),
             hook: raw.hook,
+            tc: raw.tc,
         },
         fdb: raw.fdb,
         limits: raw.limits,
@@ -71,6 +82,16 @@ pub(super) fn validate(raw: Raw, text: &str, d: &mut Diagnostics) -> Option<Conf
     Some(config)
 }
 
+/// The underlay's MTU, and how to raise it: as it is configured, else as the interface has it.
+fn underlay_mtu(raw: &Raw, text: &str, mtu_of: &dyn Fn(&str) -> Option<u32>) -> Option<(u32, String)> {
+    if let Some(mtu) = &raw.mtu {
+        let how = format!("raise the underlay's MTU to {{}} (and underlay.mtu {} with it)", describe(&mtu.at, text));
+        return Some((mtu.value, how));
+    }
+    let name = &raw.interface.as_ref()?.value;
+    Some((mtu_of(name)?, format!("raise the underlay's MTU (ip link set {name} mtu {{}})")))
+}
+
 /// Finds what is given twice.
 struct Once<K> {
     seen: HashMap<K, At>,
@@ -96,6 +117,8 @@ impl<K: Hash + Eq> Once<K> {
 struct Check<'a> {
     raw: &'a Raw,
     text: &'a str,
+    /// With `{}` where the MTU goes that is needed.
+    underlay_mtu: Option<(u32, String)>,
     declared: HashSet<Vni>,
 }
 
@@ -128,23 +151,16 @@ impl Check<'_> {
                 let message = format!("two VNIs are named \"{}\", the first {}", name.value, self.place(&first));
                 d.add(&name.at, "vni.name", message);
             }
-            if let (Some(mtu), Some(underlay)) = (&v.mtu, &self.raw.mtu)
-                && mtu.value + VXLAN_OVERHEAD > underlay.value
+            if let (Some(mtu), Some((have, raise))) = (&v.mtu, &self.underlay_mtu)
+                && mtu.value + VXLAN_OVERHEAD > *have
             {
-                let (need, have) = (mtu.value + VXLAN_OVERHEAD, underlay.value);
-                d.add(
-                    &mtu.at,
-                    "vni.mtu",
-                    format!(
-                        "an MTU of {} cannot fit the underlay's {have}: VXLAN adds {VXLAN_OVERHEAD} bytes",
-                        mtu.value
-                    ),
-                )
-                .help(format!(
-                    "raise the underlay's MTU to {need} (and underlay.mtu {} with it), or lower this one to {}",
-                    self.place(&underlay.at),
-                    have.saturating_sub(VXLAN_OVERHEAD)
-                ));
+                let message = format!(
+                    "an MTU of {} cannot fit the underlay's {have}: VXLAN adds {VXLAN_OVERHEAD} bytes",
+                    mtu.value
+                );
+                let raise = raise.replace("{}", &(mtu.value + VXLAN_OVERHEAD).to_string());
+                let lower = have.saturating_sub(VXLAN_OVERHEAD);
+                d.add(&mtu.at, "vni.mtu", message).help(format!("{raise}, or lower this one to {lower}"));
             }
         }
         if let Some(last) = self.raw.vnis.last() {

@@ -147,18 +147,28 @@ pub fn bpffs(s: &str) -> Result<PathBuf, String> {
 /// # Errors
 /// In words.
 pub fn run_dir(s: &str) -> Result<PathBuf, String> {
+    let path = absolute(s)?;
+    fits_socket(path.join(Agent::SOCKET))?;
+    Ok(path)
+}
+
+/// A socket to talk to: short enough for a socket's address.
+///
+/// # Errors
+/// In words.
+pub fn socket(s: &str) -> Result<PathBuf, String> {
+    fits_socket(PathBuf::from(s))
+}
+
+fn fits_socket(socket: PathBuf) -> Result<PathBuf, String> {
     // sun_path has 108 bytes, the final zero included.
     const LONGEST: usize = 107;
-    let path = absolute(s)?;
-    let socket = path.join(Agent::SOCKET);
     let length = socket.as_os_str().len();
     if length > LONGEST {
-        return Err(format!(
-            "the path of the socket, {}, has {length} bytes; the kernel takes {LONGEST}",
-            socket.display()
-        ));
+        let path = socket.display();
+        return Err(format!("the path of the socket, {path}, has {length} bytes; the kernel takes {LONGEST}"));
     }
-    Ok(path)
+    Ok(socket)
 }
 
 fn absolute(s: &str) -> Result<PathBuf, String> {
@@ -183,7 +193,10 @@ pub fn label(s: &str) -> Result<String, String> {
 }
 
 /// One word of an enum.
-pub(super) fn word<T: ValueEnum>(s: &str) -> Result<T, String> {
+///
+/// # Errors
+/// In words.
+pub fn word<T: ValueEnum>(s: &str) -> Result<T, String> {
     T::from_str(s, false).map_err(|_| {
         let words: Vec<String> = T::value_variants()
             .iter()

@@ -22,7 +22,7 @@ pub enum Error {
     },
     /// Not permitted.
     #[error(
-        "{what}: not permitted; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN (`cargo xtask run` elevates by itself)"
+        "{what}: not permitted; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and a directory for pins (`agent.bpffs`) that is yours"
     )]
     Privileges {
         /// What was tried.
@@ -45,6 +45,27 @@ pub enum Error {
     Locked {
         /// The directory.
         path: PathBuf,
+    },
+    /// Somebody else could put pins of their own in our place.
+    #[error(
+        "{} belongs to another user or can be written by others; remove it, or name another directory with `agent.bpffs`",
+        .path.display()
+    )]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The verifier does not accept a program.
+    #[error(
+        "the verifier of kernel {kernel} refuses program {program}: {last}; please report this with the kernel's version (the whole log is logged at level debug)"
+    )]
+    Verifier {
+        /// The program.
+        program: String,
+        /// The kernel's release.
+        kernel: String,
+        /// What the verifier said last.
+        last: String,
     },
     /// Pinned maps that this program does not understand.
     #[error(
@@ -80,7 +101,7 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Error {
         let (what, source) = (what.into(), source.into());
-        if errno(source.as_ref()) == Some(nix::libc::EPERM) {
+        if matches!(errno(source.as_ref()), Some(nix::libc::EPERM | nix::libc::EACCES)) {
             return Error::Privileges { what };
         }
         Error::Kernel { what, source }
@@ -91,8 +112,26 @@ impl Error {
     }
 
     pub(super) fn program(name: &str, source: ProgramError) -> Error {
-        Error::kernel(format!("loading program {name}"), source)
+        match &source {
+            ProgramError::LoadError { io_error, verifier_log } if io_error.raw_os_error() != Some(nix::libc::EPERM) => {
+                let log = verifier_log.to_string();
+                tracing::debug!(program = name, "{log}");
+                let kernel = super::object::kernel_release().unwrap_or_else(|_| "unknown".to_owned());
+                Error::Verifier {
+                    program: name.to_owned(),
+                    kernel,
+                    last: verdict(&log).unwrap_or(&io_error.to_string()).to_owned(),
+                }
+            }
+            _ => Error::kernel(format!("loading program {name}"), source),
+        }
     }
+}
+
+/// The line of a verifier's log that says what is wrong: the last one before the statistics.
+fn verdict(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed "];
+    log.lines().rfind(|line| !line.trim().is_empty() && !STATISTICS.iter().any(|s| line.starts_with(s)))
 }
 
 /// The errno at the root of an error chain.
@@ -105,4 +144,16 @@ pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         next = e.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verdict;
+
+    #[test]
+    fn the_verifiers_last_word_is_found() {
+        let log = "638: (7b) *(u64 *)(r10 -128) = r1\nR1 !read_ok\nverification time 5 usec\nstack depth 256\nprocessed 12 insns\n\n";
+        assert_eq!(verdict(log), Some("R1 !read_ok"));
+        assert_eq!(verdict("\n"), None);
+    }
 }

@@ -56,9 +56,9 @@ const TCX_PORT: &str = "tcx-port";
 const CLSACT_UNDERLAY: &str = "clsact-underlay";
 const CLSACT_PORT: &str = "clsact-port";
 
-/// Ours among the filters of a clsact qdisc: the first, and only one, of this priority.
+/// Ours among the filters of a clsact qdisc: of the first priority, with a handle that nobody gets by chance.
 const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 1);
+const HANDLE: TcHandle = TcHandle::new(0, 0x7761);
 
 /// Which TC program, and the names of its pins.
 #[derive(Clone, Copy)]
@@ -103,10 +103,13 @@ impl Datapath {
                 self.detach_link(kind, ifindex)?;
             }
         }
-        let mut refusal = None;
+        let mut refusal: Option<Error> = None;
         for (xdp, mode) in modes {
             match self.attach_xdp(ifindex, *xdp, *mode) {
-                Ok(()) => return Ok(*mode),
+                Ok(()) => {
+                    self.refusal = refusal.map(|e| in_words(&e));
+                    return Ok(*mode);
+                }
                 Err(e) => {
                     tracing::debug!(interface = name, ?mode, error = %e, "XDP does not attach in this mode");
                     refusal = Some(e);
@@ -117,8 +120,16 @@ impl Datapath {
             (HookWish::Driver | HookWish::Generic, Some(e)) => {
                 Err(Error::kernel(format!("attaching XDP to {name} as `underlay.hook` demands"), e))
             }
-            _ => Ok(HookMode::Tc),
+            (_, refusal) => {
+                self.refusal = refusal.map(|e| in_words(&e));
+                Ok(HookMode::Tc)
+            }
         }
+    }
+
+    /// Why the underlay does not run by the fastest hook, if it does not although it should.
+    pub fn underlay_refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Detaches the underlay programs; the interface may be gone.
@@ -163,10 +174,13 @@ impl Datapath {
     }
 
     fn attach_xdp(&mut self, ifindex: u32, xdp: XdpMode, mode: HookMode) -> Result<(), Error> {
-        let kind = if mode == HookMode::Driver { XDP_DRIVER } else { XDP_GENERIC };
+        let (kind, name) = match mode {
+            HookMode::Driver => (XDP_DRIVER, program::UNDERLAY_XDP),
+            _ => (XDP_GENERIC, program::UNDERLAY_XDP_GENERIC),
+        };
         let path = self.pins.link(&pin(kind, ifindex));
-        let fail = |e: ProgramError| Error::kernel(format!("attaching {}", program::UNDERLAY_XDP), e);
-        let program: &mut Xdp = find(&mut self.ebpf, program::UNDERLAY_XDP)?;
+        let fail = |e: ProgramError| Error::kernel(format!("attaching {name}"), e);
+        let program: &mut Xdp = find(&mut self.ebpf, name)?;
         if let Some(old) = adopt(&path)? {
             let link = XdpLink::try_from(old).map_err(|e| Error::kernel(format!("adopting {}", path.display()), e))?;
             match program.attach_to_link(link).and_then(|id| program.take_link(id)) {
@@ -184,6 +198,7 @@ impl Datapath {
     }
 
     fn attach_tc(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<PortHook, Error> {
+        still_named(ifindex, name)?;
         if self.tc == TcWish::Clsact {
             self.detach_link(tc.tcx, ifindex)?;
             return self.attach_clsact(tc, ifindex, name).map(|()| PortHook::Clsact);
@@ -222,22 +237,18 @@ impl Datapath {
         let mark = self.pins.link(&pin(tc.clsact, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {} to {name}", tc.program), e);
         let program: &mut SchedClassifier = find(&mut self.ebpf, tc.program)?;
-        let marked = mark.exists();
-        if !marked {
-            // Somebody else's clsact serves as well.
-            if let Err(e) = qdisc_add_clsact(name) {
-                tracing::debug!(interface = name, error = %e, "no clsact qdisc added");
-            }
+        // Somebody else's clsact serves as well.
+        if let Err(e) = qdisc_add_clsact(name) {
+            tracing::debug!(interface = name, error = %e, "no clsact qdisc added");
         }
-        let id = if marked {
-            let link = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
-                .map_err(|e| Error::kernel(format!("finding the filter of {name}"), e))?;
-            program.attach_to_link(link)
-        } else {
+        // The mark may be missing though the filter is there (killed in between), or there though the filter is not.
+        let link = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
+            .map_err(|e| Error::kernel(format!("finding the filter of {name}"), e))?;
+        let id = program.attach_to_link(link).or_else(|_| {
             let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
             program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
-        }
-        .map_err(fail)?;
+        });
+        let id = id.map_err(fail)?;
         // Dropping this kind of link would detach it; it is to outlive us.
         std::mem::forget(program.take_link(id).map_err(fail)?);
         remove(&mark)?;
@@ -273,6 +284,26 @@ fn detach_clsact(program: &str, ifindex: u32) {
         && let Err(e) = qdisc_detach_program(&name, TcAttachType::Ingress, program)
     {
         tracing::debug!(interface = name, error = %e, "no filter to detach");
+    }
+}
+
+/// An error with its causes, in one line.
+fn in_words(error: &Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(e) = cause {
+        words = format!("{words}: {e}");
+        cause = e.source();
+    }
+    words
+}
+
+/// The same name may belong to another interface by now.
+fn still_named(ifindex: u32, name: &str) -> Result<(), Error> {
+    if interface_name(ifindex).as_deref() == Some(name) {
+        Ok(())
+    } else {
+        Err(Error::kernel(format!("attaching to {name}"), "the interface was renamed or recreated meanwhile"))
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Datapath {
     kernel_log: Option<KernelLog>,
     pins: pins::PinDir,
     tc: TcWish,
+    /// Why a faster hook on the underlay was refused.
+    refusal: Option<String>,
     /// Keeps the measuring on.
     _stats: Option<std::os::fd::OwnedFd>,
 }
@@ -124,7 +126,7 @@ impl Datapath {
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
-        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, _stats: stats })
+        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, refusal: None, _stats: stats })
     }
 
     /// When the maps were made, CLOCK_REALTIME nanoseconds: since when counters count.

@@ -21,13 +21,18 @@ pub(super) fn bytes() -> Result<&'static [u8], Error> {
 
 /// Refuses kernels on which the verifier would refuse the programs with a message that helps nobody.
 pub(super) fn check_kernel() -> Result<(), Error> {
-    let found = nix::sys::utsname::uname()
-        .map(|u| u.release().to_string_lossy().into_owned())
-        .map_err(|e| Error::kernel("asking for the kernel's version", e))?;
+    let found = kernel_release()?;
     match version(&found) {
         Some(version) if version < OLDEST => Err(Error::OldKernel { found, needed: "6.1" }),
         _ => Ok(()),
     }
+}
+
+/// The kernel's release, as `uname -r` prints it.
+pub(super) fn kernel_release() -> Result<String, Error> {
+    nix::sys::utsname::uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .map_err(|e| Error::kernel("asking for the kernel's version", e))
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

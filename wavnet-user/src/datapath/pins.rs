@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -44,6 +44,7 @@ impl PinDir {
         for dir in [path.to_owned(), path.join(MAPS_DIR), path.join(LINKS_DIR)] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
         }
+        require_ours(path)?;
         let lock = lock(path)?;
         Ok(PinDir { path: path.to_owned(), _lock: lock })
     }
@@ -95,11 +96,14 @@ impl PinDir {
             if let Some((_, wanted)) = entries(sizes).find(|(name, _)| *name == spec.name)
                 && info.max_entries() != wanted
             {
-                return incompatible(format!(
-                    "{} has room for {} entries, not {wanted}",
-                    spec.name,
-                    info.max_entries()
-                ));
+                return incompatible(if spec.name == abi::map::FDB {
+                    let entries = |buckets: u32| u64::from(buckets) * wavnet_common::fdb::SLOTS as u64;
+                    let (have, want) = (entries(info.max_entries()), entries(wanted));
+                    format!("the FDB has room for {have} entries, and `fdb.entries` wants {want}")
+                } else {
+                    let have = info.max_entries();
+                    format!("{} has room for {have} entries, and `[limits]` wants {wanted}", spec.name)
+                });
             }
         }
         Ok(false)
@@ -124,6 +128,13 @@ pub(super) fn lock(path: &Path) -> Result<Flock<fs::File>, Error> {
         Errno::EWOULDBLOCK => Error::Locked { path: path.to_owned() },
         e => Error::kernel(format!("locking {}", path.display()), e),
     })
+}
+
+/// Whoever can write the directory could hand us maps and links of their own.
+fn require_ours(path: &Path) -> Result<(), Error> {
+    let data = fs::metadata(path).map_err(|e| Error::kernel(format!("opening {}", path.display()), e))?;
+    let owner = data.uid() == 0 || data.uid() == nix::unistd::geteuid().as_raw();
+    if owner && data.mode() & 0o022 == 0 { Ok(()) } else { Err(Error::NotOurs { path: path.to_owned() }) }
 }
 
 /// bpffs is where systemd, tc and bpftool mount it; like them, mount it there if nobody has.

@@ -19,7 +19,7 @@ pub(super) fn checks(asked: &Asked) -> Vec<Check> {
     vec![
         kernel(&release),
         tcx(&release),
-        privileges(capabilities),
+        privileges(capabilities, asked),
         bpf(),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         jit(&read("/proc/sys/net/core/bpf_jit_enable")),
@@ -66,20 +66,25 @@ fn capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(hex.trim(), 16).ok()
 }
 
-fn privileges(effective: Option<u64>) -> Check {
+fn privileges(effective: Option<u64>, asked: &Asked) -> Check {
     const NAME: &str = "privileges";
     // Numbers of linux/capability.h; CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
     let has = |bit: u32| effective.is_some_and(|e| e >> bit & 1 == 1);
     let admin = has(21);
-    let wanted = [("CAP_NET_ADMIN", has(12)), ("CAP_BPF", admin || has(39)), ("CAP_PERFMON", admin || has(38))];
-    let missing: Vec<_> = wanted.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
+    let wanted = [("CAP_BPF", admin || has(39)), ("CAP_NET_ADMIN", has(12)), ("CAP_PERFMON", admin || has(38))];
+    let mut missing: Vec<_> = wanted.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
+    if asked.program_run_time && !admin {
+        missing.push("CAP_SYS_ADMIN (for metrics.program_run_time)");
+    }
     if effective.is_none() {
         Check::new(NAME, Verdict::Unknown, "/proc/self/status cannot be read", "mount /proc")
     } else if missing.is_empty() {
         Check::ok(NAME, "sufficient")
     } else {
         let found = format!("missing: {}", missing.join(", "));
-        Check::new(NAME, Verdict::Fail, found, "run the agent (and this) as root, or give it those capabilities")
+        let mend = "run the agent (and this) as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN is \
+            needed, too, for metrics.program_run_time and to mount a bpffs where there is none";
+        Check::new(NAME, Verdict::Fail, found, mend)
     }
 }
 
@@ -127,7 +132,10 @@ fn jit(enabled: &str) -> Check {
             Check::new("BPF JIT", Verdict::Warn, "off: programs are interpreted, many times slower", mend)
         }
         // Kernels with CONFIG_BPF_JIT_ALWAYS_ON in a namespace other than the first do not show it.
-        _ => Check::ok("BPF JIT", "not shown in this namespace"),
+        _ => {
+            let mend = "nothing, or look at net.core.bpf_jit_enable in the host's first network namespace";
+            Check::new("BPF JIT", Verdict::Unknown, "not shown in this network namespace", mend)
+        }
     }
 }
 
@@ -144,8 +152,9 @@ fn bpffs(asked: &Asked) -> Check {
             }
         }
         Ok(_) if asked.bpffs.starts_with("/sys/fs/bpf") && Path::new("/sys/fs/bpf").is_dir() => {
-            let mend = "nothing, or: mount -t bpf bpf /sys/fs/bpf";
-            Check::new(NAME, Verdict::Warn, "not mounted at /sys/fs/bpf; the agent mounts it", mend)
+            let mend = "nothing if the agent has CAP_SYS_ADMIN; else, as root: mount -t bpf bpf /sys/fs/bpf";
+            let found = "not mounted at /sys/fs/bpf; the agent mounts it, with CAP_SYS_ADMIN";
+            Check::new(NAME, Verdict::Warn, found, mend)
         }
         Ok(_) => {
             let found = format!("{} is not on a BPF file system", asked.bpffs.display());
@@ -174,12 +183,8 @@ fn agent(asked: &Asked) -> Check {
     const NAME: &str = "agent";
     let socket = asked.socket.display();
     match Client::connect(&asked.socket) {
-        Ok(_) => Check::new(
-            NAME,
-            Verdict::Warn,
-            format!("one is running on {socket}"),
-            "nothing if that is meant; a second one needs agent.run_dir and agent.bpffs of its own",
-        ),
+        // That of this host, as a rule. A second one is told what it needs when it starts.
+        Ok(_) => Check::ok(NAME, format!("one is running on {socket}")),
         Err(ClientError::NotRunning(_)) => Check::ok(NAME, format!("none is running on {socket}")),
         Err(e) => Check::new(NAME, Verdict::Unknown, e.to_string(), "run this as root"),
     }
@@ -206,13 +211,17 @@ mod tests {
     fn capabilities_are_read_and_judged() {
         assert_eq!(capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
         assert_eq!(capabilities("CapEff:\tzz\n"), None);
-        let judged = |bits: &[u32]| privileges(Some(bits.iter().map(|b| 1 << b).sum()));
+        let asked = Asked::default();
+        let judged = |bits: &[u32]| privileges(Some(bits.iter().map(|b| 1 << b).sum()), &asked);
         assert_eq!(judged(&[12, 21]).verdict, Verdict::Ok);
         assert_eq!(judged(&[12, 38, 39]).verdict, Verdict::Ok);
         let none = judged(&[]);
         assert_eq!(none.verdict, Verdict::Fail);
-        assert_eq!(none.found, "missing: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON");
-        assert_eq!(privileges(None).verdict, Verdict::Unknown);
+        assert_eq!(none.found, "missing: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON");
+        assert_eq!(privileges(None, &asked).verdict, Verdict::Unknown);
+        let measured = Asked { program_run_time: true, ..Asked::default() };
+        assert_eq!(privileges(Some(1 << 12 | 1 << 38 | 1 << 39), &measured).verdict, Verdict::Fail);
+        assert_eq!(privileges(Some(1 << 12 | 1 << 21), &measured).verdict, Verdict::Ok);
     }
 
     #[test]
@@ -236,5 +245,6 @@ mod tests {
     fn an_interpreter_is_worth_a_warning() {
         assert_eq!(jit("0").verdict, Verdict::Warn);
         assert_eq!(jit("1").verdict, Verdict::Ok);
+        assert_eq!(jit("").verdict, Verdict::Unknown);
     }
 }

@@ -27,6 +27,8 @@ pub struct Asked {
     pub udp_port: u16,
     /// Largest MTU of a VNI, if configured.
     pub vni_mtu: Option<u32>,
+    /// The programs' run time is to be measured.
+    pub program_run_time: bool,
     /// Directory of the pins.
     pub bpffs: PathBuf,
     /// Socket of the agent.
@@ -40,6 +42,7 @@ impl Default for Asked {
             address: None,
             udp_port: Underlay::UDP_PORT,
             vni_mtu: None,
+            program_run_time: false,
             bpffs: Agent::BPFFS.into(),
             socket: Agent::default().socket(),
         }
@@ -53,6 +56,7 @@ impl From<&Config> for Asked {
             address: c.underlay.address,
             udp_port: c.underlay.udp_port,
             vni_mtu: c.vnis.iter().filter_map(|v| v.mtu).max(),
+            program_run_time: c.metrics.program_run_time,
             bpffs: c.agent.bpffs.clone(),
             socket: c.agent.socket(),
         }

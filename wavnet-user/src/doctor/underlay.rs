@@ -19,6 +19,7 @@ struct Link {
     name: String,
     mtu: u32,
     up: bool,
+    loopback: bool,
     veth: bool,
     /// UDP port of a kernel vxlan device.
     vxlan_port: Option<u16>,
@@ -83,7 +84,8 @@ fn facts() -> Result<Facts> {
 
 fn link(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Link { index: message.header.index, up, ..Link::default() };
+    let loopback = message.header.flags.contains(LinkFlags::Loopback);
+    let mut link = Link { index: message.header.index, up, loopback, ..Link::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -123,7 +125,10 @@ fn vxlan_devices(links: &[Link], udp_port: u16) -> Check {
 }
 
 fn state(link: &Link) -> Check {
-    if link.up {
+    if link.loopback {
+        let found = format!("{} is the loopback interface, which reaches no other host", link.name);
+        Check::new("underlay", Verdict::Fail, found, "name the NIC that reaches the peers")
+    } else if link.up {
         Check::ok("underlay", format!("{} is up", link.name))
     } else {
         let mend = format!("ip link set {} up", link.name);
@@ -222,6 +227,13 @@ mod tests {
         assert_eq!(mtu(&eth(1549), Some(1500)).verdict, Verdict::Fail);
         let small = mtu(&eth(1500), Some(1500));
         assert!(small.mend.unwrap().contains("mtu 1550"));
+    }
+
+    #[test]
+    fn an_underlay_is_up_and_leads_somewhere() {
+        assert_eq!(state(&eth(1500)).verdict, Verdict::Ok);
+        assert_eq!(state(&Link { up: false, ..eth(1500) }).verdict, Verdict::Fail);
+        assert_eq!(state(&Link { loopback: true, ..eth(65536) }).verdict, Verdict::Fail);
     }
 
     #[test]

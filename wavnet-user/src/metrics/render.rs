@@ -286,13 +286,13 @@ fn underlay(f: &mut Families, s: &Snapshot) {
 fn programs(f: &mut Families, s: &Snapshot) {
     f.counters(
         "wavnet_program_run_time_seconds_total",
-        "Time spent in each eBPF program, all CPUs together; only with metrics.program_run_time. Divided by \
+        "Time spent in each eBPF program, all CPUs together; since the agent's start; only with metrics.program_run_time. Divided by \
          wavnet_program_runs_total: the cost of a frame.",
         s.programs.iter().map(|p| counter(&[("program", &p.program)], p.run_time.as_secs_f64())),
     );
     f.counters(
         "wavnet_program_runs_total",
-        "How often each eBPF program ran while run time was measured; only with metrics.program_run_time.",
+        "How often each eBPF program ran since the agent's start; only with metrics.program_run_time.",
         s.programs.iter().map(|p| counter(&[("program", &p.program)], p.run_count as f64)),
     );
 }

@@ -13,6 +13,11 @@ pub fn number(n: u64) -> String {
     out
 }
 
+/// A number of things: `1 port`, `2 ports`.
+pub fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", number(n), if n == 1 { "" } else { "s" })
+}
+
 /// Bytes in decimal units with three digits or so: `1.2 MB`.
 pub fn bytes(n: u64) -> String {
     if n < 1000 {
@@ -50,6 +55,7 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!((number(0), number(999), number(1000)), ("0".into(), "999".into(), "1,000".into()));
+        assert_eq!((counted(1, "VNI"), counted(2000, "VNI")), ("1 VNI".into(), "2,000 VNIs".into()));
         assert_eq!(number(1_234_567), "1,234,567");
         assert_eq!((bytes(999), bytes(1000), bytes(999_960)), ("999 B".into(), "1.0 kB".into(), "1.0 MB".into()));
         assert_eq!(bytes(u64::MAX), "18.4 EB");

@@ -7,7 +7,7 @@ mod tests;
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-pub use human::{bytes, duration, number};
+pub use human::{bytes, counted, duration, number};
 
 use crate::api::model::{
     AttachState, Done, DropRow, FdbEntry, FdbEvent, FdbKind, PeerInfo, PeerState, PlaceInfo, PortInfo, Status,
@@ -77,7 +77,7 @@ pub fn status(s: &Status, color: bool) -> String {
     row("peers", format!("{}, {} up", number(c.peers), number(c.peers_up)));
     let entries = (number(c.fdb_entries), number(c.fdb_capacity), number(c.fdb_static));
     row("MACs", format!("{} of {}, {} static", entries.0, entries.1, entries.2));
-    row("dropped", format!("{} frames", number(c.dropped_frames)));
+    row("dropped", counted(c.dropped_frames, "frame"));
     let mut text = finish(&table);
     for warning in &s.warnings {
         text += &format!("warning: {warning}\n");
@@ -191,7 +191,7 @@ pub fn drops(rows: &[DropRow], color: bool) -> String {
 pub fn done(done: &Done) -> String {
     let mut text: String = done.changes.iter().map(|c| format!("{c}\n")).collect();
     if done.changes.is_empty() {
-        text += "nothing to change\n";
+        text += "nothing has changed\n";
     }
     text.extend(done.warnings.iter().map(|w| format!("warning: {w}\n")));
     text

@@ -75,7 +75,7 @@ fn errors_follow_the_table() {
 fn changes_are_told() {
     let Response::Done(d) = example("done") else { panic!() };
     assert_eq!(done(&d), "port tap0 added to VNI 100\n");
-    assert_eq!(done(&Done::default()), "nothing to change\n");
+    assert_eq!(done(&Done::default()), "nothing has changed\n");
     let Response::Event(e) = example("event") else { panic!() };
     assert_eq!(event(&e), "moved 52:54:00:00:00:01 in VNI 100: port tap0 -> peer 192.0.2.2\n");
 }

@@ -1,0 +1,166 @@
+//! The live view's tables: what is in their rows.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use ratatui::style::{Color, Style};
+use wavnet_user::api::model::{
+    AttachState, DropRow, FdbEntry, FdbKind, PeerInfo, PeerState, PlaceInfo, PortInfo, TrafficInfo,
+};
+
+use super::live::{Sample, Samples, Watched};
+
+/// A table before it is fitted into an area.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) title: &'static str,
+    pub(super) head: Vec<&'static str>,
+    /// Columns that may go on a narrow terminal, the first of them first.
+    pub(super) spare: Vec<&'static str>,
+    pub(super) rows: Vec<(Vec<String>, Style)>,
+}
+
+/// All tables, from top to bottom.
+pub(super) fn contents(samples: &Samples) -> [Content; 4] {
+    [ports(samples), peers(samples), fdb(samples), drops(samples)]
+}
+
+/// One row for each thing that `list` gives for an agent; those of an agent that does not answer are history, and grey.
+fn rows<T>(
+    samples: &Samples,
+    list: fn(&Sample) -> &[T],
+    row: impl Fn(&Watched, &Sample, &T) -> Option<(Vec<String>, Style)>,
+) -> Vec<(Vec<String>, Style)> {
+    let mut rows = Vec::new();
+    for agent in &samples.agents {
+        let Some(now) = &agent.now else { continue };
+        for (mut cells, style) in list(now).iter().filter_map(|item| row(agent, now, item)) {
+            cells.insert(0, agent.name.clone());
+            rows.push((cells, if agent.silent { Style::new().fg(Color::DarkGray) } else { style }));
+        }
+    }
+    rows
+}
+
+/// What to show for a state: that of an agent that does not answer is not known.
+fn state(agent: &Watched, state: &str) -> String {
+    if agent.silent { "unknown".into() } else { state.into() }
+}
+
+fn colour(good: bool) -> Style {
+    Style::new().fg(if good { Color::Green } else { Color::Red })
+}
+
+fn ports(samples: &Samples) -> Content {
+    let row = |agent: &Watched, now: &Sample, p: &PortInfo| {
+        let old = agent.before.as_ref();
+        let before = old.and_then(|o| Some((o.at, o.ports.iter().find(|q| q.interface == p.interface)?.traffic)));
+        let [rx, tx] = rates(before, now.at, p.traffic);
+        let hook = p.hook.clone().unwrap_or_default();
+        let cells = vec![p.interface.clone(), p.vni.to_string(), state(agent, p.state.as_str()), hook, rx, tx];
+        Some((cells, colour(p.state == AttachState::Attached)))
+    };
+    Content {
+        title: "ports",
+        head: vec!["agent", "port", "VNI", "state", "hook", "from VM", "to VM"],
+        spare: vec!["hook", "VNI", "to VM", "from VM"],
+        rows: rows(samples, |s| &s.ports, row),
+    }
+}
+
+fn peers(samples: &Samples) -> Content {
+    let row = |agent: &Watched, now: &Sample, p: &PeerInfo| {
+        let old = agent.before.as_ref();
+        let before = old.and_then(|o| Some((o.at, o.peers.iter().find(|q| q.address == p.address)?.traffic)));
+        let [rx, tx] = rates(before, now.at, p.traffic);
+        let vnis: Vec<String> = p.vnis.iter().map(ToString::to_string).collect();
+        let hop = p.next_hop.map_or_else(String::new, |h: Ipv4Addr| h.to_string());
+        let cells = vec![p.address.to_string(), vnis.join(","), state(agent, p.state.as_str()), hop, rx, tx];
+        Some((cells, colour(p.state == PeerState::Up)))
+    };
+    Content {
+        title: "peers",
+        head: vec!["agent", "peer", "VNIs", "state", "next hop", "received", "sent"],
+        spare: vec!["next hop", "VNIs", "sent", "received"],
+        rows: rows(samples, |s| &s.peers, row),
+    }
+}
+
+fn fdb(samples: &Samples) -> Content {
+    let row = |_: &Watched, _: &Sample, e: &FdbEntry| {
+        let place = match &e.place {
+            PlaceInfo::Port(name) => name.clone(),
+            PlaceInfo::Peer(address) => address.to_string(),
+        };
+        let kind = if e.kind == FdbKind::Static { "static" } else { "learned" };
+        let age = e.age_s.map_or_else(String::new, |s| format!("{s} s"));
+        Some((vec![e.vni.to_string(), e.mac.to_string(), place, kind.into(), age], Style::new()))
+    };
+    Content {
+        title: "forwarding table",
+        head: vec!["agent", "VNI", "MAC", "behind", "kind", "age"],
+        spare: vec!["kind", "age"],
+        rows: rows(samples, |s| &s.fdb, row),
+    }
+}
+
+fn drops(samples: &Samples) -> Content {
+    let row = |agent: &Watched, now: &Sample, d: &DropRow| {
+        let old = agent.before.as_ref();
+        let before = old.and_then(|o| Some((o.at, o.drops.iter().find(|x| x.reason == d.reason)?.frames)));
+        let rate = before.map_or(0.0, |(at, frames)| per_second(frames, d.frames, at, now.at));
+        let cells = vec![d.reason.clone(), d.frames.to_string(), format!("{rate:.0}"), d.help.clone()];
+        (d.frames > 0).then_some((cells, Style::new()))
+    };
+    Content {
+        title: "drops",
+        head: vec!["agent", "reason", "frames", "a second", "meaning"],
+        // The last column is cut, not left out.
+        spare: Vec::new(),
+        rows: rows(samples, |s| &s.drops, row),
+    }
+}
+
+fn per_second(old: u64, new: u64, from: Instant, to: Instant) -> f64 {
+    let seconds = to.duration_since(from).as_secs_f64();
+    if seconds > 0.0 { new.saturating_sub(old) as f64 / seconds } else { 0.0 }
+}
+
+/// Both directions as "frames a second, bits a second".
+fn rates(before: Option<(Instant, TrafficInfo)>, at: Instant, now: TrafficInfo) -> [String; 2] {
+    let Some((from, old)) = before else { return [String::new(), String::new()] };
+    let text = |frames: (u64, u64), bytes: (u64, u64)| {
+        let frames = per_second(frames.0, frames.1, from, at);
+        let bits = per_second(bytes.0, bytes.1, from, at) * 8.0;
+        format!("{frames:5.0} /s {:>11}", human(bits))
+    };
+    [
+        text((old.rx_frames, now.rx_frames), (old.rx_bytes, now.rx_bytes)),
+        text((old.tx_frames, now.tx_frames), (old.tx_bytes, now.tx_bytes)),
+    ]
+}
+
+fn human(bits: f64) -> String {
+    match bits {
+        b if b >= 1e9 => format!("{:.1} Gbit/s", b / 1e9),
+        b if b >= 1e6 => format!("{:.1} Mbit/s", b / 1e6),
+        b => format!("{:.1} kbit/s", b / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_per_second_and_survive_counters_that_began_anew() {
+        let at = Instant::now();
+        let old = TrafficInfo { rx_frames: 10, rx_bytes: 1000, tx_frames: 500, tx_bytes: 0 };
+        let new = TrafficInfo { rx_frames: 30, rx_bytes: 251_000, tx_frames: 0, tx_bytes: 0 };
+        let [rx, tx] = rates(Some((at, old)), at + Duration::from_secs(2), new);
+        assert!(rx.contains("10 /s") && rx.contains("1.0 Mbit/s"), "{rx}");
+        assert!(tx.contains("0 /s"), "{tx}");
+        assert_eq!(rates(None, at, new), [String::new(), String::new()]);
+    }
+}
