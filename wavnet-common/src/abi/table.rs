@@ -53,11 +53,7 @@ impl PortFlags {
     pub const VLAN_DISCARD: u16 = 1 << 1;
     /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
     pub const DELIVER_TC: u16 = 1 << 2;
-<<<<<<< HEAD
     /// The interface is administratively down: what is sent to it would vanish uncounted.
-=======
-    /// The interface is down: nothing is delivered to it.
->>>>>>> h-agent
     pub const DOWN: u16 = 1 << 4;
 }
 

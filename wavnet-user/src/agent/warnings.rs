@@ -72,6 +72,10 @@ impl Agent {
             )),
             AttachState::Attached => {}
         }
+        if let Some(why) = self.datapath.underlay_refusal() {
+            let mode = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
+            all.push(format!("XDP in the driver of {name} was refused: {why}; running in {mode}"));
+        }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
         // Without an underlay no peer can be reached, and that has been said.
