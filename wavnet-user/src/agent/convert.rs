@@ -102,6 +102,22 @@ pub(super) fn limits(sizes: &Sizes) -> Limits {
     }
 }
 
+pub(super) fn port_hook(hook: datapath::PortHook) -> &'static str {
+    match hook {
+        datapath::PortHook::Tcx => "tcx",
+        datapath::PortHook::Clsact => "clsact",
+    }
+}
+
+/// A place in words, for the log.
+pub(super) fn place_text(place: Option<&model::PlaceInfo>) -> String {
+    match place {
+        Some(model::PlaceInfo::Port(name)) => name.clone(),
+        Some(model::PlaceInfo::Peer(addr)) => addr.to_string(),
+        None => "nowhere".to_owned(),
+    }
+}
+
 pub(super) fn hook_mode(mode: datapath::HookMode) -> model::HookMode {
     match mode {
         datapath::HookMode::Driver => model::HookMode::XdpDriver,

@@ -66,7 +66,7 @@ impl Agent {
         for event in events {
             let Some(told) = translate(&event, &names) else { continue };
             if told.event == FdbChange::Learned {
-                debug!(vni = %told.vni, mac = %told.mac, at = ?told.to, "learned");
+                debug!(vni = %told.vni, mac = %told.mac, at = convert::place_text(told.to.as_ref()), "learned");
             } else {
                 match self.moves.next(Instant::now()) {
                     Line::LeaveOut => {}
@@ -74,7 +74,9 @@ impl Agent {
                         if let Line::SayAfter(n) = line {
                             info!("{n} more moves");
                         }
-                        info!(vni = %told.vni, mac = %told.mac, from = ?told.from, to = ?told.to, "moved");
+                        let place = |p: &Option<PlaceInfo>| convert::place_text(p.as_ref());
+                        let (from, to) = (place(&told.from), place(&told.to));
+                        info!(vni = %told.vni, mac = %told.mac, from, to, "moved");
                     }
                 }
             }

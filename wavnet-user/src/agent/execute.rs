@@ -85,7 +85,7 @@ impl Agent {
             Command::AttachPort { ifindex, name } => {
                 let hook = self.datapath.attach_port(*ifindex, name)?;
                 self.port_hooks.insert(*ifindex, (name.clone(), hook));
-                info!(port = name, ifindex, ?hook, "port attached");
+                info!(port = name, ifindex, hook = convert::port_hook(hook), "port attached");
                 Ok(())
             }
             Command::DetachPort { ifindex } => {
@@ -102,7 +102,9 @@ impl Agent {
             }
             Command::DetachUnderlay { ifindex } => {
                 self.hook_modes.remove(ifindex);
-                info!(ifindex, "underlay detached");
+                // Its name is known while it is there.
+                let name = self.links.get(ifindex).map_or("(gone)", |l| l.name.as_str());
+                info!(interface = name, ifindex, "underlay detached");
                 self.datapath.detach_underlay(*ifindex)
             }
             other => self.datapath.apply(other),

@@ -15,6 +15,7 @@ mod numbers;
 mod reload;
 mod requests;
 mod views;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,8 @@ use notify::Notifier;
 const RETRY: Duration = Duration::from_secs(5);
 /// How often everything is read anew, in case something went unnoticed.
 const RESYNC: Duration = Duration::from_secs(60);
+/// How often it is looked whether there is something to warn of.
+const WARN: Duration = Duration::from_secs(2);
 /// Calls and scrapes that wait at the most; their senders wait with them.
 const QUEUE: usize = 64;
 /// Events that a slow `fdb --watch` may lag behind.
@@ -121,6 +124,7 @@ struct Agent {
     watchers: broadcast::Sender<FdbEvent>,
     moves: events::Limiter,
     complaints: execute::Complaints,
+    told: warnings::Told,
     notifier: Notifier,
     started: (Instant, SystemTime),
     created_ns: u64,
@@ -178,6 +182,7 @@ impl Agent {
             watchers: broadcast::Sender::new(WATCH),
             moves: events::Limiter::default(),
             complaints: execute::Complaints::default(),
+            told: warnings::Told::default(),
             notifier: Notifier::from_env(),
             started: (Instant::now(), SystemTime::now()),
             created_ns,
@@ -202,12 +207,8 @@ impl Agent {
         self.release_neighbours().await;
         self.heartbeat();
         self.notifier.ready();
-        info!(
-            address = ?self.fabric.local_address(),
-            ports = self.fabric.ports().len(),
-            peers = self.fabric.peers().len(),
-            "agent ready"
-        );
+        let address = self.fabric.local_address().map_or_else(|| "none".to_owned(), |a| a.to_string());
+        info!(address, ports = self.fabric.ports().len(), peers = self.fabric.peers().len(), "agent ready");
         Ok(())
     }
 
@@ -219,6 +220,7 @@ impl Agent {
     ) -> Outcome {
         let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
         let mut retry = ticks(RETRY);
+        let mut warn = ticks(WARN);
         let mut resync = ticks(RESYNC);
         let mut scan = ticks(scan_every(self.config.fdb.ageing));
         loop {
@@ -236,6 +238,7 @@ impl Agent {
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),
                 _ = scan.tick() => self.scan_fdb(),
                 _ = retry.tick() => self.retry(),
+                _ = warn.tick() => self.log_warnings(),
                 _ = resync.tick() => self.resync_or_complain().await,
             }
             if self.detaching {

@@ -44,7 +44,7 @@ impl Agent {
         let before = self.fabric.desired().clone();
         let refused = |e: FabricError| match e {
             FabricError::Full { .. } | FabricError::FloodFull { .. } => refusal(e),
-            e => invalid(e.to_string()),
+            e => Refusal { code: ErrorCode::Invalid, ..refusal(e) },
         };
         self.fabric.set_desired(desired).map_err(refused)?;
         let fixed = self.config.needs_restart(&config);
@@ -52,12 +52,7 @@ impl Agent {
         if config.fdb.ageing != self.config.fdb.ageing {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
-        if changes.is_empty() {
-            changes.push("nothing has changed".to_owned());
-        }
-        let warnings =
-            fixed.iter().map(|key| format!("{key} has changed, which takes effect when the agent is restarted"));
-        let warnings = warnings.collect();
+        let warnings = fixed.iter().map(|key| later(key)).collect();
         // What belongs to open files and sockets stays what it is until then.
         let old = std::mem::replace(&mut self.config, config);
         self.config.agent = old.agent;
@@ -67,6 +62,16 @@ impl Agent {
         self.config.fdb.buckets = old.fdb.buckets;
         Ok(Done { changes, warnings })
     }
+}
+
+/// When a change takes effect that a reload cannot make.
+fn later(key: &str) -> String {
+    // What has the size, or the place, of the maps that are pinned.
+    let when = match key {
+        "fdb.entries" | "limits" | "agent.bpffs" => "after `wavnet down` and a start of the agent",
+        _ => "when the agent is restarted",
+    };
+    format!("{key} has changed, which takes effect {when}")
 }
 
 /// What a reload changes, in sentences.
@@ -102,6 +107,12 @@ mod tests {
     use wavnet_proto::fabric::{NamePattern, PeerSettings, PortRule, VlanMode, VniSettings};
 
     use super::*;
+
+    #[test]
+    fn what_a_restart_cannot_change_says_so() {
+        assert!(later("fdb.entries").contains("wavnet down") && later("limits").contains("wavnet down"));
+        assert!(later("metrics").contains("restarted"));
+    }
 
     #[test]
     fn differences_are_counted_by_kind() {

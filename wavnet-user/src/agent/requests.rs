@@ -126,7 +126,8 @@ impl Agent {
                 }
                 None => {
                     let words = format!("VNI {vni} has no FDB entry for {mac}");
-                    return Err(Refusal::new(ErrorCode::NotFound, words));
+                    let refusal = Refusal::new(ErrorCode::NotFound, words);
+                    return Err(refusal.with_help(format!("`wavnet fdb --vni {vni}` lists the entries")));
                 }
             },
         };
@@ -151,6 +152,8 @@ pub(super) fn refusal(e: FabricError) -> Refusal {
         DuplicatePort { .. }
         | ConfiguredPort(_)
         | UnderlayPort(_)
+        | UnfitPort { .. }
+        | OtherVni { .. }
         | DuplicatePeer(_)
         | OtherUdpPort { .. }
         | ConfiguredPeer(_)
@@ -158,5 +161,9 @@ pub(super) fn refusal(e: FabricError) -> Refusal {
         | ConfiguredStatic { .. } => ErrorCode::Conflict,
         Full { .. } | FloodFull { .. } => ErrorCode::Full,
     };
-    Refusal::new(code, e.to_string())
+    let refusal = Refusal::new(code, e.to_string());
+    match e.help() {
+        Some(help) => refusal.with_help(help),
+        None => refusal,
+    }
 }

@@ -223,7 +223,11 @@ fn an_agent_connects_a_vm_to_a_kernel_vxlan_and_keeps_what_it_is_told() {
     let add = Request::PortAdd { interface: "wav-p1".into(), vni, vlan: Default::default() };
     let Ok(Response::Done(done)) = w.call(&add) else { panic!("refused") };
     assert_eq!(done.warnings.len(), 1, "{done:?}");
+    let missing = "port wav-p1 is added by command, but there is no such interface".to_owned();
+    assert!(w.status().warnings.contains(&missing), "{:?}", w.status().warnings);
     assert_eq!(w.call(&add), Err(ErrorCode::Conflict));
+    let lo = Request::PortAdd { interface: "lo".into(), vni, vlan: Default::default() };
+    assert_eq!(w.call(&lo), Err(ErrorCode::Conflict));
     let mac = "02:00:00:00:00:77".parse().unwrap();
     w.call(&Request::FdbAdd { vni, mac, place: PlaceInfo::Port("wav-p1".into()) }).unwrap();
     w.add_vm(1);
@@ -294,8 +298,16 @@ fn a_reload_and_a_changing_underlay_are_followed() {
     assert_eq!(done.changes, ["port rules: 1 added"]);
     assert_eq!((w.ports().len(), w.ports()[0].origin), (1, Origin::Pattern));
     w.assert_ping(0, "10.0.0.9");
+    // A port that is down is no place to flood to, and that is said as long as it lasts.
+    let said = |w: &World| w.status().warnings.iter().any(|words| words.starts_with("port wav-p0 is down"));
+    assert!(!said(&w), "{:?}", w.status().warnings);
+    w.host.ip("link set wav-p0 down");
+    w.wait("the port is down", said);
+    w.host.ip("link set wav-p0 up");
+    w.wait("the port is up again", |w| !said(w));
+    w.assert_ping(0, "10.0.0.9");
     let Ok(Response::Done(done)) = w.call(&Request::Reload) else { panic!("refused") };
-    assert_eq!(done.changes, ["nothing has changed"]);
+    assert!(done.changes.is_empty(), "{done:?}");
 
     // A MAC that moves to another port is told, and one that is not heard of any more ages.
     let mac: Mac = "02:00:00:00:00:50".parse().unwrap();

@@ -4,20 +4,13 @@ use wavnet_common::{abi::ABI_VERSION, datapath::Of};
 use wavnet_proto::fabric::{self, PeerView, PortState, PortView};
 
 use super::{Agent, convert, numbers};
-use crate::{
-    api::{
-        FdbFilter,
-        model::{
-            AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, Origin, PeerInfo, PeerState, PortInfo, Status,
-            UnderlayInfo,
-        },
+use crate::api::{
+    FdbFilter,
+    model::{
+        AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, Origin, PeerInfo, PeerState, PortInfo, Status,
+        UnderlayInfo,
     },
-    config::VXLAN_OVERHEAD,
-    datapath::PortHook,
 };
-
-/// Per cent of the FDB in use from which the operator is warned.
-const FDB_NEARLY_FULL: usize = 90;
 
 impl Agent {
     pub(super) fn status(&self) -> Status {
@@ -39,7 +32,7 @@ impl Agent {
         }
     }
 
-    fn underlay(&self) -> UnderlayInfo {
+    pub(super) fn underlay(&self) -> UnderlayInfo {
         let view = self.fabric.underlays().into_iter().next();
         let hook_mode = self.underlay_hook().map(|(_, mode)| mode);
         let (state, error) = view.as_ref().map_or((AttachState::Missing, None), |v| attach_state(&v.state));
@@ -74,74 +67,13 @@ impl Agent {
         }
     }
 
-    /// What the operator should look at.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        let underlay = self.underlay();
-        let name = &underlay.interface;
-        match underlay.state {
-            AttachState::Missing => {
-                all.push(format!("there is no interface {name}: the overlay is cut off until it appears"))
-            }
-            AttachState::Error => {
-                let why = underlay.error.as_deref().unwrap_or("for an unknown reason");
-                all.push(format!("the underlay interface {name} is not attached: {why}"));
-            }
-            AttachState::Attached if underlay.address.is_none() => all.push(format!(
-                "{name} has no IPv4 address: the overlay is cut off until it has one (or set underlay.address)"
-            )),
-            AttachState::Attached => {}
-        }
-        for port in self.fabric.ports() {
-            if let PortState::Failed(why) = &port.state {
-                all.push(format!("port {} is not attached: {why}", port.name));
-            }
-        }
-        if let Some(mtu) = self.config.underlay.mtu.or(underlay.mtu) {
-            all.extend(self.mtu_warnings(mtu.saturating_sub(VXLAN_OVERHEAD)));
-        }
-        let statics = self.fabric.statics();
-        let resting = statics.iter().filter(|s| !s.in_force).count();
-        if resting > 0 {
-            all.push(format!("{resting} static FDB entries wait for their port to be attached"));
-        }
-        let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
-        if entries * 100 >= capacity * FDB_NEARLY_FULL {
-            all.push(format!(
-                "the FDB holds {entries} of {capacity} entries: MACs that find no room are flooded for; raise fdb.entries \
-                 (it takes effect after `wavnet down`)"
-            ));
-        }
-        all
-    }
-
-    fn mtu_warnings(&self, fits: u32) -> Vec<String> {
-        let vnis = self.fabric.vnis();
-        let mut all = Vec::new();
-        for (vni, mtu) in vnis.iter().filter_map(|v| Some((v.vni, v.settings.mtu?))).filter(|(_, mtu)| *mtu > fits) {
-            all.push(format!("VNI {vni} has an MTU of {mtu}, but the underlay carries packets of {fits} bytes in it"));
-        }
-        let too_long = |p: &PortView| p.mtu.is_some_and(|mtu| mtu > fits);
-        let ports: Vec<String> = self.fabric.ports().into_iter().filter(too_long).map(|p| p.name).collect();
-        if let Some(first) = ports.first() {
-            let others = if ports.len() > 1 { format!(" and {} other ports", ports.len() - 1) } else { String::new() };
-            all.push(format!(
-                "{first}{others} have an MTU above {fits}, which is what the underlay carries: lower it, or raise the underlay's"
-            ));
-        }
-        all
-    }
-
     pub(super) fn ports(&self) -> Vec<PortInfo> {
         self.fabric.ports().into_iter().map(|p| self.port(p)).collect()
     }
 
     fn port(&self, view: PortView) -> PortInfo {
         let (state, error) = attach_state(&view.state);
-        let hook = view.ifindex.and_then(|i| self.port_hooks.get(&i)).map(|(_, hook)| match hook {
-            PortHook::Tcx => "tcx",
-            PortHook::Clsact => "clsact",
-        });
+        let hook = view.ifindex.and_then(|i| self.port_hooks.get(&i)).map(|(_, hook)| convert::port_hook(*hook));
         let delivery = if view.deliver_tc { Delivery::Tc } else { Delivery::Xdp };
         PortInfo {
             interface: view.name,

@@ -138,7 +138,7 @@ impl FabricError {
                 format!("leave the UDP port out or give {has}, or remove the peer first: wavnet peer remove {addr}")
             }
             NoSuchPeer(addr) => format!("`wavnet peers` lists the peers; add this one: wavnet peer add {addr} --vni …"),
-            DuplicateStatic { vni, mac } => format!("remove it first: wavnet fdb remove --vni {vni} {mac}"),
+            DuplicateStatic { vni, mac } => format!("remove it first: wavnet fdb remove --vni {vni} --mac {mac}"),
             NoSuchStatic { vni, .. } => format!("`wavnet fdb --vni {vni}` lists the entries"),
             Full { .. } => {
                 "raise the size in the configuration file (limits), then `wavnet down` and start the agent again"

@@ -42,7 +42,12 @@ impl Fabric {
     /// A command could not be carried out. It is tried again at the next [`Fabric::retry`].
     pub fn command_failed(&mut self, command: &Command, why: &str) {
         match command {
-            Command::AttachPort { ifindex, .. } => self.link_failed(*ifindex, why),
+            Command::AttachPort { ifindex, .. } => {
+                self.link_failed(*ifindex, why);
+                if let Some(slot) = self.tables.ports.values_mut().find(|s| s.port.ifindex == *ifindex) {
+                    slot.ours = false;
+                }
+            }
             Command::AttachUnderlay { ifindex, .. } => {
                 self.link_failed(*ifindex, why);
                 if let Some(hook) = self.tables.underlays.get_mut(ifindex) {

@@ -1,0 +1,235 @@
+//! What the operator should look at: in `status`, and in the log when it comes and goes.
+
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
+use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView};
+
+use super::{Agent, RETRY};
+use crate::{api::model::AttachState, config::VXLAN_OVERHEAD};
+
+/// Per cent of the FDB in use from which the operator is warned.
+const FDB_NEARLY_FULL: usize = 90;
+/// More names than this are counted rather than listed.
+const NAMES: usize = 5;
+
+/// What the log has said.
+#[derive(Default)]
+pub(super) struct Told {
+    said: BTreeSet<String>,
+    /// Seen the last time, and not said yet: a state that lasts no longer than that is none.
+    seen: BTreeSet<String>,
+}
+
+/// What is to be said now.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    came: Vec<String>,
+    went: Vec<String>,
+}
+
+impl Told {
+    fn news(&mut self, now: BTreeSet<String>) -> News {
+        let came: Vec<String> = now.intersection(&self.seen).cloned().collect();
+        let went: Vec<String> = self.said.difference(&now).cloned().collect();
+        self.said.retain(|words| now.contains(words));
+        self.said.extend(came.iter().cloned());
+        self.seen = now.difference(&self.said).cloned().collect();
+        News { came, went }
+    }
+}
+
+impl Agent {
+    /// Logs which warnings are new, and which do not hold any more.
+    pub(super) fn log_warnings(&mut self) {
+        let now = self.warnings().into_iter().collect();
+        let news = self.told.news(now);
+        news.came.iter().for_each(|words| warn!("{words}"));
+        news.went.iter().for_each(|words| info!("no longer: {words}"));
+    }
+
+    /// What the operator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        if let Some(why) = self.fabric.held_back() {
+            all.push(format!(
+                "a table could not be written ({why}): changes wait, and are tried again every {} s",
+                RETRY.as_secs()
+            ));
+        }
+        let underlay = self.underlay();
+        let name = &underlay.interface;
+        match underlay.state {
+            AttachState::Missing => {
+                all.push(format!("there is no interface {name}: the overlay is cut off until it appears"))
+            }
+            AttachState::Error => {
+                let why = underlay.error.as_deref().unwrap_or("for an unknown reason");
+                all.push(format!("the underlay interface {name} is not attached: {why}"));
+            }
+            AttachState::Attached if underlay.address.is_none() => all.push(format!(
+                "{name} has no IPv4 address: the overlay is cut off until it has one (or set underlay.address)"
+            )),
+            AttachState::Attached => {}
+        }
+        if let Some(why) = self.datapath.underlay_refusal() {
+            let mode = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
+            all.push(format!("XDP in the driver of {name} was refused: {why}; running in {mode}"));
+        }
+        let ports = self.fabric.ports();
+        all.extend(port_warnings(&ports));
+        // Without an underlay no peer can be reached, and that has been said.
+        if underlay.state != AttachState::Missing {
+            all.extend(self.peer_warnings());
+        }
+        let carried = [self.config.underlay.mtu, underlay.mtu].into_iter().flatten().min();
+        if let Some(mtu) = carried {
+            all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));
+        }
+        match self.fabric.statics().iter().filter(|s| !s.in_force).count() {
+            0 => {}
+            1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
+            n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
+        }
+        let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
+        if entries * 100 >= capacity * FDB_NEARLY_FULL {
+            all.push(format!(
+                "more than {FDB_NEARLY_FULL} per cent of the FDB's {capacity} entries are in use: MACs that find no room are \
+                 flooded for; raise fdb.entries (it takes effect after `wavnet down` and a start)"
+            ));
+        }
+        all
+    }
+
+    fn peer_warnings(&self) -> Vec<String> {
+        let peers = self.fabric.peers();
+        let of = |state| {
+            let found: Vec<String> = peers.iter().filter(|p| p.state == state).map(|p| p.addr.to_string()).collect();
+            (!found.is_empty()).then(|| (list(&found), found.len()))
+        };
+        let mut all = Vec::new();
+        if let Some((names, n)) = of(PeerState::NoRoute) {
+            all.push(format!("there is no route to {} {names}", if n == 1 { "the peer" } else { "the peers" }));
+        }
+        if let Some((names, n)) = of(PeerState::Unresolved) {
+            let peers = if n == 1 { "the peer" } else { "the peers" };
+            all.push(format!("the next hop to {peers} {names} does not answer ARP"));
+        }
+        all
+    }
+
+    fn mtu_warnings(&self, ports: &[PortView], fits: u32) -> Vec<String> {
+        let vnis = self.fabric.vnis();
+        let mut all = Vec::new();
+        for (vni, mtu) in vnis.iter().filter_map(|v| Some((v.vni, v.settings.mtu?))).filter(|(_, mtu)| *mtu > fits) {
+            all.push(format!("VNI {vni} has an MTU of {mtu}, but the underlay carries packets of {fits} bytes in it"));
+        }
+        let too_long = named(ports, |p| p.state == PortState::Attached && p.mtu.is_some_and(|mtu| mtu > fits));
+        if let Some((names, one)) = too_long {
+            let has = if one { "has" } else { "have" };
+            all.push(format!(
+                "{names} {has} an MTU above {fits}, which is what the underlay carries: lower it, or raise the underlay's"
+            ));
+        }
+        all
+    }
+}
+
+fn port_warnings(ports: &[PortView]) -> Vec<String> {
+    let mut all = Vec::new();
+    let missing = |p: &PortView, runtime| p.state == PortState::Missing && (p.origin == Origin::Runtime) == runtime;
+    for (runtime, asked) in [(false, "configured"), (true, "added by command")] {
+        match named(ports, |p| missing(p, runtime)) {
+            Some((name, true)) => all.push(format!("port {name} is {asked}, but there is no such interface")),
+            Some((names, false)) => all.push(format!("ports {names} are {asked}, but there are no such interfaces")),
+            None => {}
+        }
+    }
+    for port in ports {
+        if let PortState::Failed(why) = &port.state {
+            all.push(format!("port {} is not attached: {why}", port.name));
+        }
+    }
+    match named(ports, |p| p.state == PortState::Attached && !p.up) {
+        Some((name, true)) => all.push(format!("port {name} is down or has no carrier: nothing is delivered to it")),
+        Some((names, false)) => {
+            all.push(format!("ports {names} are down or have no carrier: nothing is delivered to them"));
+        }
+        None => {}
+    }
+    all
+}
+
+/// The names of some ports, and whether it is one; `None` if there are none.
+fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Option<(String, bool)> {
+    let found: Vec<String> = ports.iter().filter(|p| which(p)).map(|p| p.name.clone()).collect();
+    (!found.is_empty()).then(|| (list(&found), found.len() == 1))
+}
+
+fn list(names: &[String]) -> String {
+    let shown = names.get(..NAMES.min(names.len())).unwrap_or_default().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        n => format!("{shown} and {n} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavnet_common::addr::Vni;
+    use wavnet_proto::fabric::VlanMode;
+
+    use super::*;
+
+    fn port(name: &str, state: PortState, origin: Origin, up: bool) -> PortView {
+        PortView {
+            index: None,
+            name: name.to_owned(),
+            ifindex: None,
+            vni: Vni::new(10).unwrap(),
+            vlan: VlanMode::Pass,
+            origin,
+            state,
+            mtu: None,
+            up,
+            deliver_tc: false,
+        }
+    }
+
+    #[test]
+    fn what_lasts_is_said_once_and_its_end_too() {
+        let mut told = Told::default();
+        let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
+        let said = |words: &[&str]| News { came: words.iter().map(|w| (*w).to_owned()).collect(), went: Vec::new() };
+        assert_eq!(told.news(set(&["a", "b"])), News::default());
+        assert_eq!(told.news(set(&["a"])), said(&["a"]));
+        assert_eq!(told.news(set(&["a", "b"])), News::default());
+        assert_eq!(told.news(set(&["b"])), News { came: vec!["b".into()], went: vec!["a".into()] });
+        assert_eq!(told.news(set(&["b"])), News::default());
+        assert_eq!(told.news(set(&["b", "a"])), News::default());
+        assert_eq!(told.news(set(&["b", "a"])), said(&["a"]));
+    }
+
+    #[test]
+    fn ports_that_do_not_work_are_named() {
+        let ports = [
+            port("tap0", PortState::Attached, Origin::Config, true),
+            port("tap1", PortState::Attached, Origin::Pattern, false),
+            port("tap7", PortState::Missing, Origin::Config, false),
+            port("tap8", PortState::Missing, Origin::Runtime, false),
+            port("tap9", PortState::Missing, Origin::Runtime, false),
+            port("br0", PortState::Failed("it is a bridge".into()), Origin::Runtime, true),
+        ];
+        assert_eq!(
+            port_warnings(&ports),
+            [
+                "port tap7 is configured, but there is no such interface",
+                "ports tap8, tap9 are added by command, but there are no such interfaces",
+                "port br0 is not attached: it is a bridge",
+                "port tap1 is down or has no carrier: nothing is delivered to it",
+            ]
+        );
+        let many: Vec<String> = (0..NAMES + 2).map(|n| n.to_string()).collect();
+        assert_eq!(list(&many), "0, 1, 2, 3, 4 and 2 more");
+    }
+}
