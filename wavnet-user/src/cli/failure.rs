@@ -133,7 +133,8 @@ pub(super) fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
 /// What clap says about wrong usage, as JSON.
 pub(super) fn usage_json(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let message = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
+    let message = &text[..end.unwrap_or(text.len())];
     let message = message.strip_prefix("error: ").unwrap_or(message).trim();
     let error = json!({"exit": Exit::Usage as u8, "message": message, "help": "see `wavnet --help`"});
     format!("{}\n", json!({ "error": error }))
@@ -183,7 +184,7 @@ mod tests {
         let e = super::super::args::Cli::try_parse_from(["wavnet", "--json", "dance"]).unwrap_err();
         let value: serde_json::Value = serde_json::from_str(&usage_json(&e)).unwrap();
         assert_eq!(value["error"]["exit"], 2);
-        assert!(value["error"]["message"].as_str().unwrap().starts_with("unrecognized subcommand 'dance'"));
+        assert_eq!(value["error"]["message"], "unrecognized subcommand 'dance'");
     }
 
     #[test]
