@@ -34,11 +34,11 @@ struct Frame {
     vni_index: u16,
     now_ns: u64,
     tagged: bool,
-    /// Bytes of the frame with its tags.
-    len: usize,
-    /// Bytes of its longest segment with tags: `len` if it is no super-packet.
+    /// Bytes of the frame, or of a super-packet's longest segment, with tags.
     segment: usize,
     frames: u64,
+    /// Bytes of them all: the headers of a super-packet go with each segment.
+    bytes: u64,
     source_port: u16,
 }
 
@@ -59,7 +59,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let Some(eth) = pkt.at::<EthHdr>(0) else { return Err(Reason::InnerTruncated) };
     let dst = eth.dst();
     let frame = inspect(pkt, tables, eth, port_index, port);
-    tables.received(Of::Port(port_index), frame.frames, frame.len as u64);
+    tables.received(Of::Port(port_index), frame.frames, frame.bytes);
     source::check(eth)?;
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
@@ -73,7 +73,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
         Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
         Some(Place::Port(index)) => {
             let ifindex = receiver(tables, &frame, index)?;
-            tables.sent(Of::Port(index), frame.frames, frame.len as u64);
+            tables.sent(Of::Port(index), frame.frames, frame.bytes);
             Ok(Verdict::ToPort { index, ifindex })
         }
     }
@@ -91,15 +91,16 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         0 => len,
         size => size + headers + if meta_tag { TAG_LEN } else { 0 },
     };
+    let frames = pkt.frames(pkt.len(), headers);
     Frame {
         port_index,
         vni: port.vni,
         vni_index: port.vni_index,
         now_ns: tables.now_ns(),
         tagged: meta_tag || ethertype::is_tag(kind),
-        len,
         segment,
-        frames: pkt.frames(pkt.len(), headers),
+        frames,
+        bytes: len as u64 + (frames - 1) * headers as u64,
         source_port: source_port(flow.hash),
     }
 }
@@ -172,8 +173,8 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
 
 #[inline(always)]
 fn departed<T: Tables>(tables: &T, frame: &Frame, vtep_index: u16) {
-    tables.sent(Of::Vtep(vtep_index), frame.frames, frame.len as u64);
-    tables.sent(Of::Vni(frame.vni_index), frame.frames, frame.len as u64);
+    tables.sent(Of::Vtep(vtep_index), frame.frames, frame.bytes);
+    tables.sent(Of::Vni(frame.vni_index), frame.frames, frame.bytes);
 }
 
 /// Copies to every other port of the VNI, then, encapsulated once and addressed anew for each, to every VTEP.
@@ -205,7 +206,7 @@ fn to_other_ports<P: Copies, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, 
             && index != frame.port_index
         {
             match receiver(tables, frame, index) {
-                Ok(ifindex) => copy_to_port(pkt, tables, index, ifindex, frame.frames, frame.len as u64),
+                Ok(ifindex) => copy_to_port(pkt, tables, index, ifindex, frame.frames, frame.bytes),
                 Err(reason) => tables.dropped(reason),
             }
         }

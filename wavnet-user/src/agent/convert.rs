@@ -13,7 +13,7 @@ use wavnet_proto::{
 
 use crate::{
     api::model,
-    config::{self, Config, HookChoice},
+    config::{self, Config, HookChoice, TcChoice},
     datapath::{self, Sizes},
 };
 
@@ -115,6 +115,13 @@ pub(super) fn place_text(place: Option<&model::PlaceInfo>) -> String {
         Some(model::PlaceInfo::Port(name)) => name.clone(),
         Some(model::PlaceInfo::Peer(addr)) => addr.to_string(),
         None => "nowhere".to_owned(),
+    }
+}
+
+pub(super) fn tc_wish(choice: TcChoice) -> datapath::TcWish {
+    match choice {
+        TcChoice::Auto => datapath::TcWish::Auto,
+        TcChoice::Clsact => datapath::TcWish::Clsact,
     }
 }
 

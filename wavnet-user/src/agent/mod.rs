@@ -145,7 +145,7 @@ impl Agent {
             bpffs: config.agent.bpffs.clone(),
             sizes,
             program_stats: config.metrics.program_run_time,
-            tc: datapath::TcWish::Auto,
+            tc: convert::tc_wish(config.underlay.tc),
             kernel_log: tracing::enabled!(tracing::Level::DEBUG),
         };
         let mut datapath = Datapath::open(&options)?;
