@@ -62,3 +62,49 @@ fn generic_xdp_carries_everything() {
 fn tc_alone_carries_everything() {
     lab::run("tc_alone_carries_everything", NEEDS, |lab| carries_everything(lab, "tc", HookMode::Tc));
 }
+
+/// As on kernels before 6.6: filters of the clsact qdisc, which no link pins.
+#[test]
+fn clsact_carries_everything_and_outlives_the_agent() {
+    lab::run("clsact_carries_everything_and_outlives_the_agent", NEEDS, |lab| {
+        let mut net = Both::start(lab, Shape::underlay("tc = \"clsact\""))?;
+        let filters = |device: &str| -> Result<String> {
+            net.hosts[0].ns.run("tc", &["filter", "show", "dev", device, "ingress"])
+        };
+        ensure!(filters("p-a")?.contains("port_tc"), "no filter of ours on the port: {}", filters("p-a")?);
+        ensure!(filters("u0")?.contains("underlay_tc"), "no filter of ours on the underlay: {}", filters("u0")?);
+        let pings = Ping::start(&net.a.ns, ip(2), Duration::from_millis(3))?;
+        pings.wait_answered(50, SOON)?;
+        net.agents[0].kill();
+        pings.wait_answered(150, SOON)?;
+        net.agents[0].launch()?;
+        pings.wait_answered(250, SOON)?;
+        let loss = pings.stop();
+        ensure!(loss.lost() == 0, "killed and restarted: {loss:?}");
+
+        // Killed between attaching and marking: the next agent finds the filter without its mark.
+        net.agents[0].kill();
+        let links = net.agents[0].pins().join("links");
+        for entry in std::fs::read_dir(&links)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("clsact-")) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        net.agents[0].launch()?;
+        ping::once(&net.a.ns, ip(2), 56, SOON)?;
+        // And the other way round: the mark without its filter.
+        net.agents[0].kill();
+        net.hosts[0].ns.run("tc", &["qdisc", "del", "dev", "p-a", "clsact"])?;
+        net.agents[0].launch()?;
+        ping::once(&net.a.ns, ip(2), 56, SOON)?;
+
+        net.agents[0].cli("down")?;
+        ping::unreachable(&net.a.ns, ip(2))?;
+        for device in ["p-a", "u0"] {
+            let left = net.hosts[0].ns.run("tc", &["filter", "show", "dev", device, "ingress"])?;
+            ensure!(!left.contains("_tc"), "{device} still has {left}");
+        }
+        Ok(())
+    });
+}

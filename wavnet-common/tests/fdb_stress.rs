@@ -58,10 +58,12 @@ fn nothing_is_torn_doubled_or_lost() {
         let cpus: Vec<_> = (0..3).map(|seed| scope.spawn(move || learn_and_look_up(table, seed))).collect();
         let agent = scope.spawn(|| age_and_remove(table, &done));
         let end = EndOf(&done);
+        // Together: a thread that starts late may find everything learned.
+        let mut all = [0; 5];
         for cpu in cpus {
-            let outcomes = cpu.join().unwrap();
-            assert!(outcomes.iter().all(|n| *n > 0), "new, known, moved, kept, full: {outcomes:?}");
+            all.iter_mut().zip(cpu.join().unwrap()).for_each(|(sum, n)| *sum += n);
         }
+        assert!(all.iter().all(|n| *n > 0), "new, known, moved, kept, full: {all:?}");
         drop(end);
         assert!(agent.join().unwrap() > 0, "the agent removed nothing");
     });

@@ -1,3 +1,5 @@
+//! The live view at the sizes that terminals have.
+
 use std::{net::Ipv4Addr, time::Instant};
 
 use ratatui::{Terminal, backend::TestBackend};

@@ -1,9 +1,9 @@
 //! From what the tables hold to what they should hold, in an order that a datapath at work can stand.
 //!
-//! Away first: flood sets shrink, programs are detached and memberships end (so nothing more is learned), then the FDB entries
-//! of the place are flushed, then its slot is freed. Then up: slots are written before memberships, flood sets and static
-//! entries point to them. So there is no moment at which a table points to a slot that is free or another's, and an agent that
-//! dies in between leaves a consistent state to the next one.
+//! Away first: flood sets shrink, programs are detached and memberships end (so nothing more is learned), a port's slot is
+//! freed, then the FDB entries of the place are flushed, then a VTEP's slot is freed. Then up: slots are written before
+//! memberships, flood sets and static entries point to them. So there is no moment at which a table points to a slot that is
+//! another's, and an agent that dies in between leaves a consistent state to the next one.
 
 mod floods;
 
@@ -140,8 +140,10 @@ impl Plan<'_> {
         for index in gone {
             let Some(slot) = self.tables.ports.remove(index) else { continue };
             self.out.push_back(Command::DetachPort { ifindex: slot.port.ifindex });
-            self.out.push_back(Command::FlushPlace(Place::Port(*index)));
+            // The slot first: should detaching fail, the program learns nothing more for a port that is not in the tables. Until
+            // the flush, entries point to a free slot, which delivery refuses.
             self.out.push_back(Command::SetPort { index: *index, port: Port::FREE });
+            self.out.push_back(Command::FlushPlace(Place::Port(*index)));
             let owner = slot.name.zip(Vni::new(slot.port.vni).ok());
             self.tables.port_slots.put(*index, owner);
         }
