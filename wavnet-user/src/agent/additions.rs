@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use wavnet_proto::fabric::{PeerSettings, Runtime, RuntimePort};
 
 use super::convert;
-use crate::api::Request;
+use crate::{api::Request, config};
 
-const FILE: &str = "additions.json";
+const FILE: &str = config::Agent::ADDITIONS;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
