@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView};
 
 use super::{Agent, RETRY};
-use crate::{api::model::AttachState, config::VXLAN_OVERHEAD};
+use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode};
 
 /// Per cent of the FDB in use from which the operator is warned.
 const FDB_NEARLY_FULL: usize = 90;
@@ -72,10 +72,8 @@ impl Agent {
             )),
             AttachState::Attached => {}
         }
-        if let Some(why) = self.datapath.underlay_refusal() {
-            let mode = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
-            all.push(format!("XDP in the driver of {name} was refused: {why}; running in {mode}"));
-        }
+        let running = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
+        all.extend(self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running)));
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
         // Without an underlay no peer can be reached, and that has been said.
@@ -133,6 +131,16 @@ impl Agent {
         }
         all
     }
+}
+
+/// A hook that should have been taken and was not.
+fn refused(mode: HookMode, interface: &str, why: &str, running: &str) -> String {
+    let what = match mode {
+        HookMode::Driver => "XDP in the driver",
+        HookMode::Generic => "generic XDP",
+        HookMode::Tc => "TC",
+    };
+    format!("{what} on {interface} was refused: {why}; running in {running}")
 }
 
 fn port_warnings(ports: &[PortView]) -> Vec<String> {
@@ -208,6 +216,18 @@ mod tests {
         assert_eq!(told.news(set(&["b"])), News::default());
         assert_eq!(told.news(set(&["b", "a"])), News::default());
         assert_eq!(told.news(set(&["b", "a"])), said(&["a"]));
+    }
+
+    #[test]
+    fn the_hook_that_was_refused_is_the_one_named() {
+        assert_eq!(
+            refused(HookMode::Driver, "eth1", "busy", "xdp-generic"),
+            "XDP in the driver on eth1 was refused: busy; running in xdp-generic"
+        );
+        assert_eq!(
+            refused(HookMode::Generic, "eth1", "busy", "tc"),
+            "generic XDP on eth1 was refused: busy; running in tc"
+        );
     }
 
     #[test]
