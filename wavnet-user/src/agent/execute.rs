@@ -11,6 +11,7 @@ use wavnet_common::{abi::Heartbeat, addr::Mac};
 use wavnet_proto::command::Command;
 
 use super::{Agent, convert};
+use crate::datapath;
 
 /// What was complained about lately, so that the log does not repeat itself with every retry.
 #[derive(Default)]
@@ -72,6 +73,7 @@ impl Agent {
             }
             _ => {
                 debug!(?command, "table change");
+                self.occupants.note(&command, datapath::event_clock_ns());
                 if let Err(e) = self.apply(&command) {
                     let e = anyhow::Error::from(e);
                     self.fabric.command_failed(&command, &format!("{e:#}"));
@@ -93,7 +95,7 @@ impl Agent {
         Ok(released)
     }
 
-    fn apply(&mut self, command: &Command) -> Result<(), crate::datapath::Error> {
+    fn apply(&mut self, command: &Command) -> Result<(), datapath::Error> {
         match command {
             Command::AttachPort { ifindex, name } => {
                 let hook = self.datapath.attach_port(*ifindex, name)?;

@@ -12,6 +12,7 @@ mod facts;
 mod maintain;
 mod notify;
 mod numbers;
+mod occupants;
 mod reload;
 mod requests;
 mod views;
@@ -48,6 +49,7 @@ use crate::{
 };
 use additions::Additions;
 use notify::Notifier;
+use occupants::Occupants;
 
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -113,6 +115,7 @@ struct Agent {
     netlink: Netlink,
     monitor: Monitor,
     kernel_events: Option<Events>,
+    occupants: Occupants,
     /// Links as they were told to the fabric.
     links: BTreeMap<u32, LinkInfo>,
     /// When the routes are to be asked for again.
@@ -156,6 +159,7 @@ impl Agent {
             info!(ports, vnis, peers, "taking over from an earlier agent");
         }
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
+        let occupants = Occupants::new(&adopted);
         let kernel_events = datapath.take_events()?;
         if let Some(log) = datapath.take_kernel_log() {
             tokio::spawn(async move {
@@ -175,6 +179,7 @@ impl Agent {
             datapath,
             fabric,
             kernel_events,
+            occupants,
             links: BTreeMap::new(),
             routes_due: None,
             port_hooks: BTreeMap::new(),
