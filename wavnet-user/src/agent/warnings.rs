@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use tracing::{info, warn};
-use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView};
+use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView, StaticPlace, StaticView};
 
 use super::{Agent, RETRY};
-use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode};
+use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
 
 /// Per cent of the FDB in use from which the operator is warned.
 const FDB_NEARLY_FULL: usize = 90;
@@ -74,6 +74,9 @@ impl Agent {
         }
         let running = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
         all.extend(self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running)));
+        if let Some(link) = self.links.values().find(|l| l.name == *name) {
+            all.extend(doctor::checksum_warning(name, link.kind.as_deref() == Some("veth")));
+        }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
         // Without an underlay no peer can be reached, and that has been said.
@@ -84,11 +87,7 @@ impl Agent {
         if let Some(mtu) = carried {
             all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));
         }
-        match self.fabric.statics().iter().filter(|s| !s.in_force).count() {
-            0 => {}
-            1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
-            n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
-        }
+        all.extend(static_warnings(&self.fabric.statics(), &ports));
         let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
         if entries * 100 >= capacity * FDB_NEARLY_FULL {
             all.push(format!(
@@ -168,6 +167,32 @@ fn port_warnings(ports: &[PortView]) -> Vec<String> {
     all
 }
 
+/// Static entries that are not in force: their port belongs to another VNI (added by command, or by a pattern), or is not
+/// attached.
+fn static_warnings(statics: &[StaticView], ports: &[PortView]) -> Vec<String> {
+    let idle = || statics.iter().filter(|s| !s.in_force);
+    let elsewhere = |s: &StaticView| match &s.place {
+        StaticPlace::Port(name) => ports.iter().find(|p| p.name == *name && p.vni != s.vni),
+        StaticPlace::Peer(_) => None,
+    };
+    let mut all = Vec::new();
+    for (entry, port) in idle().filter_map(|s| Some((s, elsewhere(s)?))).take(NAMES) {
+        let StaticView { vni, mac, .. } = entry;
+        let (name, has) = (&port.name, port.vni);
+        all.push(format!("the static entry for {mac} in VNI {vni} is not in force: port {name} belongs to VNI {has}"));
+    }
+    match idle().filter(|s| elsewhere(s).is_some()).count().saturating_sub(NAMES) {
+        0 => {}
+        n => all.push(format!("{n} more static entries are not in force: their ports belong to other VNIs")),
+    }
+    match idle().filter(|s| elsewhere(s).is_none()).count() {
+        0 => {}
+        1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
+        n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
+    }
+    all
+}
+
 /// The names of some ports, and whether it is one; `None` if there are none.
 fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Option<(String, bool)> {
     let found: Vec<String> = ports.iter().filter(|p| which(p)).map(|p| p.name.clone()).collect();
@@ -228,6 +253,26 @@ mod tests {
             refused(HookMode::Generic, "eth1", "busy", "tc"),
             "generic XDP on eth1 was refused: busy; running in tc"
         );
+    }
+
+    #[test]
+    fn static_entries_that_are_not_in_force_say_why() {
+        let ports = [port("tap0", PortState::Attached, Origin::Pattern, true)];
+        let entry = |vni, name: &str, in_force| StaticView {
+            vni: Vni::new(vni).unwrap(),
+            mac: wavnet_common::addr::Mac([2, 0, 0, 0, 0, 1]),
+            place: StaticPlace::Port(name.into()),
+            origin: Origin::Config,
+            in_force,
+        };
+        assert!(static_warnings(&[entry(10, "tap0", true)], &ports).is_empty());
+        let waits = "a static FDB entry waits for its port to be attached";
+        assert_eq!(static_warnings(&[entry(10, "tap1", false)], &ports), [waits]);
+        let other = "the static entry for 02:00:00:00:00:01 in VNI 11 is not in force: port tap0 belongs to VNI 10";
+        assert_eq!(static_warnings(&[entry(11, "tap0", false), entry(10, "tap1", false)], &ports), [other, waits]);
+        let many: Vec<StaticView> = (0..NAMES as u32 + 2).map(|n| entry(11 + n, "tap0", false)).collect();
+        let last = "2 more static entries are not in force: their ports belong to other VNIs";
+        assert_eq!(static_warnings(&many, &ports).last().unwrap(), last);
     }
 
     #[test]
