@@ -4,10 +4,11 @@ use anyhow::{Context, Result, ensure};
 use wavnet_tests::lab::{
     self, Need,
     agent::Agent,
+    link,
     overlay::{Both, SOON, Shape, blue, ip, mac},
     ping, poll_until, wait_until,
 };
-use wavnet_user::api::model::{AttachState, LinkState};
+use wavnet_user::api::model::{AttachState, HookMode, LinkState};
 
 const NEEDS: &[Need] = &[Need::Wavnet];
 
@@ -91,5 +92,53 @@ fn a_static_entry_behind_a_port_of_another_vni_says_so() {
         agent.cli("port remove p-a")?;
         ensure!(!warns(agent, words)? && agent.status()?.counts.fdb_static == 1, "{:?}", agent.status()?.warnings);
         Ok(())
+    });
+}
+
+#[test]
+fn a_refused_hook_is_named_and_what_runs_instead() {
+    lab::run("a_refused_hook_is_named_and_what_runs_instead", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let [one, two] = &net.hosts;
+        // The driver of veth has no XDP for an end with fewer queues to receive than the other has to send.
+        one.ns.ip("link del dev u0")?;
+        let queues = |n: u32| format!("numtxqueues {n} numrxqueues {n}");
+        one.ns.ip(&format!(
+            "link add name u0 mtu 1600 {} type veth peer name u0 mtu 1600 {} netns {}",
+            queues(1),
+            queues(2),
+            two.ns.name()
+        ))?;
+        for host in [one, two] {
+            link::like_a_nic(&host.ns, "u0")?;
+            host.ns.ip(&format!("address add {}/24 dev u0", host.addr))?;
+            host.ns.ip("link set dev u0 up")?;
+        }
+        let agent = &net.agents[0];
+        let runs = |state: AttachState, mode: HookMode| {
+            poll_until(&format!("u0 to be {state:?} in {mode:?}"), SOON, || {
+                let underlay = agent.status()?.underlay;
+                ensure!((underlay.state, underlay.hook_mode) == (state, Some(mode)), "{underlay:?}");
+                ensure!(agent.metric("wavnet_underlay_hook_mode", &[&format!("mode=\"{}\"", mode.as_str())])? == 1.0);
+                Ok(())
+            })
+        };
+        let ask = |hook: &str| {
+            agent.write_config(&net.config(0).underlay(&format!("hook = \"{hook}\"")))?;
+            agent.reload()
+        };
+        runs(AttachState::Attached, HookMode::XdpGeneric)?;
+        let warnings = agent.status()?.warnings.join("\n");
+        ensure!(warnings.contains("XDP in the driver on u0 was refused"), "{warnings}");
+        ensure!(warnings.contains("running in xdp-generic") && !warnings.contains("generic XDP on u0"), "{warnings}");
+        // What is demanded and refused must not pass for attached, nor what ran before for what runs now.
+        ask("driver")?;
+        runs(AttachState::Error, HookMode::Tc)?;
+        ensure!(warns(agent, "the underlay interface u0 runs in tc for now")?, "{:?}", agent.status()?.warnings);
+        ping::once(&net.a.ns, ip(2), 56, SOON)?;
+        ask("generic")?;
+        runs(AttachState::Attached, HookMode::XdpGeneric)?;
+        ensure!(!warns(agent, "u0")?, "{:?}", agent.status()?.warnings);
+        ping::once(&net.a.ns, ip(2), 56, SOON)
     });
 }

@@ -110,8 +110,13 @@ impl Agent {
                 self.datapath.detach_port(*ifindex)
             }
             Command::AttachUnderlay { ifindex, name, hook } => {
-                let mode = self.datapath.attach_underlay(*ifindex, name, *hook)?;
-                self.hook_modes.insert(*ifindex, mode);
+                let attached = self.datapath.attach_underlay(*ifindex, name, *hook);
+                let in_force = attached.as_ref().ok().copied().or_else(|| self.datapath.underlay_mode(*ifindex));
+                match in_force {
+                    Some(mode) => drop(self.hook_modes.insert(*ifindex, mode)),
+                    None => drop(self.hook_modes.remove(ifindex)),
+                }
+                let mode = attached?;
                 info!(interface = name, ifindex, mode = convert::hook_mode(mode).as_str(), "underlay attached");
                 Ok(())
             }

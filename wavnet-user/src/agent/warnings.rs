@@ -65,7 +65,10 @@ impl Agent {
             }
             AttachState::Error => {
                 let why = underlay.error.as_deref().unwrap_or("for an unknown reason");
-                all.push(format!("the underlay interface {name} is not attached: {why}"));
+                all.push(match underlay.hook_mode {
+                    None => format!("the underlay interface {name} is not attached: {why}"),
+                    Some(mode) => format!("the underlay interface {name} runs in {} for now: {why}", mode.as_str()),
+                });
             }
             AttachState::Attached if underlay.address.is_none() => all.push(format!(
                 "{name} has no IPv4 address: the overlay is cut off until it has one (or set underlay.address)"

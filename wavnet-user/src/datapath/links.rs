@@ -91,7 +91,7 @@ impl Datapath {
     /// Attaches the underlay programs to an interface, or replaces the ones that are there.
     ///
     /// # Errors
-    /// With [`HookWish::Auto`] only if not even TC attaches.
+    /// With [`HookWish::Auto`] only if not even TC attaches. If a hook that was demanded is refused, TC carries on alone.
     pub fn attach_underlay(&mut self, ifindex: u32, name: &str, wish: HookWish) -> Result<HookMode, Error> {
         // TC first: what XDP passes up must find it.
         self.attach_tc(UNDERLAY, ifindex, name)?;
@@ -125,6 +125,17 @@ impl Datapath {
     /// The hooks of the underlay that should have been taken and were refused, with the kernel's reasons.
     pub fn underlay_refusals(&self) -> &[(HookMode, String)] {
         &self.refusals
+    }
+
+    /// How the programs of an underlay interface are attached, if they are: after [`Datapath::attach_underlay`] has failed.
+    pub fn underlay_mode(&self, ifindex: u32) -> Option<HookMode> {
+        let kinds = [
+            (XDP_DRIVER, HookMode::Driver),
+            (XDP_GENERIC, HookMode::Generic),
+            (TCX_UNDERLAY, HookMode::Tc),
+            (CLSACT_UNDERLAY, HookMode::Tc),
+        ];
+        kinds.into_iter().find(|(kind, _)| self.pins.link(&pin(kind, ifindex)).exists()).map(|(_, mode)| mode)
     }
 
     /// Detaches the underlay programs; the interface may be gone.

@@ -78,7 +78,7 @@ pub struct UnderlayInfo {
     pub mtu: Option<u32>,
     /// Whether it is in use.
     pub state: AttachState,
-    /// Why `state` is `error`, or why a faster hook was not taken.
+    /// Why `state` is `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
