@@ -2,14 +2,14 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
     frame::gratuitous_arp,
-    host::{Host, VmSpec},
+    host::{Host, Vm, VmSpec},
     link,
     netns::Netns,
     overlay::{Both, Mesh, SOON, Shape, blue, ip, mac},
@@ -170,5 +170,24 @@ fn an_underlay_that_goes_down_and_up_heals() {
             pings.wait_answered(20, SOON)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn without_agents_a_new_link_address_of_the_next_hop_heals() {
+    lab::run("without_agents_a_new_link_address_of_the_next_hop_heals", NEEDS, |lab| {
+        // A router, for it drops what is sent to its old address; XDP at the other end would take it.
+        let mut net = Mesh::start(lab, 2, 2)?;
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
+        for agent in &mut net.agents {
+            agent.kill();
+        }
+        // Nobody announces it: the kernel has to ask.
+        net.underlay.router.ip("link set dev r0 address 02:bb:00:00:00:01")?;
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON * 6).context("by an address that is resolved")?;
+        for vm in &net.vms {
+            vm.ns.ip(&format!("neigh flush dev {}", Vm::NIC))?;
+        }
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON).context("by ARP anew")
     });
 }
