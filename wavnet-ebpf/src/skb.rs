@@ -114,6 +114,14 @@ impl Strip for SkbPacket {
             None => false,
         }
     }
+
+    #[inline(always)]
+    fn is_tcp_super_packet(&mut self) -> bool {
+        // No field of the context has the type. But room is made, be it none, in super-packets of TCP only unless the size of their
+        // segments is to stay as it is.
+        // SAFETY: a valid skb.
+        self.gso_size() != 0 && unsafe { bpf_skb_adjust_room(self.skb, 0, BPF_ADJ_ROOM_MAC, 0) } == 0
+    }
 }
 
 impl Grow for SkbPacket {

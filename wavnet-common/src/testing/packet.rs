@@ -131,6 +131,10 @@ impl Strip for TestPacket {
         }
         true
     }
+
+    fn is_tcp_super_packet(&mut self) -> bool {
+        self.gso_size != 0
+    }
 }
 
 impl AsIpv4 for TestPacket {
