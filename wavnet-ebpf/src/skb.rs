@@ -22,6 +22,8 @@ use wavnet_common::{
     },
 };
 
+use crate::log;
+
 /// Ethernet frames are padded to this length (without FCS).
 const MIN_FRAME: usize = 60;
 /// Tags that [`Grow`] can put back into the frame.
@@ -237,7 +239,11 @@ impl Copies for SkbPacket {
     #[inline(always)]
     fn copy_to(&mut self, ifindex: u32) -> bool {
         // SAFETY: a valid skb.
-        unsafe { bpf_clone_redirect(self.skb, ifindex, 0) == 0 }
+        let sent = unsafe { bpf_clone_redirect(self.skb, ifindex, 0) } == 0;
+        if !sent {
+            log::refused(ifindex);
+        }
+        sent
     }
 
     #[inline(always)]
