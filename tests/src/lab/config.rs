@@ -11,6 +11,7 @@ pub struct AgentConfig {
     ports: Vec<String>,
     peers: Vec<(Ipv4Addr, Vec<Vni>)>,
     statics: Vec<String>,
+    agent: String,
     underlay: String,
     extra: String,
     log_level: Option<String>,
@@ -67,6 +68,13 @@ impl AgentConfig {
         self
     }
 
+    /// A line of `[agent]`.
+    pub fn agent(mut self, line: &str) -> AgentConfig {
+        self.agent.push_str(line);
+        self.agent.push('\n');
+        self
+    }
+
     /// A line of `[underlay]`.
     pub fn underlay(mut self, line: &str) -> AgentConfig {
         self.underlay.push_str(line);
@@ -89,11 +97,12 @@ impl AgentConfig {
             level => format!("level = \"{}\"\n", level.unwrap_or("debug")),
         };
         let mut out = format!(
-            "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n\n[log]\n{level}\n\
+            "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n{}\n[log]\n{level}\n\
              [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n\n\
              [underlay]\ninterface = \"{interface}\"\naddress = \"{address}\"\n{}\n",
             bpffs.display(),
             run_dir.display(),
+            self.agent,
             self.underlay,
         );
         let _ = writeln!(out, "{}", self.extra);
