@@ -91,13 +91,14 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, port_index: u16, port: &Port) -> Frame {
     let kind = eth.ethertype.get();
     let meta_tag = pkt.has_meta_tag();
-    let len = pkt.len() + if meta_tag { TAG_LEN } else { 0 };
+    let tag = if meta_tag { TAG_LEN } else { 0 };
+    let len = pkt.len() + tag;
     let flow = flow(pkt);
     // Headers that cannot be read are taken for the longest, so that no segment is too long unnoticed.
     let headers = if flow.headers == 0 { EthHdr::LEN + LONGEST_HEADERS } else { flow.headers };
     let segment = match pkt.gso_size() {
         0 => len,
-        size => size + headers + if meta_tag { TAG_LEN } else { 0 },
+        size => size + headers + tag,
     };
     let frames = pkt.frames(pkt.len(), headers);
     let now_ns = tables.now_ns();
@@ -110,7 +111,7 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         tagged: meta_tag || ethertype::is_tag(kind),
         segment,
         frames,
-        bytes: len as u64 + (frames - 1) * headers as u64,
+        bytes: len as u64 + (frames - 1) * (headers + tag) as u64,
         source_port: source_port(flow.hash),
     }
 }
