@@ -10,6 +10,7 @@ use wavnet_tests::lab::{
     host::{Vm, VmSpec},
     overlay::{Both, SOON, Shape, ip, mac, until},
     ping::{self, Ping},
+    poll_until,
     raw::RawSocket,
     stream,
 };
@@ -104,6 +105,27 @@ fn clsact_carries_everything_and_outlives_the_agent() {
         for device in ["p-a", "u0"] {
             let left = net.hosts[0].ns.run("tc", &["filter", "show", "dev", device, "ingress"])?;
             ensure!(!left.contains("_tc"), "{device} still has {left}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn vms_talk_ipv6() {
+    lab::run("vms_talk_ipv6", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        for (vm, n) in [(&net.a, 1), (&net.b, 2)] {
+            for which in ["all", "default", Vm::NIC] {
+                vm.ns.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "0")?;
+            }
+            vm.ns.ip(&format!("-6 address add fd00::{n}/64 dev {} nodad", Vm::NIC))?;
+        }
+        for (vm, to) in [(&net.a, "fd00::2"), (&net.b, "fd00::1")] {
+            for size in ["56", "1452"] {
+                poll_until(&format!("{to} to answer"), SOON, || {
+                    vm.ns.run("ping", &["-6", "-n", "-q", "-c", "1", "-W", "1", "-s", size, to]).map(drop)
+                })?;
+            }
         }
         Ok(())
     });

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use wavnet_common::addr::Mac;
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
+    frame::marked,
     host::{Vm, VmSpec},
     link,
-    overlay::{SOON, blue, ip, mac},
+    overlay::{SOON, blue, ip, mac, until},
     ping::{self, Ping},
+    raw::RawSocket,
     stream::{self, Stream},
-    topology::Routed,
+    topology::{Routed, UNDERLAY_MTU},
 };
 
 const NEEDS: &[Need] = &[Need::Wavnet];
@@ -87,4 +90,48 @@ fn udp_checksums_of_a_peer_are_accepted() {
         }
         Ok(())
     });
+}
+
+/// An agent with a VM whose NIC has GRO off (so that XDP cannot deliver to it), and the kernel's VTEP with another VM.
+fn beside_the_kernel(lab: &Lab, hook: &str) -> Result<()> {
+    let [host, kernel] = lab.pair(UNDERLAY_MTU)?;
+    let (a, b) = (host.vm(lab, &VmSpec::new("a", mac(1), ip(1)))?, kernel.vm(lab, &VmSpec::new("b", mac(2), ip(2)))?);
+    link::offload(&a.ns, Vm::NIC, "gro off")?;
+    link::kernel_vtep(&kernel.ns, blue(), kernel.addr, &[host.addr], 1500)?;
+    link::enslave(&kernel.ns, &b.port, &format!("br{}", blue()))?;
+    let config = AgentConfig::new(&[blue()]).port(&a.port, blue()).peer(kernel.addr, &[blue()]);
+    let config = config.underlay(&format!("hook = \"{hook}\""));
+    let agent = Agent::start(lab, &host, &config)?;
+    agent.wait_ready()?;
+    let a_nic = RawSocket::open(&a.ns, Vm::NIC)?;
+    // Broadcasts first: the ping below needs ARP, and would not say which of the two fails.
+    let b_nic = RawSocket::open(&b.ns, Vm::NIC)?;
+    b_nic.send(&marked(Mac::BROADCAST, mac(2), "to all"))?;
+    until(&a_nic, "to all").context("a broadcast of the kernel's side")?;
+    a_nic.send(&marked(Mac::BROADCAST, mac(1), "from a"))?;
+    until(&b_nic, "from a").context("a broadcast to the kernel's side")?;
+    for (from, to) in [(&b, 1), (&a, 2)] {
+        ping::once(&from.ns, ip(to), 56, SOON)?;
+        ping::once(&from.ns, ip(to), 1472, SOON)?;
+    }
+    stream::bulk(&a.ns, ip(1), &b.ns, 1_000_000)?;
+    stream::bulk(&b.ns, ip(2), &a.ns, 1_000_000)
+}
+
+#[test]
+fn a_kernel_peer_reaches_a_port_that_tc_delivers_to_with_generic_xdp() {
+    let test = "a_kernel_peer_reaches_a_port_that_tc_delivers_to_with_generic_xdp";
+    lab::run(test, NEEDS, |lab| beside_the_kernel(lab, "generic"));
+}
+
+#[test]
+fn a_kernel_peer_reaches_a_port_that_tc_delivers_to_with_driver_xdp() {
+    let test = "a_kernel_peer_reaches_a_port_that_tc_delivers_to_with_driver_xdp";
+    lab::run(test, NEEDS, |lab| beside_the_kernel(lab, "driver"));
+}
+
+#[test]
+fn a_kernel_peer_reaches_a_port_that_tc_delivers_to_without_xdp() {
+    let test = "a_kernel_peer_reaches_a_port_that_tc_delivers_to_without_xdp";
+    lab::run(test, NEEDS, |lab| beside_the_kernel(lab, "tc"));
 }

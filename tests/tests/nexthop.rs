@@ -209,3 +209,22 @@ fn without_agents_broadcasts_find_a_new_link_address_to_every_peer() {
         Ok(())
     });
 }
+
+#[test]
+fn without_agents_a_new_link_address_of_the_next_hop_heals() {
+    lab::run("without_agents_a_new_link_address_of_the_next_hop_heals", NEEDS, |lab| {
+        // A router, for it drops what is sent to its old address; XDP at the other end would take it.
+        let mut net = Mesh::start(lab, 2, 2)?;
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
+        for agent in &mut net.agents {
+            agent.kill();
+        }
+        // Nobody announces it: the kernel has to ask.
+        net.underlay.router.ip("link set dev r0 address 02:bb:00:00:00:01")?;
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON * 6).context("by an address that is resolved")?;
+        for vm in &net.vms {
+            vm.ns.ip(&format!("neigh flush dev {}", Vm::NIC))?;
+        }
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON).context("by ARP anew")
+    });
+}

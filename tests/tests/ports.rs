@@ -1,6 +1,6 @@
 //! Ports: taps, patterns, VLAN tags, MTUs.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Need,
@@ -194,4 +194,41 @@ fn too_long(lab: &lab::Lab) -> Result<()> {
     let packet = net.wire.expect("the longest frame that fits", SOON, |f| has_mark(f, "long"))?;
     assert_eq!(packet.len(), 1564 + 50);
     Ok(())
+}
+
+#[test]
+fn a_port_that_is_down_is_counted_and_left_out_of_flooding() {
+    lab::run("a_port_that_is_down_is_counted_and_left_out_of_flooding", NEEDS, |lab| {
+        let net = Lone::start(lab, &[], |c| c.port("p-c", blue()))?;
+        let c = net.host.vm(lab, &VmSpec::new("c", mac(3), ip(3)))?;
+        net.agent.wait_ready()?;
+        let c_nic = RawSocket::open(&c.ns, Vm::NIC)?;
+        c_nic.send(&marked(Mac::BROADCAST, mac(3), "here I am"))?;
+        until(&net.wire, "here I am")?;
+        net.host.ns.ip(&format!("link set dev {} down", c.port))?;
+        let down = || net.agent.drops(Reason::PortDown);
+        // Learned entries of a port that went down may be gone: a static one stays.
+        net.agent.cli(&format!("fdb add --vni 100 --mac {} --port {}", mac(4), c.port))?;
+        wait_until("unicast from the wire to the port to be counted", SOON, || {
+            let before = down()?;
+            net.inject(&net.outer(), &marked(mac(4), mac(0x10), "unicast"))?;
+            net.fence_in("fence")?;
+            Ok(down()? > before)
+        })?;
+        wait_until("unicast from a VM to the port to be counted", SOON, || {
+            let before = down()?;
+            net.vm_nic.send(&marked(mac(4), mac(1), "unicast"))?;
+            net.fence_out("fence")?;
+            Ok(down()? > before)
+        })?;
+        // Flooding leaves it out: nothing is tried and refused, and everybody else gets his copy.
+        let traffic = || net.agent.port(&c.port).map(|p| (p.traffic.tx_frames, p.traffic.tx_bytes));
+        let before = (traffic()?, net.agent.dropped()?);
+        net.inject(&net.outer(), &marked(Mac::BROADCAST, mac(0x10), "flooded"))?;
+        until(&net.vm_nic, "flooded")?;
+        net.fence_out("flooded by a")?;
+        ensure!((traffic()?, net.agent.dropped()?) == before, "flooding tried the port that is down");
+        net.host.ns.ip(&format!("link set dev {} up", c.port))?;
+        ping::once(&c.ns, ip(1), 56, SOON)
+    });
 }

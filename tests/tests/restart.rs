@@ -173,31 +173,3 @@ fn refused(agent: &lab::agent::Agent, file: &str) -> Result<String> {
     assert!(!status.success(), "a second agent ran and ended with {status}");
     Ok(second.log())
 }
-
-#[test]
-fn down_removes_everything() {
-    lab::run("down_removes_everything", NEEDS, |lab| {
-        let net = Both::start(lab, Shape::default())?;
-        let agent = &net.agents[0];
-        assert!(agent.pins().exists());
-        agent.cli("down")?;
-        assert!(!agent.pins().exists(), "{} is still there", agent.pins().display());
-        ping::unreachable(&net.a.ns, ip(2))?;
-        let links = net.hosts[0].ns.ip("-d link show dev u0")?;
-        assert!(!links.contains("xdp"), "XDP is still attached: {links}");
-        Ok(())
-    });
-}
-
-#[test]
-fn down_after_a_kill_releases_the_neighbours_too() {
-    lab::run("down_after_a_kill_releases_the_neighbours_too", NEEDS, |lab| {
-        let mut net = Both::start(lab, Shape::default())?;
-        let managed = |ns: &lab::netns::Netns| ns.ip("neigh show dev u0").map(|list| list.contains("managed"));
-        assert!(managed(&net.hosts[0].ns)?, "the peer is not kept resolved: the test proves nothing");
-        net.agents[0].kill();
-        net.agents[0].cli("down")?;
-        assert!(!managed(&net.hosts[0].ns)?, "{}", net.hosts[0].ns.ip("neigh show dev u0")?);
-        Ok(())
-    });
-}

@@ -73,6 +73,10 @@ pub trait FrameMeta {
 pub trait Strip: Packet {
     /// Removes the first `outer` bytes and everything behind `outer + inner`. `false`: refused; the packet is as it was or unusable.
     fn strip(&mut self, outer: usize, inner: usize) -> bool;
+
+    /// True for a super-packet whose segments are TCP's, false for one of datagrams. The packet's type says so, not its bytes, which
+    /// anybody may have written.
+    fn is_tcp_super_packet(&mut self) -> bool;
 }
 
 /// A packet that can get outer headers.

@@ -32,14 +32,23 @@ fn a_tag_beside_the_data_makes_an_underlay_frame_another_networks() {
 
 #[test]
 fn datagrams_that_gro_merged_are_not_taken_for_one_frame() {
-    // Two VXLAN datagrams as rx-udp-gro-forwarding merges them: the second's VXLAN header stands in the first's payload.
-    let inner = tcp4(mac(0), remote(0), 1514);
-    let mut merged = Outer::default().build(&inner);
-    merged.extend_from_slice(&Outer::default().build(&inner)[42..]);
-    let mut stimulus = Stimulus::new(Hook::UnderlayTc, merged);
-    stimulus.gso = (1514 + 8, 2);
-    let outcome = outcome(&world(), &stimulus);
-    assert_eq!(outcome.verdict, Verdict::Drop(Reason::OuterAggregated));
+    // Two VXLAN datagrams as rx-udp-gro-forwarding merges them: the second's VXLAN header stands in the first's payload. An inner length
+    // of zero or more than there is makes the bytes look like one super-packet.
+    for length in [1500u16, 0, 3000] {
+        let mut inner = tcp4(mac(0), remote(0), 1514);
+        inner[16..18].copy_from_slice(&length.to_be_bytes());
+        let mut merged = Outer::default().build(&inner);
+        merged.extend_from_slice(&Outer::default().build(&inner)[42..]);
+        let mut stimulus = Stimulus::new(Hook::UnderlayTc, merged);
+        stimulus.gso = (1514 + 8, 2);
+        stimulus.datagrams = true;
+        // GRO merges only what has a checksum; without one it is a tunnel's.
+        assert!(matches!(outcome(&world(), &stimulus).verdict, Verdict::ToPort { .. }), "{length}");
+        stimulus.frame[40..42].copy_from_slice(&[0x12, 0x34]);
+        assert_eq!(outcome(&world(), &stimulus).verdict, Verdict::Drop(Reason::OuterAggregated), "{length}");
+        stimulus.datagrams = false;
+        assert!(matches!(outcome(&world(), &stimulus).verdict, Verdict::ToPort { .. }), "{length}");
+    }
 }
 
 #[test]

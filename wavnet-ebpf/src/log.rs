@@ -26,6 +26,14 @@ pub fn dropped<C: EbpfContext>(ctx: &C, ifindex: u32, reason: Reason) {
     }
 }
 
+/// Logs a copy that an interface did not take. The verdict on its frame does not tell.
+#[inline(always)]
+pub fn refused(ifindex: u32) {
+    if LOG_DROPS.load() != 0 && allowed() {
+        warn!((), "copy refused by interface {}: {}", ifindex, Reason::CloneFailed.label());
+    }
+}
+
 #[inline(always)]
 fn allowed() -> bool {
     // SAFETY: no arguments, no side effects.

@@ -23,6 +23,8 @@ use wavnet_common::{
     },
 };
 
+use crate::log;
+
 /// Ethernet frames are padded to this length (without FCS).
 const MIN_FRAME: usize = 60;
 /// Tags that [`Grow`] can put back into the frame.
@@ -114,6 +116,14 @@ impl Strip for SkbPacket {
             }
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn is_tcp_super_packet(&mut self) -> bool {
+        // No field of the context has the type. But room is made, be it none, in super-packets of TCP only unless the size of their
+        // segments is to stay as it is.
+        // SAFETY: a valid skb.
+        self.gso_size() != 0 && unsafe { bpf_skb_adjust_room(self.skb, 0, BPF_ADJ_ROOM_MAC, 0) } == 0
     }
 }
 
@@ -236,7 +246,11 @@ impl Copies for SkbPacket {
     #[inline(always)]
     fn copy_to(&mut self, ifindex: u32) -> bool {
         // SAFETY: a valid skb.
-        unsafe { bpf_clone_redirect(self.skb, ifindex, 0) == 0 }
+        let sent = unsafe { bpf_clone_redirect(self.skb, ifindex, 0) } == 0;
+        if !sent {
+            log::refused(ifindex);
+        }
+        sent
     }
 
     #[inline(always)]

@@ -71,4 +71,10 @@ impl Strip for XdpPacket<'_> {
             bpf_xdp_adjust_head(self.ctx.ctx, outer as i32) == 0
         }
     }
+
+    #[inline(always)]
+    fn is_tcp_super_packet(&mut self) -> bool {
+        // Super-packets are made behind XDP.
+        false
+    }
 }

@@ -211,6 +211,15 @@ impl Agent {
         self.json("ports")
     }
 
+    /// One port of `wavnet ports`.
+    ///
+    /// # Errors
+    /// It is not listed.
+    pub fn port(&self, interface: &str) -> Result<PortInfo> {
+        let port = self.ports()?.into_iter().find(|p| p.interface == interface);
+        port.with_context(|| format!("port {interface} of {} is not listed", self.ns.short_name()))
+    }
+
     /// `wavnet peers`.
     ///
     /// # Errors
@@ -235,6 +244,15 @@ impl Agent {
         let rows: Vec<DropRow> = self.json("drops")?;
         let row = rows.iter().find(|r| r.reason == reason.label());
         Ok(row.with_context(|| format!("`wavnet drops` has no {}", reason.label()))?.frames)
+    }
+
+    /// Frames dropped so far, for whatever reason.
+    ///
+    /// # Errors
+    /// See [`Agent::json`].
+    pub fn dropped(&self) -> Result<u64> {
+        let rows: Vec<DropRow> = self.json("drops")?;
+        Ok(rows.iter().map(|row| row.frames).sum())
     }
 
     /// `wavnet reload`.

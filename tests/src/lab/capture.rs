@@ -59,7 +59,10 @@ impl Pcap {
     /// What tshark says: an unknown field or filter.
     pub fn fields(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
         let mut command = tools::command("tshark");
-        command.arg("-r").arg(&self.0).args(["-n", "-d", "udp.port==4789,vxlan", "-o", "ip.check_checksum:TRUE"]);
+        command.arg("-r").arg(&self.0).args(["-n", "-d", "udp.port==4789,vxlan"]);
+        for protocol in ["ip", "tcp", "udp"] {
+            command.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
+        }
         command.args(["-T", "fields", "-E", "occurrence=f", "-E", "separator=/t", "-Y", filter]);
         for field in fields {
             command.args(["-e", field]);

@@ -11,8 +11,10 @@ pub struct AgentConfig {
     ports: Vec<String>,
     peers: Vec<(Ipv4Addr, Vec<Vni>)>,
     statics: Vec<String>,
+    agent: String,
     underlay: String,
     extra: String,
+    log_level: Option<String>,
 }
 
 impl AgentConfig {
@@ -60,6 +62,19 @@ impl AgentConfig {
         self
     }
 
+    /// Another level of the log than debug; empty: the agent's default.
+    pub fn log_level(mut self, level: &str) -> AgentConfig {
+        self.log_level = Some(level.into());
+        self
+    }
+
+    /// A line of `[agent]`.
+    pub fn agent(mut self, line: &str) -> AgentConfig {
+        self.agent.push_str(line);
+        self.agent.push('\n');
+        self
+    }
+
     /// A line of `[underlay]`.
     pub fn underlay(mut self, line: &str) -> AgentConfig {
         self.underlay.push_str(line);
@@ -77,12 +92,17 @@ impl AgentConfig {
     /// The file's text.
     pub(super) fn toml(&self, place: &Place<'_>) -> String {
         let Place { name, bpffs, run_dir, interface, address, metrics_port } = place;
+        let level = match self.log_level.as_deref() {
+            Some("") => String::new(),
+            level => format!("level = \"{}\"\n", level.unwrap_or("debug")),
+        };
         let mut out = format!(
-            "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n\n[log]\nlevel = \"debug\"\n\n\
+            "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n{}\n[log]\n{level}\n\
              [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n\n\
              [underlay]\ninterface = \"{interface}\"\naddress = \"{address}\"\n{}\n",
             bpffs.display(),
             run_dir.display(),
+            self.agent,
             self.underlay,
         );
         let _ = writeln!(out, "{}", self.extra);

@@ -63,6 +63,17 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
+/// The checksum of a TCP or UDP packet over IPv4 whose own is zero (RFC 9293 section 3.1, RFC 768). Of one whose checksum is
+/// right it is zero.
+pub fn transport_checksum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, packet: &[u8]) -> u16 {
+    checksum(&[&pseudo_header(src, dst, protocol, packet.len())[..], packet].concat())
+}
+
+/// What the checksum of a TCP or UDP packet covers beside it.
+pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: usize) -> Vec<u8> {
+    [&src.octets()[..], &dst.octets(), &[0, protocol], &(length as u16).to_be_bytes()].concat()
+}
+
 /// A VXLAN packet to be: everything of the outer headers that a test may want wrong.
 #[derive(Clone, Debug)]
 pub struct Outer {
@@ -92,6 +103,8 @@ pub struct Outer {
     pub vni: u32,
     /// Claim this many bytes less (or more) than there are in the UDP length.
     pub udp_length_off: i16,
+    /// With a UDP checksum; VTEPs leave it out, as a rule.
+    pub udp_checksum: bool,
 }
 
 impl Outer {
@@ -111,6 +124,7 @@ impl Outer {
             flags: 8,
             vni: vni.get(),
             udp_length_off: 0,
+            udp_checksum: false,
         }
     }
 
@@ -118,9 +132,13 @@ impl Outer {
     pub fn wrap(&self, inner: &[u8]) -> Vec<u8> {
         let vxlan = [&[self.flags, 0, 0, 0][..], &(self.vni << 8).to_be_bytes(), inner].concat();
         let length = (8 + vxlan.len() as u16).wrapping_add_signed(self.udp_length_off);
-        let udp =
+        let mut udp =
             [&self.src_port.to_be_bytes()[..], &self.dst_port.to_be_bytes(), &length.to_be_bytes(), &[0, 0], &vxlan]
                 .concat();
+        if self.udp_checksum {
+            let sum = transport_checksum(self.src, self.dst, 17, &udp);
+            udp[6..8].copy_from_slice(&sum.to_be_bytes());
+        }
         let mut ip = ipv4_header(self.src, self.dst, 17, self.ttl, self.fragment, &self.options, udp.len());
         if self.corrupt {
             ip[10] ^= 0x55;
@@ -176,6 +194,9 @@ mod tests {
         assert_eq!(frame[36..38], 4789u16.to_be_bytes());
         assert_eq!(frame[42..50], [8, 0, 0, 0, 0xab, 0xcd, 0xef, 0]);
         assert!(has_mark(&frame, "hello"));
+        let summed = Outer { udp_checksum: true, ..outer.clone() }.wrap(&[7; 61]);
+        assert_ne!(summed[40..42], [0, 0]);
+        assert_eq!(transport_checksum(outer.src, outer.dst, 17, &summed[34..]), 0);
         let bad = Outer { corrupt: true, ..outer }.wrap(&[0; 60]);
         assert_ne!(checksum(&bad[14..34]), 0);
     }

@@ -45,8 +45,15 @@ fn wait_active(ns: &Netns, name: &str) -> Result<()> {
 /// # Errors
 /// What `ethtool` says.
 pub fn like_a_nic(ns: &Netns, name: &str) -> Result<()> {
-    let args = "tso off gso off tx off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off gro on";
-    let words: Vec<&str> = ["-K", name].into_iter().chain(args.split(' ')).collect();
+    offload(ns, name, "tso off gso off tx off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off gro on")
+}
+
+/// Switches offloads of an interface, with words as `ethtool -K` takes them.
+///
+/// # Errors
+/// What `ethtool` says.
+pub fn offload(ns: &Netns, name: &str, words: &str) -> Result<()> {
+    let words: Vec<&str> = ["-K", name].into_iter().chain(words.split(' ')).collect();
     ns.run("ethtool", &words)?;
     Ok(())
 }
@@ -56,8 +63,7 @@ pub fn like_a_nic(ns: &Netns, name: &str) -> Result<()> {
 /// # Errors
 /// What `ethtool` says.
 pub fn gro_on(ns: &Netns, name: &str) -> Result<()> {
-    ns.run("ethtool", &["-K", name, "gro", "on"])?;
-    Ok(())
+    offload(ns, name, "gro on")
 }
 
 /// Makes a bridge that is up, without spanning tree or delay.

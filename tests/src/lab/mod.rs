@@ -22,9 +22,11 @@ pub mod ping;
 pub mod process;
 pub mod raw;
 pub mod stream;
+pub mod super_packet;
 pub mod tap;
 pub mod tools;
 pub mod topology;
+pub mod vnet;
 
 use std::{
     fs,

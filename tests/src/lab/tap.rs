@@ -20,7 +20,7 @@ use super::netns::Netns;
 /// An open tap device without vnet header; the device goes when this is dropped.
 #[derive(Debug)]
 pub struct Tap {
-    file: File,
+    pub(super) file: File,
 }
 
 impl Tap {
@@ -29,7 +29,11 @@ impl Tap {
     /// # Errors
     /// No `/dev/net/tun`, or the name is taken.
     pub fn create(netns: &Netns, name: &str, mtu: u32) -> Result<Tap> {
-        let file = netns.enter(|| open(name).with_context(|| format!("making tap {name}")))?;
+        Tap::with_flags(netns, name, mtu, 0)
+    }
+
+    pub(super) fn with_flags(netns: &Netns, name: &str, mtu: u32, flags: libc::c_int) -> Result<Tap> {
+        let file = netns.enter(|| open(name, flags).with_context(|| format!("making tap {name}")))?;
         netns.ip(&format!("link set dev {name} mtu {mtu} up"))?;
         Ok(Tap { file })
     }
@@ -59,7 +63,7 @@ impl Tap {
     }
 }
 
-fn open(name: &str) -> io::Result<File> {
+fn open(name: &str, flags: libc::c_int) -> io::Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     // SAFETY: an all-zero ifreq is valid; it lives across the ioctl, which reads a name that ends in zero.
     unsafe {
@@ -67,7 +71,7 @@ fn open(name: &str) -> io::Result<File> {
         for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
             *to = from as libc::c_char;
         }
-        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | flags) as i16;
         if libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -7,7 +7,7 @@ use crate::{
     packet::{Copies, FrameMeta, Packet, Strip},
     reason::Reason,
     wire::{
-        Be32, EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr,
+        Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
         ethernet::{TAG_LEN, ethertype},
         ipv4::PROTO_UDP,
     },
@@ -47,12 +47,14 @@ pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables
 /// Bytes of Ethernet, IPv4 and TCP headers: only for counting the frames of super-packets whose segments nobody has counted.
 const INNER_HEADERS: usize = EthHdr::LEN + 40;
 
+const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+/// Bytes before the inner frame. A constant wherever it is used: the verifier follows no other.
+const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
+
 /// Where an encapsulated frame came from.
 struct From {
     vni_index: u16,
     vtep_index: u16,
-    /// Bytes before the inner frame.
-    outer: usize,
     /// Bytes of the inner frame.
     inner: usize,
 }
@@ -101,7 +103,6 @@ fn decide<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &P, tabl
 struct VxlanFrame {
     vni: u32,
     src: [u8; 4],
-    outer: usize,
     inner: usize,
 }
 
@@ -136,8 +137,6 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         };
     }
     // Constants from here on. (With a variable offset the compiler drops checks that it can infer and the verifier cannot.)
-    const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
-    const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
     let Some(udp) = pkt.at::<UdpHdr>(L4) else { return Outer::NotOurs };
     if udp.dst.0 != config.udp_port {
         return Outer::NotOurs;
@@ -155,12 +154,8 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         return Outer::Bad(Reason::OwnSource);
     }
     let inner = if pkt.gso_size() != 0 {
-        // A super-packet that never was on a wire: its outer length fields are those of a segment or meaningless.
-        let inner = pkt.len().wrapping_sub(OUTER);
-        if !is_one_frame(pkt, OUTER, inner) {
-            return Outer::Bad(Reason::OuterAggregated);
-        }
-        inner
+        // It never was on a wire: its outer length fields are those of a segment or meaningless.
+        pkt.len().wrapping_sub(OUTER)
     } else {
         let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
         if total != Ipv4Hdr::LEN + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
@@ -176,30 +171,8 @@ fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
         return if pkt.len() >= OUTER { Outer::NotOurs } else { Outer::Bad(Reason::OuterTruncated) };
     };
     match vxlan.vni() {
-        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, outer: OUTER, inner }),
+        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, inner }),
         None => Outer::Bad(Reason::VxlanFlags),
-    }
-}
-
-/// Is what follows the outer headers of a super-packet one frame? A tunnelled one is: its IP header covers all of it. Datagrams
-/// that GRO merged for forwarding are not: the IP header covers the first, and outer headers stand between them.
-#[inline(always)]
-fn is_one_frame<P: Packet>(pkt: &P, outer: usize, inner: usize) -> bool {
-    let Some(eth) = pkt.at::<EthHdr>(outer) else { return false };
-    let (mut l3, mut kind) = (EthHdr::LEN, eth.ethertype.get());
-    if ethertype::is_tag(kind) {
-        let Some(next) = pkt.at::<Be32>(outer + EthHdr::LEN) else { return false };
-        (l3, kind) = (EthHdr::LEN + TAG_LEN, next.get() as u16);
-    }
-    // A length of zero: longer than its field can say (BIG TCP).
-    let covered = |len: usize| len == 0 || l3 + len >= inner;
-    match kind {
-        ethertype::IPV4 => pkt.at::<Ipv4Hdr>(outer + l3).is_some_and(|ip| covered(ip.total_len.get() as usize)),
-        ethertype::IPV6 => pkt.at::<Ipv6Hdr>(outer + l3).is_some_and(|ip| match ip.payload_len.get() {
-            0 => true,
-            len => covered(Ipv6Hdr::LEN + len as usize),
-        }),
-        _ => false,
     }
 }
 
@@ -223,10 +196,10 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
         return Err(Reason::InnerTruncated);
     }
     // There, but in another buffer: TC can reach it.
-    let Some(eth) = pkt.at::<EthHdr>(frame.outer) else { return Ok(Decision::Pass) };
+    let Some(eth) = pkt.at::<EthHdr>(OUTER) else { return Ok(Decision::Pass) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
-    let from = From { vni_index, vtep_index, outer: frame.outer, inner: frame.inner };
+    let from = From { vni_index, vtep_index, inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
     let note = || source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
@@ -289,13 +262,26 @@ fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagge
 
 #[inline(always)]
 fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to: &To, from: &From) -> Verdict {
-    let frames = pkt.frames(from.outer + from.inner, from.outer + INNER_HEADERS);
-    if !pkt.strip(from.outer, from.inner) {
-        return drop(tables, Reason::Rewrite);
+    let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
+    if let Err(reason) = strip(pkt, from) {
+        return drop(tables, reason);
     }
     arrived(tables, from, frames);
     tables.sent(Of::Port(to.index), frames, from.inner as u64);
     Verdict::ToPort { index: to.index, ifindex: to.ifindex }
+}
+
+#[inline(always)]
+fn strip<P: Packet + Strip + FrameMeta>(pkt: &mut P, from: &From) -> Result<(), Reason> {
+    // A super-packet is one tunnelled frame, or it is datagrams that GRO merged for forwarding: those behind the first begin with
+    // outer headers and may be another tenant's. GRO merges datagrams with a checksum only.
+    if pkt.gso_size() != 0
+        && pkt.at::<UdpHdr>(L4).is_none_or(|udp| udp.checksum.get() != 0)
+        && !pkt.is_tcp_super_packet()
+    {
+        return Err(Reason::OuterAggregated);
+    }
+    if pkt.strip(OUTER, from.inner) { Ok(()) } else { Err(Reason::Rewrite) }
 }
 
 #[inline(always)]
@@ -312,14 +298,14 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     from: &From,
     tagged: bool,
 ) -> Verdict {
-    let frames = pkt.frames(from.outer + from.inner, from.outer + INNER_HEADERS);
+    let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
     let Some(set) = tables.flood(from.vni_index) else { return drop(tables, Reason::NoReceiver) };
     if set.port_count == 0 {
         return drop(tables, Reason::NoReceiver);
     }
     let len = measured(pkt, from.inner);
-    if !pkt.strip(from.outer, from.inner) {
-        return drop(tables, Reason::Rewrite);
+    if let Err(reason) = strip(pkt, from) {
+        return drop(tables, reason);
     }
     arrived(tables, from, frames);
     tables.count(Count::Flooded, 1);

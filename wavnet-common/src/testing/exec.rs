@@ -25,6 +25,8 @@ pub struct Stimulus {
     pub frame: Vec<u8>,
     /// Payload per segment of a super-packet, and how many; zero: none.
     pub gso: (u32, u32),
+    /// The super-packet's segments are datagrams rather than TCP's.
+    pub datagrams: bool,
     /// VLAN tag beside the data: {TPID, TCI}.
     pub meta_tag: Option<[u16; 2]>,
     /// Bytes that can be read without pulling.
@@ -44,6 +46,7 @@ impl Stimulus {
             hook,
             frame,
             gso: (0, 0),
+            datagrams: false,
             meta_tag: None,
             linear: usize::MAX,
             stale_agent: false,
@@ -97,6 +100,7 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);
     packet.gso_size = stimulus.gso.0 as usize;
     packet.segments = u64::from(stimulus.gso.1);
+    packet.datagrams = stimulus.datagrams;
     packet.meta_tag = stimulus.meta_tag;
     packet.errand = stimulus.errand;
     packet.refusing.clone_from(&stimulus.refusing);

@@ -26,6 +26,8 @@ pub struct TestPacket {
     pub gso_size: usize,
     /// Frames that it stands for.
     pub segments: u64,
+    /// The segments are datagrams rather than TCP's.
+    pub datagrams: bool,
     /// VLAN tag that is kept beside the data: {TPID, TCI}.
     pub meta_tag: Option<[u16; 2]>,
     /// What a frame is padded to after [`Strip::strip`]: 60 in TC, none in XDP.
@@ -54,6 +56,7 @@ impl TestPacket {
             linear: frame.len(),
             gso_size: 0,
             segments: 0,
+            datagrams: false,
             meta_tag: None,
             pad_to: 0,
             errand: None,
@@ -136,6 +139,10 @@ impl Strip for TestPacket {
             self.write(inner, &vec![0; pad]);
         }
         true
+    }
+
+    fn is_tcp_super_packet(&mut self) -> bool {
+        self.gso_size != 0 && !self.datagrams
     }
 }
 

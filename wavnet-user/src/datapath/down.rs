@@ -41,6 +41,8 @@ pub fn down(path: &Path) -> Result<DownReport, Error> {
     report.neighbours.iter().try_for_each(|neighbour| neighbours::forget(&noted, *neighbour))?;
     for dir in [noted, path.join(LINKS_DIR), path.join(MAPS_DIR), path.to_owned()] {
         match fs::remove_dir(&dir) {
+            // What somebody made for us in a directory that is not ours stays, empty.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied && dir == path => {}
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(Error::kernel(format!("removing {}", dir.display()), e));
             }

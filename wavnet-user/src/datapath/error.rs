@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, programs::ProgramError};
 
+use crate::doctor;
+
 /// An error of the datapath. Every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -138,6 +140,10 @@ impl Error {
 
     pub(super) fn program(name: &str, source: ProgramError) -> Error {
         match &source {
+            // Without CAP_PERFMON the verifier is stricter than any program can please.
+            ProgramError::LoadError { .. } if doctor::lacks_capabilities() => {
+                Error::Privileges { what: format!("loading program {name}") }
+            }
             ProgramError::LoadError { io_error, verifier_log } if io_error.raw_os_error() != Some(nix::libc::EPERM) => {
                 let log = verifier_log.to_string();
                 tracing::debug!(program = name, "{log}");

@@ -153,8 +153,13 @@ fn mount_if_missing(path: &Path) -> Result<(), Error> {
     if !path.starts_with(BPFFS) || is_bpffs(Path::new(BPFFS)) {
         return require_bpffs(path);
     }
-    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .map_err(|e| Error::kernel(format!("mounting a BPF file system at {BPFFS}"), std::io::Error::from(e)))
+    match mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700")) {
+        // Only root may, whatever else an agent may do without.
+        Err(Errno::EPERM) => Err(Error::NoBpffs { path: path.to_owned() }),
+        done => {
+            done.map_err(|e| Error::kernel(format!("mounting a BPF file system at {BPFFS}"), std::io::Error::from(e)))
+        }
+    }
 }
 
 pub(super) fn require_bpffs(path: &Path) -> Result<(), Error> {

@@ -10,6 +10,8 @@ use crate::api::{Client, ClientError};
 
 /// Redirects between devices, BTF, atomic operations, batch and managed neighbours that the programs and the agent use.
 const OLDEST: (u32, u32) = (5, 16);
+/// CAP_SYS_ADMIN in linux/capability.h.
+const SYS_ADMIN: u32 = 21;
 /// tcx: TC programs as links, which replace atomically and survive the agent.
 const TCX: (u32, u32) = (6, 6);
 
@@ -66,14 +68,24 @@ fn capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(hex.trim(), 16).ok()
 }
 
+/// What every agent needs and is not among these capabilities.
+fn missing_of(effective: u64) -> Vec<&'static str> {
+    // Numbers of linux/capability.h; CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    let admin = has(SYS_ADMIN);
+    let wanted = [("CAP_BPF", admin || has(39)), ("CAP_NET_ADMIN", has(12)), ("CAP_PERFMON", admin || has(38))];
+    wanted.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
+}
+
+/// True if it is known that this process has not the capabilities that an agent needs.
+pub(crate) fn lacks_capabilities() -> bool {
+    capabilities(&read("/proc/self/status")).is_some_and(|effective| !missing_of(effective).is_empty())
+}
+
 fn privileges(effective: Option<u64>, asked: &Asked) -> Check {
     const NAME: &str = "privileges";
-    // Numbers of linux/capability.h; CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
-    let has = |bit: u32| effective.is_some_and(|e| e >> bit & 1 == 1);
-    let admin = has(21);
-    let wanted = [("CAP_BPF", admin || has(39)), ("CAP_NET_ADMIN", has(12)), ("CAP_PERFMON", admin || has(38))];
-    let mut missing: Vec<_> = wanted.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
-    if asked.program_run_time && !admin {
+    let mut missing = missing_of(effective.unwrap_or_default());
+    if asked.program_run_time && effective.is_none_or(|e| e >> SYS_ADMIN & 1 == 0) {
         missing.push("CAP_SYS_ADMIN (for metrics.program_run_time)");
     }
     if effective.is_none() {

@@ -9,6 +9,7 @@ mod underlay;
 use std::{net::Ipv4Addr, path::PathBuf};
 
 use comfy_table::{Cell, Color};
+pub(crate) use host::lacks_capabilities;
 use serde::Serialize;
 
 use crate::{
