@@ -32,6 +32,7 @@ pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, TcWish};
+pub(crate) use object::OLDEST_KERNEL;
 
 /// Sizes of the tables; fixed when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
