@@ -12,19 +12,21 @@ const DEVICES: &Devices = &Devices::NUMBERS;
 /// A frame on the underlay, through XDP and TC. The first byte: 1 an old heartbeat, 2 a super-packet, 4 headers in pages.
 pub fn underlay(data: &[u8]) {
     for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
-        frame(hook, data);
+        frame(hook, None, data);
     }
 }
 
-/// A frame from a port. The first byte as of [`underlay`], 8 a VLAN tag beside the data, upper half: which port.
+/// A frame from a port. The first byte as of [`underlay`], 8 a VLAN tag beside the data, upper half: which port, or, beyond the
+/// last, on an errand to which VTEP.
 pub fn port(data: &[u8]) {
-    let place = data.first().map_or(0, |b| usize::from(b >> 4)).min(Devices::STRANGER);
-    frame(Hook::Port(place), data);
+    let place = data.first().map_or(0, |b| usize::from(b >> 4));
+    let errand = place.checked_sub(Devices::STRANGER + 1).map(|vtep| vtep as u16);
+    frame(Hook::Port(if errand.is_none() { place } else { 0 }), errand, data);
 }
 
-fn frame(hook: Hook, data: &[u8]) {
+fn frame(hook: Hook, errand: Option<u16>, data: &[u8]) {
     let Some((flags, bytes)) = data.split_first() else { return };
-    let mut stimulus = Stimulus::new(hook, bytes.to_vec());
+    let mut stimulus = Stimulus { errand, ..Stimulus::new(hook, bytes.to_vec()) };
     let is_xdp = hook == Hook::UnderlayXdp;
     stimulus.stale_agent = flags & 1 != 0;
     if flags & 2 != 0 && !is_xdp {

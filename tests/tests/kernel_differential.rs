@@ -28,6 +28,9 @@ fn compare(name: &str, stimulus: &Stimulus, host: &Outcome, kernel: &KernelOutco
         |from: &[(u32, Vec<u8>)]| -> Vec<_> { from.iter().map(|(to, b)| format!("{to}: {}", hex(b))).collect() };
     let (found, wanted) = (copies(&kernel.copies), copies(&host.copies));
     ensure!(found == wanted, "copies {found:#?} instead of {wanted:#?}; {}", frame());
+    let wanted: Vec<_> = host.errands.iter().map(|(by, _, bytes)| (*by, bytes.clone())).collect();
+    let (found, wanted) = (copies(&kernel.errands), copies(&wanted));
+    ensure!(found == wanted, "errands {found:#?} instead of {wanted:#?}; {}", frame());
     Ok(())
 }
 

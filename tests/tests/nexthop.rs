@@ -8,11 +8,11 @@ use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
-    frame::gratuitous_arp,
+    frame::{VLAN, gratuitous_arp, has_mark, marked, tagged},
     host::{Host, Vm, VmSpec},
     link,
     netns::Netns,
-    overlay::{Both, Mesh, SOON, Shape, blue, ip, mac},
+    overlay::{Both, Mesh, SOON, Shape, blue, ip, mac, until},
     ping::{self, Ping},
     poll_until,
     raw::RawSocket,
@@ -168,6 +168,43 @@ fn an_underlay_that_goes_down_and_up_heals() {
             net.hosts[0].ns.ip("link set dev u0 up")?;
             wait_peer(&net.agents[0], "to be up again", |p| p.state == PeerState::Up)?;
             pings.wait_answered(20, SOON)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_agents_broadcasts_find_a_new_link_address_to_every_peer() {
+    lab::run("without_agents_broadcasts_find_a_new_link_address_to_every_peer", NEEDS, |lab| {
+        let mut net = Mesh::start(lab, 3, 3)?;
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
+        for agent in &mut net.agents {
+            agent.kill();
+        }
+        net.underlay.router.ip("link set dev r0 address 02:bb:00:00:00:01")?;
+        let nics = net.vms.iter().map(|vm| RawSocket::open(&vm.ns, Vm::NIC)).collect::<Result<Vec<_>>>()?;
+        // The kernel takes its time to doubt the old address.
+        for nic in &nics[1..] {
+            wait_until("a broadcast", SOON * 6, || {
+                nics[0].send(&marked(Mac::BROADCAST, mac(1), "once more"))?;
+                Ok(!nic.drain(|frame| has_mark(frame, "once more"))?.is_empty())
+            })?;
+        }
+        // From here on everybody gets each of them, once, as it was sent.
+        let sent: Vec<_> = (0..50).map(|i| format!("number {i:02}")).collect();
+        for (i, mark) in sent.iter().enumerate() {
+            let frame = marked(Mac::BROADCAST, mac(1), mark);
+            nics[0].send(&if i % 2 == 0 { frame } else { tagged(&frame, VLAN, 7) })?;
+        }
+        for nic in &nics[1..] {
+            let got = until(nic, &sent[49])?.iter().filter(|frame| has_mark(frame, "number")).count();
+            ensure!(got == 49, "{got} of the first 49 came");
+        }
+        let back = nics[0].drain(|frame| has_mark(frame, "number"))?.len();
+        ensure!(back == 0, "{back} came back to the VM that sent them");
+        for vm in &net.vms[1..] {
+            vm.ns.ip(&format!("neigh flush dev {}", Vm::NIC))?;
+            ping::once(&vm.ns, ip(1), 56, SOON).context("by ARP anew")?;
         }
         Ok(())
     });

@@ -97,6 +97,14 @@ pub trait Copies: Packet {
     /// Sends a copy out of an interface. `false`: refused.
     fn copy_to(&mut self, ifindex: u32) -> bool;
 
+    /// Has a copy come in again by an interface, with an errand: this VTEP alone shall get it. `false`: refused.
+    ///
+    /// For what can be done with a frame but not with a clone of it: handing it to the kernel's neighbour output.
+    fn send_on_errand(&mut self, ifindex: u32, vtep_index: u16) -> bool;
+
+    /// The errand that the packet came with.
+    fn errand(&self) -> Option<u16>;
+
     /// Calls `body` for 0 to `n - 1`, until it says `false`.
     fn repeat<F: FnMut(u32) -> bool>(n: u32, body: F);
 }

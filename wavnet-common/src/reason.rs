@@ -40,7 +40,7 @@ reasons! {
     OuterAggregated = "outer_aggregated",
     /// The outer TTL was zero on arrival.
     OuterTtl = "outer_ttl",
-    /// The outer source is one of our own addresses: a loop or a forgery.
+    /// The outer source is this VTEP's own address: a loop or a forgery.
     OwnSource = "own_source",
     /// The VXLAN I flag is not set, so the VNI is not valid (RFC 7348 section 5).
     VxlanFlags = "vxlan_flags",

@@ -8,6 +8,7 @@
 
 mod log;
 mod maps;
+mod object;
 mod skb;
 mod tables;
 mod xdp;
@@ -94,14 +95,3 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // Never reached: the builder refuses an object that refers to the panic machinery.
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
-        BPF_F_ADJ_ROOM_FIXED_GSO, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
         bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
@@ -14,6 +14,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use wavnet_common::{
+    datapath::errand,
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet, Strip},
     reason::Reason,
     wire::{
@@ -169,6 +170,12 @@ impl AsIpv4 for SkbPacket {
 type Tags = [[Be16; 2]; MAX_TAGS];
 
 impl SkbPacket {
+    #[inline(always)]
+    fn set_mark(&mut self, mark: u32) {
+        // SAFETY: valid for the program's run; the verifier lets TC write this field.
+        unsafe { (*self.skb).mark = mark }
+    }
+
     /// Cuts the frame to a length, or fills it up with zeros.
     #[inline(always)]
     fn change_tail(&mut self, len: usize) -> bool {
@@ -244,6 +251,21 @@ impl Copies for SkbPacket {
             log::refused(ifindex);
         }
         sent
+    }
+
+    #[inline(always)]
+    fn send_on_errand(&mut self, ifindex: u32, vtep_index: u16) -> bool {
+        let mark = self.get().mark;
+        self.set_mark(errand::mark(vtep_index));
+        // SAFETY: a valid skb.
+        let sent = unsafe { bpf_clone_redirect(self.skb, ifindex, BPF_F_INGRESS.into()) } == 0;
+        self.set_mark(mark);
+        sent
+    }
+
+    #[inline(always)]
+    fn errand(&self) -> Option<u16> {
+        errand::vtep(self.get().mark)
     }
 
     #[inline(always)]

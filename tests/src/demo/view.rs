@@ -22,14 +22,16 @@ use crate::lab::{binary, dhcp, host::Vm};
 /// A machine has lost its address.
 pub(super) fn hints(network: &Network) -> Result<Vec<String>> {
     let agent = &network.agents[0];
-    let inside = |ns: &str| format!("sudo nsenter --net=/run/netns/{ns}");
+    // Who is root without sudo may not have it.
+    let sudo = if std::env::var_os("SUDO_UID").is_some() { "sudo " } else { "" };
+    let inside = |ns: &str| format!("{sudo}nsenter --net=/run/netns/{ns}");
     let tenant = &network.tenants[0];
     let (from, to) = (&tenant.vms[0], &tenant.vms[2]);
     let wavnet = binary::usable()?.display().to_string();
     let run_dir = agent.run_dir().display();
     Ok(vec![
         format!("ping      {} ping {}", inside(from.ns.name()), dhcp::address(&to.ns, Vm::NIC)?),
-        format!("agent     sudo {wavnet} fdb --run-dir {run_dir}     (status, ports, peers, drops, … --json)"),
+        format!("agent     {sudo}{wavnet} fdb --run-dir {run_dir}     (status, ports, peers, drops, … --json)"),
         format!("metrics   {} curl -s {}", inside(agent.ns().name()), agent.metrics_url()),
         format!("capture   {} tcpdump -nei r0 udp port 4789", inside(network.underlay.router.name())),
     ])

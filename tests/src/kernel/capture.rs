@@ -1,4 +1,4 @@
-//! Frames that leave interfaces of a namespace.
+//! Frames that leave and enter interfaces of a namespace.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -8,7 +8,16 @@ use nix::{
     sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, socket},
 };
 
-/// Sees every frame that any interface of the calling thread's namespace sends.
+/// Frames that were seen: interface, bytes.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// Those that interfaces sent.
+    pub sent: Vec<(u32, Vec<u8>)>,
+    /// Those that came in.
+    pub received: Vec<(u32, Vec<u8>)>,
+}
+
+/// Sees every frame that any interface of the calling thread's namespace sends or receives.
 #[derive(Debug)]
 pub struct Capture(OwnedFd);
 
@@ -24,19 +33,21 @@ impl Capture {
             .context("opening a packet socket")
     }
 
-    /// What was sent since the last call: interface, bytes.
+    /// What was seen since the last call.
     ///
     /// # Errors
     /// Those of recvfrom(2).
-    pub fn drain(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        let mut frames = Vec::new();
+    pub fn drain(&self) -> Result<Frames> {
+        let mut frames = Frames::default();
         let mut buffer = vec![0; 65_536];
         loop {
             match recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut buffer) {
-                Ok((len, Some(from))) if from.pkttype() == nix::libc::PACKET_OUTGOING => {
+                Ok((len, Some(from))) => {
+                    let outgoing = from.pkttype() == nix::libc::PACKET_OUTGOING;
+                    let frames = if outgoing { &mut frames.sent } else { &mut frames.received };
                     frames.push((from.ifindex() as u32, buffer[..len].to_vec()));
                 }
-                Ok(_) => {}
+                Ok((_, None)) => {}
                 Err(Errno::EAGAIN) => return Ok(frames),
                 Err(e) => return Err(e).context("reading a packet socket"),
             }

@@ -6,7 +6,7 @@ mod program;
 mod sandbox;
 mod world;
 
-pub use capture::Capture;
+pub use capture::{Capture, Frames};
 pub use program::{Size, size_of};
 pub use sandbox::{KernelOutcome, PinPath, SIZES, Sandbox, is_testable, require};
 pub use world::install;

@@ -18,13 +18,13 @@ use nix::{
 use wavnet_common::{
     abi::{Count, program},
     addr::Mac,
-    datapath::Of,
+    datapath::{Of, errand},
     fdb::{self, Place, Seen},
     testing::{Devices, Hook, Stimulus, Tally, World},
 };
 use wavnet_user::datapath::{Datapath, Error, Options, Sizes, TcWish, down};
 
-use super::{Capture, install};
+use super::{Capture, Frames, install};
 
 /// Small tables, so that full ones are met; the FDB has as many buckets as that of the host's tables in tests.
 pub const SIZES: Sizes = Sizes { ports: 64, vnis: 16, vteps: 64, members: 64, fdb_buckets: 64 };
@@ -110,6 +110,8 @@ pub struct KernelOutcome {
     pub bytes: Vec<u8>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
+    /// Copies that came in again: interface, bytes.
+    pub errands: Vec<(u32, Vec<u8>)>,
     /// What was counted, without lost events.
     pub tally: Tally,
 }
@@ -184,7 +186,7 @@ impl Sandbox {
             Hook::UnderlayTc => (program::UNDERLAY_TC, Some(self.devices.underlay)),
             Hook::Port(place) => (program::PORT_TC, Some(self.devices.ports[place])),
         };
-        let context = ifindex.map(|ifindex| context(ifindex, stimulus.gso));
+        let context = ifindex.map(|ifindex| context(ifindex, stimulus));
         let options = TestRunOptions {
             data_in: Some(&stimulus.frame),
             data_out: Some(&mut out),
@@ -197,9 +199,10 @@ impl Sandbox {
             other => panic!("{name} is a program of type {:?}", other.prog_type()),
         }?;
         out.truncate(result.data_size_out as usize);
-        let copies = self.capture.drain()?;
+        let Frames { sent: copies, received } = self.capture.drain()?;
+        let errands = received.into_iter().filter(|(by, _)| Some(*by) == ifindex).collect();
         let tally = difference(&before, &self.tally()?);
-        Ok(KernelOutcome { action: result.return_value, bytes: out, copies, tally })
+        Ok(KernelOutcome { action: result.return_value, bytes: out, copies, errands, tally })
     }
 }
 
@@ -217,12 +220,15 @@ pub fn is_testable(stimulus: &Stimulus) -> bool {
 }
 
 /// `struct __sk_buff` with the fields that a test-run takes from it.
-fn context(ifindex: u32, gso: (u32, u32)) -> [u8; 192] {
+fn context(ifindex: u32, stimulus: &Stimulus) -> [u8; 192] {
+    const MARK: usize = 8;
     const IFINDEX: usize = 40;
     const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
     let mut skb = [0; 192];
-    for (offset, value) in [(IFINDEX, ifindex), (GSO_SIZE, gso.0), (GSO_SEGS, gso.1)] {
+    let mark = stimulus.errand.map_or(0, errand::mark);
+    let (gso_size, gso_segs) = stimulus.gso;
+    for (offset, value) in [(MARK, mark), (IFINDEX, ifindex), (GSO_SIZE, gso_size), (GSO_SEGS, gso_segs)] {
         skb[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
     skb

@@ -9,6 +9,7 @@
 //! A kernel program calls one of the three functions and turns the [`Verdict`] into its return value; nothing else.
 
 mod encap;
+pub mod errand;
 mod flow;
 pub mod port;
 mod source;

@@ -33,6 +33,8 @@ struct Frame {
     vni: u32,
     vni_index: u16,
     now_ns: u64,
+    /// The agent's heartbeat is fresh.
+    agent_alive: bool,
     tagged: bool,
     /// Bytes of the frame, or of a super-packet's longest segment, with tags.
     segment: usize,
@@ -56,9 +58,15 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     if pkt.at::<EthHdr>(0).is_none() && !pkt.pull(EthHdr::LEN) {
         return Err(Reason::InnerTruncated);
     }
+    // Read as early as this, as the verifier then has the fewest paths to walk.
+    let errand = pkt.errand();
     let Some(eth) = pkt.at::<EthHdr>(0) else { return Err(Reason::InnerTruncated) };
     let dst = eth.dst();
     let frame = inspect(pkt, tables, eth, port_index, port);
+    if let Some(index) = errand {
+        // Counted, checked and learned when it came for the first time.
+        return to_vtep(pkt, tables, &frame, index);
+    }
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
     source::check(eth)?;
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
@@ -68,7 +76,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(frame.vni_index, dst)) };
     match known.map(|entry| entry.place) {
-        None => flood(pkt, tables, &frame),
+        None => flood(pkt, tables, &frame, ifindex),
         Some(Place::Vtep(index)) => to_vtep(pkt, tables, &frame, index),
         Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
         Some(Place::Port(index)) => {
@@ -93,11 +101,13 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         size => size + headers + tag,
     };
     let frames = pkt.frames(pkt.len(), headers);
+    let now_ns = tables.now_ns();
     Frame {
         port_index,
         vni: port.vni,
         vni_index: port.vni_index,
-        now_ns: tables.now_ns(),
+        now_ns,
+        agent_alive: now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS,
         tagged: meta_tag || ethertype::is_tag(kind),
         segment,
         frames,
@@ -143,8 +153,7 @@ fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<
     if frame.segment > hop.max_inner as usize {
         return Err(Reason::ExceedsUnderlayMtu);
     }
-    let agent_alive = frame.now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS;
-    Ok(Path { vtep, hop, by_kernel: !(agent_alive && hop.is_resolved()) })
+    Ok(Path { vtep, hop, by_kernel: !(frame.agent_alive && hop.is_resolved()) })
 }
 
 #[inline(always)]
@@ -184,6 +193,7 @@ fn flood<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     pkt: &mut P,
     tables: &T,
     frame: &Frame,
+    ifindex: u32,
 ) -> Result<Verdict, Reason> {
     let set = tables.flood(frame.vni_index).ok_or(Reason::NoReceiver)?;
     // The sender is one of the ports.
@@ -196,7 +206,8 @@ fn flood<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
         0 => Ok(Verdict::Consumed),
         // The usual case of two sites costs no copy, and the kernel's next hop serves it too.
         1 => to_vtep(pkt, tables, frame, set.vteps[0]).inspect(|_| tables.count(Count::FloodCopies, 1)),
-        _ => to_all_vteps(pkt, tables, frame, set),
+        _ if frame.agent_alive => to_all_vteps(pkt, tables, frame, set),
+        _ => to_all_vteps_by_kernel(pkt, tables, set, ifindex),
     }
 }
 
@@ -226,7 +237,6 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
     P::repeat(set.vtep_count, |i| {
         if let Some(&index) = set.vteps.get(i as usize) {
             match path(tables, frame, index) {
-                // A copy cannot go through the kernel's neighbour output: the last link address that the agent knew must do.
                 Ok(path) if path.hop.is_resolved() => {
                     if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port)
                         && pkt.copy_to(path.hop.ifindex)
@@ -237,8 +247,31 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
                         tables.dropped(Reason::CloneFailed);
                     }
                 }
+                // The agent has the kernel resolve it. Should the peer be gone for good, its copies shall not fill queues.
                 Ok(_) => tables.dropped(Reason::NeighbourUnresolved),
                 Err(reason) => tables.dropped(reason),
+            }
+        }
+        true
+    });
+    Ok(Verdict::Consumed)
+}
+
+/// Without an agent only the kernel knows next hops, but a clone cannot go through its neighbour output: a copy for each VTEP comes
+/// in by the port again.
+#[inline(always)]
+fn to_all_vteps_by_kernel<P: Copies, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    set: &FloodSet,
+    ifindex: u32,
+) -> Result<Verdict, Reason> {
+    P::repeat(set.vtep_count, |i| {
+        if let Some(&index) = set.vteps.get(i as usize) {
+            if pkt.send_on_errand(ifindex, index) {
+                tables.count(Count::FloodCopies, 1);
+            } else {
+                tables.dropped(Reason::CloneFailed);
             }
         }
         true

@@ -33,6 +33,8 @@ pub struct Stimulus {
     pub linear: usize,
     /// The heartbeat is old.
     pub stale_agent: bool,
+    /// The VTEP that the frame comes again for.
+    pub errand: Option<u16>,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
 }
@@ -48,6 +50,7 @@ impl Stimulus {
             meta_tag: None,
             linear: usize::MAX,
             stale_agent: false,
+            errand: None,
             refusing: Vec::new(),
         }
     }
@@ -62,6 +65,8 @@ pub struct Outcome {
     pub bytes: Vec<u8>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
+    /// Copies that come in again: interface, VTEP, bytes.
+    pub errands: Vec<(u32, u16, Vec<u8>)>,
     /// What was counted.
     pub tally: Tally,
 }
@@ -97,6 +102,7 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     packet.segments = u64::from(stimulus.gso.1);
     packet.datagrams = stimulus.datagrams;
     packet.meta_tag = stimulus.meta_tag;
+    packet.errand = stimulus.errand;
     packet.refusing.clone_from(&stimulus.refusing);
     let verdict = match stimulus.hook {
         Hook::UnderlayXdp => underlay::xdp(&mut packet, tables),
@@ -107,5 +113,5 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
         Hook::Port(place) => port::tc(&mut packet, tables, devices.ports[place]),
     };
     let bytes = packet.bytes().to_vec();
-    Outcome { verdict, bytes, copies: packet.copies, tally: tables.tally.take() }
+    Outcome { verdict, bytes, copies: packet.copies, errands: packet.errands, tally: tables.tally.take() }
 }

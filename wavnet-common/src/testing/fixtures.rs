@@ -23,6 +23,8 @@ pub struct Fixture {
     pub bytes: Vec<u8>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
+    /// Copies that come in again: interface, VTEP, bytes.
+    pub errands: Vec<(u32, u16, Vec<u8>)>,
     /// Drops that are counted, in any order.
     pub drops: Vec<Reason>,
     /// Everything else that is counted.
@@ -41,6 +43,7 @@ impl Fixture {
             verdict: Verdict::Pass,
             bytes,
             copies: Vec::new(),
+            errands: Vec::new(),
             drops: Vec::new(),
             counts: Vec::new(),
             host_only: false,
@@ -63,6 +66,9 @@ impl Fixture {
         }
         if outcome.copies != self.copies {
             return differ("copies", format!("{:02x?}", outcome.copies), format!("{:02x?}", self.copies));
+        }
+        if outcome.errands != self.errands {
+            return differ("errands", format!("{:02x?}", outcome.errands), format!("{:02x?}", self.errands));
         }
         let mut drops: Vec<_> =
             outcome.tally.drops.iter().flat_map(|(r, n)| core::iter::repeat_n(*r, *n as usize)).collect();

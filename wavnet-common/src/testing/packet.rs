@@ -32,10 +32,14 @@ pub struct TestPacket {
     pub meta_tag: Option<[u16; 2]>,
     /// What a frame is padded to after [`Strip::strip`]: 60 in TC, none in XDP.
     pub pad_to: usize,
+    /// The VTEP that it came again for.
+    pub errand: Option<u16>,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
     /// Copies that were sent: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
+    /// Copies that came in again: interface, VTEP, bytes.
+    pub errands: Vec<(u32, u16, Vec<u8>)>,
 }
 
 impl TestPacket {
@@ -55,8 +59,10 @@ impl TestPacket {
             datagrams: false,
             meta_tag: None,
             pad_to: 0,
+            errand: None,
             refusing: Vec::new(),
             copies: Vec::new(),
+            errands: Vec::new(),
         }
     }
 
@@ -169,6 +175,19 @@ impl Copies for TestPacket {
         let bytes = self.bytes().to_vec();
         self.copies.push((ifindex, bytes));
         true
+    }
+
+    fn send_on_errand(&mut self, ifindex: u32, vtep_index: u16) -> bool {
+        if self.refusing.contains(&ifindex) {
+            return false;
+        }
+        let bytes = self.bytes().to_vec();
+        self.errands.push((ifindex, vtep_index, bytes));
+        true
+    }
+
+    fn errand(&self) -> Option<u16> {
+        self.errand
     }
 
     fn repeat<F: FnMut(u32) -> bool>(n: u32, mut body: F) {

@@ -241,6 +241,49 @@ impl Ports<'_> {
             self.out.push(f);
         }
 
+        // The agent is gone: each VTEP's copy comes in again, and goes to the kernel's neighbour output then.
+        for (kind, frame) in [("ARP", arp(mac(0))), ("VLAN tag", tagged(&udp4([0xff; 6], mac(0), 70), 0x8100, 9))] {
+            let (ports, drops): (&[u8], &[Reason]) =
+                if kind == "ARP" { (&everyone, &[]) } else { (&[1, 4, 5], &[VlanTagged]) };
+            self.flood(&format!("broadcast, agent gone: {kind}"), &frame, ports, &[], drops);
+            let port = self.ifindex(0);
+            if let Some(f) = self.out.last_mut() {
+                f.stimulus.stale_agent = true;
+                // What comes in has its tag beside the data, where a capture does not see it.
+                f.host_only = kind != "ARP";
+                f.errands = (0..4).map(|vtep| (port, vtep, frame.clone())).collect();
+                f.counts = [(Count::Flooded, 1), (Count::FloodCopies, ports.len() as u64 + 4)].to_vec();
+            }
+            for (name, vtep, stale) in [("agent gone", 0, true), ("unresolved", 2, true), ("agent back", 0, false)] {
+                let mut f = self.fixture(&format!("on an errand, {name}: {kind}"), 0, &frame);
+                f.stimulus.errand = Some(vtep.into());
+                f.stimulus.stale_agent = stale;
+                f.bytes = on_wire(vtep, 0, &frame);
+                f.verdict = Verdict::ToWire { ifindex: self.devices.underlay };
+                if stale {
+                    f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
+                    f.counts.push((Count::KernelNextHop, 1));
+                }
+                if vtep == 2 {
+                    f.bytes[..6].fill(0);
+                }
+                self.out.push(f);
+            }
+        }
+        self.drop("on an errand, no route", 0, &arp(mac(0)), Reason::NoRoute);
+        if let Some(f) = self.out.last_mut() {
+            f.stimulus.errand = Some(3);
+        }
+        self.drop("on an errand to a VTEP that is gone", 0, &arp(mac(0)), Reason::NoRoute);
+        if let Some(f) = self.out.last_mut() {
+            f.stimulus.errand = Some(u16::MAX);
+        }
+        let long = udp4([0xff; 6], mac(0), MAX_INNER as usize + 1);
+        self.drop("on an errand, too long", 0, &long, ExceedsUnderlayMtu);
+        if let Some(f) = self.out.last_mut() {
+            f.stimulus.errand = Some(0);
+        }
+
         let frame = arp(mac(0));
         self.flood("copies refused", &frame, &[3, 4, 5], &[], &[]);
         let refusing = [self.devices.underlay, self.ifindex(1)].to_vec();

@@ -51,7 +51,7 @@ impl Generator {
 impl Iterator for Generator {
     type Item = Stimulus;
 
-    /// An ordinary frame of at least 15 and at most 3,300 bytes; there is always a next one.
+    /// An ordinary frame of at least 15 and at most 3,300 bytes, some on errands; there is always a next one.
     fn next(&mut self) -> Option<Stimulus> {
         let rng = &mut self.rng;
         let seed = &self.seeds[rng.below(self.seeds.len())];
@@ -72,7 +72,8 @@ impl Iterator for Generator {
         if rng.below(2) == 0 {
             mend(&mut frame);
         }
-        Some(Stimulus::new(hook, frame))
+        // Of what is not the frame's, only what a test-run can bring about.
+        Some(Stimulus { errand: seed.errand, ..Stimulus::new(hook, frame) })
     }
 }
 

@@ -8,6 +8,8 @@
 #[path = "../lab/abi.rs"]
 #[expect(dead_code, reason = "the names are for user space; here they are the statics' own")]
 mod abi;
+#[path = "../object.rs"]
+mod object;
 
 use aya_ebpf::{
     bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action::*},
@@ -138,14 +140,3 @@ fn count(what: Counter) {
         unsafe { *counter += 1 };
     }
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // Never reached: the builder refuses an object that refers to the panic machinery.
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

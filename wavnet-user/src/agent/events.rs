@@ -9,7 +9,7 @@ use wavnet_common::{
 };
 use wavnet_proto::fabric::Names;
 
-use super::{Agent, convert};
+use super::{Agent, convert, occupants::Occupants};
 use crate::{
     api::model::{FdbChange, FdbEvent, PlaceInfo},
     datapath,
@@ -64,7 +64,7 @@ impl Agent {
         };
         let names = self.fabric.names();
         for event in events {
-            let Some(told) = translate(&event, &names) else { continue };
+            let Some(told) = translate(&event, &names, &self.occupants) else { continue };
             if told.event == FdbChange::Learned {
                 debug!(vni = %told.vni, mac = %told.mac, at = convert::place_text(told.to.as_ref()), "learned");
             } else {
@@ -85,25 +85,32 @@ impl Agent {
     }
 }
 
-/// An event in names; `None` if its VNI is gone or it is of a kind that we do not know.
-fn translate(event: &Event, names: &Names) -> Option<FdbEvent> {
+/// An event in names; `None` if its VNI is gone or it is of a kind that we do not know. A slot that is another's by now is
+/// nobody's name.
+fn translate(event: &Event, names: &Names, occupants: &Occupants) -> Option<FdbEvent> {
     let kind = match event.kind {
         k if k == EventKind::Learned as u32 => FdbChange::Learned,
         k if k == EventKind::Moved as u32 => FdbChange::Moved,
         _ => return None,
     };
-    let vni = *names.vnis.get(&u16::try_from(event.vni_index).ok()?)?;
-    let place = |p: Option<Place>| -> Option<PlaceInfo> { names.places.get(&p?).map(convert::place_info) };
+    let vni_index = u16::try_from(event.vni_index).ok().filter(|i| occupants.had_vni(*i, event.at_ns))?;
+    let vni = *names.vnis.get(&vni_index)?;
+    let place = |p: Option<Place>| -> Option<PlaceInfo> {
+        names.places.get(&p.filter(|p| occupants.had_place(*p, event.at_ns))?).map(convert::place_info)
+    };
     Some(FdbEvent { event: kind, vni, mac: event.mac, from: place(event.from.place()), to: place(event.to.place()) })
 }
 
 #[cfg(test)]
 mod tests {
     use wavnet_common::{
-        abi::PlaceCode,
+        abi::{PlaceCode, Port, VniEntry, Vtep},
         addr::{Mac, Vni},
     };
-    use wavnet_proto::fabric::StaticPlace;
+    use wavnet_proto::{
+        command::Command,
+        fabric::{Adopted, StaticPlace},
+    };
 
     use super::*;
 
@@ -129,8 +136,15 @@ mod tests {
             ]
             .into(),
         };
+        let tap0 = Port { ifindex: 7, vni: 10, ..Port::FREE };
+        let mut occupants = Occupants::new(&Adopted {
+            vnis: vec![(3, VniEntry { vni: 10, flood_half: 0 })],
+            ports: vec![(1, tap0)],
+            vteps: vec![(2, Vtep { addr: [192, 0, 2, 9], ..Vtep::FREE })],
+            ..Adopted::default()
+        });
         let event = Event {
-            at_ns: 0,
+            at_ns: 100,
             kind: EventKind::Moved as u32,
             vni_index: 3,
             from: PlaceCode::new(Place::Port(1)),
@@ -138,13 +152,22 @@ mod tests {
             mac: Mac([2; 6]),
             reserved: [0; 2],
         };
-        let told = translate(&event, &names).unwrap();
+        let told = translate(&event, &names, &occupants).unwrap();
         assert_eq!(told.event, FdbChange::Moved);
         assert_eq!(told.from, Some(PlaceInfo::Port("tap0".into())));
         assert_eq!(told.to, Some(PlaceInfo::Peer([192, 0, 2, 9].into())));
         let learned = Event { kind: EventKind::Learned as u32, from: PlaceCode::NONE, ..event };
-        assert_eq!(translate(&learned, &names).unwrap().from, None);
-        assert_eq!(translate(&Event { vni_index: 4, ..event }, &names), None);
-        assert_eq!(translate(&Event { kind: 77, ..event }, &names), None);
+        assert_eq!(translate(&learned, &names, &occupants).unwrap().from, None);
+        assert_eq!(translate(&Event { vni_index: 4, ..event }, &names, &occupants), None);
+        assert_eq!(translate(&Event { kind: 77, ..event }, &names, &occupants), None);
+
+        // Written before the slots were given to others.
+        occupants.note(&Command::SetPort { index: 1, port: Port { ifindex: 8, ..tap0 } }, 101);
+        let told = translate(&event, &names, &occupants).unwrap();
+        assert_eq!((told.from, told.to), (None, Some(PlaceInfo::Peer([192, 0, 2, 9].into()))));
+        let after = Event { at_ns: 101, ..event };
+        assert_eq!(translate(&after, &names, &occupants).unwrap().from, Some(PlaceInfo::Port("tap0".into())));
+        occupants.note(&Command::SetVni { index: 3, vni: Vni::new(11).unwrap(), used: true }, 101);
+        assert_eq!(translate(&event, &names, &occupants), None);
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use tracing::{debug, error, info, warn};
-use wavnet_common::abi::Heartbeat;
+use wavnet_common::{abi::Heartbeat, addr::Mac};
 use wavnet_proto::command::Command;
 
 use super::{Agent, convert};
+use crate::datapath;
 
 /// What was complained about lately, so that the log does not repeat itself with every retry.
 #[derive(Default)]
@@ -56,21 +58,22 @@ impl Agent {
                 Ok(route) => self.fabric.route(*addr, route),
                 Err(e) => self.complain(&command, &e.into()),
             },
-            Command::ResolveNeighbour { ifindex, addr } => match self.netlink.resolve(*ifindex, *addr).await {
+            Command::ResolveNeighbour { ifindex, addr } => match self.resolve(*ifindex, *addr).await {
                 Ok(mac) => self.fabric.neighbour(*ifindex, *addr, mac),
                 Err(e) => {
                     self.fabric.neighbour(*ifindex, *addr, None);
-                    self.complain(&command, &e.into());
+                    self.complain(&command, &e);
                 }
             },
             Command::ForgetNeighbour { ifindex, addr } => {
                 // The neighbour or its interface may be gone, which is as good.
-                if let Err(e) = self.netlink.forget(*ifindex, *addr).await {
-                    debug!(%addr, "neighbour not released: {:#}", anyhow::Error::from(e));
+                if let Err(e) = self.release(*ifindex, *addr).await {
+                    debug!(%addr, "neighbour not released: {e:#}");
                 }
             }
             _ => {
                 debug!(?command, "table change");
+                self.occupants.note(&command, datapath::event_clock_ns());
                 if let Err(e) = self.apply(&command) {
                     let e = anyhow::Error::from(e);
                     self.fabric.command_failed(&command, &format!("{e:#}"));
@@ -80,7 +83,19 @@ impl Agent {
         }
     }
 
-    fn apply(&mut self, command: &Command) -> Result<(), crate::datapath::Error> {
+    async fn resolve(&self, ifindex: u32, addr: Ipv4Addr) -> anyhow::Result<Option<Mac>> {
+        self.datapath.note_neighbour((ifindex, addr))?;
+        Ok(self.netlink.resolve(ifindex, addr).await?)
+    }
+
+    /// Leaves a neighbour to the kernel's ordinary ageing again; `true` if it was managed.
+    pub(super) async fn release(&self, ifindex: u32, addr: Ipv4Addr) -> anyhow::Result<bool> {
+        let released = self.netlink.release(ifindex, addr).await?;
+        self.datapath.forget_neighbour((ifindex, addr))?;
+        Ok(released)
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<(), datapath::Error> {
         match command {
             Command::AttachPort { ifindex, name } => {
                 let hook = self.datapath.attach_port(*ifindex, name)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
@@ -48,6 +49,7 @@ impl Agent {
                 },
                 Event::Routes => self.routes_changed(),
                 Event::Neighbour(ifindex, addr, mac) => self.fabric.neighbour(ifindex, addr, mac),
+                Event::NeighbourReleased(ifindex, addr) => self.keep_neighbour(ifindex, addr).await,
                 Event::XdpRedirect(ifindex, can) => {
                     if let Some(link) = self.links.get_mut(&ifindex) {
                         link.xdp_redirect = Some(can);
@@ -55,6 +57,17 @@ impl Agent {
                     }
                 }
                 Event::Lost => {}
+            }
+        }
+    }
+
+    /// Somebody else, such as another agent in this network namespace, has released a neighbour that we may still need.
+    async fn keep_neighbour(&mut self, ifindex: u32, addr: Ipv4Addr) {
+        if self.fabric.uses_neighbour(ifindex, addr) {
+            match self.netlink.resolve(ifindex, addr).await {
+                Ok(mac) => self.fabric.neighbour(ifindex, addr, mac),
+                // The next retry asks again.
+                Err(e) => debug!(%addr, "{:#}", anyhow::Error::from(e)),
             }
         }
     }

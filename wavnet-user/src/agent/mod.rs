@@ -12,6 +12,7 @@ mod facts;
 mod maintain;
 mod notify;
 mod numbers;
+mod occupants;
 mod reload;
 mod requests;
 mod views;
@@ -48,6 +49,7 @@ use crate::{
 };
 use additions::Additions;
 use notify::Notifier;
+use occupants::Occupants;
 
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -113,6 +115,7 @@ struct Agent {
     netlink: Netlink,
     monitor: Monitor,
     kernel_events: Option<Events>,
+    occupants: Occupants,
     /// Links as they were told to the fabric.
     links: BTreeMap<u32, LinkInfo>,
     /// When the routes are to be asked for again.
@@ -156,6 +159,7 @@ impl Agent {
             info!(ports, vnis, peers, "taking over from an earlier agent");
         }
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
+        let occupants = Occupants::new(&adopted);
         let kernel_events = datapath.take_events()?;
         if let Some(log) = datapath.take_kernel_log() {
             tokio::spawn(async move {
@@ -175,6 +179,7 @@ impl Agent {
             datapath,
             fabric,
             kernel_events,
+            occupants,
             links: BTreeMap::new(),
             routes_due: None,
             port_hooks: BTreeMap::new(),
@@ -204,7 +209,9 @@ impl Agent {
         self.resync().await.context("cannot read the interfaces")?;
         self.fabric.links_complete();
         self.settle().await;
-        self.release_neighbours().await;
+        if let Err(e) = self.release_neighbours().await {
+            warn!("neighbours of an earlier agent may stay managed: {e:#}");
+        }
         self.heartbeat();
         self.notifier.ready();
         let address = self.fabric.local_address().map_or_else(|| "none".to_owned(), |a| a.to_string());
@@ -251,25 +258,32 @@ impl Agent {
     }
 
     /// Releases the neighbours of peers that were removed while no agent was running.
-    async fn release_neighbours(&self) {
-        match self.netlink.forget_unused(|ifindex, addr| self.fabric.uses_neighbour(ifindex, addr)).await {
-            Ok(0) => {}
-            Ok(n) => info!("neighbours released that an earlier agent had needed: {n}"),
-            Err(e) => warn!("neighbours of an earlier agent may stay managed: {:#}", anyhow::Error::from(e)),
+    async fn release_neighbours(&self) -> Result<()> {
+        let mut released = 0;
+        for (ifindex, addr) in self.datapath.noted_neighbours()? {
+            if !self.fabric.uses_neighbour(ifindex, addr) {
+                released += usize::from(self.release(ifindex, addr).await?);
+            }
         }
+        if released > 0 {
+            info!("neighbours released that an earlier agent had needed: {released}");
+        }
+        Ok(())
     }
 
     /// Removes everything from the kernel.
     async fn detach(self) -> Result<()> {
         let Agent { datapath, additions, config, netlink, .. } = self;
-        // What is left otherwise is a few ARP requests, no reason to leave the programs too.
-        if let Err(e) = netlink.forget_all().await {
-            warn!("neighbours stay managed: {:#}", anyhow::Error::from(e));
-        }
         additions.remove();
         // The lock goes with it.
         drop(datapath);
         let report = datapath::down(&config.agent.bpffs)?;
+        // What is left otherwise is a few ARP requests.
+        for (ifindex, addr) in report.neighbours {
+            if let Err(e) = netlink.release(ifindex, addr).await {
+                warn!("the neighbour stays managed: {:#}", anyhow::Error::from(e));
+            }
+        }
         info!(links = report.links, maps = report.maps, "detached; nothing of wavnet is left in the kernel");
         Ok(())
     }

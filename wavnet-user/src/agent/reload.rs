@@ -6,7 +6,10 @@ use tracing::{error, info, warn};
 use wavnet_proto::fabric::{Desired, FabricError};
 
 use super::{Agent, convert, requests::refusal};
-use crate::api::{ErrorCode, Refusal, model::Done};
+use crate::{
+    api::{ErrorCode, Refusal, model::Done},
+    config::ConfigError,
+};
 
 impl Agent {
     /// Reads the configuration again and takes what has changed. What cannot be changed at run time keeps its value and gives
@@ -38,8 +41,7 @@ impl Agent {
     }
 
     fn try_reload(&mut self) -> Result<Done, Refusal> {
-        let invalid = |words: String| Refusal::new(ErrorCode::Invalid, words);
-        let config = self.source.load().map_err(|e| invalid(format!("{:#}", anyhow::Error::from(e))))?;
+        let config = self.source.load().map_err(invalid)?;
         let desired = convert::desired(&config).map_err(refusal)?;
         let before = self.fabric.desired().clone();
         let refused = |e: FabricError| match e {
@@ -53,24 +55,25 @@ impl Agent {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
         let warnings = fixed.iter().map(|key| later(key)).collect();
-        // What belongs to open files and sockets stays what it is until then.
-        let old = std::mem::replace(&mut self.config, config);
-        self.config.agent = old.agent;
-        self.config.metrics = old.metrics;
-        self.config.log = old.log;
-        self.config.limits = old.limits;
-        self.config.fdb.buckets = old.fdb.buckets;
+        self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
     }
+}
+
+/// A file that cannot be read or has errors, and where they are.
+fn invalid(e: ConfigError) -> Refusal {
+    let errors = match &e {
+        ConfigError::Invalid(all) => all.problems(),
+        ConfigError::Read { .. } => Vec::new(),
+    };
+    Refusal { errors, ..Refusal::new(ErrorCode::Invalid, format!("{:#}", anyhow::Error::from(e))) }
 }
 
 /// When a change takes effect that a reload cannot make.
 fn later(key: &str) -> String {
     // What has the size, or the place, of the maps that are pinned.
-    let when = match key {
-        "fdb.entries" | "limits" | "agent.bpffs" => "after `wavnet down` and a start of the agent",
-        _ => "when the agent is restarted",
-    };
+    let of_maps = key.starts_with("limits.") || ["fdb.entries", "agent.bpffs"].contains(&key);
+    let when = if of_maps { "after `wavnet down` and a start of the agent" } else { "when the agent is restarted" };
     format!("{key} has changed, which takes effect {when}")
 }
 
@@ -110,8 +113,8 @@ mod tests {
 
     #[test]
     fn what_a_restart_cannot_change_says_so() {
-        assert!(later("fdb.entries").contains("wavnet down") && later("limits").contains("wavnet down"));
-        assert!(later("metrics").contains("restarted"));
+        assert!(later("fdb.entries").contains("wavnet down") && later("limits.ports").contains("wavnet down"));
+        assert!(later("metrics.listen").contains("restarted"));
     }
 
     #[test]

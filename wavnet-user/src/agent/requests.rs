@@ -8,9 +8,12 @@ use wavnet_proto::fabric::{FabricError, PortState};
 
 use super::{Agent, convert};
 use crate::api::{
-    Answer, Call, ErrorCode, Refusal, Request, Response,
+    Answer, Call, ErrorCode, Refusal, Request, Response, brief,
     model::{Done, FdbChange, FdbEvent, PlaceInfo},
 };
+
+/// So many characters of a refusal, which may repeat what a client sent, are logged.
+const REFUSAL: usize = 300;
 
 impl Agent {
     /// Answers one call.
@@ -18,7 +21,7 @@ impl Agent {
         let name = call.request.name();
         let answer = self.carry_out(call.request).await;
         if let Err(refusal) = &answer {
-            debug!(request = name, %refusal, "refused");
+            debug!(request = name, why = brief(&refusal.message, REFUSAL), "refused");
         }
         if call.reply.send(answer).is_err() {
             debug!(request = name, "the client has gone");

@@ -69,7 +69,9 @@ struct World {
 impl Drop for World {
     fn drop(&mut self) {
         drop(self.agent.take());
-        if let Err(e) = datapath::down(&self.bpffs) {
+        // There: what is attached by interface index alone must not be looked for here.
+        let bpffs = self.bpffs.clone();
+        if let Err(e) = self.host.run(move || datapath::down(&bpffs)) {
             println!("cannot clean up: {e}");
         }
     }

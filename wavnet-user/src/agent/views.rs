@@ -7,8 +7,8 @@ use super::{Agent, convert, numbers};
 use crate::api::{
     FdbFilter,
     model::{
-        AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, Origin, PeerInfo, PeerState, PortInfo, Status,
-        UnderlayInfo,
+        AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, LinkState, Origin, PeerInfo, PeerState, PortInfo,
+        Status, UnderlayInfo,
     },
 };
 
@@ -81,6 +81,7 @@ impl Agent {
             vni: view.vni,
             state,
             error,
+            link: view.ifindex.map(|_| if view.up { LinkState::Up } else { LinkState::Down }),
             hook: hook.filter(|_| view.index.is_some()).map(str::to_owned),
             delivery: view.index.map(|_| delivery),
             mtu: view.mtu,

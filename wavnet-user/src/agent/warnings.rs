@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use tracing::{info, warn};
-use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView};
+use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView, StaticPlace, StaticView};
 
 use super::{Agent, RETRY};
-use crate::{api::model::AttachState, config::VXLAN_OVERHEAD};
+use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
 
 /// Per cent of the FDB in use from which the operator is warned.
 const FDB_NEARLY_FULL: usize = 90;
@@ -72,9 +72,10 @@ impl Agent {
             )),
             AttachState::Attached => {}
         }
-        if let Some(why) = self.datapath.underlay_refusal() {
-            let mode = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
-            all.push(format!("XDP in the driver of {name} was refused: {why}; running in {mode}"));
+        let running = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
+        all.extend(self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running)));
+        if let Some(link) = self.links.values().find(|l| l.name == *name) {
+            all.extend(doctor::checksum_warning(name, link.kind.as_deref() == Some("veth")));
         }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
@@ -86,11 +87,7 @@ impl Agent {
         if let Some(mtu) = carried {
             all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));
         }
-        match self.fabric.statics().iter().filter(|s| !s.in_force).count() {
-            0 => {}
-            1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
-            n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
-        }
+        all.extend(static_warnings(&self.fabric.statics(), &ports));
         let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
         if entries * 100 >= capacity * FDB_NEARLY_FULL {
             all.push(format!(
@@ -135,6 +132,16 @@ impl Agent {
     }
 }
 
+/// A hook that should have been taken and was not.
+fn refused(mode: HookMode, interface: &str, why: &str, running: &str) -> String {
+    let what = match mode {
+        HookMode::Driver => "XDP in the driver",
+        HookMode::Generic => "generic XDP",
+        HookMode::Tc => "TC",
+    };
+    format!("{what} on {interface} was refused: {why}; running in {running}")
+}
+
 fn port_warnings(ports: &[PortView]) -> Vec<String> {
     let mut all = Vec::new();
     let missing = |p: &PortView, runtime| p.state == PortState::Missing && (p.origin == Origin::Runtime) == runtime;
@@ -156,6 +163,32 @@ fn port_warnings(ports: &[PortView]) -> Vec<String> {
             all.push(format!("ports {names} are down or have no carrier: nothing is delivered to them"));
         }
         None => {}
+    }
+    all
+}
+
+/// Static entries that are not in force: their port belongs to another VNI (added by command, or by a pattern), or is not
+/// attached.
+fn static_warnings(statics: &[StaticView], ports: &[PortView]) -> Vec<String> {
+    let idle = || statics.iter().filter(|s| !s.in_force);
+    let elsewhere = |s: &StaticView| match &s.place {
+        StaticPlace::Port(name) => ports.iter().find(|p| p.name == *name && p.vni != s.vni),
+        StaticPlace::Peer(_) => None,
+    };
+    let mut all = Vec::new();
+    for (entry, port) in idle().filter_map(|s| Some((s, elsewhere(s)?))).take(NAMES) {
+        let StaticView { vni, mac, .. } = entry;
+        let (name, has) = (&port.name, port.vni);
+        all.push(format!("the static entry for {mac} in VNI {vni} is not in force: port {name} belongs to VNI {has}"));
+    }
+    match idle().filter(|s| elsewhere(s).is_some()).count().saturating_sub(NAMES) {
+        0 => {}
+        n => all.push(format!("{n} more static entries are not in force: their ports belong to other VNIs")),
+    }
+    match idle().filter(|s| elsewhere(s).is_none()).count() {
+        0 => {}
+        1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
+        n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
     }
     all
 }
@@ -208,6 +241,38 @@ mod tests {
         assert_eq!(told.news(set(&["b"])), News::default());
         assert_eq!(told.news(set(&["b", "a"])), News::default());
         assert_eq!(told.news(set(&["b", "a"])), said(&["a"]));
+    }
+
+    #[test]
+    fn the_hook_that_was_refused_is_the_one_named() {
+        assert_eq!(
+            refused(HookMode::Driver, "eth1", "busy", "xdp-generic"),
+            "XDP in the driver on eth1 was refused: busy; running in xdp-generic"
+        );
+        assert_eq!(
+            refused(HookMode::Generic, "eth1", "busy", "tc"),
+            "generic XDP on eth1 was refused: busy; running in tc"
+        );
+    }
+
+    #[test]
+    fn static_entries_that_are_not_in_force_say_why() {
+        let ports = [port("tap0", PortState::Attached, Origin::Pattern, true)];
+        let entry = |vni, name: &str, in_force| StaticView {
+            vni: Vni::new(vni).unwrap(),
+            mac: wavnet_common::addr::Mac([2, 0, 0, 0, 0, 1]),
+            place: StaticPlace::Port(name.into()),
+            origin: Origin::Config,
+            in_force,
+        };
+        assert!(static_warnings(&[entry(10, "tap0", true)], &ports).is_empty());
+        let waits = "a static FDB entry waits for its port to be attached";
+        assert_eq!(static_warnings(&[entry(10, "tap1", false)], &ports), [waits]);
+        let other = "the static entry for 02:00:00:00:00:01 in VNI 11 is not in force: port tap0 belongs to VNI 10";
+        assert_eq!(static_warnings(&[entry(11, "tap0", false), entry(10, "tap1", false)], &ports), [other, waits]);
+        let many: Vec<StaticView> = (0..NAMES as u32 + 2).map(|n| entry(11 + n, "tap0", false)).collect();
+        let last = "2 more static entries are not in force: their ports belong to other VNIs";
+        assert_eq!(static_warnings(&many, &ports).last().unwrap(), last);
     }
 
     #[test]

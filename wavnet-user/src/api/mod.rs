@@ -8,6 +8,7 @@ pub mod model;
 pub mod protocol;
 mod server;
 mod text;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use client::{Client, ClientError};
 use model::FdbEvent;
 pub use protocol::{ErrorCode, FdbFilter, Refusal, Request, Response};
 pub use server::{BindError, Limits, Server};
+pub(crate) use words::brief;
 
 /// What the agent's loop answers with.
 #[derive(Debug)]

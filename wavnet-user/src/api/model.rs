@@ -61,6 +61,26 @@ impl AttachState {
     }
 }
 
+/// Whether frames can pass a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It is up and has a carrier.
+    Up,
+    /// It is down or has no carrier: nothing is delivered to it.
+    Down,
+}
+
+impl LinkState {
+    /// The name in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LinkState::Up => "up",
+            LinkState::Down => "down",
+        }
+    }
+}
+
 /// Who asked for a port or peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -231,6 +251,8 @@ pub struct PortInfo {
     /// Why `state` is `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether the interface is up, or null while it is missing.
+    pub link: Option<LinkState>,
     /// Hook of the port program: `tcx` or `clsact`; null while it is not attached.
     pub hook: Option<String>,
     /// How frames are handed to it, or null while it is not attached.
@@ -398,4 +420,21 @@ pub struct Done {
     /// What the operator should look at.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// An error in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The file; null for flags.
+    pub file: Option<String>,
+    /// Line, counted from one; null for flags.
+    pub line: Option<u64>,
+    /// Column in characters, counted from one; null for flags.
+    pub column: Option<u64>,
+    /// The key, as `port.vlan`, or the flag; empty for errors of syntax.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do, or null.
+    pub help: Option<String>,
 }

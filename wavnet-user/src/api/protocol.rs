@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, Status, VlanMode},
+    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, Problem, Status, VlanMode},
     text,
 };
 
@@ -238,12 +238,15 @@ pub struct Refusal {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// The errors of a configuration that was refused for them, in the order of the file; the first thousand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Problem>,
 }
 
 impl Refusal {
     /// A refusal without advice.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), help: None }
+        Refusal { code, message: message.into(), help: None, errors: Vec::new() }
     }
 
     /// Adds what to do.

@@ -253,9 +253,9 @@ impl Connection {
 
     async fn ask(&self, request: Request) -> Result<Answer, Refusal> {
         if request.is_change() {
-            info!(?request, "local API");
+            info!("asked over the local API: {request}");
         } else {
-            debug!(?request, "local API");
+            debug!("asked over the local API: {request}");
         }
         let (reply, answer) = oneshot::channel();
         let stopping = || Refusal::new(ErrorCode::Stopping, "the agent is stopping");

@@ -20,7 +20,7 @@ use crate::{
         model::{Done, PlaceInfo},
     },
     config::{Agent, Source},
-    datapath,
+    datapath::{self, Neighbour},
     netlink::Netlink,
     output::{self, counted},
 };
@@ -190,7 +190,7 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
              programs go on; name them with --bpffs DIR, or its file with --config FILE"
         ));
     }
-    match release_neighbours()? {
+    match release(&report.neighbours)? {
         0 => {}
         n => done.changes.push(format!("{} left to the kernel's ordinary ageing", counted(n as u64, "neighbour"))),
     }
@@ -226,12 +226,21 @@ fn clear_run_dir(socket: &Path) -> Result<bool> {
     Ok(removed)
 }
 
-/// An agent that was killed could not release the neighbours that the kernel keeps resolved for it.
-fn release_neighbours() -> Result<usize> {
+/// An agent that was killed could not release the neighbours that the kernel keeps resolved for it. Returns how many there were.
+fn release(neighbours: &[Neighbour]) -> Result<usize> {
+    if neighbours.is_empty() {
+        return Ok(0);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime
-        .block_on(async { Netlink::open()?.forget_all().await })
-        .context("cannot release the neighbours that were kept resolved for the agent")
+    let all = async {
+        let netlink = Netlink::open()?;
+        let mut released = 0;
+        for (ifindex, addr) in neighbours {
+            released += usize::from(netlink.release(*ifindex, *addr).await?);
+        }
+        anyhow::Ok(released)
+    };
+    runtime.block_on(all).context("cannot release the neighbours that were kept resolved for the agent")
 }
 
 fn wait_until_gone(socket: &Path) -> Result<()> {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use serde_json::json;
 
 use crate::{
-    api::{ClientError, ErrorCode, Refusal},
-    config::{At, ConfigError, ConfigErrors, Diagnostic},
+    api::{ClientError, ErrorCode, Refusal, model::Problem},
+    config::{ConfigError, ConfigErrors},
 };
 
 /// Exit codes beside 0.
@@ -100,9 +100,20 @@ pub(super) fn json(error: &anyhow::Error) -> String {
     let mut value = json!({"exit": exit(error) as u8, "message": causes.join(": "), "help": help(error)});
     if let Some(wrong) = config_errors(error) {
         value["message"] = wrong.summary().into();
-        value["errors"] = wrong.errors.iter().map(|d| diagnostic(wrong, d)).collect();
+        value["errors"] = json!(wrong.problems());
+    } else if let Some(errors) = refused_for(error) {
+        value["errors"] = json!(errors);
     }
     format!("{}\n", json!({ "error": value }))
+}
+
+/// The errors of the file for which the agent refused to reload it.
+fn refused_for(error: &anyhow::Error) -> Option<&[Problem]> {
+    let errors = error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused(refusal)) => Some(refusal.errors.as_slice()),
+        _ => None,
+    });
+    errors.filter(|errors| !errors.is_empty())
 }
 
 fn config_errors(error: &anyhow::Error) -> Option<&ConfigErrors> {
@@ -111,18 +122,6 @@ fn config_errors(error: &anyhow::Error) -> Option<&ConfigErrors> {
         Some(ConfigError::Read { .. }) => None,
         None => cause.downcast_ref::<ConfigErrors>(),
     })
-}
-
-fn diagnostic(all: &ConfigErrors, d: &Diagnostic) -> serde_json::Value {
-    let (line, column) = match &d.at {
-        At::Span(span) => Some(all.position(span.start)).unzip(),
-        At::Flag(_) => (None, None),
-    };
-    let key = match &d.at {
-        At::Flag(flag) => flag,
-        At::Span(_) => &d.key,
-    };
-    json!({"file": all.file, "line": line, "column": column, "key": key, "message": d.message, "help": d.help})
 }
 
 /// Whether the command line, which cannot be parsed, asks for JSON.
@@ -174,6 +173,12 @@ mod tests {
         );
         assert_eq!(first["key"], "underlay.interface");
         assert!(!first["message"].as_str().unwrap().is_empty());
+        // The same from an agent that refuses to take the file.
+        let Some(ConfigError::Invalid(wrong)) = e.downcast_ref() else { panic!("{e:#}") };
+        let refusal = Refusal { errors: wrong.problems(), ..Refusal::new(ErrorCode::Invalid, wrong.to_string()) };
+        let from_agent: serde_json::Value = serde_json::from_str(&json(&ClientError::Refused(refusal).into())).unwrap();
+        assert_eq!(from_agent["error"]["errors"], value["error"]["errors"]);
+        assert_eq!(from_agent["error"]["exit"], 4);
     }
 
     #[test]

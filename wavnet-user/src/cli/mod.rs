@@ -83,3 +83,9 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// True for a command line that makes sense.
+#[cfg(test)]
+pub(crate) fn parses<'a>(line: impl Iterator<Item = &'a str>) -> bool {
+    Cli::try_parse_from(line).is_ok()
+}

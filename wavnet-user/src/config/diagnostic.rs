@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use crate::output::counted;
+use crate::{api::model::Problem, output::counted};
 
 /// Where in the configuration something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ impl std::error::Error for ConfigErrors {}
 
 /// So many errors are shown in full.
 const SHOWN: usize = 50;
+/// So many errors are told to programs.
+const PROBLEMS: usize = 1000;
 
 impl ConfigErrors {
     /// Sorts the errors by place.
@@ -81,6 +83,30 @@ impl ConfigErrors {
     /// Line and column, counted from one, columns in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         position(&self.text, offset)
+    }
+
+    /// The errors for programs, no more than a thousand.
+    pub fn problems(&self) -> Vec<Problem> {
+        // The errors are in order: the text is gone through once.
+        let (mut seen, mut line, mut column) = (0, 1, 1);
+        let mut place = |offset: usize| {
+            let to = self.text.floor_char_boundary(offset).max(seen);
+            for c in self.text.get(seen..to).unwrap_or_default().chars() {
+                (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
+            seen = to;
+            (line, column)
+        };
+        let problem = |d: &Diagnostic| {
+            let (at, key) = match &d.at {
+                At::Span(span) => (Some(place(span.start)), &d.key),
+                At::Flag(flag) => (None, flag),
+            };
+            let (line, column) = at.unzip();
+            let (key, message, help) = (key.clone(), d.message.clone(), d.help.clone());
+            Problem { file: self.file.clone(), line, column, key, message, help }
+        };
+        self.errors.iter().take(PROBLEMS).map(problem).collect()
     }
 
     /// How many there are, in words.

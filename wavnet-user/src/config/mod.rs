@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod file;
+mod fixed;
 mod flags;
 mod interface;
 mod pattern;

@@ -150,6 +150,19 @@ fn what_is_wrong_with_statics() {
     one(&with(&st(ok, "peer = \"192.0.2.3\"")), 10, "static.peer", "no peer of VNI 100");
     one(&with(&st(ok, "")), 7, "static.port", "say where");
     one(&with(&st(ok, "port = \"tap0\"\npeer = \"192.0.2.2\"")), 11, "static.peer", "not both");
+    let elsewhere = |name: &str| {
+        let other = format!("[[vni]]\nid = 200\n[[port]]\ninterface = \"{name}\"\nvni = 200\n");
+        [st(ok, "port = \"vnet7\""), other].concat()
+    };
+    one(
+        &with(&elsewhere("vnet*")),
+        10,
+        "static.port",
+        "belongs to VNI 200, not to 100: the pattern vnet* (in line 18)",
+    );
+    one(&with(&elsewhere("vnet7")), 10, "static.port", "belongs to VNI 200, not to 100 (in line 18)");
+    let both = [elsewhere("vnet*"), "[[port]]\ninterface = \"vnet7\"\nvni = 100\n".into()].concat();
+    assert!(Config::parse(&format!("{SMALL}{}", with(&both)), "x").is_ok(), "an exact name goes first");
     let twice = [st(ok, "port = \"tap0\""), st(ok, "peer = \"192.0.2.2\"")].concat();
     one(&with(&twice), 13, "static.mac", "twice");
 }
@@ -247,15 +260,54 @@ fn wrong_flags_are_named() {
 }
 
 #[test]
-fn what_needs_a_restart() {
-    let a = Config::parse(EXAMPLE, "x").unwrap();
-    let mut b = a.clone();
-    b.fdb.ageing *= 2;
-    b.peers.clear();
-    assert!(a.needs_restart(&b).is_empty());
-    b.fdb.buckets *= 2;
-    b.metrics.listen = None;
-    assert_eq!(a.needs_restart(&b), ["metrics", "fdb.entries"]);
+fn what_needs_a_restart_is_said_at_every_reload() {
+    let running = Config::parse(EXAMPLE, "x").unwrap();
+    let mut new = running.clone();
+    new.fdb.ageing *= 2;
+    new.peers.clear();
+    assert!(running.needs_restart(&new).is_empty());
+    new.agent = Agent {
+        name: None,
+        bpffs: "/sys/fs/bpf/x".into(),
+        run_dir: "/x".into(),
+        socket_mode: 0,
+        socket_group: Some("x".into()),
+    };
+    new.log = Log { level: LogLevel::Trace, format: LogFormat::Json };
+    new.metrics = Metrics { listen: None, program_run_time: true };
+    new.limits = Limits { ports: 1, vnis: 2, peers: 3 };
+    new.fdb.buckets *= 2;
+    new.underlay.tc = TcChoice::Clsact;
+    assert_eq!(running.needs_restart(&new), Config::FIXED);
+    let now = new.clone().taken_over_by(&running);
+    assert_eq!((now.fdb.ageing, &now.peers), (new.fdb.ageing, &new.peers));
+    assert_eq!(now.needs_restart(&new), Config::FIXED, "still so when the file is read again");
+    assert!(running.needs_restart(&now).is_empty());
+}
+
+#[test]
+fn the_example_marks_what_needs_a_restart() {
+    let (mut section, mut marked, mut in_comment) = (String::new(), false, false);
+    let mut keys = Vec::new();
+    for line in EXAMPLE.lines().skip_while(|l| !l.starts_with('[')) {
+        let bare = line.trim_start_matches("# ");
+        let key = bare
+            .split_once(" = ")
+            .map(|(key, _)| key)
+            .filter(|k| k.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()));
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some(key) = key {
+            in_comment = false;
+            if marked {
+                keys.push(format!("{section}.{key}"));
+            }
+        } else if line.starts_with('#') {
+            marked = (in_comment && marked) || line.ends_with("[restart]") || line.ends_with("[down]");
+            in_comment = true;
+        }
+    }
+    assert_eq!(keys, Config::FIXED);
 }
 
 proptest! {

@@ -56,27 +56,6 @@ impl Config {
     pub fn vni(&self, vni: Vni) -> Option<&VniConfig> {
         self.vnis.iter().find(|v| v.vni == vni)
     }
-
-    /// Keys that differ in `new` and that a reload cannot apply, because maps, files or sockets were made by them.
-    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
-        let mut keys = Vec::new();
-        let mut differs = |key, yes: bool| {
-            if yes {
-                keys.push(key);
-            }
-        };
-        differs("agent.name", self.agent.name != new.agent.name);
-        differs("agent.bpffs", self.agent.bpffs != new.agent.bpffs);
-        differs("agent.run_dir", self.agent.run_dir != new.agent.run_dir);
-        differs("agent.socket_mode", self.agent.socket_mode != new.agent.socket_mode);
-        differs("agent.socket_group", self.agent.socket_group != new.agent.socket_group);
-        differs("log", self.log != new.log);
-        differs("metrics", self.metrics != new.metrics);
-        differs("underlay.tc", self.underlay.tc != new.underlay.tc);
-        differs("fdb.entries", self.fdb.buckets != new.fdb.buckets);
-        differs("limits", self.limits != new.limits);
-        keys
-    }
 }
 
 /// `[agent]`.

@@ -307,7 +307,18 @@ impl Check<'_> {
         match exact.or_else(|| self.raw.ports.iter().find(|p| p.interface.value.matches(name))) {
             Some(p) if p.vni.value == vni => {}
             Some(p) => {
-                d.add(at, "static.port", format!("port {name} belongs to VNI {}, not to {vni}", p.vni.value));
+                let (has, place) = (p.vni.value, self.place(&p.interface.at));
+                let message = match p.interface.value.exact() {
+                    Some(_) => format!("port {name} belongs to VNI {has}, not to {vni} ({place})"),
+                    None => {
+                        let pattern = &p.interface.value;
+                        format!(
+                            "port {name} belongs to VNI {has}, not to {vni}: the pattern {pattern} ({place}) matches it"
+                        )
+                    }
+                };
+                let help = format!("give the entry vni = {has}, or give {name} a [[port]] of its own in VNI {vni}");
+                d.add(at, "static.port", message).help(help);
             }
             None => {
                 d.add(at, "static.port", format!("no [[port]] has the name {name} or a pattern that matches it"))

@@ -4,7 +4,8 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use super::{
     Error, links,
-    pins::{LINKS_DIR, MAPS_DIR, list, lock, remove, require_bpffs},
+    neighbours::{self, Neighbour},
+    pins::{LINKS_DIR, MAPS_DIR, NEIGHBOURS_DIR, list, lock, remove, require_bpffs},
 };
 
 /// What [`down`] removed.
@@ -14,6 +15,8 @@ pub struct DownReport {
     pub links: usize,
     /// Maps removed.
     pub maps: usize,
+    /// Neighbours that the kernel manages for the agent that was here: to be released by whoever asked.
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// Detaches every program and removes every map that is pinned in a directory, and the directory. Nothing there: nothing done.
@@ -28,16 +31,15 @@ pub fn down(path: &Path) -> Result<DownReport, Error> {
     }
     require_bpffs(path)?;
     let lock = lock(path)?;
-    let mut report = DownReport::default();
-    for name in list(&path.join(LINKS_DIR))? {
-        links::detach(&path.join(LINKS_DIR), &name)?;
-        report.links += 1;
-    }
+    let mut report = DownReport { links: links::detach_all(&path.join(LINKS_DIR))?, ..DownReport::default() };
     for name in list(&path.join(MAPS_DIR))? {
         remove(&path.join(MAPS_DIR).join(name))?;
         report.maps += 1;
     }
-    for dir in [path.join(LINKS_DIR), path.join(MAPS_DIR), path.to_owned()] {
+    let noted = path.join(NEIGHBOURS_DIR);
+    report.neighbours = neighbours::noted(&noted)?;
+    report.neighbours.iter().try_for_each(|neighbour| neighbours::forget(&noted, *neighbour))?;
+    for dir in [noted, path.join(LINKS_DIR), path.join(MAPS_DIR), path.to_owned()] {
         match fs::remove_dir(&dir) {
             // What somebody made for us in a directory that is not ours stays, empty.
             Err(e) if e.kind() == ErrorKind::PermissionDenied && dir == path => {}

@@ -57,6 +57,18 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Another agent's programs are attached.
+    #[error(
+        "{interface} has the programs of another agent, whose pins are {place}; {mend}, or give this one another interface"
+    )]
+    Taken {
+        /// The interface.
+        interface: String,
+        /// Where the other one's pins are.
+        place: String,
+        /// What to do.
+        mend: String,
+    },
     /// The verifier does not accept a program.
     #[error(
         "the verifier of kernel {kernel} refuses program {program}: {last}; please report this with the kernel's version (the whole log is logged at level debug)"
@@ -107,6 +119,19 @@ impl Error {
             return Error::Privileges { what };
         }
         Error::Kernel { what, source }
+    }
+
+    /// Another agent's programs are on an interface; `pins` is its directory, if that is known.
+    pub(super) fn taken(interface: &str, pins: Option<PathBuf>) -> Error {
+        let (place, mend) = match pins {
+            Some(dir) => {
+                (format!("in {}", dir.display()), format!("remove them: `wavnet down --bpffs {}`", dir.display()))
+            }
+            None => {
+                ("elsewhere".to_owned(), "remove them: `wavnet down --config FILE` with its configuration".to_owned())
+            }
+        };
+        Error::Taken { interface: interface.to_owned(), place, mend }
     }
 
     pub(super) fn load(source: EbpfError) -> Error {

@@ -1,7 +1,6 @@
 //! Attaching programs to interfaces, by links that are pinned and survive the agent.
 //!
-//! A pin's name says what it is: `{kind}-{interface index}`. With the clsact fallback there is no link to pin; the program itself
-//! is pinned under that name, as the mark that the interface has our filter.
+//! A pin's name says what it is: `{kind}-{interface index}`.
 
 use std::path::Path;
 
@@ -10,14 +9,18 @@ use aya::{
     programs::{
         LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program},
+        tc::{SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
     },
 };
 use wavnet_common::abi::program;
 use wavnet_proto::command::HookWish;
 
-use super::{Datapath, Error, pins::remove, sys};
+use super::{
+    Datapath, Error, clsact, owner,
+    pins::{list, remove},
+    sys,
+};
 
 /// Which hook there is on the underlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +59,16 @@ const TCX_PORT: &str = "tcx-port";
 const CLSACT_UNDERLAY: &str = "clsact-underlay";
 const CLSACT_PORT: &str = "clsact-port";
 
-/// Ours among the filters of a clsact qdisc: of the first priority, with a handle that nobody gets by chance.
-const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 0x7761);
-
 /// Which TC program, and the names of its pins.
 #[derive(Clone, Copy)]
-struct Tc {
-    program: &'static str,
-    tcx: &'static str,
-    clsact: &'static str,
+pub(super) struct Tc {
+    pub(super) program: &'static str,
+    pub(super) tcx: &'static str,
+    pub(super) clsact: &'static str,
+}
+
+impl Tc {
+    pub(super) const ALL: [Tc; 2] = [UNDERLAY, PORT];
 }
 
 const UNDERLAY: Tc = Tc { program: program::UNDERLAY_TC, tcx: TCX_UNDERLAY, clsact: CLSACT_UNDERLAY };
@@ -103,33 +106,25 @@ impl Datapath {
                 self.detach_link(kind, ifindex)?;
             }
         }
-        let mut refusal: Option<Error> = None;
+        self.refusals.clear();
         for (xdp, mode) in modes {
             match self.attach_xdp(ifindex, *xdp, *mode) {
-                Ok(()) => {
-                    self.refusal = refusal.map(|e| in_words(&e));
-                    return Ok(*mode);
+                Ok(()) => return Ok(*mode),
+                Err(e) if matches!(wish, HookWish::Driver | HookWish::Generic) => {
+                    return Err(Error::kernel(format!("attaching XDP to {name} as `underlay.hook` demands"), e));
                 }
                 Err(e) => {
                     tracing::debug!(interface = name, ?mode, error = %e, "XDP does not attach in this mode");
-                    refusal = Some(e);
+                    self.refusals.push((*mode, in_words(&e)));
                 }
             }
         }
-        match (wish, refusal) {
-            (HookWish::Driver | HookWish::Generic, Some(e)) => {
-                Err(Error::kernel(format!("attaching XDP to {name} as `underlay.hook` demands"), e))
-            }
-            (_, refusal) => {
-                self.refusal = refusal.map(|e| in_words(&e));
-                Ok(HookMode::Tc)
-            }
-        }
+        Ok(HookMode::Tc)
     }
 
-    /// Why the underlay does not run by the fastest hook, if it does not although it should.
-    pub fn underlay_refusal(&self) -> Option<&str> {
-        self.refusal.as_deref()
+    /// The hooks of the underlay that should have been taken and were refused, with the kernel's reasons.
+    pub fn underlay_refusals(&self) -> &[(HookMode, String)] {
+        &self.refusals
     }
 
     /// Detaches the underlay programs; the interface may be gone.
@@ -137,6 +132,7 @@ impl Datapath {
     /// # Errors
     /// Those of the kernel.
     pub fn detach_underlay(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.refusals.clear();
         for kind in [XDP_DRIVER, XDP_GENERIC] {
             self.detach_link(kind, ifindex)?;
         }
@@ -162,7 +158,7 @@ impl Datapath {
     /// Interfaces that underlay programs are attached to. Pins of links whose interfaces are gone are removed.
     pub(super) fn live_underlays(&self) -> Result<Vec<u32>, Error> {
         let mut live = Vec::new();
-        for name in self.pins.links()? {
+        for name in self.pins.link_names()? {
             let Some(ifindex) = ifindex_of(&name) else { continue };
             if interface_name(ifindex).is_none() {
                 remove(&self.pins.link(&name))?;
@@ -199,18 +195,28 @@ impl Datapath {
 
     fn attach_tc(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<PortHook, Error> {
         still_named(ifindex, name)?;
-        if self.tc == TcWish::Clsact {
-            self.detach_link(tc.tcx, ifindex)?;
-            return self.attach_clsact(tc, ifindex, name).map(|()| PortHook::Clsact);
+        let links = self.pins.links();
+        if let Some(program) = owner::intruder(&links, tc, ifindex, name) {
+            return Err(Error::taken(name, owner::home(&links, &program)));
         }
-        match self.attach_tcx(tc, ifindex, name) {
-            Ok(()) => Ok(PortHook::Tcx),
-            // Kernels before 6.6 do not know the link type.
-            Err(Error::Kernel { source, .. }) if super::error::errno(source.as_ref()) == Some(nix::libc::EINVAL) => {
-                self.attach_clsact(tc, ifindex, name).map(|()| PortHook::Clsact)
+        if self.tc == TcWish::Auto {
+            match self.attach_tcx(tc, ifindex, name) {
+                Ok(()) => {
+                    // What a run with clsact left. tcx goes first, so that until here no frame was seen twice. The qdisc stays
+                    // until the port or everything goes: the kernel drops frames while it changes one.
+                    detach(&links, &pin(tc.clsact, ifindex))?;
+                    return Ok(PortHook::Tcx);
+                }
+                // Kernels before 6.6 do not know the link type.
+                Err(Error::Kernel { source, .. })
+                    if super::error::errno(source.as_ref()) == Some(nix::libc::EINVAL) => {}
+                Err(e) => return Err(e),
             }
-            Err(e) => Err(e),
         }
+        clsact::attach(&links, find(&mut self.ebpf, tc.program)?, tc, ifindex, name)?;
+        // And the other way round: until here the tcx program took every frame.
+        detach(&links, &pin(tc.tcx, ifindex))?;
+        Ok(PortHook::Clsact)
     }
 
     fn attach_tcx(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<(), Error> {
@@ -233,58 +239,41 @@ impl Datapath {
         Ok(())
     }
 
-    fn attach_clsact(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<(), Error> {
-        let mark = self.pins.link(&pin(tc.clsact, ifindex));
-        let fail = |e: ProgramError| Error::kernel(format!("attaching {} to {name}", tc.program), e);
-        let program: &mut SchedClassifier = find(&mut self.ebpf, tc.program)?;
-        // Somebody else's clsact serves as well.
-        if let Err(e) = qdisc_add_clsact(name) {
-            tracing::debug!(interface = name, error = %e, "no clsact qdisc added");
-        }
-        // The mark may be missing though the filter is there (killed in between), or there though the filter is not.
-        let link = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
-            .map_err(|e| Error::kernel(format!("finding the filter of {name}"), e))?;
-        let id = program.attach_to_link(link).or_else(|_| {
-            let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-            program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
-        });
-        let id = id.map_err(fail)?;
-        // Dropping this kind of link would detach it; it is to outlive us.
-        std::mem::forget(program.take_link(id).map_err(fail)?);
-        remove(&mark)?;
-        program.pin(&mark).map_err(|e| Error::kernel(format!("pinning {}", mark.display()), e))
-    }
-
     fn detach_tc(&mut self, tc: Tc, ifindex: u32) -> Result<(), Error> {
         self.detach_link(tc.tcx, ifindex)?;
-        self.detach_link(tc.clsact, ifindex)
+        self.detach_link(tc.clsact, ifindex)?;
+        clsact::release_qdisc(&self.pins.links(), ifindex)
     }
 
     fn detach_link(&self, kind: &str, ifindex: u32) -> Result<(), Error> {
-        detach(&self.pins.link(""), &pin(kind, ifindex))
+        detach(&self.pins.links(), &pin(kind, ifindex))
     }
 }
 
 /// Detaches what is pinned under a name, at once, and removes the pin. Gone already is as good.
-pub(super) fn detach(dir: &Path, name: &str) -> Result<(), Error> {
+fn detach(dir: &Path, name: &str) -> Result<(), Error> {
     let path = dir.join(name);
-    if let Some(tc) = [UNDERLAY, PORT].into_iter().find(|tc| name.starts_with(tc.clsact)) {
-        if let (true, Some(ifindex)) = (path.exists(), ifindex_of(name)) {
-            detach_clsact(tc.program, ifindex);
-        }
+    if !path.exists() {
+        return Ok(());
+    }
+    let filter = Tc::ALL.into_iter().find(|tc| name.starts_with(tc.clsact)).zip(ifindex_of(name));
+    if let Some((tc, ifindex)) = filter {
+        clsact::detach(dir, tc, ifindex);
     } else if let Err(e) = sys::detach_pinned_link(&path) {
-        // No such pin, or its interface went first.
+        // Its interface went first.
         tracing::debug!(link = name, error = %e, "nothing to detach");
     }
     remove(&path)
 }
 
-fn detach_clsact(program: &str, ifindex: u32) {
-    if let Some(name) = interface_name(ifindex)
-        && let Err(e) = qdisc_detach_program(&name, TcAttachType::Ingress, program)
-    {
-        tracing::debug!(interface = name, error = %e, "no filter to detach");
-    }
+/// Detaches everything that is pinned. Returns how many programs that were.
+pub(super) fn detach_all(dir: &Path) -> Result<usize, Error> {
+    // What says who made a qdisc is no attachment, and goes last.
+    let (qdiscs, links): (Vec<String>, Vec<String>) =
+        list(dir)?.into_iter().partition(|name| name.starts_with(clsact::QDISC));
+    links.iter().try_for_each(|name| detach(dir, name))?;
+    qdiscs.iter().filter_map(|name| ifindex_of(name)).try_for_each(|ifindex| clsact::release_qdisc(dir, ifindex))?;
+    Ok(links.len())
 }
 
 /// An error with its causes, in one line.
@@ -307,7 +296,7 @@ fn still_named(ifindex: u32, name: &str) -> Result<(), Error> {
     }
 }
 
-fn pin(kind: &str, ifindex: u32) -> String {
+pub(super) fn pin(kind: &str, ifindex: u32) -> String {
     format!("{kind}-{ifindex}")
 }
 
@@ -315,7 +304,7 @@ fn ifindex_of(pin_name: &str) -> Option<u32> {
     pin_name.rsplit_once('-')?.1.parse().ok()
 }
 
-fn interface_name(ifindex: u32) -> Option<String> {
+pub(super) fn interface_name(ifindex: u32) -> Option<String> {
     nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()
 }
 

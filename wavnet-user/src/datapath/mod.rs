@@ -3,6 +3,7 @@
 //! Everything is pinned under one bpffs directory, so that it goes on when the agent ends, however it ends. An agent that starts
 //! finds it, checks that it understands it, and takes over: maps stay, programs are replaced in place.
 
+mod clsact;
 mod counters;
 mod down;
 mod error;
@@ -11,7 +12,9 @@ mod fdb;
 mod kernel_log;
 mod links;
 mod maps;
+mod neighbours;
 mod object;
+mod owner;
 mod pins;
 mod programs;
 mod sys;
@@ -32,7 +35,9 @@ pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, TcWish};
+pub use neighbours::Neighbour;
 pub(crate) use object::OLDEST_KERNEL;
+pub use object::event_clock_ns;
 
 /// Sizes of the tables; fixed when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +90,8 @@ pub struct Datapath {
     kernel_log: Option<KernelLog>,
     pins: pins::PinDir,
     tc: TcWish,
-    /// Why a faster hook on the underlay was refused.
-    refusal: Option<String>,
+    /// Why faster hooks on the underlay were refused.
+    refusals: Vec<(HookMode, String)>,
     /// Keeps the measuring on.
     _stats: Option<std::os::fd::OwnedFd>,
 }
@@ -127,7 +132,7 @@ impl Datapath {
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
-        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, refusal: None, _stats: stats })
+        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, refusals: Vec::new(), _stats: stats })
     }
 
     /// When the maps were made, CLOCK_REALTIME nanoseconds: since when counters count.

@@ -48,6 +48,11 @@ pub(super) fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC)
 }
 
+/// CLOCK_MONOTONIC_COARSE, nanoseconds: the clock of events.
+pub fn event_clock_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
 /// CLOCK_REALTIME, nanoseconds.
 pub(super) fn realtime_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_REALTIME)

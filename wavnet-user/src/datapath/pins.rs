@@ -24,6 +24,7 @@ use super::{
 const BPFFS: &str = "/sys/fs/bpf";
 pub(super) const MAPS_DIR: &str = "maps";
 pub(super) const LINKS_DIR: &str = "links";
+pub(super) const NEIGHBOURS_DIR: &str = "neighbours";
 
 /// A locked directory of pins.
 pub(super) struct PinDir {
@@ -41,7 +42,7 @@ impl PinDir {
     pub(super) fn open(path: &Path) -> Result<PinDir, Error> {
         mount_if_missing(path)?;
         let fail = |e| Error::kernel(format!("making {}", path.display()), e);
-        for dir in [path.to_owned(), path.join(MAPS_DIR), path.join(LINKS_DIR)] {
+        for dir in [path.to_owned(), path.join(MAPS_DIR), path.join(LINKS_DIR), path.join(NEIGHBOURS_DIR)] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
         }
         require_ours(path)?;
@@ -54,14 +55,24 @@ impl PinDir {
         self.path.join(MAPS_DIR).join(name)
     }
 
+    /// Where links are pinned.
+    pub(super) fn links(&self) -> PathBuf {
+        self.path.join(LINKS_DIR)
+    }
+
     /// Where a link is pinned.
     pub(super) fn link(&self, name: &str) -> PathBuf {
-        self.path.join(LINKS_DIR).join(name)
+        self.links().join(name)
+    }
+
+    /// Where managed neighbours are noted.
+    pub(super) fn neighbours(&self) -> PathBuf {
+        self.path.join(NEIGHBOURS_DIR)
     }
 
     /// Names of the pinned links.
-    pub(super) fn links(&self) -> Result<Vec<String>, Error> {
-        list(&self.path.join(LINKS_DIR))
+    pub(super) fn link_names(&self) -> Result<Vec<String>, Error> {
+        list(&self.links())
     }
 
     /// Sees whether there are maps to take over. `true`: none, new ones are to be made (remains of an agent that died while
@@ -169,10 +180,19 @@ pub(super) fn list(dir: &Path) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Removes a pin; gone already is as good.
+/// Removes a pin or a mark; gone already is as good.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+    match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::kernel(format!("removing {}", path.display()), e)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a mark: an empty directory, for bpffs holds no files. There already is as good.
+pub(super) fn mark(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(Error::kernel(format!("making {}", path.display()), e)),
         _ => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     config::{Agent, Config, Underlay},
     output,
 };
+pub(crate) use underlay::checksum_warning;
 
 /// What to check for.
 #[derive(Clone, Debug)]

@@ -176,7 +176,7 @@ fn driver(link: &Link) -> Vec<Check> {
         }
         Ok((driver, offload)) => {
             let mut checks = vec![driver_xdp(link, &driver)];
-            checks.extend(checksums(link, offload));
+            checks.extend(checksums(&link.name, link.veth, offload));
             checks
         }
     }
@@ -192,23 +192,29 @@ fn driver_xdp(link: &Link, driver: &str) -> Check {
     }
 }
 
-fn checksums(link: &Link, offload: Option<bool>) -> Option<Check> {
+/// What there is to say of an interface that leaves checksums unfinished, if it does.
+pub(crate) fn checksum_warning(interface: &str, veth: bool) -> Option<String> {
+    let offload = Ethtool::new().and_then(|e| e.tx_checksum_offload(interface)).ok();
+    let check = checksums(interface, veth, offload).filter(|c| c.verdict == Verdict::Warn)?;
+    Some(format!("{}: {}", check.found, check.mend?))
+}
+
+fn checksums(name: &str, veth: bool, offload: Option<bool>) -> Option<Check> {
     const NAME: &str = "underlay checksums";
-    if !link.veth {
+    if !veth {
         return None;
     }
     Some(match offload {
         Some(true) => Check::new(
             NAME,
             Verdict::Warn,
-            format!("{} is a veth that leaves checksums unfinished", link.name),
+            format!("{name} is a veth that leaves checksums unfinished"),
             format!(
-                "ethtool -K {} tx off, on this end and on the other; otherwise VMs can get frames with partial checksums",
-                link.name
+                "ethtool -K {name} tx off, on this end and on the other; otherwise VMs can get frames with partial checksums"
             ),
         ),
         Some(false) => Check::ok(NAME, "finished before the veth"),
-        None => Check::new(NAME, Verdict::Unknown, "the veth does not say", format!("ethtool -K {} tx off", link.name)),
+        None => Check::new(NAME, Verdict::Unknown, "the veth does not say", format!("ethtool -K {name} tx off")),
     })
 }
 
@@ -257,11 +263,11 @@ mod tests {
 
     #[test]
     fn only_a_veth_with_offload_is_warned_of() {
-        let veth = Link { veth: true, ..eth(1600) };
-        assert_eq!(checksums(&eth(1600), Some(true)), None);
-        assert_eq!(checksums(&veth, Some(false)).unwrap().verdict, Verdict::Ok);
-        let warned = checksums(&veth, Some(true)).unwrap();
+        assert_eq!(checksums("eth1", false, Some(true)), None);
+        assert_eq!(checksums("eth1", true, Some(false)).unwrap().verdict, Verdict::Ok);
+        let warned = checksums("eth1", true, Some(true)).unwrap();
         assert_eq!(warned.verdict, Verdict::Warn);
         assert!(warned.mend.unwrap().contains("ethtool -K eth1 tx off"));
+        assert_eq!(checksum_warning("lo", false), None);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! [`Netlink`] asks, [`Monitor`] listens. Both belong to the network namespace of the thread that opened them.
 
+mod blocking;
 mod convert;
 mod monitor;
 mod neighbour;
 mod netdev;
+pub(crate) mod tc;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use wavnet_common::addr::Mac;
 use wavnet_proto::fabric::LinkInfo;
 
-use super::{Error, convert, netdev::Notifications};
+use super::{Error, convert, neighbour, netdev::Notifications};
 
 /// Something has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Event {
     Routes,
     /// The state of an IPv4 neighbour has changed; `None`: not resolved.
     Neighbour(u32, Ipv4Addr, Option<Mac>),
+    /// A neighbour that was managed for an agent is not any more.
+    NeighbourReleased(u32, Ipv4Addr),
     /// XDP can or cannot redirect into an interface any more.
     XdpRedirect(u32, bool),
     /// The kernel had to drop messages: everything has to be read again.
@@ -137,7 +139,10 @@ impl Batch {
                 (!std::mem::replace(&mut self.routes, true)).then_some(Event::Routes)
             }
             NetlinkPayload::InnerMessage(NewNeighbour(m)) => {
-                convert::neighbour(&m).map(|(ifindex, addr, mac)| Event::Neighbour(ifindex, addr, mac))
+                let known = convert::neighbour(&m);
+                let released = known.filter(|_| neighbour::is_released(&m));
+                self.events.extend(released.map(|(ifindex, addr, _)| Event::NeighbourReleased(ifindex, addr)));
+                known.map(|(ifindex, addr, mac)| Event::Neighbour(ifindex, addr, mac))
             }
             NetlinkPayload::InnerMessage(DelNeighbour(m)) => {
                 convert::neighbour(&m).map(|(ifindex, addr, _)| Event::Neighbour(ifindex, addr, None))

@@ -2,7 +2,6 @@
 
 use std::{io, net::Ipv4Addr};
 
-use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -13,7 +12,7 @@ use netlink_packet_route::{
 };
 use wavnet_common::addr::Mac;
 
-use super::{Error, Netlink, convert, failed};
+use super::{Error, Netlink, convert};
 
 /// Marks the entries that are managed for us (NDA_PROTOCOL, Linux 5.2): a number that rtnetlink.h gives to nobody.
 const OURS: RouteProtocol = RouteProtocol::Other(119);
@@ -44,55 +43,22 @@ impl Netlink {
         Ok(now.and_then(|n| convert::neighbour(&n)).and_then(|(_, _, mac)| mac))
     }
 
-    /// Leaves a neighbour to the kernel's ordinary ageing again.
-    pub async fn forget(&self, ifindex: u32, addr: Ipv4Addr) -> Result<(), Error> {
+    /// Leaves a neighbour that is managed for an agent to the kernel's ordinary ageing again; `true` if it was such a one.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn release(&self, ifindex: u32, addr: Ipv4Addr) -> Result<bool, Error> {
         let what = |source| Error::Request { what: format!("cannot release the neighbour {addr}"), source };
         let present = self.get(ifindex, addr).await.map_err(what)?;
-        if present.is_none_or(|n| is_fixed(n.header.state)) {
-            return Ok(());
+        if present.is_none_or(|n| is_fixed(n.header.state) || !is_managed(&n)) {
+            return Ok(false);
         }
         // An update without the flag clears it and keeps the entry, which others may be using.
         let mut plain = message(ifindex, addr);
         plain.header.flags = NeighbourFlags::Use;
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE;
         self.neighbour_request(RouteNetlinkMessage::NewNeighbour(plain), flags).await.map_err(what)?;
-        Ok(())
-    }
-
-    /// Releases every neighbour that an agent had managed, on all interfaces: for `wavnet down`, when there is no agent left to
-    /// remember which. Returns how many.
-    ///
-    /// # Errors
-    /// Those of the kernel.
-    pub async fn forget_all(&self) -> Result<usize, Error> {
-        self.forget_unused(|_, _| false).await
-    }
-
-    /// Releases every neighbour that an agent had managed, unless `used` says otherwise of its interface and address. Returns how
-    /// many.
-    ///
-    /// # Errors
-    /// Those of the kernel.
-    pub async fn forget_unused(&self, used: impl Fn(u32, Ipv4Addr) -> bool) -> Result<usize, Error> {
-        let mut ours = self.managed().await?;
-        ours.retain(|(ifindex, addr)| !used(*ifindex, *addr));
-        for (ifindex, addr) in &ours {
-            self.forget(*ifindex, *addr).await?;
-        }
-        Ok(ours.len())
-    }
-
-    /// The neighbours that are managed for an agent: interface and address.
-    pub(super) async fn managed(&self) -> Result<Vec<(u32, Ipv4Addr)>, Error> {
-        let mut ours = Vec::new();
-        let mut dump = self.handle.neighbours().get().execute();
-        while let Some(message) = dump.next().await {
-            let message = message.map_err(|e| failed("cannot list the neighbours", e))?;
-            if is_ours(&message) {
-                ours.extend(convert::neighbour(&message).map(|(ifindex, addr, _)| (ifindex, addr)));
-            }
-        }
-        Ok(ours)
+        Ok(true)
     }
 
     pub(super) async fn get(&self, ifindex: u32, addr: Ipv4Addr) -> io::Result<Option<NeighbourMessage>> {
@@ -104,13 +70,22 @@ impl Netlink {
     }
 }
 
-fn is_ours(message: &NeighbourMessage) -> bool {
-    let has = |wanted: &NeighbourAttribute| message.attributes.contains(wanted);
-    has(&NeighbourAttribute::Protocol(OURS))
+/// Managed for an agent.
+fn is_managed(message: &NeighbourMessage) -> bool {
+    is_ours(message)
         && message
             .attributes
             .iter()
             .any(|a| matches!(a, NeighbourAttribute::ExtFlags(flags) if flags.contains(NeighbourExtFlags::Managed)))
+}
+
+/// Was managed for an agent, and is not any more.
+pub(super) fn is_released(message: &NeighbourMessage) -> bool {
+    is_ours(message) && !is_managed(message)
+}
+
+fn is_ours(message: &NeighbourMessage) -> bool {
+    message.attributes.contains(&NeighbourAttribute::Protocol(OURS))
 }
 
 /// Permanent, or on an interface without ARP.

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, io};
 
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable, NlasIterator, ParseableParametrized, parse_u32, parse_u64,
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NetlinkPayload, NlasIterator, ParseableParametrized, parse_u32,
+    parse_u64,
 };
 use netlink_packet_generic::{
     GenlFamily, GenlHeader, GenlMessage,
@@ -16,9 +16,9 @@ use netlink_packet_generic::{
         nlas::{GenlCtrlAttrs, McastGrpAttrs},
     },
 };
-use netlink_sys::{AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_GENERIC};
+use netlink_sys::{AsyncSocket, AsyncSocketExt, Socket, TokioSocket, protocols::NETLINK_GENERIC};
 
-use super::Event;
+use super::{Event, blocking};
 
 const FAMILY: &str = "netdev";
 const GROUP: &str = "mgmt";
@@ -95,7 +95,7 @@ pub(super) struct Netdev {
 
 impl Netdev {
     pub(super) fn open() -> io::Result<Netdev> {
-        let socket = open_socket()?;
+        let socket = blocking::open(NETLINK_GENERIC)?;
         let (family, _) = family(&socket)?;
         Ok(Netdev { socket, family })
     }
@@ -114,7 +114,7 @@ impl Netdev {
         let mut message = GenlMessage::from_payload(device);
         message.set_resolved_family_id(self.family);
         let flags = if ifindex.is_some() { NLM_F_ACK } else { NLM_F_DUMP };
-        let answers = exchange(&self.socket, message, flags)?;
+        let answers = blocking::exchange(&self.socket, message, flags)?;
         Ok(answers.into_iter().filter_map(|d| d.payload.redirect()).collect())
     }
 }
@@ -126,7 +126,7 @@ pub(super) struct Notifications {
 
 impl Notifications {
     pub(super) fn open() -> io::Result<Notifications> {
-        let (_, group) = family(&open_socket()?)?;
+        let (_, group) = family(&blocking::open(NETLINK_GENERIC)?)?;
         let group = group.ok_or_else(|| io::Error::other("the family has no group mgmt"))?;
         let mut socket = TokioSocket::new(NETLINK_GENERIC)?;
         socket.socket_mut().bind_auto()?;
@@ -140,7 +140,7 @@ impl Notifications {
             other => other?,
         };
         let mut events = Vec::new();
-        parse::<GenlMessage<Device>>(&datagram, |payload| {
+        blocking::parse::<GenlMessage<Device>>(&datagram, |payload| {
             if let NetlinkPayload::InnerMessage(m) = payload
                 && matches!(m.payload.command, CMD_DEV_ADD_NTF | CMD_DEV_CHANGE_NTF)
             {
@@ -152,17 +152,10 @@ impl Notifications {
     }
 }
 
-fn open_socket() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    Ok(socket)
-}
-
 /// Number of the family, and of its group for notifications.
 fn family(socket: &Socket) -> io::Result<(u16, Option<u32>)> {
     let ask = GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![GenlCtrlAttrs::FamilyName(FAMILY.to_owned())] };
-    let answers = exchange(socket, GenlMessage::from_payload(ask), NLM_F_ACK)?;
+    let answers = blocking::exchange(socket, GenlMessage::from_payload(ask), NLM_F_ACK)?;
     let (mut id, mut group) = (None, None);
     for attribute in answers.into_iter().flat_map(|a| a.payload.nlas) {
         match attribute {
@@ -180,48 +173,4 @@ fn family(socket: &Socket) -> io::Result<(u16, Option<u32>)> {
         }
     }
     Ok((id.ok_or(io::ErrorKind::NotFound)?, group))
-}
-
-/// Sends a request and collects what comes before its end or acknowledgement.
-fn exchange<T>(socket: &Socket, message: GenlMessage<T>, flags: u16) -> io::Result<Vec<GenlMessage<T>>>
-where
-    T: GenlFamily + Emitable + ParseableParametrized<[u8], GenlHeader> + Clone + std::fmt::Debug,
-    GenlMessage<T>: NetlinkSerializable + NetlinkDeserializable,
-{
-    let mut request = NetlinkMessage::from(message);
-    request.header.flags = NLM_F_REQUEST | flags;
-    request.finalize();
-    let mut buffer = vec![0; request.buffer_len()];
-    request.serialize(&mut buffer);
-    socket.send(&buffer, 0)?;
-    let mut answers = Vec::new();
-    let mut done = false;
-    while !done {
-        let (datagram, _) = socket.recv_from_full()?;
-        parse::<GenlMessage<T>>(&datagram, |payload| {
-            match payload {
-                NetlinkPayload::InnerMessage(m) => answers.push(m),
-                NetlinkPayload::Error(e) if e.code.is_some() => return Err(e.to_io()),
-                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => done = true,
-                _ => {}
-            }
-            Ok(())
-        })?;
-    }
-    Ok(answers)
-}
-
-/// Takes a datagram apart.
-fn parse<M: NetlinkDeserializable>(
-    datagram: &[u8],
-    mut each: impl FnMut(NetlinkPayload<M>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<M>::deserialize(rest).map_err(io::Error::other)?;
-        let length = (message.header.length as usize).next_multiple_of(4);
-        each(message.payload)?;
-        rest = rest.get(length.max(16)..).unwrap_or_default();
-    }
-    Ok(())
 }

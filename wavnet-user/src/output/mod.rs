@@ -10,7 +10,8 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 pub use human::{bytes, counted, duration, number};
 
 use crate::api::model::{
-    AttachState, Done, DropRow, FdbEntry, FdbEvent, FdbKind, PeerInfo, PeerState, PlaceInfo, PortInfo, Status,
+    AttachState, Done, DropRow, FdbEntry, FdbEvent, FdbKind, LinkState, PeerInfo, PeerState, PlaceInfo, PortInfo,
+    Status,
 };
 
 /// A table without lines, like those of `ip` and `ss`: easy to read and to cut.
@@ -132,7 +133,21 @@ pub fn peers(peers: &[PeerInfo], color: bool) -> String {
 /// The answer to `ports`.
 pub fn ports(ports: &[PortInfo], color: bool) -> String {
     let mut table = table(
-        &["PORT", "VNI", "STATE", "HOOK", "DELIVERY", "MTU", "VLAN", "RX FRAMES", "RX", "TX FRAMES", "TX", "ORIGIN"],
+        &[
+            "PORT",
+            "VNI",
+            "STATE",
+            "LINK",
+            "HOOK",
+            "DELIVERY",
+            "MTU",
+            "VLAN",
+            "RX FRAMES",
+            "RX",
+            "TX FRAMES",
+            "TX",
+            "ORIGIN",
+        ],
         color,
     );
     for p in ports {
@@ -140,6 +155,7 @@ pub fn ports(ports: &[PortInfo], color: bool) -> String {
             Cell::new(&p.interface),
             Cell::new(p.vni),
             Cell::new(p.state.as_str()).fg(attach_color(p.state)),
+            link(p.link),
             Cell::new(optional(p.hook.as_ref())),
             Cell::new(optional(p.delivery.map(|d| d.as_str()))),
             Cell::new(optional(p.mtu)),
@@ -153,6 +169,11 @@ pub fn ports(ports: &[PortInfo], color: bool) -> String {
     }
     let errors = ports.iter().filter_map(|p| Some((&p.interface, p.error.as_ref()?)));
     errors.fold(finish(&table), |text, (port, error)| text + &format!("{port}: {error}\n"))
+}
+
+fn link(state: Option<LinkState>) -> Cell {
+    let cell = Cell::new(optional(state.map(LinkState::as_str)));
+    if state == Some(LinkState::Down) { cell.fg(Color::Red) } else { cell }
 }
 
 fn place(p: &PlaceInfo) -> String {

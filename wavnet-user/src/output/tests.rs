@@ -50,7 +50,9 @@ PEER          PORT  VNIS     STATE     NEXT HOP     INTERFACE  MTU   RX FRAMES  
     );
     let Response::Ports(p) = example("ports") else { panic!() };
     let text = ports(&p, false);
-    assert!(text.contains("tap7  100  missing   -     -         -     discard"), "{text}");
+    assert!(text.contains("tap7  100  missing   -     -     -         -     discard"), "{text}");
+    let down = text.lines().find(|l| l.starts_with("tap1 ")).unwrap();
+    assert!(down.starts_with("tap1  100  attached  down  tcx"), "{text}");
     let Response::Fdb(e) = example("fdb") else { panic!() };
     assert!(fdb(&e, false).ends_with("100  52:54:00:00:00:07  peer 198.51.100.7  static  -\n"));
     let Response::Drops(r) = example("drops") else { panic!() };

@@ -72,7 +72,10 @@ fn done(result: Result<()>) -> Result<Summary> {
 
 fn fmt(workspace: &Workspace) -> Result<Summary> {
     process::run(workspace.cargo("fmt").args(["--all", "--check"]))?;
-    done(process::run(workspace.cargo("fmt").args(["--check", "--manifest-path", "wavnet-ebpf/Cargo.toml"])))
+    for apart in ["wavnet-ebpf", "fuzz"] {
+        process::run(workspace.cargo("fmt").args(["--check", "--manifest-path", &format!("{apart}/Cargo.toml")]))?;
+    }
+    Ok(Summary::one(true))
 }
 
 fn set_up(workspace: &Workspace) -> Result<Summary> {
