@@ -212,6 +212,31 @@ fn down_clears_what_a_killed_agent_left() {
     assert!(!socket.exists() && !additions.exists());
 }
 
+/// Whoever runs the tests may have a hypervisor's agent and its neighbours beside them.
+#[test]
+fn down_of_one_agent_leaves_the_neighbours_of_others() {
+    use crate::{
+        netlink::Netlink,
+        testing::{Namespace, ip},
+    };
+    let Some(ns) = Namespace::new() else { return };
+    ns.run(|| {
+        ip("link add wav-a type veth peer name wav-b");
+        ip("addr add 198.51.100.1/24 dev wav-a");
+        ip("link set wav-a up");
+        let ifindex = nix::net::if_::if_nametoindex("wav-a").unwrap();
+        let next_hop = [198, 51, 100, 2].into();
+        let runtime = Runtime::new().unwrap();
+        let netlink = || Netlink::open().unwrap();
+        runtime.block_on(async { netlink().resolve(ifindex, next_hop).await }).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (run_dir, bpffs) = (dir.path().to_str().unwrap(), dir.path().join("nothing").display().to_string());
+        assert!(output(&["down", "--run-dir", run_dir, "--bpffs", &bpffs]).starts_with("nothing to change"));
+        let still = runtime.block_on(async { netlink().release(ifindex, next_hop).await }).unwrap();
+        assert!(still, "the neighbour of another agent was released");
+    });
+}
+
 #[test]
 fn status_finds_the_agent_of_a_configuration() {
     let dir = tempfile::tempdir().unwrap();

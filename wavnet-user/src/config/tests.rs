@@ -6,8 +6,26 @@ use crate::api::model::VlanMode;
 const EXAMPLE: &str = include_str!("../../../docs/wavnet.example.toml");
 const SMALL: &str = "[underlay]\ninterface = \"eth1\"\n[[vni]]\nid = 100\n";
 
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, "test.toml")
+}
+
+/// What SMALL says with more behind it.
+#[track_caller]
+fn valid(added: &str) -> Config {
+    parse(&format!("{SMALL}{added}")).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn port(name: &str, vni: u32) -> String {
+    format!("[[port]]\ninterface = \"{name}\"\nvni = {vni}\n")
+}
+
+fn peer(address: &str, vnis: &str) -> String {
+    format!("[[peer]]\naddress = \"{address}\"\nvnis = {vnis}\n")
+}
+
 fn errors(text: &str) -> Vec<(usize, usize, String, String)> {
-    let e = Config::parse(text, "test.toml").expect_err("must not pass");
+    let e = parse(text).expect_err("must not pass");
     let _ = e.to_string();
     let place = |d: &Diagnostic| match &d.at {
         At::Span(s) => e.position(s.start),
@@ -28,7 +46,7 @@ fn one(added: &str, line: usize, key: &str, says: &str) {
 
 #[test]
 fn the_example_is_valid_and_says_what_it_shows() {
-    let c = Config::parse(EXAMPLE, "example").unwrap();
+    let c = parse(EXAMPLE).unwrap();
     assert_eq!(c.underlay.interface, "eth1");
     assert_eq!(c.underlay.address, Some([192, 0, 2, 1].into()));
     assert_eq!(c.vnis.iter().map(|v| v.vni.get()).collect::<Vec<_>>(), [100, 200]);
@@ -51,7 +69,7 @@ fn commented_defaults_of_the_example_are_the_defaults() {
     let mut shown = 0;
     let lines = EXAMPLE.lines().map(|l| bare(l).inspect(|_| shown += 1).unwrap_or_else(|| l.to_owned()));
     let text = lines.collect::<Vec<_>>().join("\n");
-    assert_eq!(Config::parse(&text, "x").unwrap(), Config::parse(EXAMPLE, "x").unwrap());
+    assert_eq!(parse(&text).unwrap(), parse(EXAMPLE).unwrap());
     assert_eq!(shown, 16);
 }
 
@@ -95,22 +113,19 @@ error: unknown key `vlam` in [port]
 
 #[test]
 fn what_is_wrong_with_ports() {
-    one("[[port]]\ninterface = \"a\"\nvni = 7\n", 3, "port.vni", "not declared");
+    one(&port("a", 7), 3, "port.vni", "not declared");
     one("[[port]]\ninterface = \"a\"\n", 1, "port.vni", "missing");
-    one("[[port]]\ninterface = \"eth1\"\nvni = 100\n", 2, "port.interface", "is the underlay");
-    one("[[port]]\ninterface = \"eth*\"\nvni = 100\n", 2, "port.interface", "matches the underlay");
-    one("[[port]]\ninterface = \"a\"\nvni = 100\nvlan = \"drop\"\n", 4, "port.vlan", "\"pass\", \"discard\"");
-    let two = |a: &str, b: &str| {
-        format!("[[port]]\ninterface = \"{a}\"\nvni = 100\n[[port]]\ninterface = \"{b}\"\nvni = 100\n")
-    };
+    one(&port("eth1", 100), 2, "port.interface", "is the underlay");
+    one(&port("eth*", 100), 2, "port.interface", "matches the underlay");
+    one(&(port("a", 100) + "vlan = \"drop\"\n"), 4, "port.vlan", "\"pass\", \"discard\"");
+    let two = |a: &str, b: &str| port(a, 100) + &port(b, 100);
     one(&two("a", "a"), 5, "port.interface", "given twice, first in line 6");
     one(&two("tap*", "tap?"), 5, "port.interface", "can match the same");
-    assert!(Config::parse(&format!("{SMALL}{}", two("tap*", "tap0")), "x").is_ok(), "an exact name beside a pattern");
+    assert_eq!(valid(&two("tap*", "tap0")).ports.len(), 2, "an exact name beside a pattern");
 }
 
 #[test]
 fn what_is_wrong_with_peers() {
-    let peer = |a: &str, v: &str| format!("[[peer]]\naddress = \"{a}\"\nvnis = {v}\n");
     for bad in ["224.0.0.1", "255.255.255.255", "127.0.0.1", "0.0.0.0"] {
         one(&peer(bad, "[100]"), 2, "peer.address", "unicast");
     }
@@ -127,11 +142,8 @@ fn what_is_wrong_with_peers() {
 
 #[test]
 fn a_vni_floods_to_so_many_peers() {
-    let peers = |n: u32| -> String {
-        let one = |i: u32| format!("[[peer]]\naddress = \"10.0.{}.{}\"\nvnis = [100]\n", i >> 8, i & 255);
-        (0..n).map(one).collect()
-    };
-    assert!(Config::parse(&format!("{SMALL}{}", peers(512)), "x").is_ok());
+    let peers = |n: u32| -> String { (0..n).map(|i| peer(&format!("10.0.{}.{}", i >> 8, i & 255), "[100]")).collect() };
+    assert_eq!(valid(&peers(512)).peers.len(), 512);
     one(&peers(514), 513 * 3, "peer.vnis", "more than 512 peers");
     let found = errors(&format!("{SMALL}[limits]\npeers = 511\n{}", peers(512)));
     assert!(found[0].3.contains("room for 511"), "{found:?}");
@@ -139,9 +151,7 @@ fn a_vni_floods_to_so_many_peers() {
 
 #[test]
 fn what_is_wrong_with_statics() {
-    let with = |rest: &str| {
-        format!("[[port]]\ninterface = \"tap*\"\nvni = 100\n[[peer]]\naddress = \"192.0.2.2\"\nvnis = [100]\n{rest}")
-    };
+    let with = |rest: &str| [port("tap*", 100), peer("192.0.2.2", "[100]"), rest.into()].concat();
     let st = |mac: &str, place: &str| format!("[[static]]\nvni = 100\nmac = \"{mac}\"\n{place}\n");
     let ok = "52:54:00:00:00:01";
     one(&with(&st("01:00:5e:00:00:01", "port = \"tap0\"")), 9, "static.mac", "group address");
@@ -150,10 +160,7 @@ fn what_is_wrong_with_statics() {
     one(&with(&st(ok, "peer = \"192.0.2.3\"")), 10, "static.peer", "no peer of VNI 100");
     one(&with(&st(ok, "")), 7, "static.port", "say where");
     one(&with(&st(ok, "port = \"tap0\"\npeer = \"192.0.2.2\"")), 11, "static.peer", "not both");
-    let elsewhere = |name: &str| {
-        let other = format!("[[vni]]\nid = 200\n[[port]]\ninterface = \"{name}\"\nvni = 200\n");
-        [st(ok, "port = \"vnet7\""), other].concat()
-    };
+    let elsewhere = |name: &str| [&st(ok, "port = \"vnet7\""), "[[vni]]\nid = 200\n", &port(name, 200)].concat();
     one(
         &with(&elsewhere("vnet*")),
         10,
@@ -161,8 +168,8 @@ fn what_is_wrong_with_statics() {
         "belongs to VNI 200, not to 100: the pattern vnet* (in line 18)",
     );
     one(&with(&elsewhere("vnet7")), 10, "static.port", "belongs to VNI 200, not to 100 (in line 18)");
-    let both = [elsewhere("vnet*"), "[[port]]\ninterface = \"vnet7\"\nvni = 100\n".into()].concat();
-    assert!(Config::parse(&format!("{SMALL}{}", with(&both)), "x").is_ok(), "an exact name goes first");
+    let both = elsewhere("vnet*") + &port("vnet7", 100);
+    assert_eq!(valid(&with(&both)).statics.len(), 1, "an exact name goes first");
     let twice = [st(ok, "port = \"tap0\""), st(ok, "peer = \"192.0.2.2\"")].concat();
     one(&with(&twice), 13, "static.mac", "twice");
 }
@@ -170,7 +177,7 @@ fn what_is_wrong_with_statics() {
 #[test]
 fn an_mtu_that_cannot_fit() {
     let text = |mtu: u32| format!("[underlay]\ninterface = \"eth1\"\nmtu = 1500\n[[vni]]\nid = 1\nmtu = {mtu}\n");
-    assert!(Config::parse(&text(1450), "x").is_ok());
+    assert!(parse(&text(1450)).is_ok());
     let found = errors(&text(1451));
     assert_eq!((found[0].0, found[0].2.as_str()), (6, "vni.mtu"));
     assert!(found[0].3.contains("cannot fit"));
@@ -180,18 +187,19 @@ fn an_mtu_that_cannot_fit() {
 fn the_interface_says_what_the_configuration_does_not() {
     let text = "[underlay]\ninterface = \"eth1\"\n[[vni]]\nid = 1\nmtu = 9000\n";
     let nic = |name: &str| (name == "eth1").then_some(1600);
-    let e = Config::parse_with(text, "x", &nic).unwrap_err().to_string();
+    let with = |text: &str| Config::parse_with(text, "x", &nic);
+    let e = with(text).unwrap_err().to_string();
     assert!(e.contains("an MTU of 9000 cannot fit the underlay's 1600") && e.contains("x:5:7 (key `vni.mtu`)"), "{e}");
     assert!(e.contains("ip link set eth1 mtu 9050") && e.contains("lower this one to 1550"), "{e}");
-    assert!(Config::parse_with(text, "x", &|_| None).is_ok(), "there is no such interface yet");
+    assert!(parse(text).is_ok(), "there is no such interface yet");
     let told = text.replace("[[vni]]", "mtu = 9100\n[[vni]]");
-    assert!(Config::parse_with(&told, "x", &nic).is_ok(), "underlay.mtu is taken at its word");
-    assert!(Config::parse_with(&text.replace("9000", "1550"), "x", &nic).is_ok());
+    assert!(with(&told).is_ok(), "underlay.mtu is taken at its word");
+    assert!(with(&text.replace("9000", "1550")).is_ok());
 }
 
 #[test]
 fn tc_can_be_forced_to_clsact() {
-    let with = |tc: &str| Config::parse(&SMALL.replace("[[vni]]", &format!("{tc}\n[[vni]]")), "x");
+    let with = |tc: &str| parse(&SMALL.replace("[[vni]]", &format!("{tc}\n[[vni]]")));
     let auto = with("").unwrap();
     assert_eq!(auto.underlay.tc, TcChoice::Auto);
     let forced = with("tc = \"clsact\"").unwrap();
@@ -218,7 +226,7 @@ fn other_errors() {
 #[test]
 fn entries_round_up_to_buckets() {
     for (entries, buckets) in [(1, 1), (4, 1), (5, 2), (262_144, 65_536), (262_145, 131_072)] {
-        let c = Config::parse(&format!("{SMALL}[fdb]\nentries = {entries}\n"), "x").unwrap();
+        let c = valid(&format!("[fdb]\nentries = {entries}\n"));
         assert_eq!(c.fdb.buckets, buckets, "{entries}");
     }
 }
@@ -242,11 +250,7 @@ fn flags(vnis: &[u32], ports: &[&str], peers: &[&str]) -> Flags {
 #[test]
 fn flags_say_the_same_as_a_file() {
     let from_flags = flags(&[100], &["tap0", "vnet*"], &["192.0.2.2"]).validate().unwrap();
-    let file = format!(
-        "{SMALL}[[port]]\ninterface = \"tap0\"\nvni = 100\n[[port]]\ninterface = \"vnet*\"\nvni = 100\n\
-         [[peer]]\naddress = \"192.0.2.2\"\nvnis = [100]\n"
-    );
-    assert_eq!(from_flags, Config::parse(&file, "x").unwrap());
+    assert_eq!(from_flags, valid(&[port("tap0", 100), port("vnet*", 100), peer("192.0.2.2", "[100]")].concat()));
     let two = flags(&[1, 2], &["a=1", "b=2"], &["192.0.2.2", "192.0.2.3=2"]).validate().unwrap();
     assert_eq!(two.peers[0].vnis.len(), 2);
     assert_eq!(two.peers[1].vnis.len(), 1);
@@ -261,7 +265,7 @@ fn wrong_flags_are_named() {
 
 #[test]
 fn what_needs_a_restart_is_said_at_every_reload() {
-    let running = Config::parse(EXAMPLE, "x").unwrap();
+    let running = parse(EXAMPLE).unwrap();
     let mut new = running.clone();
     new.fdb.ageing *= 2;
     new.peers.clear();
@@ -313,14 +317,14 @@ fn the_example_marks_what_needs_a_restart() {
 proptest! {
     #[test]
     fn random_text_never_panics(text in "(?s).{0,300}") {
-        if let Err(e) = Config::parse(&text, "x") {
+        if let Err(e) = parse(&text) {
             let _ = e.to_string();
         }
     }
 
     #[test]
     fn random_bytes_of_toml_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        if let Err(e) = Config::parse(&String::from_utf8_lossy(&bytes), "x") {
+        if let Err(e) = parse(&String::from_utf8_lossy(&bytes)) {
             let _ = e.to_string();
         }
     }
@@ -336,7 +340,7 @@ proptest! {
             text.splice(at..end, insert.chars());
         }
         let text: String = text.into_iter().collect();
-        if let Err(e) = Config::parse(&text, "x") {
+        if let Err(e) = parse(&text) {
             prop_assert!(!e.errors.is_empty());
             let _ = e.to_string();
         }
@@ -352,7 +356,7 @@ proptest! {
             }
             _ => l.to_owned(),
         }).collect();
-        if let Err(e) = Config::parse(&lines.join("\n"), "x") {
+        if let Err(e) = parse(&lines.join("\n")) {
             let _ = e.to_string();
         }
     }

@@ -96,7 +96,7 @@ fn privileges(effective: Option<u64>, asked: &Asked) -> Check {
     } else {
         let found = format!("missing: {}", missing.join(", "));
         let mend = "run the agent (and this) as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN is \
-            needed, too, for metrics.program_run_time and to mount a bpffs where there is none";
+            needed, too, for metrics.program_run_time, to mount a bpffs where there is none, and to notice other agents on an interface";
         Check::new(NAME, Verdict::Fail, found, mend)
     }
 }
