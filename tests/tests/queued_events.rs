@@ -1,6 +1,6 @@
 //! Events that were written while no agent was running, and slots that are others' when they are read.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use wavnet_common::addr::Mac;
 use wavnet_tests::lab::{
     self, Need,
