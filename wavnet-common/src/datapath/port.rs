@@ -15,7 +15,12 @@ use crate::{
 /// TC ingress on a port.
 #[inline(always)]
 pub fn tc<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
-    match forward(pkt, tables, ifindex) {
+    // Told apart this early, as the verifier then has the fewest paths to walk.
+    let verdict = match pkt.errand() {
+        Some(vtep_index) => on_errand(pkt, tables, ifindex, vtep_index),
+        None => forward(pkt, tables, ifindex),
+    };
+    match verdict {
         Ok(verdict) => verdict,
         Err(reason) => {
             tables.dropped(reason);
@@ -50,25 +55,12 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     tables: &T,
     ifindex: u32,
 ) -> Result<Verdict, Reason> {
-    let port_index = tables.port_of(ifindex).ok_or(Reason::UnknownPort)?;
-    let port = tables.port(port_index).ok_or(Reason::UnknownPort)?;
-    if port.ifindex != ifindex {
-        return Err(Reason::UnknownPort);
-    }
-    if pkt.at::<EthHdr>(0).is_none() && !pkt.pull(EthHdr::LEN) {
-        return Err(Reason::InnerTruncated);
-    }
-    // Read as early as this, as the verifier then has the fewest paths to walk.
-    let errand = pkt.errand();
-    let Some(eth) = pkt.at::<EthHdr>(0) else { return Err(Reason::InnerTruncated) };
+    let (port_index, port) = origin(tables, ifindex)?;
+    let eth = link_header(pkt)?;
     let dst = eth.dst();
-    let frame = inspect(pkt, tables, eth, port_index, port);
-    if let Some(index) = errand {
-        // Counted, checked and learned when it came for the first time.
-        return to_vtep(pkt, tables, &frame, index);
-    }
+    let frame = inspect(pkt, tables, &eth, port_index, port);
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
-    source::check(eth)?;
+    source::check(&eth)?;
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
     }
@@ -85,6 +77,36 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
             Ok(Verdict::ToPort { index, ifindex })
         }
     }
+}
+
+/// A frame that came for the first time a moment ago, and was counted, checked and learned from then.
+#[inline(always)]
+fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    ifindex: u32,
+    vtep_index: u16,
+) -> Result<Verdict, Reason> {
+    let (port_index, port) = origin(tables, ifindex)?;
+    let eth = link_header(pkt)?;
+    let frame = inspect(pkt, tables, &eth, port_index, port);
+    to_vtep(pkt, tables, &frame, vtep_index)
+}
+
+/// The port that a frame came from.
+#[inline(always)]
+fn origin<T: Tables>(tables: &T, ifindex: u32) -> Result<(u16, &Port), Reason> {
+    let port_index = tables.port_of(ifindex).ok_or(Reason::UnknownPort)?;
+    let port = tables.port(port_index).ok_or(Reason::UnknownPort)?;
+    if port.ifindex == ifindex { Ok((port_index, port)) } else { Err(Reason::UnknownPort) }
+}
+
+#[inline(always)]
+fn link_header<P: Packet>(pkt: &mut P) -> Result<EthHdr, Reason> {
+    if pkt.at::<EthHdr>(0).is_none() && !pkt.pull(EthHdr::LEN) {
+        return Err(Reason::InnerTruncated);
+    }
+    pkt.at::<EthHdr>(0).copied().ok_or(Reason::InnerTruncated)
 }
 
 #[inline(always)]
