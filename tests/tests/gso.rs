@@ -11,7 +11,7 @@ use wavnet_tests::lab::{
     config::AgentConfig,
     frame::{has_mark, marked},
     host::Host,
-    overlay::{Both, SOON, Shape, blue, ip},
+    overlay::{Both, Lone, SOON, Shape, blue, ip},
     poll_until, stream,
     super_packet::{Kind, SuperPacket},
     topology::UNDERLAY_MTU,
@@ -104,7 +104,15 @@ impl Taps {
 
     /// What comes out of a tap up to a fence that is sent now.
     fn received(&self, tap: &VnetTap, dst: Mac) -> Result<Vec<(VnetHdr, Vec<u8>)>> {
-        self.sender.send(&VnetHdr::default(), &marked(dst, Taps::SENDER, "fence"))?;
+        self.send_fence(dst)?;
+        Taps::up_to_fence(tap)
+    }
+
+    fn send_fence(&self, dst: Mac) -> Result<()> {
+        self.sender.send(&VnetHdr::default(), &marked(dst, Taps::SENDER, "fence"))
+    }
+
+    fn up_to_fence(tap: &VnetTap) -> Result<Vec<(VnetHdr, Vec<u8>)>> {
         let end = Instant::now() + SOON;
         let mut all = Vec::new();
         loop {
@@ -187,10 +195,10 @@ fn equal(packet: &SuperPacket, want: &[Vec<u8>], got: Vec<Vec<u8>>) -> Result<()
     Ok(())
 }
 
-/// Super-packets of every kind: many segments, an uneven last one, and one that is but two.
+/// Super-packets of every kind: many segments, an uneven last one that is yet no shorter than Ethernet has it, and small ones.
 fn packets(dst: Mac, tag: Option<u16>) -> impl Iterator<Item = SuperPacket> {
     KINDS.into_iter().flat_map(move |kind| {
-        [(30_000, 1400), (2801, 1400), (14_000, 1400), (9000, 536)].map(|(payload, segment)| SuperPacket {
+        [(30_000, 1400), (2830, 1400), (14_000, 1400), (9000, 536)].map(|(payload, segment)| SuperPacket {
             kind,
             dst,
             src: Taps::SENDER,
@@ -218,6 +226,42 @@ fn super_packets_between_taps_of_a_host_count_as_their_segments() {
             equal(&packet, &packet.segments(), got.into_iter().map(|f| f.1).collect())?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn flooded_super_packets_reach_everybody_as_their_segments() {
+    lab::run("flooded_super_packets_reach_everybody_as_their_segments", NEEDS, |lab| {
+        let net = Taps::start(lab, false)?;
+        let flood = || -> Result<()> {
+            for packet in packets(Mac([2, 0, 0, 0, 0, 0x77]), None).chain(packets(Mac::BROADCAST, Some(7))) {
+                let counters = || -> Result<Vec<(&str, Counted)>> {
+                    let mut all = vec![
+                        ("the sender's port", rx(net.agents[0].port("tap-s")?.traffic)),
+                        ("the port beside it", tx(net.agents[0].port("tap-b")?.traffic)),
+                        ("the port of the other host", tx(net.agents[1].port("tap-f")?.traffic)),
+                    ];
+                    all.extend(net.agents[0].peers()?.iter().map(|peer| ("a peer", tx(peer.traffic))));
+                    Ok(all)
+                };
+                let before = counters()?;
+                let (header, frame) = packet.handed_over();
+                net.sender.send(&header, &frame)?;
+                net.send_fence(packet.dst)?;
+                for tap in [&net.beside, &net.far] {
+                    let got = Taps::up_to_fence(tap)?;
+                    equal(&packet, &packet.segments(), got.into_iter().map(|f| f.1).collect())?;
+                }
+                net.counted(&packet, &before, &counters()?)?;
+            }
+            Ok(())
+        };
+        flood().context("to one peer")?;
+        // The way by copies.
+        net.hosts[1].ns.ip(&format!("address add {}/24 dev {}", Lone::SPARE, Host::NIC))?;
+        net.agents[0].cli(&format!("peer add {} --vni 100", Lone::SPARE))?;
+        net.agents[0].wait_peers()?;
+        flood().context("to two peers")
     });
 }
 

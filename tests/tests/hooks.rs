@@ -1,18 +1,22 @@
 //! Every hook mode carries everything, and says which it is.
 
-use std::time::Duration;
+use std::{net::SocketAddrV4, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use wavnet_common::addr::Mac;
 use wavnet_tests::lab::{
     self, Lab, Need,
-    frame::marked,
-    host::{Vm, VmSpec},
-    overlay::{Both, SOON, Shape, ip, mac, until},
+    frame::{IPV4, ethernet, marked, udp4},
+    host::{Host, Vm, VmSpec},
+    overlay::{Both, Lone, SOON, Shape, ip, mac, until},
     ping::{self, Ping},
     poll_until,
+    programs::{
+        Place, Programs,
+        abi::{Counter, PORT, Probe},
+    },
     raw::RawSocket,
-    stream,
+    stream, wait_until,
 };
 use wavnet_user::api::model::{AttachState, HookMode};
 
@@ -126,6 +130,32 @@ fn vms_talk_ipv6() {
                     vm.ns.run("ping", &["-6", "-n", "-q", "-c", "1", "-W", "1", "-s", size, to]).map(drop)
                 })?;
             }
+        }
+        Ok(())
+    });
+}
+
+/// What is not ours is left to other software's programs, wherever they stand.
+#[test]
+fn tc_programs_of_others_see_what_is_not_ours() {
+    lab::run("tc_programs_of_others_see_what_is_not_ours", NEEDS, |lab| {
+        for (tc, place) in [("auto", Place::Last), ("auto", Place::Clsact), ("clsact", Place::Clsact)] {
+            let net = Lone::start(lab, &[], |c| c.underlay(&format!("hook = \"tc\"\ntc = \"{tc}\"")))?;
+            let mut others = Programs::load()?;
+            let nic = net.host.ns.mac(Host::NIC)?;
+            others.set_probe(Probe { mac: nic.to_u64(), vni: 0, hold: 0 })?;
+            others.sink(&net.host.ns, Host::NIC, place)?;
+            let (from, to) = (SocketAddrV4::new(net.far.addr, 40_000), SocketAddrV4::new(net.host.addr, PORT));
+            let foreign = ethernet(nic, mac(9), IPV4, &udp4(from, to, b"not for the overlay"));
+            for _ in 0..7 {
+                net.wire.send(&foreign)?;
+            }
+            wait_until("the other program to see it", SOON, || Ok(others.count(Counter::Sink)? == 7))
+                .with_context(|| format!("{tc}, {place:?}: saw {:?}", others.count(Counter::Sink)))?;
+            // And what is ours it does not see.
+            net.fence_out("hello")?;
+            net.fence_in("for the VM")?;
+            ensure!(others.count(Counter::Sink)? == 7);
         }
         Ok(())
     });

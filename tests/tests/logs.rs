@@ -168,6 +168,11 @@ fn what_is_wrong_is_said_once_and_so_is_its_end() {
         said_once(&agent, &["WARN", "tap-down", "is down"])?;
         host.ns.ip("link set dev tap-down up")?;
         said_once(&agent, &["INFO", "no longer", "tap-down"])?;
+        // Of another one in the same trouble it is said, and of no other.
+        agent.cli("peer add 172.31.0.78 --vni 100")?;
+        said_once(&agent, &["WARN", "the next hop to the peer 172.31.0.78 does not"])?;
+        agent.cli("peer remove 172.31.0.78")?;
+        said_once(&agent, &["INFO", "no longer: the next hop to the peer 172.31.0.78 does not"])?;
         // What is mended is told, too.
         let gone = host.vm(lab, &VmSpec::new("gone", mac(9), ip(9)))?;
         host.ns.ip("link set dev p-long mtu 1500")?;
@@ -178,8 +183,8 @@ fn what_is_wrong_is_said_once_and_so_is_its_end() {
         }
         let log = whole_log(&mut agent)?;
         for words in wrong {
-            let said = lines(&log, words);
-            ensure!(said.len() == 1, "said more than once: {said:?}");
+            ensure!(lines(&log, words).len() == 1, "said more than once: {:?}", lines(&log, words));
+            ensure!(lines(&log, &words[1..]).len() == 2, "taken back more than once: {:?}", lines(&log, &words[1..]));
         }
         drop((down, long, gone));
         Ok(())

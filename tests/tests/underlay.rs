@@ -84,10 +84,10 @@ impl Merging {
     /// What an inner frame is long, so that they are merged.
     const INNER: usize = 300;
 
-    fn start(lab: &Lab) -> Result<Merging> {
+    fn start(lab: &Lab, hook: &str) -> Result<Merging> {
         let [host, far] = lab.pair(UNDERLAY_MTU)?;
         let tenants = Merging::TENANTS.map(vni);
-        let mut config = AgentConfig::new(&tenants).peer(far.addr, &tenants).underlay("hook = \"tc\"");
+        let mut config = AgentConfig::new(&tenants).peer(far.addr, &tenants).underlay(&format!("hook = \"{hook}\""));
         let mut vms = Vec::new();
         for (name, tenant) in ["a", "b"].into_iter().zip(tenants) {
             let vm = host.vm(lab, &VmSpec::new(name, mac(1), ip(1)))?;
@@ -158,34 +158,41 @@ impl Merging {
 }
 
 /// An inner IPv4 packet that claims a length of its own.
-fn claiming(length: u16) -> impl Fn(&str) -> Vec<u8> {
+fn claiming(dst: Mac, length: u16) -> impl Fn(&str) -> Vec<u8> {
     move |mark| {
-        let [src, dst] = [ip(9), ip(1)].map(|a| SocketAddrV4::new(a, 5000));
+        let [from, to] = [ip(9), ip(1)].map(|a| SocketAddrV4::new(a, 5000));
         let mut payload = mark.as_bytes().to_vec();
         payload.resize(Merging::INNER - 14 - 28, 0);
-        let mut packet = udp4(src, dst, &payload);
+        let mut packet = udp4(from, to, &payload);
         packet[2..4].copy_from_slice(&length.to_be_bytes());
-        ethernet(mac(1), mac(0x10), IPV4, &packet)
+        ethernet(dst, mac(0x10), IPV4, &packet)
     }
 }
 
-fn merged_datagrams(lab: &Lab) -> Result<()> {
-    let net = Merging::start(lab)?;
+fn merged_datagrams(lab: &Lab, hook: &str, dst: Mac) -> Result<()> {
+    let net = Merging::start(lab, hook)?;
     net.check("other", |mark| {
-        let mut frame = marked(mac(1), mac(0x10), mark);
+        let mut frame = marked(dst, mac(0x10), mark);
         frame.resize(Merging::INNER, 0x5a);
         frame
     })?;
-    net.check("udp", claiming((Merging::INNER - 14) as u16))?;
+    net.check("udp", claiming(dst, (Merging::INNER - 14) as u16))?;
     // As if it were a super-packet that covers the datagrams of others behind it.
-    net.check("zero", claiming(0))?;
-    net.check("long", claiming(u16::MAX))
+    net.check("zero", claiming(dst, 0))?;
+    net.check("long", claiming(dst, u16::MAX))
 }
 
 #[test]
 fn datagrams_merged_for_forwarding_are_dropped_and_counted() {
     let test = "datagrams_merged_for_forwarding_are_dropped_and_counted";
-    lab::run(test, NEEDS, merged_datagrams);
+    lab::run(test, NEEDS, |lab| merged_datagrams(lab, "tc", mac(1)));
+}
+
+/// XDP comes before GRO, but what it passes up for flooding is merged, too.
+#[test]
+fn flooded_datagrams_merged_behind_xdp_are_dropped_and_counted() {
+    let test = "flooded_datagrams_merged_behind_xdp_are_dropped_and_counted";
+    lab::run(test, NEEDS, |lab| merged_datagrams(lab, "driver", Mac::BROADCAST));
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod tables;
 mod xdp;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action::*},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action::*},
     helpers::{bpf_redirect, bpf_redirect_neigh},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
@@ -83,7 +83,8 @@ fn ifindex(ctx: &TcContext) -> u32 {
 #[inline(always)]
 fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
     match verdict {
-        Verdict::Pass => TC_ACT_OK,
+        // The next program's turn, where there is one: "ok" would pass the frame by it.
+        Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop(reason) => {
             log::dropped(ctx, ifindex(ctx), reason);
             TC_ACT_SHOT

@@ -260,6 +260,9 @@ impl Copies for SkbPacket {
         // SAFETY: a valid skb.
         let sent = unsafe { bpf_clone_redirect(self.skb, ifindex, BPF_F_INGRESS.into()) } == 0;
         self.set_mark(mark);
+        if !sent {
+            log::refused(ifindex);
+        }
         sent
     }
 

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use super::{
     affinity::{Side, pin},
     case::Case,
-    programs::abi::Counter,
     rig::Rig,
 };
+use crate::lab::programs::abi::Counter;
 
 /// Frames that one test run sends: some tens of milliseconds, so that a run ends in time.
 const BURST: u32 = 16_384;

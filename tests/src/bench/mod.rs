@@ -11,7 +11,6 @@ mod overlay;
 mod pinned;
 mod plan;
 mod program;
-mod programs;
 mod report;
 mod rig;
 mod rtt;

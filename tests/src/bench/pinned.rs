@@ -11,11 +11,8 @@ use wavnet_common::{
 use wavnet_proto::command::Command;
 use wavnet_user::datapath::{Datapath, Options, Sizes, TcWish, down};
 
-use super::{
-    programs::abi::VXLAN_PORT,
-    rig::{VM_MTU, vni},
-};
-use crate::lab::{Lab, topology::UNDERLAY_MTU};
+use super::rig::{VM_MTU, vni};
+use crate::lab::{Lab, programs::abi::VXLAN_PORT, topology::UNDERLAY_MTU};
 
 /// Index of the only VNI, port and VTEP.
 pub(super) const ONLY: u16 = 0;

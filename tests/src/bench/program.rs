@@ -24,11 +24,10 @@ use super::{
     affinity::{Side, pin},
     case::Case,
     pinned::{MAX_INNER, ONLY, Pinned},
-    programs::Programs,
     rig::{small_frame, vni},
     test_run::test_run,
 };
-use crate::lab::{Lab, frame::Outer};
+use crate::lab::{Lab, frame::Outer, programs::Programs};
 
 /// Sizes of the FDB.
 const MACS: [u32; 3] = [1, 1_000, 100_000];

@@ -11,20 +11,17 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use anyhow::Result;
 use wavnet_common::addr::{Mac, Vni};
 
-use super::{
-    contender::Contender,
-    overlay::Overlay,
-    programs::{
-        Programs,
-        abi::{self, Probe},
-    },
-};
+use super::{contender::Contender, overlay::Overlay};
 use crate::lab::{
     Lab,
     frame::{self, Outer, udp4},
     host::{Host, Vm, VmSpec},
     link,
     netns::Netns,
+    programs::{
+        Place, Programs,
+        abi::{self, Probe},
+    },
     topology::UNDERLAY_MTU,
 };
 
@@ -81,7 +78,7 @@ impl Rig {
         }
         let mut programs = Programs::load()?;
         programs.wire(&wire, ENDS)?;
-        programs.sink(&vms[1].ns, Vm::NIC)?;
+        programs.sink(&vms[1].ns, Vm::NIC, Place::First)?;
         let wired = Wired { hosts, vms };
         let overlay = contender.install(lab, &wired)?;
         let mut rig = Rig { contender, wired, programs, overlay, wire };

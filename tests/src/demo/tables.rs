@@ -16,7 +16,7 @@ pub(super) struct Content {
     pub(super) head: Vec<&'static str>,
     /// Columns that may go on a narrow terminal, the first of them first.
     pub(super) spare: Vec<&'static str>,
-    pub(super) rows: Vec<(Vec<String>, Style)>,
+    pub(super) rows: Vec<Cells>,
 }
 
 /// All tables, from top to bottom.
@@ -24,18 +24,36 @@ pub(super) fn contents(samples: &Samples) -> [Content; 4] {
     [ports(samples), peers(samples), fdb(samples), drops(samples)]
 }
 
-/// One row for each thing that `list` gives for an agent; those of an agent that does not answer are history, and grey.
-fn rows<T>(
+/// Cells and their style.
+type Cells = (Vec<String>, Style);
+
+/// Something that an agent listed.
+struct Seen<'a, T> {
+    agent: &'a Watched,
+    at: Instant,
+    item: &'a T,
+    /// The same thing in the sample before, and when that was taken.
+    before: Option<(Instant, &'a T)>,
+}
+
+/// One row for each thing that `list` gives for an agent; those of an agent that does not answer are history, and grey. `key` tells
+/// things apart.
+fn rows<T, K: PartialEq>(
     samples: &Samples,
     list: fn(&Sample) -> &[T],
-    row: impl Fn(&Watched, &Sample, &T) -> Option<(Vec<String>, Style)>,
-) -> Vec<(Vec<String>, Style)> {
+    key: fn(&T) -> K,
+    row: impl Fn(Seen<'_, T>) -> Option<Cells>,
+) -> Vec<Cells> {
     let mut rows = Vec::new();
     for agent in &samples.agents {
         let Some(now) = &agent.now else { continue };
-        for (mut cells, style) in list(now).iter().filter_map(|item| row(agent, now, item)) {
-            cells.insert(0, agent.name.clone());
-            rows.push((cells, if agent.silent { Style::new().fg(Color::DarkGray) } else { style }));
+        for item in list(now) {
+            let same = |old: &&T| key(old) == key(item);
+            let before = agent.before.as_ref().and_then(|old| Some((old.at, list(old).iter().find(same)?)));
+            if let Some((mut cells, style)) = row(Seen { agent, at: now.at, item, before }) {
+                cells.insert(0, agent.name.clone());
+                rows.push((cells, if agent.silent { Style::new().fg(Color::DarkGray) } else { style }));
+            }
         }
     }
     rows
@@ -51,42 +69,38 @@ fn colour(good: bool) -> Style {
 }
 
 fn ports(samples: &Samples) -> Content {
-    let row = |agent: &Watched, now: &Sample, p: &PortInfo| {
-        let old = agent.before.as_ref();
-        let before = old.and_then(|o| Some((o.at, o.ports.iter().find(|q| q.interface == p.interface)?.traffic)));
-        let [rx, tx] = rates(before, now.at, p.traffic);
+    let row = |Seen { agent, at, item: p, before }: Seen<'_, PortInfo>| {
         let hook = p.hook.clone().unwrap_or_default();
-        let cells = vec![p.interface.clone(), p.vni.to_string(), state(agent, p.state.as_str()), hook, rx, tx];
-        Some((cells, colour(p.state == AttachState::Attached)))
+        let what = [p.interface.clone(), p.vni.to_string(), state(agent, p.state.as_str()), hook];
+        let rates = rates(before.map(|(at, old)| (at, old.traffic)), at, p.traffic);
+        Some(([what.as_slice(), &rates].concat(), colour(p.state == AttachState::Attached)))
     };
     Content {
         title: "ports",
         head: vec!["agent", "port", "VNI", "state", "hook", "from VM", "to VM"],
         spare: vec!["hook", "VNI", "to VM", "from VM"],
-        rows: rows(samples, |s| &s.ports, row),
+        rows: rows(samples, |s| &s.ports, |p| p.interface.clone(), row),
     }
 }
 
 fn peers(samples: &Samples) -> Content {
-    let row = |agent: &Watched, now: &Sample, p: &PeerInfo| {
-        let old = agent.before.as_ref();
-        let before = old.and_then(|o| Some((o.at, o.peers.iter().find(|q| q.address == p.address)?.traffic)));
-        let [rx, tx] = rates(before, now.at, p.traffic);
+    let row = |Seen { agent, at, item: p, before }: Seen<'_, PeerInfo>| {
         let vnis: Vec<String> = p.vnis.iter().map(ToString::to_string).collect();
         let hop = p.next_hop.map_or_else(String::new, |h: Ipv4Addr| h.to_string());
-        let cells = vec![p.address.to_string(), vnis.join(","), state(agent, p.state.as_str()), hop, rx, tx];
-        Some((cells, colour(p.state == PeerState::Up)))
+        let what = [p.address.to_string(), vnis.join(","), state(agent, p.state.as_str()), hop];
+        let rates = rates(before.map(|(at, old)| (at, old.traffic)), at, p.traffic);
+        Some(([what.as_slice(), &rates].concat(), colour(p.state == PeerState::Up)))
     };
     Content {
         title: "peers",
         head: vec!["agent", "peer", "VNIs", "state", "next hop", "received", "sent"],
         spare: vec!["next hop", "VNIs", "sent", "received"],
-        rows: rows(samples, |s| &s.peers, row),
+        rows: rows(samples, |s| &s.peers, |p| p.address, row),
     }
 }
 
 fn fdb(samples: &Samples) -> Content {
-    let row = |_: &Watched, _: &Sample, e: &FdbEntry| {
+    let row = |Seen { item: e, .. }: Seen<'_, FdbEntry>| {
         let place = match &e.place {
             PlaceInfo::Port(name) => name.clone(),
             PlaceInfo::Peer(address) => address.to_string(),
@@ -99,15 +113,13 @@ fn fdb(samples: &Samples) -> Content {
         title: "forwarding table",
         head: vec!["agent", "VNI", "MAC", "behind", "kind", "age"],
         spare: vec!["kind", "age"],
-        rows: rows(samples, |s| &s.fdb, row),
+        rows: rows(samples, |s| &s.fdb, |e| (e.vni, e.mac), row),
     }
 }
 
 fn drops(samples: &Samples) -> Content {
-    let row = |agent: &Watched, now: &Sample, d: &DropRow| {
-        let old = agent.before.as_ref();
-        let before = old.and_then(|o| Some((o.at, o.drops.iter().find(|x| x.reason == d.reason)?.frames)));
-        let rate = before.map_or(0.0, |(at, frames)| per_second(frames, d.frames, at, now.at));
+    let row = |Seen { at, item: d, before, .. }: Seen<'_, DropRow>| {
+        let rate = before.map_or(0.0, |(then, old)| per_second(old.frames, d.frames, then, at));
         let cells = vec![d.reason.clone(), d.frames.to_string(), format!("{rate:.0}"), d.help.clone()];
         (d.frames > 0).then_some((cells, Style::new()))
     };
@@ -116,7 +128,7 @@ fn drops(samples: &Samples) -> Content {
         head: vec!["agent", "reason", "frames", "a second", "meaning"],
         // The last column is cut, not left out.
         spare: Vec::new(),
-        rows: rows(samples, |s| &s.drops, row),
+        rows: rows(samples, |s| &s.drops, |d| d.reason.clone(), row),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod overlay;
 pub mod ping;
 pub mod process;
+pub mod programs;
 pub mod raw;
 pub mod stream;
 pub mod super_packet;

@@ -74,12 +74,12 @@ pub struct Outcome {
 impl Outcome {
     /// The program's return value for the verdict.
     pub const fn action(&self, hook: Hook) -> u32 {
-        // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT.
+        // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
         match (hook, self.verdict) {
             (Hook::UnderlayXdp, Verdict::Pass) => 2,
             (Hook::UnderlayXdp, Verdict::ToPort { .. }) => 4,
             (Hook::UnderlayXdp, _) => 1,
-            (_, Verdict::Pass) => 0,
+            (_, Verdict::Pass) => u32::MAX,
             (_, Verdict::Drop(_) | Verdict::Consumed) => 2,
             _ => 7,
         }

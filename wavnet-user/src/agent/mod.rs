@@ -15,6 +15,7 @@ mod numbers;
 mod occupants;
 mod reload;
 mod requests;
+mod told;
 mod views;
 mod warnings;
 
@@ -127,7 +128,7 @@ struct Agent {
     watchers: broadcast::Sender<FdbEvent>,
     moves: events::Limiter,
     complaints: execute::Complaints,
-    told: warnings::Told,
+    told: told::Told,
     notifier: Notifier,
     started: (Instant, SystemTime),
     created_ns: u64,
@@ -187,7 +188,7 @@ impl Agent {
             watchers: broadcast::Sender::new(WATCH),
             moves: events::Limiter::default(),
             complaints: execute::Complaints::default(),
-            told: warnings::Told::default(),
+            told: told::Told::default(),
             notifier: Notifier::from_env(),
             started: (Instant::now(), SystemTime::now()),
             created_ns,

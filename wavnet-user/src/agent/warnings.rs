@@ -1,84 +1,67 @@
 //! What the operator should look at: in `status`, and in the log when it comes and goes.
 
-use std::collections::BTreeSet;
-
 use tracing::{info, warn};
 use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView, StaticPlace, StaticView};
 
-use super::{Agent, RETRY};
+use super::{Agent, RETRY, told::Warning};
 use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
 
 /// Per cent of the FDB in use from which the operator is warned.
 const FDB_NEARLY_FULL: usize = 90;
-/// More names than this are counted rather than listed.
+/// More static entries of a kind than this are counted rather than listed.
 const NAMES: usize = 5;
-
-/// What the log has said.
-#[derive(Default)]
-pub(super) struct Told {
-    said: BTreeSet<String>,
-    /// Seen the last time, and not said yet: a state that lasts no longer than that is none.
-    seen: BTreeSet<String>,
-}
-
-/// What is to be said now.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct News {
-    came: Vec<String>,
-    went: Vec<String>,
-}
-
-impl Told {
-    fn news(&mut self, now: BTreeSet<String>) -> News {
-        let came: Vec<String> = now.intersection(&self.seen).cloned().collect();
-        let went: Vec<String> = self.said.difference(&now).cloned().collect();
-        self.said.retain(|words| now.contains(words));
-        self.said.extend(came.iter().cloned());
-        self.seen = now.difference(&self.said).cloned().collect();
-        News { came, went }
-    }
-}
 
 impl Agent {
     /// Logs which warnings are new, and which do not hold any more.
     pub(super) fn log_warnings(&mut self) {
-        let now = self.warnings().into_iter().collect();
-        let news = self.told.news(now);
+        let now = self.conditions();
+        let news = self.told.news(&now);
         news.came.iter().for_each(|words| warn!("{words}"));
         news.went.iter().for_each(|words| info!("no longer: {words}"));
     }
 
-    /// What the operator should look at.
+    /// What the operator should look at, in words.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut all = Vec::new();
+        self.conditions().iter().map(Warning::words).collect()
+    }
+
+    fn conditions(&self) -> Vec<Warning> {
+        let mut all: Vec<Warning> = Vec::new();
         if let Some(why) = self.fabric.held_back() {
-            all.push(format!(
-                "a table could not be written ({why}): changes wait, and are tried again every {} s",
-                RETRY.as_secs()
-            ));
+            let every = RETRY.as_secs();
+            all.push(
+                format!("a table could not be written ({why}): changes wait, and are tried again every {every} s")
+                    .into(),
+            );
         }
         let underlay = self.underlay();
         let name = &underlay.interface;
         match underlay.state {
             AttachState::Missing => {
-                all.push(format!("there is no interface {name}: the overlay is cut off until it appears"))
+                all.push(format!("there is no interface {name}: the overlay is cut off until it appears").into())
             }
             AttachState::Error => {
                 let why = underlay.error.as_deref().unwrap_or("for an unknown reason");
-                all.push(match underlay.hook_mode {
+                let what = match underlay.hook_mode {
                     None => format!("the underlay interface {name} is not attached: {why}"),
                     Some(mode) => format!("the underlay interface {name} runs in {} for now: {why}", mode.as_str()),
-                });
+                };
+                all.push(what.into());
             }
-            AttachState::Attached if underlay.address.is_none() => all.push(format!(
-                "{name} has no IPv4 address: the overlay is cut off until it has one (or set underlay.address)"
-            )),
+            AttachState::Attached if underlay.address.is_none() => all.push(
+                format!(
+                    "{name} has no IPv4 address: the overlay is cut off until it has one (or set underlay.address)"
+                )
+                .into(),
+            ),
             AttachState::Attached => {}
         }
         let running = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
-        all.extend(self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running)));
+        all.extend(
+            self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running).into()),
+        );
         if let Some(link) = self.links.values().find(|l| l.name == *name) {
-            all.extend(doctor::checksum_warning(name, link.kind.as_deref() == Some("veth")));
+            all.extend(doctor::checksum_warning(name, link.kind.as_deref() == Some("veth")).map(Warning::from));
         }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
@@ -93,44 +76,44 @@ impl Agent {
         all.extend(static_warnings(&self.fabric.statics(), &ports));
         let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
         if entries * 100 >= capacity * FDB_NEARLY_FULL {
-            all.push(format!(
+            let words = format!(
                 "more than {FDB_NEARLY_FULL} per cent of the FDB's {capacity} entries are in use: MACs that find no room are \
                  flooded for; raise fdb.entries (it takes effect after `wavnet down` and a start)"
-            ));
+            );
+            all.push(words.into());
         }
         all
     }
 
-    fn peer_warnings(&self) -> Vec<String> {
+    fn peer_warnings(&self) -> Vec<Warning> {
         let peers = self.fabric.peers();
-        let of = |state| {
-            let found: Vec<String> = peers.iter().filter(|p| p.state == state).map(|p| p.addr.to_string()).collect();
-            (!found.is_empty()).then(|| (list(&found), found.len()))
-        };
-        let mut all = Vec::new();
-        if let Some((names, n)) = of(PeerState::NoRoute) {
-            all.push(format!("there is no route to {} {names}", if n == 1 { "the peer" } else { "the peers" }));
-        }
-        if let Some((names, n)) = of(PeerState::Unresolved) {
-            let peers = if n == 1 { "the peer" } else { "the peers" };
-            all.push(format!("the next hop to {peers} {names} does not answer ARP"));
-        }
-        all
+        let of = |state| peers.iter().filter(|p| p.state == state).map(|p| p.addr.to_string()).collect();
+        let all = [
+            Warning::about(
+                of(PeerState::NoRoute),
+                "there is no route to the peer {}",
+                "there is no route to the peers {}",
+            ),
+            Warning::about(
+                of(PeerState::Unresolved),
+                "the next hop to the peer {} does not answer ARP",
+                "the next hops to the peers {} do not answer ARP",
+            ),
+        ];
+        all.into_iter().flatten().collect()
     }
 
-    fn mtu_warnings(&self, ports: &[PortView], fits: u32) -> Vec<String> {
+    fn mtu_warnings(&self, ports: &[PortView], fits: u32) -> Vec<Warning> {
         let vnis = self.fabric.vnis();
-        let mut all = Vec::new();
-        for (vni, mtu) in vnis.iter().filter_map(|v| Some((v.vni, v.settings.mtu?))).filter(|(_, mtu)| *mtu > fits) {
-            all.push(format!("VNI {vni} has an MTU of {mtu}, but the underlay carries packets of {fits} bytes in it"));
-        }
+        let too_long = vnis.iter().filter_map(|v| Some((v.vni, v.settings.mtu?))).filter(|(_, mtu)| *mtu > fits);
+        let words = |(vni, mtu)| {
+            format!("VNI {vni} has an MTU of {mtu}, but the underlay carries packets of {fits} bytes in it").into()
+        };
+        let mut all: Vec<Warning> = too_long.map(words).collect();
+        let mend =
+            format!("an MTU above {fits}, which is what the underlay carries: lower it, or raise the underlay's");
         let too_long = named(ports, |p| p.state == PortState::Attached && p.mtu.is_some_and(|mtu| mtu > fits));
-        if let Some((names, one)) = too_long {
-            let has = if one { "has" } else { "have" };
-            all.push(format!(
-                "{names} {has} an MTU above {fits}, which is what the underlay carries: lower it, or raise the underlay's"
-            ));
-        }
+        all.extend(Warning::about(too_long, format!("{{}} has {mend}"), format!("{{}} have {mend}")));
         all
     }
 }
@@ -145,69 +128,61 @@ fn refused(mode: HookMode, interface: &str, why: &str, running: &str) -> String 
     format!("{what} on {interface} was refused: {why}; running in {running}")
 }
 
-fn port_warnings(ports: &[PortView]) -> Vec<String> {
-    let mut all = Vec::new();
-    let missing = |p: &PortView, runtime| p.state == PortState::Missing && (p.origin == Origin::Runtime) == runtime;
+fn port_warnings(ports: &[PortView]) -> Vec<Warning> {
+    let mut all: Vec<Warning> = Vec::new();
     for (runtime, asked) in [(false, "configured"), (true, "added by command")] {
-        match named(ports, |p| missing(p, runtime)) {
-            Some((name, true)) => all.push(format!("port {name} is {asked}, but there is no such interface")),
-            Some((names, false)) => all.push(format!("ports {names} are {asked}, but there are no such interfaces")),
-            None => {}
-        }
+        let missing = |p: &PortView| p.state == PortState::Missing && (p.origin == Origin::Runtime) == runtime;
+        all.extend(Warning::about(
+            named(ports, missing),
+            format!("port {{}} is {asked}, but there is no such interface"),
+            format!("ports {{}} are {asked}, but there are no such interfaces"),
+        ));
     }
     for port in ports {
         if let PortState::Failed(why) = &port.state {
-            all.push(format!("port {} is not attached: {why}", port.name));
+            all.push(format!("port {} is not attached: {why}", port.name).into());
         }
     }
-    match named(ports, |p| p.state == PortState::Attached && !p.up) {
-        Some((name, true)) => all.push(format!("port {name} is down or has no carrier: nothing is delivered to it")),
-        Some((names, false)) => {
-            all.push(format!("ports {names} are down or have no carrier: nothing is delivered to them"));
-        }
-        None => {}
-    }
+    all.extend(Warning::about(
+        named(ports, |p| p.state == PortState::Attached && !p.up),
+        "port {} is down or has no carrier: nothing is delivered to it",
+        "ports {} are down or have no carrier: nothing is delivered to them",
+    ));
     all
 }
 
 /// Static entries that are not in force: their port belongs to another VNI (added by command, or by a pattern), or is not
 /// attached.
-fn static_warnings(statics: &[StaticView], ports: &[PortView]) -> Vec<String> {
+fn static_warnings(statics: &[StaticView], ports: &[PortView]) -> Vec<Warning> {
     let idle = || statics.iter().filter(|s| !s.in_force);
     let elsewhere = |s: &StaticView| match &s.place {
         StaticPlace::Port(name) => ports.iter().find(|p| p.name == *name && p.vni != s.vni),
         StaticPlace::Peer(_) => None,
     };
-    let mut all = Vec::new();
+    let mut all: Vec<Warning> = Vec::new();
     for (entry, port) in idle().filter_map(|s| Some((s, elsewhere(s)?))).take(NAMES) {
         let StaticView { vni, mac, .. } = entry;
         let (name, has) = (&port.name, port.vni);
-        all.push(format!("the static entry for {mac} in VNI {vni} is not in force: port {name} belongs to VNI {has}"));
+        let words =
+            format!("the static entry for {mac} in VNI {vni} is not in force: port {name} belongs to VNI {has}");
+        all.push(words.into());
     }
     match idle().filter(|s| elsewhere(s).is_some()).count().saturating_sub(NAMES) {
         0 => {}
-        n => all.push(format!("{n} more static entries are not in force: their ports belong to other VNIs")),
+        n => all.push(format!("{n} more static entries are not in force: their ports belong to other VNIs").into()),
     }
-    match idle().filter(|s| elsewhere(s).is_none()).count() {
-        0 => {}
-        1 => all.push("a static FDB entry waits for its port to be attached".to_owned()),
-        n => all.push(format!("{n} static FDB entries wait for their ports to be attached")),
-    }
+    let waiting = idle().filter(|s| elsewhere(s).is_none()).map(|s| format!("{} in VNI {}", s.mac, s.vni));
+    all.extend(Warning::about(
+        waiting.collect(),
+        "the static entry for {} waits for its port to be attached",
+        "the static entries for {} wait for their ports to be attached",
+    ));
     all
 }
 
-/// The names of some ports, and whether it is one; `None` if there are none.
-fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Option<(String, bool)> {
-    let found: Vec<String> = ports.iter().filter(|p| which(p)).map(|p| p.name.clone()).collect();
-    (!found.is_empty()).then(|| (list(&found), found.len() == 1))
-}
-
-fn list(names: &[String]) -> String {
-    let shown = names.get(..NAMES.min(names.len())).unwrap_or_default().join(", ");
-    match names.len().saturating_sub(NAMES) {
-        0 => shown,
-        n => format!("{shown} and {n} more"),
-    }
+/// The names of some ports.
+fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Vec<String> {
+    ports.iter().filter(|p| which(p)).map(|p| p.name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -232,18 +207,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_lasts_is_said_once_and_its_end_too() {
-        let mut told = Told::default();
-        let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
-        let said = |words: &[&str]| News { came: words.iter().map(|w| (*w).to_owned()).collect(), went: Vec::new() };
-        assert_eq!(told.news(set(&["a", "b"])), News::default());
-        assert_eq!(told.news(set(&["a"])), said(&["a"]));
-        assert_eq!(told.news(set(&["a", "b"])), News::default());
-        assert_eq!(told.news(set(&["b"])), News { came: vec!["b".into()], went: vec!["a".into()] });
-        assert_eq!(told.news(set(&["b"])), News::default());
-        assert_eq!(told.news(set(&["b", "a"])), News::default());
-        assert_eq!(told.news(set(&["b", "a"])), said(&["a"]));
+    fn words(all: &[Warning]) -> Vec<String> {
+        all.iter().map(Warning::words).collect()
     }
 
     #[test]
@@ -269,13 +234,14 @@ mod tests {
             in_force,
         };
         assert!(static_warnings(&[entry(10, "tap0", true)], &ports).is_empty());
-        let waits = "a static FDB entry waits for its port to be attached";
-        assert_eq!(static_warnings(&[entry(10, "tap1", false)], &ports), [waits]);
+        let waits = "the static entry for 02:00:00:00:00:01 in VNI 10 waits for its port to be attached";
+        assert_eq!(words(&static_warnings(&[entry(10, "tap1", false)], &ports)), [waits]);
         let other = "the static entry for 02:00:00:00:00:01 in VNI 11 is not in force: port tap0 belongs to VNI 10";
-        assert_eq!(static_warnings(&[entry(11, "tap0", false), entry(10, "tap1", false)], &ports), [other, waits]);
+        let both = [entry(11, "tap0", false), entry(10, "tap1", false)];
+        assert_eq!(words(&static_warnings(&both, &ports)), [other, waits]);
         let many: Vec<StaticView> = (0..NAMES as u32 + 2).map(|n| entry(11 + n, "tap0", false)).collect();
         let last = "2 more static entries are not in force: their ports belong to other VNIs";
-        assert_eq!(static_warnings(&many, &ports).last().unwrap(), last);
+        assert_eq!(words(&static_warnings(&many, &ports)).last().unwrap(), last);
     }
 
     #[test]
@@ -289,7 +255,7 @@ mod tests {
             port("br0", PortState::Failed("it is a bridge".into()), Origin::Runtime, true),
         ];
         assert_eq!(
-            port_warnings(&ports),
+            words(&port_warnings(&ports)),
             [
                 "port tap7 is configured, but there is no such interface",
                 "ports tap8, tap9 are added by command, but there are no such interfaces",
@@ -297,7 +263,5 @@ mod tests {
                 "port tap1 is down or has no carrier: nothing is delivered to it",
             ]
         );
-        let many: Vec<String> = (0..NAMES + 2).map(|n| n.to_string()).collect();
-        assert_eq!(list(&many), "0, 1, 2, 3, 4 and 2 more");
     }
 }

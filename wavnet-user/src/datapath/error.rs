@@ -15,12 +15,12 @@ pub enum Error {
     )]
     NoObject,
     /// The kernel is too old.
-    #[error("kernel {found} is too old: wavnet needs Linux {needed} or newer")]
+    #[error("kernel {found} is too old: wavnet needs Linux {}.{} or newer", .needed.0, .needed.1)]
     OldKernel {
         /// This kernel.
         found: String,
         /// The oldest that works.
-        needed: &'static str,
+        needed: (u32, u32),
     },
     /// Not permitted.
     #[error(

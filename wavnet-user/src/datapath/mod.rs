@@ -36,6 +36,7 @@ pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, TcWish};
 pub use neighbours::Neighbour;
+pub(crate) use object::OLDEST_KERNEL;
 pub use object::event_clock_ns;
 
 /// Sizes of the tables; fixed when the maps are made.

@@ -5,7 +5,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::Error;
 
 /// bpf_loop (5.17) is the newest thing the programs cannot do without; 6.1 is the oldest long-term kernel that has it.
-const OLDEST: (u32, u32) = (6, 1);
+pub(crate) const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// The compiled programs.
 #[cfg(wavnet_ebpf)]
@@ -21,9 +21,12 @@ pub(super) fn bytes() -> Result<&'static [u8], Error> {
 
 /// Refuses kernels on which the verifier would refuse the programs with a message that helps nobody.
 pub(super) fn check_kernel() -> Result<(), Error> {
-    let found = kernel_release()?;
+    new_enough(kernel_release()?)
+}
+
+fn new_enough(found: String) -> Result<(), Error> {
     match version(&found) {
-        Some(version) if version < OLDEST => Err(Error::OldKernel { found, needed: "6.1" }),
+        Some(version) if version < OLDEST_KERNEL => Err(Error::OldKernel { found, needed: OLDEST_KERNEL }),
         _ => Ok(()),
     }
 }
@@ -62,12 +65,24 @@ fn nanoseconds(clock: ClockId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{new_enough, version};
 
     #[test]
     fn reads_kernel_releases() {
         assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
         assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
         assert_eq!(version("unknown"), None);
+    }
+
+    #[test]
+    fn old_kernels_are_refused_in_words() {
+        for found in ["6.0.19", "5.15.0-91-generic", "2.6.78"] {
+            let error = new_enough(found.to_owned()).unwrap_err().to_string();
+            assert_eq!(error, format!("kernel {found} is too old: wavnet needs Linux 6.1 or newer"));
+        }
+        // What cannot be read is the verifier's business.
+        for found in ["6.1.0-18-amd64", "7.0.0", "unknown"] {
+            assert!(new_enough(found.to_owned()).is_ok(), "{found}");
+        }
     }
 }

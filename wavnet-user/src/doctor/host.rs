@@ -6,10 +6,11 @@ use aya::programs::ProgramType;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Asked, Check, Verdict};
-use crate::api::{Client, ClientError};
+use crate::{
+    api::{Client, ClientError},
+    datapath::OLDEST_KERNEL,
+};
 
-/// Redirects between devices, BTF, atomic operations, batch and managed neighbours that the programs and the agent use.
-const OLDEST: (u32, u32) = (5, 16);
 /// CAP_SYS_ADMIN in linux/capability.h.
 const SYS_ADMIN: u32 = 21;
 /// tcx: TC programs as links, which replace atomically and survive the agent.
@@ -42,9 +43,9 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn kernel(release: &str) -> Check {
-    let (major, minor) = OLDEST;
+    let (major, minor) = OLDEST_KERNEL;
     match version(release) {
-        Some(v) if v >= OLDEST => Check::ok("kernel", release),
+        Some(v) if v >= OLDEST_KERNEL => Check::ok("kernel", release),
         Some(_) => Check::new("kernel", Verdict::Fail, release, format!("boot Linux {major}.{minor} or newer")),
         None => Check::new("kernel", Verdict::Unknown, format!("release {release:?}"), "mount /proc"),
     }
@@ -211,8 +212,8 @@ mod tests {
         assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
         assert_eq!(version("6.18.44+"), Some((6, 18)));
         assert_eq!(version(""), None);
-        assert_eq!(kernel("5.15.0").verdict, Verdict::Fail);
-        assert_eq!(kernel("5.16.0").verdict, Verdict::Ok);
+        assert_eq!(kernel("6.0.9").verdict, Verdict::Fail);
+        assert_eq!(kernel("6.1.0").verdict, Verdict::Ok);
         assert_eq!(kernel("10.0.0").verdict, Verdict::Ok);
         assert_eq!(kernel("").verdict, Verdict::Unknown);
         assert_eq!(tcx("6.5.9").verdict, Verdict::Warn);

@@ -1,4 +1,4 @@
-//! The lab's kernel programs in user space: wire, generator, counters.
+//! The lab's own kernel programs: wire, generator, counters.
 
 use anyhow::{Context, Result};
 use aya::{
@@ -6,15 +6,16 @@ use aya::{
     maps::{Array, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
     programs::{
         LinkOrder, Program, ProgramError, ProgramFd, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp,
-        XdpMode, tc::TcAttachOptions,
+        XdpMode,
+        tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
     },
 };
 
-use crate::lab::netns::Netns;
+use super::netns::Netns;
 
 #[path = "../../../wavnet-ebpf/src/lab/abi.rs"]
-#[expect(unreachable_pub, reason = "the file is shared with the kernel side")]
-pub(super) mod abi;
+/// What the kernel side and this side agree on.
+pub mod abi;
 
 use abi::{Counter, Probe, name};
 
@@ -24,8 +25,19 @@ unsafe impl Pod for Probe {}
 /// Frames that the kernel hands to a driver at once, as NICs do: the most it takes is 256.
 const BATCH: u32 = 64;
 
-/// One wire's set of programs; dropping it detaches them.
-pub(super) struct Programs {
+/// Where [`Programs::sink`] is among other TC programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before all others.
+    First,
+    /// Behind all others of tcx.
+    Last,
+    /// The last filter of the clsact qdisc, behind tcx.
+    Clsact,
+}
+
+/// A set of the programs; dropping it detaches them.
+pub struct Programs {
     ebpf: Ebpf,
     probe: Array<MapData, Probe>,
     counts: PerCpuArray<MapData, u64>,
@@ -33,7 +45,11 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn load() -> Result<Programs> {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// Built without them, or the kernel refuses.
+    pub fn load() -> Result<Programs> {
         let mut ebpf = EbpfLoader::new().load(object()?).context("loading the lab's kernel programs")?;
         for (name, program) in ebpf.programs_mut() {
             match program {
@@ -50,7 +66,10 @@ impl Programs {
     }
 
     /// Joins two interfaces of a namespace: what comes in on one goes out of the other.
-    pub(super) fn wire(&mut self, ns: &Netns, ends: [&str; 2]) -> Result<()> {
+    ///
+    /// # Errors
+    /// No such interface, or it has an XDP program.
+    pub fn wire(&mut self, ns: &Netns, ends: [&str; 2]) -> Result<()> {
         let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
         ns.enter(|| {
             for (from, to) in [(a, b), (b, a)] {
@@ -63,28 +82,48 @@ impl Programs {
     }
 
     /// Counts and drops at an interface of a namespace what comes in there and matches the probe.
-    pub(super) fn sink(&mut self, ns: &Netns, interface: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// No such interface, or the kernel refuses.
+    pub fn sink(&mut self, ns: &Netns, interface: &str, place: Place) -> Result<()> {
         ns.enter(|| {
             let program: &mut SchedClassifier = find(&mut self.ebpf, name::SINK)?;
-            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let options = match place {
+                Place::First => TcAttachOptions::TcxOrder(LinkOrder::first()),
+                Place::Last => TcAttachOptions::TcxOrder(LinkOrder::last()),
+                Place::Clsact => {
+                    // It may be there already; attaching tells if it is not.
+                    let _ = qdisc_add_clsact(interface);
+                    TcAttachOptions::Netlink(NlOptions { priority: u16::MAX, ..NlOptions::default() })
+                }
+            };
             program.attach_with_options(interface, TcAttachType::Ingress, options).context("attaching the sink")?;
             Ok(())
         })
     }
 
     /// Says what is counted.
-    pub(super) fn set_probe(&mut self, probe: Probe) -> Result<()> {
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_probe(&mut self, probe: Probe) -> Result<()> {
         self.probe.set(0, probe, 0).context("writing the probe")
     }
 
     /// Frames counted so far.
-    pub(super) fn count(&self, at: Counter) -> Result<u64> {
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn count(&self, at: Counter) -> Result<u64> {
         Ok(self.counts.get(&(at as u32), 0).context("reading a counter")?.iter().sum())
     }
 
     /// Sends copies of a frame out of an interface of the namespace that the caller is in, as from a NIC's ring; dropped where
     /// the receiver cannot take more.
-    pub(super) fn send(&mut self, ifindex: u32, frame: &[u8], copies: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn send(&mut self, ifindex: u32, frame: &[u8], copies: u32) -> Result<()> {
         let program: &mut Xdp = find(&mut self.ebpf, name::SEND)?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
@@ -98,13 +137,19 @@ impl Programs {
     }
 
     /// The XDP program that does nothing.
-    pub(super) fn empty_xdp(&mut self) -> Result<&ProgramFd> {
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn empty_xdp(&mut self) -> Result<&ProgramFd> {
         let program: &mut Xdp = find(&mut self.ebpf, name::EMPTY_XDP)?;
         Ok(program.fd()?)
     }
 
     /// The TC program that does nothing.
-    pub(super) fn empty_tc(&mut self) -> Result<&ProgramFd> {
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn empty_tc(&mut self) -> Result<&ProgramFd> {
         let program: &mut SchedClassifier = find(&mut self.ebpf, name::EMPTY_TC)?;
         Ok(program.fd()?)
     }
