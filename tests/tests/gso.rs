@@ -1,6 +1,9 @@
 //! Super-packets: frames that a VM hands over whole and that the kernel cuts into segments on their way (GSO).
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_common::{addr::Mac, reason::Reason};
@@ -10,9 +13,12 @@ use wavnet_tests::lab::{
     capture::Capture,
     config::AgentConfig,
     frame::{has_mark, marked},
-    host::Host,
+    host::{Host, Vm},
+    link,
     overlay::{Both, Lone, SOON, Shape, blue, ip},
-    poll_until, stream,
+    ping, poll_until,
+    raw::RawSocket,
+    stream,
     super_packet::{Kind, SuperPacket},
     topology::UNDERLAY_MTU,
     vnet::{VnetHdr, VnetTap},
@@ -79,6 +85,10 @@ impl Taps {
 
     /// `offloads`: the receiver beside the sender takes super-packets as they are.
     fn start(lab: &Lab, offloads: bool) -> Result<Taps> {
+        Taps::start_with(lab, offloads, "hook = \"auto\"")
+    }
+
+    fn start_with(lab: &Lab, offloads: bool, underlay: &str) -> Result<Taps> {
         let hosts = lab.pair(UNDERLAY_MTU)?;
         let sender = VnetTap::create(&hosts[0].ns, "tap-s", 1500, false)?;
         let beside = VnetTap::create(&hosts[0].ns, "tap-b", 1500, offloads)?;
@@ -89,7 +99,7 @@ impl Taps {
                 0 => config.static_peer(blue(), Taps::FAR, hosts[1].addr).static_port(blue(), Taps::BESIDE, "tap-b"),
                 _ => config.static_port(blue(), Taps::FAR, "tap-f"),
             };
-            Agent::start(lab, &hosts[i], &config)
+            Agent::start(lab, &hosts[i], &config.underlay(underlay))
         };
         let agents = [start(0)?, start(1)?];
         for agent in &agents {
@@ -214,6 +224,70 @@ fn super_packets_of_a_tap_cross_the_overlay_as_their_segments() {
     lab::run("super_packets_of_a_tap_cross_the_overlay_as_their_segments", NEEDS, |lab| {
         let net = Taps::start(lab, false)?;
         packets(Taps::FAR, None).try_for_each(|packet| net.check_far(&packet))
+    });
+}
+
+/// As when GRO has merged what a NIC received: TC decapsulates super-packets, and the port's device has them segmented.
+fn super_packets_arrive_whole(lab: &Lab, hook: &str) -> Result<()> {
+    let net = Taps::start_with(lab, false, &format!("hook = \"{hook}\""))?;
+    let wire = RawSocket::open(&net.hosts[1].ns, Host::NIC)?;
+    for host in &net.hosts {
+        link::offload(
+            &host.ns,
+            Host::NIC,
+            "tx on tso on gso on tx-udp_tnl-segmentation on tx-udp_tnl-csum-segmentation on",
+        )?;
+    }
+    for tag in [None, Some(42)] {
+        for packet in packets(Taps::FAR, tag).filter(|p| p.kind != Kind::Udp4) {
+            net.check_far(&packet).with_context(|| format!("{hook}: {packet:?}"))?;
+        }
+    }
+    let whole = wire.drain(|frame| frame.len() > 14 + UNDERLAY_MTU as usize)?;
+    ensure!(whole.len() > 10, "{hook}: {} super-packets arrived: the test proves nothing", whole.len());
+    Ok(())
+}
+
+#[test]
+fn super_packets_that_arrive_whole_are_delivered_by_tc() {
+    lab::run("super_packets_that_arrive_whole_are_delivered_by_tc", NEEDS, |lab| super_packets_arrive_whole(lab, "tc"));
+}
+
+#[test]
+fn super_packets_that_arrive_whole_are_delivered_with_generic_xdp() {
+    let test = "super_packets_that_arrive_whole_are_delivered_with_generic_xdp";
+    lab::run(test, NEEDS, |lab| super_packets_arrive_whole(lab, "generic"));
+}
+
+/// What the kernel cannot segment is counted, and its help names the mend.
+#[test]
+fn super_packets_of_a_tunnel_in_a_container_are_counted() {
+    lab::run("super_packets_of_a_tunnel_in_a_container_are_counted", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        for (vm, n) in [(&net.a, 1), (&net.b, 2)] {
+            let (local, remote) = (ip(n), ip(3 - n));
+            vm.ns.ip(&format!("link add vx type vxlan id 7 local {local} remote {remote} dstport 4789"))?;
+            vm.ns.ip(&format!("address add 10.9.9.{n}/24 dev vx"))?;
+            vm.ns.ip("link set dev vx up")?;
+        }
+        let inner = |n| Ipv4Addr::new(10, 9, 9, n);
+        ping::once(&net.a.ns, inner(2), 56, SOON)?;
+        let send = || stream::bulk(&net.b.ns, inner(2), &net.a.ns, 300_000);
+        // Slowly: each super-packet is lost, and sent again in single frames.
+        send()?;
+        ensure!(
+            net.agents[0].drops(Reason::NestedTunnel)? > 0,
+            "no super-packet of the tunnel: the test proves nothing"
+        );
+        let words = "tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off";
+        ensure!(Reason::NestedTunnel.help().contains(words));
+        for vm in [&net.a, &net.b] {
+            link::offload(&vm.ns, Vm::NIC, words)?;
+        }
+        let before = net.agents[0].drops(Reason::NestedTunnel)?;
+        send()?;
+        ensure!(net.agents[0].drops(Reason::NestedTunnel)? == before, "dropped in spite of the mend");
+        Ok(())
     });
 }
 

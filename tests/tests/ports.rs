@@ -1,6 +1,6 @@
 //! Ports: taps, patterns, VLAN tags, MTUs.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Need,
@@ -155,7 +155,15 @@ fn a_jumbo_underlay_carries_jumbo_frames() {
             ping::once(&from.ns, to, 3500, SOON)?;
         }
         stream::bulk(&net.b.ns, ip(2), &net.a.ns, 4_000_000)?;
-        stream::bulk(&net.a.ns, ip(1), &net.b.ns, 4_000_000)
+        stream::bulk(&net.a.ns, ip(1), &net.b.ns, 4_000_000)?;
+        // A tap takes no redirect of what is in several buffers.
+        let tap = net.hosts[0].tap_vm(lab, &VmSpec { mtu: 9000, ..VmSpec::new("t", mac(7), ip(7)) })?;
+        net.agents[0].cli("port add tap-t --vni 100")?;
+        net.agents[0].wait_port("tap-t", AttachState::Attached)?;
+        for size in [56, 3000, 3500, 8972] {
+            ping::once(&net.b.ns, ip(7), size, SOON).with_context(|| format!("{size} bytes to a tap"))?;
+        }
+        stream::bulk(&tap.ns, ip(7), &net.b.ns, 4_000_000)
     });
 }
 

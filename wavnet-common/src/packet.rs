@@ -43,6 +43,11 @@ pub trait Packet {
         Some(unsafe { &mut *core::ptr::with_exposed_provenance_mut(at) })
     }
 
+    /// True if a part of the frame cannot be read directly.
+    fn is_paged(&self) -> bool {
+        self.len() > self.end() - self.start()
+    }
+
     /// Makes the first `len` bytes readable if they are not (paged data). `false`: the packet is shorter, or no memory.
     fn pull(&mut self, len: usize) -> bool;
 }
@@ -102,8 +107,11 @@ pub trait Copies: Packet {
     /// For what can be done with a frame but not with a clone of it: handing it to the kernel's neighbour output.
     fn send_on_errand(&mut self, ifindex: u32, vtep_index: u16) -> bool;
 
-    /// The errand that the packet came with.
+    /// The errand that the packet is on.
     fn errand(&self) -> Option<u16>;
+
+    /// Makes it an ordinary packet, for whatever is behind us.
+    fn end_errand(&mut self);
 
     /// Calls `body` for 0 to `n - 1`, until it says `false`.
     fn repeat<F: FnMut(u32) -> bool>(n: u32, body: F);

@@ -78,6 +78,8 @@ reasons! {
     NeighbourUnresolved = "neighbour_unresolved",
     /// There is nobody to flood the frame to.
     NoReceiver = "no_receiver",
+    /// A tunnel's super-packet, from a tunnel inside a container; there, `ethtool -K NIC tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off`.
+    NestedTunnel = "nested_tunnel",
     /// The kernel refused to change the packet (no memory or headroom).
     Rewrite = "rewrite",
     /// The kernel refused a copy for one receiver of a flooded frame, or its transmission.

@@ -27,6 +27,8 @@ use crate::log;
 
 /// Ethernet frames are padded to this length (without FCS).
 const MIN_FRAME: usize = 60;
+/// What the kernel says of a super-packet that is tunnelled already.
+const EALREADY: i64 = -114;
 /// Tags that [`Grow`] can put back into the frame.
 const MAX_TAGS: usize = 2;
 
@@ -109,13 +111,11 @@ impl Strip for SkbPacket {
         if unsafe { bpf_skb_adjust_room(self.skb, -(outer as i32), BPF_ADJ_ROOM_MAC, flags) } != 0 {
             return false;
         }
-        match self.at_mut::<EthHdr>(0) {
-            Some(place) => {
-                *place = eth;
-                true
-            }
-            None => false,
-        }
+        let Some(place) = self.at_mut::<EthHdr>(0) else { return false };
+        *place = eth;
+        // A super-packet is segmented by what the kernel takes it for, which is IPv4 still. What carries an ordinary frame to its
+        // port does not ask.
+        self.gso_size() == 0 || self.get().protocol == u32::from(eth.ethertype.raw()) || self.retake_protocol()
     }
 
     #[inline(always)]
@@ -149,20 +149,7 @@ impl AsIpv4 for SkbPacket {
     #[inline(always)]
     fn become_ipv4(&mut self) -> bool {
         const IPV4: u32 = (ethertype::IPV4.to_be()) as u32;
-        const TPID: u16 = ethertype::VLAN.to_be();
-        if self.get().protocol == IPV4 {
-            return true;
-        }
-        // No helper sets the protocol, but taking a tag out of the data does, to the ethertype behind the tag. The first tag
-        // stays beside the data until the second pushes it in; popping the second takes the first out again, beside the data;
-        // popping that leaves the packet as it was, but for the protocol.
-        // SAFETY: a valid skb.
-        unsafe {
-            bpf_skb_vlan_push(self.skb, TPID, 1) == 0
-                && bpf_skb_vlan_push(self.skb, TPID, 1) == 0
-                && bpf_skb_vlan_pop(self.skb) == 0
-                && bpf_skb_vlan_pop(self.skb) == 0
-        }
+        self.get().protocol == IPV4 || self.retake_protocol()
     }
 }
 
@@ -174,6 +161,22 @@ impl SkbPacket {
     fn set_mark(&mut self, mark: u32) {
         // SAFETY: valid for the program's run; the verifier lets TC write this field.
         unsafe { (*self.skb).mark = mark }
+    }
+
+    /// Has the kernel take the packet for what its link header says. A tag in the data ends up beside it. `false`: refused.
+    #[inline(always)]
+    fn retake_protocol(&mut self) -> bool {
+        const TPID: u16 = ethertype::VLAN.to_be();
+        // No helper sets the protocol, but taking a tag out of the data does, to the ethertype behind the tag. The first tag
+        // stays beside the data until the second pushes it in; popping the second takes the first out again, beside the data;
+        // popping that leaves the packet as it was, but for the protocol.
+        // SAFETY: a valid skb.
+        unsafe {
+            bpf_skb_vlan_push(self.skb, TPID, 1) == 0
+                && bpf_skb_vlan_push(self.skb, TPID, 1) == 0
+                && bpf_skb_vlan_pop(self.skb) == 0
+                && bpf_skb_vlan_pop(self.skb) == 0
+        }
     }
 
     /// Cuts the frame to a length, or fills it up with zeros.
@@ -217,10 +220,10 @@ impl SkbPacket {
                 | BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
         ) | (inner_l2 as u64) << 56;
         // SAFETY: a valid skb.
-        if unsafe { bpf_skb_adjust_room(self.skb, room as i32, BPF_ADJ_ROOM_MAC, flags) } == 0 {
-            Ok(())
-        } else {
-            Err(Reason::Rewrite)
+        match unsafe { bpf_skb_adjust_room(self.skb, room as i32, BPF_ADJ_ROOM_MAC, flags) } {
+            0 => Ok(()),
+            EALREADY => Err(Reason::NestedTunnel),
+            _ => Err(Reason::Rewrite),
         }
     }
 
@@ -269,6 +272,11 @@ impl Copies for SkbPacket {
     #[inline(always)]
     fn errand(&self) -> Option<u16> {
         errand::vtep(self.get().mark)
+    }
+
+    #[inline(always)]
+    fn end_errand(&mut self) {
+        self.set_mark(0);
     }
 
     #[inline(always)]

@@ -37,10 +37,12 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn member(&self, key: &MemberKey) -> Option<&Member> {
-        // SAFETY: the agent alone writes; an element deleted meanwhile is read before its memory is used again or is right for
-        // another member, and either is as good as a frame that came a moment earlier or later.
-        unsafe { maps::MEMBERS.get(key) }
+    fn member(&self, key: &MemberKey) -> Option<Member> {
+        // SAFETY: the agent alone writes; an element that is deleted meanwhile may be another member's by now.
+        let member = unsafe { maps::MEMBERS.get(key) }?;
+        // In one load, so that the VNI in it speaks for the rest. Values of 8 bytes are aligned to 8.
+        // SAFETY: plain data of the same size.
+        Some(unsafe { core::mem::transmute::<u64, Member>(core::ptr::from_ref(member).cast::<u64>().read_volatile()) })
     }
 
     #[inline(always)]

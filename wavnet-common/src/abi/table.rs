@@ -53,6 +53,8 @@ impl PortFlags {
     pub const VLAN_DISCARD: u16 = 1 << 1;
     /// XDP cannot redirect to this device (a veth whose other end has no NAPI): deliver in TC.
     pub const DELIVER_TC: u16 = 1 << 2;
+    /// XDP cannot redirect frames in several buffers to this device (a tap): deliver those in TC.
+    pub const ONE_BUFFER: u16 = 1 << 3;
     /// The interface is administratively down: what is sent to it would vanish uncounted.
     pub const DOWN: u16 = 1 << 4;
 }

@@ -1,7 +1,8 @@
 //! Errands: a flooded frame's copy that comes in by its port again, for one VTEP alone. The packet's mark says which.
 //!
 //! A VM cannot send on errands: the kernel clears the marks of what comes from another network namespace, and what a tap's owner
-//! writes has none.
+//! writes has none. What comes from this namespace by a veth may have a mark of somebody else's; so errands are honoured only while
+//! they are sent, which is without an agent.
 
 /// Upper half of the mark ("WV").
 const ERRAND: u32 = 0x5756_0000;

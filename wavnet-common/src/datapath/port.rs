@@ -15,10 +15,11 @@ use crate::{
 /// TC ingress on a port.
 #[inline(always)]
 pub fn tc<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
-    // Told apart this early, as the verifier then has the fewest paths to walk.
+    // Told apart this early, as the verifier then has the fewest paths to walk. While there is an agent nobody is sent on errands:
+    // it is somebody else's mark.
     let verdict = match pkt.errand() {
-        Some(vtep_index) => on_errand(pkt, tables, ifindex, vtep_index),
-        None => forward(pkt, tables, ifindex),
+        Some(vtep_index) if !is_agent_alive(tables, tables.now_ns()) => on_errand(pkt, tables, ifindex, vtep_index),
+        _ => forward(pkt, tables, ifindex),
     };
     match verdict {
         Ok(verdict) => verdict,
@@ -81,7 +82,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 
 /// A frame that came for the first time a moment ago, and was counted, checked and learned from then.
 #[inline(always)]
-fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4, T: Tables>(
+fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     pkt: &mut P,
     tables: &T,
     ifindex: u32,
@@ -90,7 +91,14 @@ fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4, T: Tables>(
     let (port_index, port) = origin(tables, ifindex)?;
     let eth = link_header(pkt)?;
     let frame = inspect(pkt, tables, &eth, port_index, port);
+    // The kernel looks routes up by mark, too.
+    pkt.end_errand();
     to_vtep(pkt, tables, &frame, vtep_index)
+}
+
+#[inline(always)]
+fn is_agent_alive<T: Tables>(tables: &T, now_ns: u64) -> bool {
+    now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS
 }
 
 /// The port that a frame came from.
@@ -129,7 +137,7 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         vni: port.vni,
         vni_index: port.vni_index,
         now_ns,
-        agent_alive: now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS,
+        agent_alive: is_agent_alive(tables, now_ns),
         tagged: meta_tag || ethertype::is_tag(kind),
         segment,
         frames,

@@ -25,7 +25,7 @@ pub trait Tables {
     /// `CONFIG[0]`.
     fn config(&self) -> Option<&Config>;
     /// `MEMBERS`.
-    fn member(&self, key: &MemberKey) -> Option<&Member>;
+    fn member(&self, key: &MemberKey) -> Option<Member>;
     /// True if `INDEX_OF_VNI` has the VNI.
     fn knows_vni(&self, vni: u32) -> bool;
     /// True if `INDEX_OF_VTEP` has the address.

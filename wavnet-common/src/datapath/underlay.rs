@@ -1,6 +1,6 @@
 //! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI.
 
-use super::{Of, Tables, Verdict, source};
+use super::{Of, Tables, Verdict, flow, source};
 use crate::{
     abi::{Config, Count, MemberKey, Port, PortFlags},
     fdb::{Key, Place, lookup},
@@ -19,7 +19,6 @@ pub fn xdp<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) ->
     match decide::<P, T, true>(pkt, tables) {
         Decision::Pass | Decision::Flood { .. } => Verdict::Pass,
         Decision::Drop(reason) => drop(tables, reason),
-        Decision::Deliver { to, .. } if to.by_tc => Verdict::Pass,
         Decision::Deliver { to, from } => deliver(pkt, tables, &to, &from),
     }
 }
@@ -63,7 +62,6 @@ struct From {
 struct To {
     index: u16,
     ifindex: u32,
-    by_tc: bool,
 }
 
 enum Decision {
@@ -207,32 +205,35 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
         note();
     }
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
-    let place = known.map(|entry| entry.place);
+    let Some(known) = known else { return Ok(Decision::Flood { from, tagged }) };
+    let index = match known.place {
+        Place::Port(index) => index,
+        // Rare enough to be left to TC.
+        Place::Vtep(_) => return if BEFORE_TC { Ok(Decision::Pass) } else { Err(Reason::SplitHorizon) },
+    };
     if BEFORE_TC {
-        // Once per frame, or what learning counts would count twice: not here if TC sees the frame again.
-        let seen_again = match place {
-            None => true,
-            Some(Place::Vtep(_)) => false,
-            Some(Place::Port(index)) => tables.port(index).is_some_and(by_tc),
-        };
-        if !seen_again {
-            note();
+        // TC sees it again, and notes its source then: what learning counts is counted once.
+        if tables.port(index).is_some_and(|port| is_left_to_tc(pkt, port, frame.inner, tagged)) {
+            return Ok(Decision::Pass);
         }
+        note();
     }
-    match place {
-        None => Ok(Decision::Flood { from, tagged }),
-        Some(Place::Vtep(_)) => Err(Reason::SplitHorizon),
-        Some(Place::Port(index)) => {
-            let to = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
-            Ok(Decision::Deliver { to, from })
-        }
-    }
+    let to = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
+    Ok(Decision::Deliver { to, from })
 }
 
-/// True if XDP cannot redirect to the port.
+/// True if XDP cannot redirect the frame to the port, or finds it too long: it may be a super-packet, which TC can tell.
 #[inline(always)]
-fn by_tc(port: &Port) -> bool {
+fn is_left_to_tc<P: Packet>(pkt: &P, port: &Port, len: usize, tagged: bool) -> bool {
     port.flags & PortFlags::DELIVER_TC != 0
+        || port.flags & PortFlags::ONE_BUFFER != 0 && pkt.is_paged()
+        || len > longest(port, tagged)
+}
+
+/// Bytes of the longest frame that a port takes.
+#[inline(always)]
+fn longest(port: &Port, tagged: bool) -> usize {
+    port.max_frame as usize + if tagged { TAG_LEN } else { 0 }
 }
 
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
@@ -254,10 +255,10 @@ fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagge
     if tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
     }
-    if len > port.max_frame as usize + if tagged { TAG_LEN } else { 0 } {
+    if len > longest(port, tagged) {
         return Err(Reason::ExceedsPortMtu);
     }
-    Ok(To { index, ifindex: port.ifindex, by_tc: by_tc(port) })
+    Ok(To { index, ifindex: port.ifindex })
 }
 
 #[inline(always)]
@@ -266,8 +267,9 @@ fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to
     if let Err(reason) = strip(pkt, from) {
         return drop(tables, reason);
     }
-    arrived(tables, from, frames);
-    tables.sent(Of::Port(to.index), frames, from.inner as u64);
+    let bytes = bytes(pkt, from, frames);
+    arrived(tables, from, frames, bytes);
+    tables.sent(Of::Port(to.index), frames, bytes);
     Verdict::ToPort { index: to.index, ifindex: to.ifindex }
 }
 
@@ -284,10 +286,21 @@ fn strip<P: Packet + Strip + FrameMeta>(pkt: &mut P, from: &From) -> Result<(), 
     if pkt.strip(OUTER, from.inner) { Ok(()) } else { Err(Reason::Rewrite) }
 }
 
+/// Bytes of what was decapsulated: the headers of a super-packet go with each of its frames.
 #[inline(always)]
-fn arrived<T: Tables>(tables: &T, from: &From, frames: u64) {
-    tables.received(Of::Vtep(from.vtep_index), frames, from.inner as u64);
-    tables.received(Of::Vni(from.vni_index), frames, from.inner as u64);
+fn bytes<P: Packet + FrameMeta>(pkt: &P, from: &From, frames: u64) -> u64 {
+    let inner = from.inner as u64;
+    if frames == 1 {
+        return inner;
+    }
+    let tag = if pkt.has_meta_tag() { TAG_LEN } else { 0 };
+    inner + (frames - 1) * (flow(pkt).headers + tag) as u64
+}
+
+#[inline(always)]
+fn arrived<T: Tables>(tables: &T, from: &From, frames: u64, bytes: u64) {
+    tables.received(Of::Vtep(from.vtep_index), frames, bytes);
+    tables.received(Of::Vni(from.vni_index), frames, bytes);
 }
 
 /// Copies to every port of the VNI; never to a VTEP (split horizon).
@@ -307,12 +320,13 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     if let Err(reason) = strip(pkt, from) {
         return drop(tables, reason);
     }
-    arrived(tables, from, frames);
+    let bytes = bytes(pkt, from, frames);
+    arrived(tables, from, frames, bytes);
     tables.count(Count::Flooded, 1);
     P::repeat(set.port_count, |i| {
         if let Some(index) = set.ports.get(i as usize) {
             match receiver(tables, *index, from.vni_index, len, tagged) {
-                Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, from.inner as u64),
+                Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, bytes),
                 Err(reason) => tables.dropped(reason),
             }
         }

@@ -108,8 +108,12 @@ enum Then {
     Pass,
     /// Dropped wherever it is seen first.
     Drop(Reason),
+    /// Dropped by TC, which XDP leaves it to.
+    DropByTc(Reason),
     /// To a port: as this frame.
     Deliver(u8, Vec<u8>),
+    /// To a port by TC, which XDP leaves it to: as this frame.
+    DeliverByTc(u8, Vec<u8>),
     /// To these ports, as this frame, and some drops.
     Flood(Vec<u8>, Vec<u8>, Vec<Reason>),
 }
@@ -140,13 +144,14 @@ impl Underlay<'_> {
             match then {
                 Then::Pass if xdp => {}
                 Then::Pass => f.counts.push((Count::PassedUp, 1)),
-                Then::Drop(reason) => {
+                Then::DropByTc(_) if xdp => {}
+                Then::Drop(reason) | Then::DropByTc(reason) => {
                     f.verdict = Verdict::Drop(*reason);
                     f.drops.push(*reason);
                 }
                 // Port 5 takes no redirects from XDP.
-                Then::Deliver(5, _) | Then::Flood(..) if xdp => {}
-                Then::Deliver(port, inner) => {
+                Then::Deliver(5, _) | Then::DeliverByTc(..) | Then::Flood(..) if xdp => {}
+                Then::Deliver(port, inner) | Then::DeliverByTc(port, inner) => {
                     f.verdict = Verdict::ToPort { index: u16::from(*port), ifindex: ifindex(*port) };
                     f.bytes = if xdp { inner.clone() } else { padded(inner) };
                 }
@@ -270,10 +275,12 @@ impl Underlay<'_> {
         flaw("zero source MAC", mac(0), [0; 6], Reason::BadSourceMac);
         flaw("STP", [1, 0x80, 0xc2, 0, 0, 0], remote(0), Reason::BridgeReserved);
         flaw("LLDP", [1, 0x80, 0xc2, 0, 0, 0x0e], remote(0), Reason::BridgeReserved);
-        flaw("to a MAC behind a VTEP", remote(1), remote(0), Reason::SplitHorizon);
-        flaw("to a MAC behind the same VTEP", remote(0), remote(0), Reason::SplitHorizon);
         flaw("stale entry: port of another VNI", MAC_STALE, remote(0), Reason::UnknownPort);
-        flaw("stale entry: free slot", MAC_FREE_SLOT, remote(0), Reason::UnknownPort);
+        for (name, i) in [("to a MAC behind a VTEP", 1), ("to a MAC behind the same VTEP", 0)] {
+            self.add(name, ours.build(&udp4(remote(i), remote(0), 80)), Then::DropByTc(Reason::SplitHorizon));
+        }
+        let free = ours.build(&udp4(MAC_FREE_SLOT, remote(0), 80));
+        self.add("stale entry: free slot", free, Then::DropByTc(Reason::UnknownPort));
         let tag = |tpid| Outer::default().build(&tagged(&udp4(mac(3), remote(0), 80), tpid, 5));
         self.add("VLAN tag to a port that discards", tag(0x8100), Then::Drop(Reason::VlanTagged));
         self.add("QinQ tag to a port that discards", tag(0x88a8), Then::Drop(Reason::VlanTagged));
@@ -294,17 +301,28 @@ impl Underlay<'_> {
         self.add("short frame with a trailer", short.build(&least), Then::Deliver(0, least.clone()));
         for (port, len) in [(0, max + 1), (4, MAX_JUMBO as usize + 1), (5, max + 1)] {
             let inner = udp4(mac(port), remote(0), len);
-            let then = Then::Drop(Reason::ExceedsPortMtu);
+            let then = Then::DropByTc(Reason::ExceedsPortMtu);
             self.add(&format!("{len} bytes to port {port}, too many"), ours.build(&inner), then);
         }
         let one = |len| tagged(&udp4(mac(0), remote(0), len), 0x8100, 5);
         self.add("VLAN tag", ours.build(&one(80)), Then::Deliver(0, one(80)));
         self.add("VLAN tag, full", ours.build(&one(max)), Then::Deliver(0, one(max)));
-        self.add("VLAN tag, one more", ours.build(&one(max + 1)), Then::Drop(Reason::ExceedsPortMtu));
+        self.add("VLAN tag, one more", ours.build(&one(max + 1)), Then::DropByTc(Reason::ExceedsPortMtu));
         let two = |len| tagged(&one(len), 0x88a8, 6);
         self.add("QinQ", ours.build(&two(80)), Then::Deliver(0, two(80)));
         self.add("QinQ, full", ours.build(&two(max - 4)), Then::Deliver(0, two(max - 4)));
-        self.add("QinQ, one more", ours.build(&two(max - 3)), Then::Drop(Reason::ExceedsPortMtu));
+        self.add("QinQ, one more", ours.build(&two(max - 3)), Then::DropByTc(Reason::ExceedsPortMtu));
+        let long = udp4(mac(1), remote(0), 1000);
+        for (name, port, then) in [
+            ("several buffers to a port that takes one", 1, Then::DeliverByTc(1, long)),
+            ("several buffers", 0, Then::Deliver(0, udp4(mac(0), remote(0), 1000))),
+        ] {
+            self.add(name, ours.build(&udp4(mac(port), remote(0), 1000)), then);
+            for f in self.out.iter_mut().rev().take(2) {
+                f.stimulus.linear = 500;
+                f.host_only = true;
+            }
+        }
         let v6 = ipv6_udp(mac(1), remote(1), 90);
         let from_1 = Outer { src: world::vtep_addr(1), ..ours };
         self.add("inner IPv6", from_1.build(&v6), Then::Deliver(1, v6.clone()));

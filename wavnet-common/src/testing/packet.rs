@@ -190,6 +190,10 @@ impl Copies for TestPacket {
         self.errand
     }
 
+    fn end_errand(&mut self) {
+        self.errand = None;
+    }
+
     fn repeat<F: FnMut(u32) -> bool>(n: u32, mut body: F) {
         for i in 0..n {
             if !body(i) {

@@ -254,34 +254,35 @@ impl Ports<'_> {
                 f.errands = (0..4).map(|vtep| (port, vtep, frame.clone())).collect();
                 f.counts = [(Count::Flooded, 1), (Count::FloodCopies, ports.len() as u64 + 4)].to_vec();
             }
-            for (name, vtep, stale) in [("agent gone", 0, true), ("unresolved", 2, true), ("agent back", 0, false)] {
+            for (name, vtep) in [("resolved", 0), ("unresolved", 2)] {
                 let mut f = self.fixture(&format!("on an errand, {name}: {kind}"), 0, &frame);
                 f.stimulus.errand = Some(vtep.into());
-                f.stimulus.stale_agent = stale;
+                f.stimulus.stale_agent = true;
                 f.bytes = on_wire(vtep, 0, &frame);
-                f.verdict = Verdict::ToWire { ifindex: self.devices.underlay };
-                if stale {
-                    f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
-                    f.counts.push((Count::KernelNextHop, 1));
-                }
+                f.verdict = Verdict::ToNeighbour { ifindex: self.devices.underlay };
+                f.counts.push((Count::KernelNextHop, 1));
                 if vtep == 2 {
                     f.bytes[..6].fill(0);
                 }
                 self.out.push(f);
             }
         }
-        self.drop("on an errand, no route", 0, &arp(mac(0)), Reason::NoRoute);
-        if let Some(f) = self.out.last_mut() {
-            f.stimulus.errand = Some(3);
-        }
-        self.drop("on an errand to a VTEP that is gone", 0, &arp(mac(0)), Reason::NoRoute);
-        if let Some(f) = self.out.last_mut() {
-            f.stimulus.errand = Some(u16::MAX);
-        }
-        let long = udp4([0xff; 6], mac(0), MAX_INNER as usize + 1);
-        self.drop("on an errand, too long", 0, &long, ExceedsUnderlayMtu);
+        // While there is an agent it is somebody else's mark.
+        self.flood("broadcast with a mark", &arp(mac(0)), &everyone, &[0, 1], &unreachable);
         if let Some(f) = self.out.last_mut() {
             f.stimulus.errand = Some(0);
+        }
+        let long = udp4([0xff; 6], mac(0), MAX_INNER as usize + 1);
+        for (name, frame, vtep, reason) in [
+            ("no route", arp(mac(0)), 3, NoRoute),
+            ("to a VTEP that is gone", arp(mac(0)), u16::MAX, NoRoute),
+            ("too long", long, 0, ExceedsUnderlayMtu),
+        ] {
+            self.drop(&format!("on an errand, {name}"), 0, &frame, reason);
+            if let Some(f) = self.out.last_mut() {
+                f.stimulus.errand = Some(vtep);
+                f.stimulus.stale_agent = true;
+            }
         }
 
         let frame = arp(mac(0));

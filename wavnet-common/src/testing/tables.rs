@@ -125,8 +125,8 @@ impl Tables for TestTables {
         self.config.as_ref()
     }
 
-    fn member(&self, key: &MemberKey) -> Option<&Member> {
-        self.members.get(key)
+    fn member(&self, key: &MemberKey) -> Option<Member> {
+        self.members.get(key).copied()
     }
 
     fn knows_vni(&self, vni: u32) -> bool {

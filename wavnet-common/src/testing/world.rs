@@ -143,7 +143,7 @@ impl World {
             vnis: (0..4).map(|i| (i, vni(i))).collect(),
             ports: vec![
                 port(0, 0, 0, MAX_FRAME),
-                port(1, 0, 0, MAX_FRAME),
+                port(1, 0, PortFlags::ONE_BUFFER, MAX_FRAME),
                 port(2, 1, 0, MAX_FRAME),
                 port(3, 0, PortFlags::VLAN_DISCARD, MAX_FRAME),
                 port(4, 0, 0, MAX_JUMBO),

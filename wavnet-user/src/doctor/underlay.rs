@@ -9,6 +9,8 @@ use rtnetlink::packet_route::{
     link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 
+use wavnet_proto::fabric::XdpRedirect;
+
 use super::{Asked, Check, Verdict, ethtool::Ethtool};
 use crate::{config::VXLAN_OVERHEAD, netlink::Netlink};
 
@@ -24,7 +26,7 @@ struct Link {
     /// UDP port of a kernel vxlan device.
     vxlan_port: Option<u16>,
     /// The driver takes frames that XDP redirects to it; `None` if the kernel does not say.
-    xdp_redirect: Option<bool>,
+    xdp_redirect: Option<XdpRedirect>,
 }
 
 pub(super) fn checks(asked: &Asked) -> Vec<Check> {
@@ -186,8 +188,10 @@ fn driver(link: &Link) -> Vec<Check> {
 fn driver_xdp(link: &Link, driver: &str) -> Check {
     const NAME: &str = "underlay driver";
     match link.xdp_redirect {
-        Some(true) => Check::ok(NAME, format!("{driver}, which has XDP")),
-        Some(false) => Check::ok(NAME, format!("{driver}; its XDP is tried when the agent starts, with fallbacks")),
+        Some(XdpRedirect::OneBuffer | XdpRedirect::Everything) => Check::ok(NAME, format!("{driver}, which has XDP")),
+        Some(XdpRedirect::Nothing) => {
+            Check::ok(NAME, format!("{driver}; its XDP is tried when the agent starts, with fallbacks"))
+        }
         None => Check::ok(NAME, format!("{driver}; the kernel does not say whether it has XDP (Linux 6.3 does)")),
     }
 }

@@ -23,7 +23,7 @@ use netlink_packet_route::{
 };
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
-use wavnet_proto::fabric::{LinkInfo, RouteInfo};
+use wavnet_proto::fabric::{LinkInfo, RouteInfo, XdpRedirect};
 
 pub use monitor::{Event, Monitor};
 use netdev::Netdev;
@@ -162,13 +162,13 @@ impl Netlink {
     }
 
     /// Whether XDP can redirect frames into an interface; `None` if the kernel does not say. Answers at once.
-    pub fn xdp_redirect(&self, ifindex: u32) -> Option<bool> {
+    pub fn xdp_redirect(&self, ifindex: u32) -> Option<XdpRedirect> {
         let asked = self.netdev.as_ref()?.redirect(ifindex);
         asked.inspect_err(|e| tracing::debug!(ifindex, "no XDP features of the interface: {e}")).ok()?
     }
 
     /// As [`Netlink::xdp_redirect`], of all interfaces at once.
-    pub fn xdp_redirect_all(&self) -> BTreeMap<u32, bool> {
+    pub fn xdp_redirect_all(&self) -> BTreeMap<u32, XdpRedirect> {
         let asked = self.netdev.as_ref().map(Netdev::redirect_all);
         asked.and_then(|a| a.inspect_err(|e| tracing::debug!("no XDP features: {e}")).ok()).unwrap_or_default()
     }

@@ -11,7 +11,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 use wavnet_common::addr::Mac;
-use wavnet_proto::fabric::LinkInfo;
+use wavnet_proto::fabric::{LinkInfo, XdpRedirect};
 
 use super::{Error, convert, neighbour, netdev::Notifications};
 
@@ -31,7 +31,7 @@ pub enum Event {
     /// A neighbour that was managed for an agent is not any more.
     NeighbourReleased(u32, Ipv4Addr),
     /// XDP can or cannot redirect into an interface any more.
-    XdpRedirect(u32, bool),
+    XdpRedirect(u32, XdpRedirect),
     /// The kernel had to drop messages: everything has to be read again.
     Lost,
 }

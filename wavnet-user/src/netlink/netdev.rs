@@ -1,7 +1,7 @@
 //! The generic netlink family `netdev` (Linux 6.3): what XDP can do with an interface.
 //!
 //! XDP redirects into an interface only if its driver has `ndo_xdp_xmit`, and into a veth only while the other end has NAPI
-//! (an XDP program, or `gro on`). The kernel knows, and tells when it changes. See Documentation/netlink/specs/netdev.yaml.
+//! (an XDP program, or `gro on`); a tap takes no frames in several buffers. The kernel knows, and tells when it changes. See Documentation/netlink/specs/netdev.yaml.
 
 use std::{collections::BTreeMap, io};
 
@@ -18,6 +18,8 @@ use netlink_packet_generic::{
 };
 use netlink_sys::{AsyncSocket, AsyncSocketExt, Socket, TokioSocket, protocols::NETLINK_GENERIC};
 
+use wavnet_proto::fabric::XdpRedirect;
+
 use super::{Event, blocking};
 
 const FAMILY: &str = "netdev";
@@ -29,6 +31,8 @@ const A_DEV_IFINDEX: u16 = 1;
 const A_DEV_XDP_FEATURES: u16 = 3;
 /// The interface takes frames that XDP redirects into it.
 const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
+/// Those in several buffers, too.
+const NETDEV_XDP_ACT_NDO_XMIT_SG: u64 = 1 << 6;
 
 /// A message of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,14 @@ struct Device {
 }
 
 impl Device {
-    fn redirect(&self) -> Option<(u32, bool)> {
-        Some((self.ifindex?, self.xdp_features? & NETDEV_XDP_ACT_NDO_XMIT != 0))
+    fn redirect(&self) -> Option<(u32, XdpRedirect)> {
+        let has = |feature| self.xdp_features.map(|all| all & feature != 0);
+        let what = match (has(NETDEV_XDP_ACT_NDO_XMIT)?, has(NETDEV_XDP_ACT_NDO_XMIT_SG)?) {
+            (false, _) => XdpRedirect::Nothing,
+            (true, false) => XdpRedirect::OneBuffer,
+            (true, true) => XdpRedirect::Everything,
+        };
+        Some((self.ifindex?, what))
     }
 }
 
@@ -100,16 +110,16 @@ impl Netdev {
         Ok(Netdev { socket, family })
     }
 
-    pub(super) fn redirect(&self, ifindex: u32) -> io::Result<Option<bool>> {
+    pub(super) fn redirect(&self, ifindex: u32) -> io::Result<Option<XdpRedirect>> {
         let found = self.get(Some(ifindex))?;
         Ok(found.get(&ifindex).copied())
     }
 
-    pub(super) fn redirect_all(&self) -> io::Result<BTreeMap<u32, bool>> {
+    pub(super) fn redirect_all(&self) -> io::Result<BTreeMap<u32, XdpRedirect>> {
         self.get(None)
     }
 
-    fn get(&self, ifindex: Option<u32>) -> io::Result<BTreeMap<u32, bool>> {
+    fn get(&self, ifindex: Option<u32>) -> io::Result<BTreeMap<u32, XdpRedirect>> {
         let device = Device { command: CMD_DEV_GET, ifindex, xdp_features: None };
         let mut message = GenlMessage::from_payload(device);
         message.set_resolved_family_id(self.family);

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, process::Command, sync::mpsc::channel, time::Duration};
 
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourExtFlags};
 use wavnet_common::addr::Mac;
-use wavnet_proto::fabric::{RouteInfo, Via};
+use wavnet_proto::fabric::{RouteInfo, Via, XdpRedirect};
 
 use super::{Event, Monitor, Netlink, tc};
 use crate::testing::{Namespace, ip, skip};
@@ -219,16 +219,16 @@ fn redirection_into_a_veth_depends_on_its_other_end() {
             let (mut monitor, netlink) = open();
             let ifindex = index("wav-a");
             ready.send((netlink.xdp_redirect(ifindex), netlink.xdp_redirect_all().get(&ifindex).copied())).unwrap();
-            wait(&mut monitor, |e| *e == Event::XdpRedirect(ifindex, true)).await;
+            wait(&mut monitor, |e| *e == Event::XdpRedirect(ifindex, XdpRedirect::Everything)).await;
             (netlink.xdp_redirect(ifindex), netlink.xdp_redirect(4_000_000))
         })
     });
-    assert_eq!(before.recv_timeout(PATIENCE).unwrap(), (Some(false), Some(false)));
+    assert_eq!(before.recv_timeout(PATIENCE).unwrap(), (Some(XdpRedirect::Nothing), Some(XdpRedirect::Nothing)));
     b.run(|| {
         let status = Command::new("ethtool").args(["-K", "wav-b", "gro", "on"]).status().unwrap();
         assert!(status.success());
     });
-    assert_eq!(listener.join().expect("heard of the change"), (Some(true), None));
+    assert_eq!(listener.join().expect("heard of the change"), (Some(XdpRedirect::Everything), None));
 }
 
 #[test]

@@ -78,8 +78,19 @@ pub struct LinkInfo {
     pub no_arp: bool,
     /// What made it, such as `veth` or `tun`.
     pub kind: Option<String>,
-    /// XDP can redirect frames into it; `None`: not known.
-    pub xdp_redirect: Option<bool>,
+    /// What XDP can redirect into it; `None`: not known.
+    pub xdp_redirect: Option<XdpRedirect>,
+}
+
+/// What XDP can redirect into an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpRedirect {
+    /// Nothing: the driver takes no redirects.
+    Nothing,
+    /// Frames in one buffer; longer ones vanish.
+    OneBuffer,
+    /// All frames.
+    Everything,
 }
 
 /// The next router.

@@ -30,7 +30,7 @@ pub use desired::{
     Desired, NamePattern, PeerSettings, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode, VniSettings,
 };
 pub use error::FabricError;
-pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via};
+pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via, XdpRedirect};
 pub use paths::PeerState;
 pub use view::{Names, Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
 

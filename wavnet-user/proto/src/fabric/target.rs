@@ -10,7 +10,7 @@ use wavnet_common::{
     addr::{Mac, Vni},
 };
 
-use super::{Desired, LinkInfo, Origin, Runtime, StaticPlace, VlanMode, links::Links};
+use super::{Desired, LinkInfo, Origin, Runtime, StaticPlace, VlanMode, XdpRedirect, links::Links};
 use crate::command::HookWish;
 
 /// Ethernet header.
@@ -116,7 +116,8 @@ impl Target {
                 | flag(!info.up, PortFlags::DOWN)
                 | flag(vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
-                | flag(info.xdp_redirect != Some(true), PortFlags::DELIVER_TC);
+                | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
+                | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER);
             let max_frame = info.mtu.saturating_add(ETHERNET);
             ports.insert(info.ifindex, WantedPort { name: info.name.clone(), vni, flags, max_frame });
         }

@@ -255,6 +255,10 @@ impl Model {
         used.map(|p| (p.ifindex, Vni::new(p.vni).unwrap())).collect()
     }
 
+    pub(crate) fn port_flags(&self) -> Vec<u16> {
+        self.ports.iter().filter(|p| p.ifindex != 0).map(|p| p.flags).collect()
+    }
+
     pub(crate) fn attached(&self) -> &BTreeSet<u32> {
         &self.attached
     }

@@ -11,7 +11,7 @@ use wavnet_proto::{
     command::{Command, HookWish, Slot},
     fabric::{
         Desired, FabricError, LinkInfo, PeerSettings, PeerState, PortState, RouteInfo, StaticPlace, UnderlayDevice,
-        Via, VlanMode, VniSettings,
+        Via, VlanMode, VniSettings, XdpRedirect,
     },
 };
 
@@ -132,7 +132,7 @@ fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
     w.fabric.add_port("tap0", vni(0), VlanMode::Discard).unwrap();
     w.fabric.add_port("tap1", vni(0), VlanMode::Pass).unwrap();
     for (ifindex, name) in [(2, 0), (3, 1)] {
-        w.step(Step::Link { ifindex, name, mtu: 1500, xdp: Some(true), no_arp: false });
+        w.step(Step::Link { ifindex, name, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
     }
     w.settle();
     let slot = |w: &World| w.fabric.ports()[0].index.unwrap();
@@ -141,7 +141,7 @@ fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
     let gone = commands(&mut w);
     assert!(gone.contains(&Command::FlushPlace(Place::Port(before))), "{gone:?}");
     assert_eq!(w.fabric.ports()[0].state, PortState::Missing);
-    w.step(Step::Link { ifindex: 4, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    w.step(Step::Link { ifindex: 4, name: 0, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
     let back = commands(&mut w);
     assert_eq!(slot(&w), before);
     assert!(!back.iter().any(|c| matches!(c, Command::ResetCounters(_))), "its counters go on: {back:?}");
@@ -205,7 +205,7 @@ fn a_port_that_changes_its_vni_starts_to_count_anew() {
     let mut d = w.fabric.desired().clone();
     d.vnis.insert(vni(1), VniSettings::default());
     w.step(Step::Desire(d));
-    w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
     w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
     w.settle();
     w.fabric.remove_port("tap0").unwrap();
@@ -213,6 +213,23 @@ fn a_port_that_changes_its_vni_starts_to_count_anew() {
     let moved = commands(&mut w);
     let index = w.fabric.ports()[0].index.unwrap();
     assert!(moved.contains(&Command::ResetCounters(Slot::Port(index))), "{moved:?}");
+}
+
+#[test]
+fn ports_say_what_xdp_may_redirect_to_them() {
+    let mut w = routed(&[]);
+    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    let both = PortFlags::DELIVER_TC | PortFlags::ONE_BUFFER;
+    for (xdp, flags) in [
+        (None, both),
+        (Some(XdpRedirect::Nothing), both),
+        (Some(XdpRedirect::OneBuffer), PortFlags::ONE_BUFFER),
+        (Some(XdpRedirect::Everything), 0),
+    ] {
+        w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp, no_arp: false });
+        w.settle();
+        assert_eq!(w.model.port_flags(), [PortFlags::USED | flags], "{xdp:?}");
+    }
 }
 
 #[test]
@@ -276,7 +293,7 @@ fn everything_can_be_taken_away_again() {
     let mut d = Desired::default();
     d.vnis.insert(v, VniSettings::default());
     world.step(Step::Desire(d));
-    world.step(Step::Link { ifindex: 1, name: 0, mtu: 1500, xdp: Some(true), no_arp: false });
+    world.step(Step::Link { ifindex: 1, name: 0, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
     world.fabric.add_port("tap0", v, VlanMode::Pass).unwrap();
     world.fabric.add_peer(peer(0), None, &BTreeSet::from([v])).unwrap();
     world.fabric.add_static(v, mac(1), StaticPlace::Peer(peer(0))).unwrap();

@@ -11,7 +11,7 @@ use wavnet_proto::{
     command::{Command, HookWish},
     fabric::{
         Desired, Fabric, Limits, LinkInfo, NamePattern, PeerSettings, PortRule, RouteInfo, StaticPlace, UnderlayDevice,
-        Via, VlanMode, VniSettings,
+        Via, VlanMode, VniSettings, XdpRedirect,
     },
 };
 
@@ -50,7 +50,7 @@ pub(crate) enum Step {
         ifindex: u8,
         name: u8,
         mtu: u16,
-        xdp: Option<bool>,
+        xdp: Option<XdpRedirect>,
         no_arp: bool,
     },
     Gone(u8),
@@ -121,6 +121,10 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     })
 }
 
+fn redirect() -> impl Strategy<Value = XdpRedirect> {
+    prop_oneof![Just(XdpRedirect::Nothing), Just(XdpRedirect::OneBuffer), Just(XdpRedirect::Everything)]
+}
+
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     let b = any::<u8>;
@@ -132,7 +136,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (b(), prop::option::of(vnis())).prop_map(|(a, v)| RemovePeer(a, v)),
         1 => (b(), b(), b()).prop_map(|(v, m, p)| AddStatic(v, m, p)),
         1 => (b(), b()).prop_map(|(v, m)| RemoveStatic(v, m)),
-        6 => (b(), b(), 600u16..9000, any::<Option<bool>>(), prop::bool::weighted(0.1))
+        6 => (b(), b(), 600u16..9000, prop::option::of(redirect()), prop::bool::weighted(0.1))
             .prop_map(|(ifindex, name, mtu, xdp, no_arp)| Link { ifindex, name, mtu, xdp, no_arp }),
         2 => b().prop_map(Gone),
         1 => b().prop_map(Recreated),
