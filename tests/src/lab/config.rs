@@ -13,6 +13,7 @@ pub struct AgentConfig {
     statics: Vec<String>,
     agent: String,
     underlay: String,
+    metrics: String,
     extra: String,
     log_level: Option<String>,
 }
@@ -82,6 +83,13 @@ impl AgentConfig {
         self
     }
 
+    /// A line for `[metrics]`.
+    pub fn metrics(mut self, line: &str) -> AgentConfig {
+        self.metrics.push_str(line);
+        self.metrics.push('\n');
+        self
+    }
+
     /// Other tables, such as `[fdb]`, as text.
     pub fn table(mut self, text: &str) -> AgentConfig {
         self.extra.push_str(text);
@@ -98,11 +106,12 @@ impl AgentConfig {
         };
         let mut out = format!(
             "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n{}\n[log]\n{level}\n\
-             [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n\n\
+             [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n{}\n\
              [underlay]\ninterface = \"{interface}\"\naddress = \"{address}\"\n{}\n",
             bpffs.display(),
             run_dir.display(),
             self.agent,
+            self.metrics,
             self.underlay,
         );
         let _ = writeln!(out, "{}", self.extra);

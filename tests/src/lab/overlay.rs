@@ -236,6 +236,14 @@ impl Mesh {
     /// # Errors
     /// Something does not start.
     pub fn start(lab: &Lab, count: usize, vms: usize) -> Result<Mesh> {
+        Mesh::start_with(lab, count, vms, |config| config)
+    }
+
+    /// The same with a change of every agent's configuration.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub fn start_with(lab: &Lab, count: usize, vms: usize, tweak: impl Fn(AgentConfig) -> AgentConfig) -> Result<Mesh> {
         let underlay = lab.routed(count, UNDERLAY_MTU)?;
         let vms = (0..vms)
             .map(|i| {
@@ -249,7 +257,7 @@ impl Mesh {
             for j in (0..count).filter(|j| *j != i) {
                 config = config.peer(Routed::address(j), &[blue()]);
             }
-            agents.push(Agent::start(lab, host, &config)?);
+            agents.push(Agent::start(lab, host, &tweak(config))?);
         }
         for (i, agent) in agents.iter().enumerate() {
             agent.wait_peers()?;
