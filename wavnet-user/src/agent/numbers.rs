@@ -10,7 +10,7 @@ use wavnet_common::{
     abi::{Count, Traffic},
     datapath::Of,
 };
-use wavnet_proto::fabric::{PeerState, PortState};
+use wavnet_proto::fabric::{PeerState, PeerView, PortState};
 
 use super::{Agent, convert};
 use crate::{
@@ -34,7 +34,7 @@ impl Agent {
         let port = |p: &wavnet_proto::fabric::PortView| {
             Some(PortSample { port: p.name.clone(), vni: p.vni, traffic: self.traffic(Of::Port(p.index?)) })
         };
-        let peer = |p: wavnet_proto::fabric::PeerView| {
+        let peer = |p: PeerView| {
             let traffic = self.traffic(Of::Vtep(p.index?));
             Some(PeerSample { peer: p.addr, traffic, up: is_up(p.state) })
         };
@@ -42,12 +42,12 @@ impl Agent {
             start_time_s: self.started.1.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
             ports: ports.iter().filter_map(port).collect(),
             vnis: self.fabric.vnis().into_iter().map(vni).collect(),
-            peers: self.fabric.peers().into_iter().filter_map(peer).collect(),
+            peers: self.peer_views().into_iter().filter_map(peer).collect(),
             drops: or_default(self.datapath.drops()),
             counts: Count::ALL.iter().map(|c| (*c, or_default(self.datapath.count(*c)))).collect(),
             fdb_capacity: self.datapath.fdb().capacity() as u64,
             fdb_aged: self.aged,
-            underlay: self.underlay_hook(),
+            underlay: (self.config.underlay.interface.clone(), self.underlay_hook()),
             ports_unattached: ports.iter().filter(|p| p.state != PortState::Attached).count() as u64,
             programs: self.programs(),
             reloads: self.reloads,
@@ -59,11 +59,19 @@ impl Agent {
         or_default(self.datapath.traffic(of))
     }
 
-    /// Interface and hook of the underlay.
-    pub(super) fn underlay_hook(&self) -> Option<(String, crate::api::model::HookMode)> {
+    /// Hook of the underlay; `None` while nothing is attached to it.
+    pub(super) fn underlay_hook(&self) -> Option<crate::api::model::HookMode> {
         let underlay = self.fabric.underlays().into_iter().next()?;
-        let mode = self.hook_modes.get(&underlay.ifindex?)?;
-        Some((underlay.name, convert::hook_mode(*mode)))
+        self.hook_modes.get(&underlay.ifindex?).copied().map(convert::hook_mode)
+    }
+
+    /// The peers, as they are reached: over an underlay to which nothing is attached none is, whatever the routes say.
+    pub(super) fn peer_views(&self) -> Vec<PeerView> {
+        let mut peers = self.fabric.peers();
+        if self.underlay_hook().is_none() {
+            peers.iter_mut().for_each(|p| p.state = PeerState::NoRoute);
+        }
+        peers
     }
 
     fn programs(&self) -> Vec<ProgramSample> {

@@ -20,7 +20,7 @@ impl Agent {
         match &done {
             Ok(done) => {
                 self.reloads.0 += 1;
-                done.changes.iter().for_each(|change| info!("reload: {change}"));
+                news(done).iter().for_each(|change| info!("reload: {change}"));
                 done.warnings.iter().for_each(|warning| warn!("reload: {warning}"));
             }
             Err(refusal) => {
@@ -48,15 +48,24 @@ impl Agent {
             FabricError::Full { .. } | FabricError::FloodFull { .. } => refusal(e),
             e => Refusal { code: ErrorCode::Invalid, ..refusal(e) },
         };
+        let shadowed = self.fabric.runtime().shadowed(&desired);
         self.fabric.set_desired(desired).map_err(refused)?;
         let fixed = self.config.needs_restart(&config);
         let mut changes = differences(&before, self.fabric.desired());
         if config.fdb.ageing != self.config.fdb.ageing {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
-        let warnings = fixed.iter().map(|key| later(key)).collect();
+        let warnings = fixed.iter().map(|key| later(key)).chain(shadowed.iter().map(ToString::to_string)).collect();
         self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
+    }
+}
+
+/// What the log tells of a reload: a signal without any answer would leave open whether it was heard.
+fn news(done: &Done) -> Vec<String> {
+    match (&done.changes[..], &done.warnings[..]) {
+        ([], []) => vec!["nothing has changed".to_owned()],
+        (changes, _) => changes.to_vec(),
     }
 }
 
@@ -115,6 +124,17 @@ mod tests {
     fn what_a_restart_cannot_change_says_so() {
         assert!(later("fdb.entries").contains("wavnet down") && later("limits.ports").contains("wavnet down"));
         assert!(later("metrics.listen").contains("restarted"));
+    }
+
+    #[test]
+    fn a_reload_that_changes_nothing_is_told_too() {
+        let done = |changes: &[&str], warnings: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+            Done { changes: owned(changes), warnings: owned(warnings) }
+        };
+        assert_eq!(news(&done(&[], &[])), ["nothing has changed"]);
+        assert_eq!(news(&done(&["peers: 1 added"], &[])), ["peers: 1 added"]);
+        assert!(news(&done(&[], &["a restart is needed"])).is_empty(), "the warning tells");
     }
 
     #[test]

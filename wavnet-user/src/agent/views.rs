@@ -34,7 +34,7 @@ impl Agent {
 
     pub(super) fn underlay(&self) -> UnderlayInfo {
         let view = self.fabric.underlays().into_iter().next();
-        let hook_mode = self.underlay_hook().map(|(_, mode)| mode);
+        let hook_mode = self.underlay_hook();
         let (state, error) = view.as_ref().map_or((AttachState::Missing, None), |v| attach_state(&v.state));
         UnderlayInfo {
             interface: self.config.underlay.interface.clone(),
@@ -53,7 +53,7 @@ impl Agent {
             entries += 1;
             fixed += u64::from(entry.is_static);
         });
-        let (ports, peers) = (self.fabric.ports(), self.fabric.peers());
+        let (ports, peers) = (self.fabric.ports(), self.peer_views());
         Counts {
             vnis: self.fabric.vnis().len() as u64,
             ports: ports.len() as u64,
@@ -92,7 +92,7 @@ impl Agent {
     }
 
     pub(super) fn peers(&self) -> Vec<PeerInfo> {
-        self.fabric.peers().into_iter().map(|p| self.peer(p)).collect()
+        self.peer_views().into_iter().map(|p| self.peer(p)).collect()
     }
 
     fn peer(&self, view: PeerView) -> PeerInfo {

@@ -1,7 +1,10 @@
 //! What the operator should look at: in `status`, and in the log when it comes and goes.
 
+use std::collections::BTreeMap;
+
 use tracing::{info, warn};
-use wavnet_proto::fabric::{Origin, PeerState, PortState, PortView, StaticPlace, StaticView};
+use wavnet_common::addr::Vni;
+use wavnet_proto::fabric::{Origin, PeerState, PeerView, PortState, PortView, StaticPlace, StaticView, VniSettings};
 
 use super::{Agent, RETRY, told::Warning};
 use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
@@ -56,7 +59,7 @@ impl Agent {
             ),
             AttachState::Attached => {}
         }
-        let running = self.underlay_hook().map_or("tc", |(_, mode)| mode.as_str());
+        let running = self.underlay_hook().map_or("tc", |mode| mode.as_str());
         all.extend(
             self.datapath.underlay_refusals().iter().map(|(mode, why)| refused(*mode, name, why, running).into()),
         );
@@ -65,15 +68,17 @@ impl Agent {
         }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
-        // Without an underlay no peer can be reached, and that has been said.
-        if underlay.state != AttachState::Missing {
+        // Without an underlay and an address on it no peer can be reached, and that has been said.
+        if underlay.hook_mode.is_some() && underlay.address.is_some() {
             all.extend(self.peer_warnings());
         }
         let carried = [self.config.underlay.mtu, underlay.mtu].into_iter().flatten().min();
         if let Some(mtu) = carried {
             all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));
         }
-        all.extend(static_warnings(&self.fabric.statics(), &ports));
+        all.extend(resting_warning(&self.fabric.resting()));
+        let vnis = &self.fabric.desired().vnis;
+        all.extend(static_warnings(&self.fabric.statics(), &ports, &self.fabric.peers(), vnis));
         let (entries, capacity) = (self.datapath.fdb().len(), self.datapath.fdb().capacity());
         if entries * 100 >= capacity * FDB_NEARLY_FULL {
             let words = format!(
@@ -151,31 +156,99 @@ fn port_warnings(ports: &[PortView]) -> Vec<Warning> {
     all
 }
 
-/// Static entries that are not in force: their port belongs to another VNI (added by command, or by a pattern), or is not
-/// attached.
-fn static_warnings(statics: &[StaticView], ports: &[PortView]) -> Vec<Warning> {
-    let idle = || statics.iter().filter(|s| !s.in_force);
-    let elsewhere = |s: &StaticView| match &s.place {
-        StaticPlace::Port(name) => ports.iter().find(|p| p.name == *name && p.vni != s.vni),
-        StaticPlace::Peer(_) => None,
+/// What was added by command to a VNI that the configuration does not have.
+fn resting_warning(resting: &[(StaticPlace, Vni)]) -> Option<Warning> {
+    let name = |(place, vni): &(StaticPlace, Vni)| match place {
+        StaticPlace::Port(name) => format!("port {name} of VNI {vni}"),
+        StaticPlace::Peer(addr) => format!("peer {addr} of VNI {vni}"),
     };
+    let mend = "by command, and the VNI is not in the configuration: declare it, or remove the addition";
+    Warning::about(
+        resting.iter().map(name).collect(),
+        format!("{{}} was added {mend}"),
+        format!("{{}} were added {mend}"),
+    )
+}
+
+/// Why a static entry is not in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// Its VNI is not in the configuration.
+    Vni,
+    /// Its port belongs to this other VNI (added by command, or by a pattern).
+    Elsewhere(Vni),
+    /// Its port is not attached.
+    Port,
+    /// Its peer is not in the VNI.
+    Peer,
+    /// The table has no room for it.
+    Room,
+}
+
+fn why_idle(entry: &StaticView, ports: &[PortView], peers: &[PeerView], vnis: &BTreeMap<Vni, VniSettings>) -> Idle {
+    match &entry.place {
+        _ if !vnis.contains_key(&entry.vni) => Idle::Vni,
+        StaticPlace::Port(name) => match ports.iter().find(|p| p.name == *name) {
+            Some(port) if port.vni != entry.vni => Idle::Elsewhere(port.vni),
+            Some(port) if port.state == PortState::Attached => Idle::Room,
+            _ => Idle::Port,
+        },
+        StaticPlace::Peer(addr) => match peers.iter().find(|p| p.addr == *addr) {
+            Some(peer) if peer.vnis.contains(&entry.vni) => Idle::Room,
+            _ => Idle::Peer,
+        },
+    }
+}
+
+/// Static entries that are not in force, by cause.
+fn static_warnings(
+    statics: &[StaticView],
+    ports: &[PortView],
+    peers: &[PeerView],
+    vnis: &BTreeMap<Vni, VniSettings>,
+) -> Vec<Warning> {
+    let idle = statics.iter().filter(|s| !s.in_force);
+    let idle: Vec<(&StaticView, Idle)> = idle.map(|s| (s, why_idle(s, ports, peers, vnis))).collect();
     let mut all: Vec<Warning> = Vec::new();
-    for (entry, port) in idle().filter_map(|s| Some((s, elsewhere(s)?))).take(NAMES) {
-        let StaticView { vni, mac, .. } = entry;
-        let (name, has) = (&port.name, port.vni);
+    let elsewhere = idle.iter().filter_map(|(s, why)| match (why, &s.place) {
+        (Idle::Elsewhere(has), StaticPlace::Port(name)) => Some((s, name, has)),
+        _ => None,
+    });
+    for (StaticView { vni, mac, .. }, name, has) in elsewhere.clone().take(NAMES) {
         let words =
             format!("the static entry for {mac} in VNI {vni} is not in force: port {name} belongs to VNI {has}");
         all.push(words.into());
     }
-    match idle().filter(|s| elsewhere(s).is_some()).count().saturating_sub(NAMES) {
+    match elsewhere.count().saturating_sub(NAMES) {
         0 => {}
         n => all.push(format!("{n} more static entries are not in force: their ports belong to other VNIs").into()),
     }
-    let waiting = idle().filter(|s| elsewhere(s).is_none()).map(|s| format!("{} in VNI {}", s.mac, s.vni));
+    let of = |cause: Idle| {
+        let name = |s: &StaticView| match &s.place {
+            StaticPlace::Peer(addr) if cause == Idle::Peer => format!("{} in VNI {} (peer {addr})", s.mac, s.vni),
+            _ => format!("{} in VNI {}", s.mac, s.vni),
+        };
+        idle.iter().filter(|(_, why)| *why == cause).map(|(s, _)| name(s)).collect::<Vec<_>>()
+    };
     all.extend(Warning::about(
-        waiting.collect(),
+        of(Idle::Port),
         "the static entry for {} waits for its port to be attached",
         "the static entries for {} wait for their ports to be attached",
+    ));
+    all.extend(Warning::about(
+        of(Idle::Peer),
+        "the static entry for {} waits for its peer to be in the VNI",
+        "the static entries for {} wait for their peers to be in the VNI",
+    ));
+    all.extend(Warning::about(
+        of(Idle::Vni),
+        "the static entry for {} is not in force: the VNI is not in the configuration",
+        "the static entries for {} are not in force: the VNIs are not in the configuration",
+    ));
+    all.extend(Warning::about(
+        of(Idle::Room),
+        "the static entry for {} is not in force: the FDB had no room for it",
+        "the static entries for {} are not in force: the FDB had no room for them",
     ));
     all
 }
@@ -187,7 +260,6 @@ fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use wavnet_common::addr::Vni;
     use wavnet_proto::fabric::VlanMode;
 
     use super::*;
@@ -223,25 +295,70 @@ mod tests {
         );
     }
 
+    fn entry(vni: u32, place: StaticPlace, in_force: bool) -> StaticView {
+        let mac = wavnet_common::addr::Mac([2, 0, 0, 0, 0, 1]);
+        StaticView { vni: Vni::new(vni).unwrap(), mac, place, origin: Origin::Config, in_force }
+    }
+
+    fn at_port(vni: u32, name: &str) -> StaticView {
+        entry(vni, StaticPlace::Port(name.into()), false)
+    }
+
+    fn told(statics: &[StaticView]) -> Vec<String> {
+        let ports = [port("tap0", PortState::Attached, Origin::Pattern, true)];
+        let vnis: BTreeMap<_, _> = (10..20).map(|n| (Vni::new(n).unwrap(), VniSettings::default())).collect();
+        let peer = PeerView {
+            index: None,
+            addr: [192, 0, 2, 2].into(),
+            udp_port: 4789,
+            vnis: [Vni::new(10).unwrap()].into(),
+            origin: Origin::Runtime,
+            state: PeerState::Up,
+            next_hop: None,
+            interface: None,
+            mtu: None,
+        };
+        words(&static_warnings(statics, &ports, &[peer], &vnis))
+    }
+
     #[test]
     fn static_entries_that_are_not_in_force_say_why() {
-        let ports = [port("tap0", PortState::Attached, Origin::Pattern, true)];
-        let entry = |vni, name: &str, in_force| StaticView {
-            vni: Vni::new(vni).unwrap(),
-            mac: wavnet_common::addr::Mac([2, 0, 0, 0, 0, 1]),
-            place: StaticPlace::Port(name.into()),
-            origin: Origin::Config,
-            in_force,
-        };
-        assert!(static_warnings(&[entry(10, "tap0", true)], &ports).is_empty());
+        assert!(told(&[entry(10, StaticPlace::Port("tap0".into()), true)]).is_empty());
         let waits = "the static entry for 02:00:00:00:00:01 in VNI 10 waits for its port to be attached";
-        assert_eq!(words(&static_warnings(&[entry(10, "tap1", false)], &ports)), [waits]);
+        assert_eq!(told(&[at_port(10, "tap1")]), [waits]);
         let other = "the static entry for 02:00:00:00:00:01 in VNI 11 is not in force: port tap0 belongs to VNI 10";
-        let both = [entry(11, "tap0", false), entry(10, "tap1", false)];
-        assert_eq!(words(&static_warnings(&both, &ports)), [other, waits]);
-        let many: Vec<StaticView> = (0..NAMES as u32 + 2).map(|n| entry(11 + n, "tap0", false)).collect();
+        assert_eq!(told(&[at_port(11, "tap0"), at_port(10, "tap1")]), [other, waits]);
+        let many: Vec<StaticView> = (0..NAMES as u32 + 2).map(|n| at_port(11 + n, "tap0")).collect();
         let last = "2 more static entries are not in force: their ports belong to other VNIs";
-        assert_eq!(words(&static_warnings(&many, &ports)).last().unwrap(), last);
+        assert_eq!(told(&many).last().unwrap(), last);
+    }
+
+    #[test]
+    fn static_entries_behind_peers_and_without_vni_are_not_said_to_wait_for_ports() {
+        let at_peer = |vni| entry(vni, StaticPlace::Peer([192, 0, 2, 2].into()), false);
+        assert_eq!(
+            told(&[at_peer(99)]),
+            ["the static entry for 02:00:00:00:00:01 in VNI 99 is not in force: the VNI is not in the configuration"]
+        );
+        assert_eq!(
+            told(&[at_peer(11)]),
+            ["the static entry for 02:00:00:00:00:01 in VNI 11 (peer 192.0.2.2) waits for its peer to be in the VNI"]
+        );
+        let full = "the static entry for 02:00:00:00:00:01 in VNI 10 is not in force: the FDB had no room for it";
+        assert_eq!(told(&[at_peer(10)]), [full]);
+        assert_eq!(told(&[at_port(10, "tap0")]), [full]);
+    }
+
+    #[test]
+    fn additions_without_a_vni_are_named() {
+        let vni = Vni::new(200).unwrap();
+        let port = (StaticPlace::Port("r0".into()), vni);
+        let said = |all: &[_]| resting_warning(all).map(|w| w.words());
+        assert_eq!(said(&[]), None);
+        let one = said(std::slice::from_ref(&port)).unwrap();
+        assert!(one.starts_with("port r0 of VNI 200 was added by command"), "{one}");
+        let two = said(&[port, (StaticPlace::Peer([192, 0, 2, 50].into()), vni)]).unwrap();
+        assert!(two.starts_with("port r0 of VNI 200, peer 192.0.2.50 of VNI 200 were added"), "{two}");
     }
 
     #[test]

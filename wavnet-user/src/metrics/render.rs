@@ -147,7 +147,8 @@ fn traffic(f: &mut Families, s: &Snapshot) {
     }
     f.gauges(
         "wavnet_peer_up",
-        "1 if the route to the peer and the link address of its next hop are known, so that frames can leave; else 0. \
+        "1 if the underlay is attached and the route to the peer and the link address of its next hop are known, so that \
+         frames can leave; else 0. \
          It says nothing about the peer being alive: VXLAN has no keepalive.",
         s.peers.iter().map(|p| gauge(&[("peer", &p.peer.to_string())], f64::from(u8::from(p.up)))),
     );
@@ -270,15 +271,14 @@ fn flooding(f: &mut Families, s: &Snapshot) {
 }
 
 fn underlay(f: &mut Families, s: &Snapshot) {
+    let (interface, in_use) = &s.underlay;
     f.gauges(
         "wavnet_underlay_hook_mode",
-        "1 for the hook that the underlay's programs use, 0 for the others: xdp-driver is the fastest, xdp-generic and tc \
-         are fallbacks.",
-        s.underlay.iter().flat_map(|(interface, in_use)| {
-            HookMode::ALL.map(|mode| {
-                let labels = [("interface", interface.as_str()), ("mode", mode.as_str())];
-                gauge(&labels, f64::from(u8::from(mode == *in_use)))
-            })
+        "1 for the hook that the underlay's programs use, 0 for the others, and for all while nothing is attached: \
+         xdp-driver is the fastest, xdp-generic and tc are fallbacks.",
+        HookMode::ALL.into_iter().map(|mode| {
+            let labels = [("interface", interface.as_str()), ("mode", mode.as_str())];
+            gauge(&labels, f64::from(u8::from(Some(mode) == *in_use)))
         }),
     );
 }

@@ -29,8 +29,8 @@ pub struct Snapshot {
     pub fdb_capacity: u64,
     /// Learned entries that the agent has removed for age, since it started.
     pub fdb_aged: u64,
-    /// Name and hook of the underlay; `None` while nothing is attached.
-    pub underlay: Option<(String, HookMode)>,
+    /// Name and hook of the underlay; no hook while nothing is attached.
+    pub underlay: (String, Option<HookMode>),
     /// Ports that are configured but missing or in error.
     pub ports_unattached: u64,
     /// Programs' run time; empty unless it is measured.

@@ -35,7 +35,7 @@ fn snapshot(peers: u8) -> Snapshot {
         counts: vec![(Count::Moved, 4)],
         fdb_capacity: 262_144,
         fdb_aged: 6,
-        underlay: Some(("eth1".into(), HookMode::XdpGeneric)),
+        underlay: ("eth1".into(), Some(HookMode::XdpGeneric)),
         ports_unattached: 1,
         programs: vec![ProgramSample {
             program: "port_tc".into(),
@@ -76,6 +76,16 @@ fn numbers_arrive_under_their_names() {
     }
     let drops = text.lines().filter(|l| l.starts_with("wavnet_drops_total{")).count();
     assert_eq!(drops, Reason::COUNT);
+}
+
+#[test]
+fn an_underlay_without_programs_has_its_series_too() {
+    let cut_off = Snapshot { underlay: ("eth1".into(), None), ..snapshot(1) };
+    let text = render(&cut_off).unwrap();
+    for mode in HookMode::ALL {
+        let line = format!("wavnet_underlay_hook_mode{{interface=\"eth1\",mode=\"{}\"}} 0", mode.as_str());
+        assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod links;
 mod paths;
 mod plan;
 mod runtime;
+mod shadowed;
 mod slots;
 mod tables;
 mod target;
@@ -32,6 +33,7 @@ pub use desired::{
 pub use error::FabricError;
 pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via, XdpRedirect};
 pub use paths::PeerState;
+pub use shadowed::Shadowed;
 pub use view::{Names, Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
 
 use self::{
@@ -91,8 +93,9 @@ impl Fabric {
 
     /// Takes a configuration. An error leaves everything as it was.
     ///
-    /// What was added at run time and is in the configuration now belongs to the configuration. What was added to a VNI that
-    /// is gone rests until the VNI is there again.
+    /// What was added at run time and is in the configuration now belongs to the configuration ([`Runtime::shadowed`] tells
+    /// beforehand what is lost by that). What was added to a VNI that is gone rests until the VNI is there again
+    /// ([`Fabric::resting`]).
     pub fn set_desired(&mut self, desired: Desired) -> Result<(), FabricError> {
         desired.check(&self.limits)?;
         let mut runtime = self.runtime.clone();

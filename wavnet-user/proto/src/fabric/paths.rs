@@ -47,7 +47,7 @@ pub enum PeerState {
     ThisHost,
     /// The route has been asked for.
     Resolving,
-    /// There is no route.
+    /// There is no route, or we have no address to send from.
     NoRoute,
     /// There is a route, but the next hop's link address is not known (yet). IP frames go through the kernel's own lookup.
     Unresolved,
@@ -235,7 +235,12 @@ impl Paths {
     }
 
     /// State, next router and interface of a peer, for views.
-    pub(super) fn state(&self, addr: Ipv4Addr, links: &Links) -> (PeerState, Option<Ipv4Addr>, Option<RouteInfo>) {
+    pub(super) fn state(
+        &self,
+        addr: Ipv4Addr,
+        links: &Links,
+        local: Option<Ipv4Addr>,
+    ) -> (PeerState, Option<Ipv4Addr>, Option<RouteInfo>) {
         let Some(path) = self.peers.get(&addr) else { return (PeerState::ThisHost, None, None) };
         let route = match path.route {
             Fact::Asked => return (PeerState::Resolving, None, None),
@@ -250,6 +255,8 @@ impl Paths {
         let state = match (links.get(route.oif), path.hop.and_then(|h| self.neighbours.get(&h))) {
             (None, _) => PeerState::NoRoute,
             (Some(l), _) if route.local || l.info.loopback => PeerState::ThisHost,
+            // As for the next hop: whoever has no address sends nothing.
+            _ if local.is_none() => PeerState::NoRoute,
             (Some(_), None) => PeerState::Kernel,
             (Some(_), Some(n)) if matches!(n.mac, Fact::Known(Some(_))) => PeerState::Up,
             (Some(_), Some(_)) => PeerState::Unresolved,

@@ -198,8 +198,9 @@ impl Fabric {
     /// All peers, by address.
     pub fn peers(&self) -> Vec<PeerView> {
         let wanted = peers(&self.desired, &self.runtime, &self.links);
+        let local = self.local_address();
         let view = |(addr, peer): (Ipv4Addr, super::target::WantedPeer)| {
-            let (state, next_hop, route) = self.paths.state(addr, &self.links);
+            let (state, next_hop, route) = self.paths.state(addr, &self.links, local);
             let link = route.and_then(|r| self.links.get(r.oif)).map(|l| &l.info);
             PeerView {
                 index: self.tables.vteps.get(&addr).map(|s| s.index),

@@ -10,8 +10,8 @@ use wavnet_common::{
 use wavnet_proto::{
     command::{Command, HookWish, Slot},
     fabric::{
-        Desired, FabricError, LinkInfo, PeerSettings, PeerState, PortState, RouteInfo, StaticPlace, UnderlayDevice,
-        Via, VlanMode, VniSettings, XdpRedirect,
+        Desired, FabricError, LinkInfo, NamePattern, PeerSettings, PeerState, PortRule, PortState, RouteInfo, Shadowed,
+        StaticPlace, UnderlayDevice, Via, VlanMode, VniSettings, XdpRedirect,
     },
 };
 
@@ -110,6 +110,22 @@ fn a_link_that_changes_or_goes_changes_the_next_hops_over_it() {
 }
 
 #[test]
+fn without_an_address_of_ours_no_peer_is_reached() {
+    let mut w = routed(&[0]);
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.fabric.neighbour(3, peer(0), Some(mac(1)));
+    w.settle();
+    assert_eq!(w.fabric.peers()[0].state, PeerState::Up);
+    // The interface gets another name: it is not the underlay any more, though the route is still there.
+    w.step(Step::Link { ifindex: 1, name: 7, mtu: 1500, xdp: None, no_arp: false });
+    w.settle();
+    assert_eq!((w.model.next_hop(peer(0)), w.fabric.peers()[0].state), (NextHop::NONE, PeerState::NoRoute));
+    w.step(Step::Link { ifindex: 1, name: 6, mtu: 1500, xdp: None, no_arp: false });
+    w.settle();
+    assert_eq!(w.fabric.peers()[0].state, PeerState::Up);
+}
+
+#[test]
 fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
     let mut w = routed(&[0]);
     w.fabric.route(peer(0), route(Via::OnLink, None));
@@ -197,6 +213,46 @@ fn refusals_name_the_reason_and_change_nothing() {
     assert_eq!(f.remove_static(vni(0), mac(1)), Err(NoSuchStatic { vni: vni(0), mac: mac(1) }));
     w.settle();
     assert_eq!(w.model.vteps(), BTreeSet::from([peer(0), peer(1), peer(2)]));
+}
+
+#[test]
+fn additions_that_a_configuration_contradicts_or_leaves_without_vni_are_told() {
+    let mut w = routed(&[0]);
+    let mut both = w.fabric.desired().clone();
+    both.vnis.insert(vni(1), VniSettings::default());
+    w.step(Step::Desire(both.clone()));
+    w.fabric.add_port("tap0", vni(1), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap1", vni(0), VlanMode::Discard).unwrap();
+    w.fabric.add_port("tap2", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_peer(peer(1), Some(8472), &BTreeSet::from([vni(0), vni(1)])).unwrap();
+    w.fabric.add_static(vni(1), mac(1), StaticPlace::Peer(peer(1))).unwrap();
+    assert_eq!((w.fabric.runtime().shadowed(&both), w.fabric.resting()), (vec![], vec![]));
+
+    let rule = |name: &str| PortRule { name: NamePattern::new(name).unwrap(), vni: vni(0), vlan: VlanMode::Pass };
+    let mut file = both.clone();
+    file.ports = ["tap0", "tap1", "tap2"].map(rule).to_vec();
+    file.peers.insert(peer(1), PeerSettings { udp_port: None, vnis: BTreeSet::from([vni(1)]) });
+    file.statics.insert((vni(1), mac(1)), StaticPlace::Port("tap9".into()));
+    let told = [
+        Shadowed::Port { name: "tap0".into(), had: vni(1), has: vni(0) },
+        Shadowed::Vlan("tap1".into()),
+        Shadowed::UdpPort { addr: peer(1), had: 8472, has: 4789 },
+        Shadowed::Static { vni: vni(1), mac: mac(1) },
+    ];
+    assert_eq!(w.fabric.runtime().shadowed(&file), told);
+
+    // Without its VNI everything rests; with it everything is back.
+    let mut less = both.clone();
+    less.vnis.remove(&vni(1));
+    w.step(Step::Desire(less));
+    w.settle();
+    let resting = [(StaticPlace::Port("tap0".into()), vni(1)), (StaticPlace::Peer(peer(1)), vni(1))];
+    assert_eq!(w.fabric.resting(), resting);
+    assert!(w.fabric.ports().iter().all(|p| p.name != "tap0"));
+    w.step(Step::Desire(both));
+    w.settle();
+    assert_eq!(w.fabric.resting(), []);
+    assert!(w.fabric.ports().iter().any(|p| p.name == "tap0"));
 }
 
 #[test]
