@@ -61,20 +61,31 @@ impl Additions {
             return Ok(());
         }
         let content = Content { maps_created_ns: self.maps_created_ns, requests: to_requests(runtime) };
-        let early = self.path.with_extension("new");
-        fs::write(&early, serde_json::to_vec_pretty(&content)?)?;
-        fs::rename(&early, &self.path)?;
+        let early = self.early();
+        let bytes = serde_json::to_vec_pretty(&content)?;
+        fs::write(&early, bytes).and_then(|()| fs::rename(&early, &self.path)).inspect_err(|_| remove(&early))?;
         self.written = runtime.clone();
         Ok(())
     }
 
+    /// The file's name while it is being written.
+    fn early(&self) -> PathBuf {
+        self.path.with_extension("new")
+    }
+
     /// The maps go, and the additions with them.
     pub(super) fn remove(&self) {
-        if let Err(e) = fs::remove_file(&self.path)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            tracing::debug!("cannot remove {}: {e}", self.path.display());
-        }
+        remove(&self.path);
+        // An agent that was killed while it wrote has left it.
+        remove(&self.early());
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(e) = fs::remove_file(path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!("cannot remove {}: {e}", path.display());
     }
 }
 
@@ -138,5 +149,25 @@ mod tests {
         assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
         Additions::new(dir.path(), 1).remove();
         assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
+    }
+
+    #[test]
+    fn what_could_not_be_written_leaves_nothing_behind_and_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let early = dir.path().join(FILE).with_extension("new");
+        let mut runtime = Runtime::default();
+        let port = RuntimePort { vni: Vni::new(10).unwrap(), vlan: VlanMode::Pass };
+        runtime.ports.insert("tap0".into(), port);
+        let mut additions = Additions::new(dir.path(), 1);
+        // Something that cannot be replaced stands in the file's place.
+        std::fs::create_dir_all(dir.path().join(FILE).join("x")).unwrap();
+        assert!(additions.save(&runtime).is_err());
+        assert!(!early.exists());
+        std::fs::remove_dir_all(dir.path().join(FILE)).unwrap();
+        additions.save(&runtime).unwrap();
+        assert_eq!(Additions::new(dir.path(), 1).load(), runtime);
+        std::fs::write(&early, "{").unwrap();
+        additions.remove();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

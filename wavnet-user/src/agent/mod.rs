@@ -93,6 +93,8 @@ pub async fn run_until(source: Source, stop: impl Future<Output = ()>) -> Result
     agent.start().await?;
     let outcome = agent.run(pin!(stop), &mut reload, &mut sockets).await;
     agent.notifier.stopping();
+    // First, and to its end: what detaching changes is no news, and would find nobody who listens.
+    agent.monitor.close().await;
     let detach = matches!(outcome, Outcome::Detach);
     let report = if detach { agent.detach().await } else { Ok(()) };
     sockets.close().await;
@@ -204,6 +206,7 @@ impl Agent {
         let desired = convert::desired(&self.config)?;
         self.fabric.set_desired(desired).context("the configuration cannot be put in force")?;
         let additions = self.additions.load();
+        additions.shadowed(self.fabric.desired()).iter().for_each(|given_up| warn!("{given_up}"));
         if let Err(e) = self.fabric.restore(additions) {
             warn!("ports and peers that were added by command are left out: {e}");
         }

@@ -61,6 +61,7 @@ impl Agent {
                 Response::Done(done)
             }
             Request::PeerAdd { address, udp_port, vnis } => {
+                each_once(&vnis)?;
                 self.fabric.add_peer(address, udp_port, &vnis.iter().copied().collect()).map_err(refusal)?;
                 Response::Done(self.changed(format!("peer {address} added to VNI {}", list(&vnis))).await)
             }
@@ -89,6 +90,7 @@ impl Agent {
     }
 
     async fn remove_peer(&mut self, address: Ipv4Addr, vnis: &[Vni]) -> Result<Done, Refusal> {
+        each_once(vnis)?;
         let some: BTreeSet<Vni> = vnis.iter().copied().collect();
         let some = Some(&some).filter(|s| !s.is_empty());
         self.fabric.remove_peer(address, some).map_err(refusal)?;
@@ -140,6 +142,17 @@ impl Agent {
     }
 }
 
+/// Refuses what the configuration file refuses, too.
+fn each_once(vnis: &[Vni]) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    match vnis.iter().find(|vni| !seen.insert(**vni)) {
+        None => Ok(()),
+        Some(vni) => {
+            Err(Refusal::new(ErrorCode::Invalid, format!("VNI {vni} is listed twice")).with_help("name each VNI once"))
+        }
+    }
+}
+
 fn list(vnis: &[Vni]) -> String {
     vnis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -168,5 +181,21 @@ pub(super) fn refusal(e: FabricError) -> Refusal {
     match e.help() {
         Some(help) => refusal.with_help(help),
         None => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vni_that_is_named_twice_is_refused_as_in_the_file() {
+        let vnis = |all: &[u32]| all.iter().map(|n| Vni::new(*n).unwrap()).collect::<Vec<_>>();
+        assert!(each_once(&vnis(&[])).is_ok() && each_once(&vnis(&[100, 200])).is_ok());
+        let refusal = each_once(&vnis(&[100, 200, 100])).unwrap_err();
+        assert_eq!((refusal.code, refusal.message.as_str()), (ErrorCode::Invalid, "VNI 100 is listed twice"));
+        let file = "[underlay]\ninterface = \"eth0\"\n[[vni]]\nid = 100\n[[peer]]\naddress = \"192.0.2.2\"\nvnis = [100, 100]\n";
+        let words = crate::config::Config::parse(file, "file").unwrap_err().to_string();
+        assert!(words.contains(&refusal.message), "{words}");
     }
 }

@@ -287,6 +287,42 @@ fn neighbours_that_no_peer_needs_any_more_are_released() {
 }
 
 #[test]
+fn additions_that_a_reload_takes_out_of_force_are_told() {
+    let Some(mut w) = World::new("shadow") else { return };
+    let vni200 = "[[vni]]\nid = 200\n";
+    w.write_config(vni200);
+    let Some(()) = w.start() else { return };
+    let vni = "200".parse().unwrap();
+    let peer: std::net::Ipv4Addr = "198.51.100.2".parse().unwrap();
+    // Written later if it cannot be written now.
+    let blocked = w.dir.path().join("additions.json").join("x");
+    std::fs::create_dir_all(&blocked).unwrap();
+    let add = Request::PortAdd { interface: "wav-p0".into(), vni, vlan: Default::default() };
+    let Ok(Response::Done(done)) = w.call(&add) else { panic!("refused") };
+    assert!(done.warnings.iter().any(|words| words.contains("would not survive")), "{done:?}");
+    std::fs::remove_dir_all(blocked.parent().unwrap()).unwrap();
+    w.wait("the addition is written", |w| w.dir.path().join("additions.json").is_file());
+    let twice = Request::PeerAdd { address: peer, udp_port: None, vnis: vec![vni, vni] };
+    assert_eq!(w.call(&twice), Err(ErrorCode::Invalid));
+    w.call(&Request::PeerAdd { address: peer, udp_port: None, vnis: vec![vni] }).unwrap();
+    let mac = "02:00:00:00:00:77".parse().unwrap();
+    w.call(&Request::FdbAdd { vni, mac, place: PlaceInfo::Peer(peer) }).unwrap();
+
+    w.write_config("");
+    let Ok(Response::Done(done)) = w.call(&Request::Reload) else { panic!("refused") };
+    let told = |what: &str| done.warnings.iter().any(|words| words.contains(what));
+    assert!(told("port wav-p0 of VNI 200, peer 198.51.100.2 of VNI 200 were added by command"), "{done:?}");
+    assert!(told("VNI 200 is not in force: the VNI is not in the configuration"), "{done:?}");
+    assert!(w.ports().is_empty() && w.peers().is_empty());
+
+    w.write_config(&format!("{vni200}{PORT}"));
+    let Ok(Response::Done(done)) = w.call(&Request::Reload) else { panic!("refused") };
+    let told = |what: &str| done.warnings.iter().any(|words| words.contains(what));
+    assert!(told("port wav-p0 was added to VNI 200 by command; the configuration has it in VNI 10"), "{done:?}");
+    assert_eq!((w.ports()[0].vni.get(), w.peers().len()), (10, 1));
+}
+
+#[test]
 fn a_reload_and_a_changing_underlay_are_followed() {
     let Some(mut w) = World::new("reload") else { return };
     w.write_config(PEER);
@@ -359,6 +395,13 @@ fn a_reload_and_a_changing_underlay_are_followed() {
     w.wait("the route is gone", |w| w.peers()[0].state == PeerState::NoRoute);
     w.host.ip("route add 198.51.100.0/24 dev wav-u mtu 1580");
     w.wait("the route is back", |w| w.peers()[0].state == PeerState::Up && w.peers()[0].mtu == Some(1580));
+    // Under another name it is not the underlay: nothing is attached, so no peer is up, though the route is still there.
+    w.host.ip("link set wav-u name wav-y");
+    w.wait("the underlay is missing", |w| w.status().underlay.state == AttachState::Missing);
+    w.wait("the peer is cut off", |w| w.peers()[0].state == PeerState::NoRoute && w.status().counts.peers_up == 0);
+    w.host.ip("link set wav-y name wav-u");
+    w.wait("the underlay is attached", |w| w.status().underlay.hook_mode.is_some());
+    w.wait("the peer is up", |w| w.peers()[0].state == PeerState::Up);
     w.host.ip("link del wav-u");
     w.wait("the underlay is missing", |w| w.status().underlay.state == AttachState::Missing);
     assert!(!w.status().warnings.is_empty());

@@ -42,7 +42,7 @@ type Messages = Pin<Box<dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, 
 pub struct Monitor {
     messages: Messages,
     netdev: Option<Notifications>,
-    connection: JoinHandle<()>,
+    connection: Option<JoinHandle<()>>,
 }
 
 impl Monitor {
@@ -71,7 +71,16 @@ impl Monitor {
         }
         let netdev = Notifications::open();
         let netdev = netdev.inspect_err(|e| tracing::debug!("no notifications of XDP features: {e}")).ok();
-        Ok(Monitor { messages: Box::pin(messages), netdev, connection: tokio::spawn(connection) })
+        Ok(Monitor { messages: Box::pin(messages), netdev, connection: Some(tokio::spawn(connection)) })
+    }
+
+    /// Stops listening: nothing is under way any more when this returns.
+    pub async fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.abort();
+            // It was told to end, and so ends as one that was cancelled.
+            let _ = connection.await;
+        }
     }
 
     /// Waits for something to happen and answers with all that has happened, in order. Repeated news are left out. Cancelling
@@ -115,7 +124,9 @@ async fn next_features(netdev: Option<&mut Notifications>) -> std::io::Result<Ve
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.connection.abort();
+        if let Some(connection) = &self.connection {
+            connection.abort();
+        }
     }
 }
 
@@ -151,5 +162,23 @@ impl Batch {
             _ => None,
         };
         self.events.extend(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_monitor_has_nobody_who_would_forward_messages_to_it() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut monitor = Monitor::open().unwrap();
+            let connection = monitor.connection.as_ref().unwrap().abort_handle();
+            assert!(!connection.is_finished());
+            monitor.close().await;
+            assert!(connection.is_finished());
+            monitor.close().await;
+        });
     }
 }
