@@ -6,6 +6,7 @@
 mod client;
 pub mod model;
 pub mod protocol;
+mod refusals;
 mod server;
 mod text;
 mod words;
@@ -18,7 +19,7 @@ use tokio::sync::{broadcast, oneshot};
 pub use client::{Client, ClientError};
 use model::FdbEvent;
 pub use protocol::{ErrorCode, FdbFilter, Refusal, Request, Response};
-pub use server::{BindError, Limits, Server};
+pub use server::{BindError, Limits, Server, check_group};
 pub(crate) use words::brief;
 
 /// What the agent's loop answers with.

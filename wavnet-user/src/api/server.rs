@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::{
     Answer, Call,
     protocol::{ErrorCode, Outcome, Refusal, Request, RequestLine, Response, ResponseLine, VERSION},
+    refusals::Refusals,
 };
 
 /// What a client may take, so that a bad one cannot hurt.
@@ -120,6 +121,7 @@ impl Server {
     /// Serves clients until the future is dropped, which cuts off those that are connected, or until `calls` is closed.
     pub async fn run(self, calls: mpsc::Sender<Call>) {
         info!(socket = %self.path.display(), "local API ready");
+        let (mut refused, mut failed) = (Refusals::default(), Refusals::default());
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut clients = JoinSet::new();
         loop {
@@ -127,6 +129,10 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 () = calls.closed() => break,
                 Some(_) = clients.join_next() => continue,
+                () = refused.due() => {
+                    self.tell_refused(refused.take(Instant::now()));
+                    continue;
+                }
             };
             match (accepted, Arc::clone(&slots).try_acquire_owned()) {
                 (Ok((stream, _)), Ok(slot)) => {
@@ -139,20 +145,28 @@ impl Server {
                     });
                 }
                 (Ok((stream, _)), Err(_)) => {
-                    warn!(limit = self.limits.connections, "too many clients of the local API: one was refused");
+                    self.tell_refused(refused.one_more(Instant::now()));
                     let busy = Refusal::new(ErrorCode::Busy, "too many clients at once").with_help("try again later");
                     // The socket's buffer takes this line; a client that does not want it loses nothing.
                     let _ = stream.try_write(&line(&ResponseLine::refused(busy)));
                 }
                 (Err(e), _) => {
                     // Out of descriptors, as a rule: give others time to return some.
-                    warn!(error = %e, "cannot accept a client of the local API");
+                    if let Some(times) = failed.one_more(Instant::now()) {
+                        warn!(error = %e, times, "cannot accept a client of the local API");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
         // What was answered reaches its client, even when the agent ends with this answer.
         let _ = timeout(Duration::from_secs(1), async { while clients.join_next().await.is_some() {} }).await;
+    }
+
+    fn tell_refused(&self, refused: Option<u64>) {
+        if let Some(refused) = refused {
+            warn!(limit = self.limits.connections, refused, "too many clients of the local API");
+        }
     }
 }
 
@@ -169,6 +183,14 @@ fn group_id(name: &str) -> Result<u32, BindError> {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         _ => name.parse().map_err(|_| BindError::Group(name.to_owned())),
     }
+}
+
+/// Whether a socket can belong to this group.
+///
+/// # Errors
+/// [`BindError::Group`].
+pub fn check_group(name: &str) -> Result<(), BindError> {
+    group_id(name).map(drop)
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {

@@ -10,6 +10,7 @@ use super::{
     print::Printer,
 };
 use crate::{
+    api::check_group,
     config::{Agent, ConfigError, Fdb, Flags, Log, Metrics, Source},
     output::counted,
 };
@@ -26,6 +27,9 @@ pub(super) fn run(
     // Errors are shown before anything is touched, and without the log's prefixes.
     let config = source.load()?;
     if check {
+        // What else the start would refuse for what was written down, rather than for the state of the host.
+        logging::wanted(config.log.level)?;
+        config.agent.socket_group.as_deref().map_or(Ok(()), check_group)?;
         let (vnis, ports, peers) = (config.vnis.len(), config.ports.len(), config.peers.len());
         if printer.json {
             let source = source.to_string();

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{
         Client, ClientError, FdbFilter, Request, Response,
-        model::{Done, PlaceInfo},
+        model::{Done, PeerInfo, PlaceInfo, PortInfo},
     },
     config::{Agent, Source},
     datapath::{self, Neighbour},
@@ -112,18 +112,27 @@ fn entries(global: &Global, printer: &mut Printer, mut filter: FdbFilter) -> Res
     if let Some(n) = more {
         printer.text(&format!("there are more than these {n}: leave out --limit to see all\n"))?;
     }
-    match filter.vni {
-        Some(vni) if none && !in_use(&mut client, vni)? => {
-            printer.text(&format!("warning: VNI {vni} has neither a port nor a peer: is it declared in [[vni]]?\n"))
-        }
-        _ => Ok(()),
+    if none
+        && let Response::Ports(ports) = client.call(&Request::Ports)?
+        && let Response::Peers(peers) = client.call(&Request::Peers)?
+    {
+        slips(&filter, &ports, &peers).iter().try_for_each(|slip| printer.text(&format!("warning: {slip}\n")))?;
     }
+    Ok(())
 }
 
-fn in_use(client: &mut Client, vni: Vni) -> Result<bool> {
-    let by_port = matches!(client.call(&Request::Ports)?, Response::Ports(all) if all.iter().any(|p| p.vni == vni));
-    let peers = client.call(&Request::Peers)?;
-    Ok(by_port || matches!(peers, Response::Peers(all) if all.iter().any(|p| p.vnis.contains(&vni))))
+/// What a filter that finds nothing names and nobody has.
+pub(super) fn slips(filter: &FdbFilter, ports: &[PortInfo], peers: &[PeerInfo]) -> Vec<String> {
+    let in_use = |vni: &Vni| ports.iter().any(|p| p.vni == *vni) || peers.iter().any(|p| p.vnis.contains(vni));
+    let vni = filter.vni.filter(|vni| !in_use(vni));
+    let port = filter.port.as_ref().filter(|name| ports.iter().all(|p| p.interface != **name));
+    let peer = filter.peer.filter(|addr| peers.iter().all(|p| p.address != *addr));
+    let words = [
+        vni.map(|vni| format!("VNI {vni} has neither a port nor a peer: is it declared in [[vni]]?")),
+        port.map(|name| format!("there is no port {name}: `wavnet ports` lists the ports")),
+        peer.map(|addr| format!("there is no peer {addr}: `wavnet peers` lists the peers")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 fn watch(global: &Global, printer: &mut Printer) -> Result<()> {

@@ -1,11 +1,11 @@
 //! How commands fail: exit code, message with all causes, and what to do.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, io};
 
 use serde_json::json;
 
 use crate::{
-    api::{ClientError, ErrorCode, Refusal, model::Problem},
+    api::{BindError, ClientError, ErrorCode, Refusal, model::Problem},
     config::{ConfigError, ConfigErrors},
 };
 
@@ -45,7 +45,8 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
                 ClientError::Denied(_) | ClientError::Protocol(_) | ClientError::Io(_) => Exit::Failed,
             };
         }
-        if cause.is::<ConfigError>() || cause.is::<ConfigErrors>() {
+        let of_config = matches!(cause.downcast_ref(), Some(BindError::Group(_)));
+        if of_config || cause.is::<ConfigError>() || cause.is::<ConfigErrors>() {
             return Exit::Refused;
         }
         if cause.is::<Usage>() {
@@ -57,7 +58,27 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
 
 /// What to do about an error.
 fn help(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>()? {
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(e) => client_help(e),
+        None => unread_help(cause.downcast_ref()?),
+    })
+}
+
+fn unread_help(error: &ConfigError) -> Option<String> {
+    let ConfigError::Read { source, .. } = error else { return None };
+    match source.kind() {
+        io::ErrorKind::NotFound => Some(
+            "name a file that exists, or run without one: `wavnet agent --underlay INTERFACE …`; docs/wavnet.example.toml is \
+             one to start from"
+                .into(),
+        ),
+        io::ErrorKind::PermissionDenied => Some("run this as a user who may read it".into()),
+        _ => None,
+    }
+}
+
+fn client_help(error: &ClientError) -> Option<String> {
+    match error {
         ClientError::NotRunning(_) => Some(
             "start it with `wavnet agent`, or say with --socket or --run-dir which one you mean; \
              what is pinned goes on forwarding without it"
@@ -69,7 +90,7 @@ fn help(error: &anyhow::Error) -> Option<String> {
         ClientError::Refused(Refusal { help, .. }) => help.clone(),
         ClientError::Protocol(_) => Some("use the `wavnet` program of the same release as the agent".into()),
         ClientError::Io(_) => Some("look at the agent's log".into()),
-    })
+    }
 }
 
 /// The error as text for people.
@@ -179,6 +200,18 @@ mod tests {
         let from_agent: serde_json::Value = serde_json::from_str(&json(&ClientError::Refused(refusal).into())).unwrap();
         assert_eq!(from_agent["error"]["errors"], value["error"]["errors"]);
         assert_eq!(from_agent["error"]["exit"], 4);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_comes_with_advice() {
+        let read = |kind: io::ErrorKind| {
+            anyhow::Error::from(ConfigError::Read { path: "/etc/wavnet.toml".into(), source: kind.into() })
+        };
+        let missing = text(&read(io::ErrorKind::NotFound));
+        assert!(missing.starts_with("error: cannot read the configuration /etc/wavnet.toml\n  because: "), "{missing}");
+        assert!(missing.contains("\n  help: name a file that exists"), "{missing}");
+        assert!(text(&read(io::ErrorKind::PermissionDenied)).contains("help: run this as"));
+        assert!(help(&read(io::ErrorKind::InvalidData)).is_none());
     }
 
     #[test]

@@ -53,15 +53,7 @@ fn overridden(text: &str, mut level: LogLevel) -> Result<String, String> {
 /// # Errors
 /// [`ENV`] is wrong, or logging was started before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let wanted = match std::env::var_os(ENV) {
-        Some(text) if !text.is_empty() => {
-            let text = text.to_string_lossy();
-            overridden(&text, log.level).map_err(|why| {
-                Usage(format!("{ENV}={text} is wrong: {why}; write a level, or target=level, or several with commas"))
-            })?
-        }
-        _ => directives(log.level),
-    };
+    let wanted = wanted(log.level)?;
     let filter = EnvFilter::builder().parse(wanted).context("logging")?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
@@ -70,6 +62,22 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))
+}
+
+/// What is to be logged, [`ENV`] considered.
+///
+/// # Errors
+/// [`ENV`] is wrong.
+pub(super) fn wanted(level: LogLevel) -> Result<String, Usage> {
+    match std::env::var_os(ENV) {
+        Some(text) if !text.is_empty() => {
+            let text = text.to_string_lossy();
+            overridden(&text, level).map_err(|why| {
+                Usage(format!("{ENV}={text} is wrong: {why}; write a level, or target=level, or several with commas"))
+            })
+        }
+        _ => Ok(directives(level)),
+    }
 }
 
 #[cfg(test)]

@@ -188,6 +188,48 @@ fn check_reads_and_does_not_run() {
 }
 
 #[test]
+fn check_refuses_what_the_start_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wavnet.toml");
+    let args = ["agent", "--config", file.to_str().unwrap(), "--check"];
+    let written = |group: &str| {
+        let text = format!("[agent]\nsocket_group = \"{group}\"\n[underlay]\ninterface = \"eth1\"\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    written("nobody-has-this-group");
+    let e = wavnet(&args, Paper::default()).unwrap_err();
+    assert_eq!(failure::exit(&e), failure::Exit::Refused);
+    assert!(failure::text(&e).contains("there is no group nobody-has-this-group"), "{e:#}");
+    written("root");
+    assert!(output(&args).contains("is valid"));
+}
+
+#[test]
+fn a_filter_that_names_nobody_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_runtime, socket) = agent(dir.path());
+    let Ok(Response::Ports(ports)) = answer(&Request::Ports) else { panic!() };
+    let Ok(Response::Peers(peers)) = answer(&Request::Peers) else { panic!() };
+    let slips = |f: crate::api::FdbFilter| commands::slips(&f, &ports, &peers);
+    let all = crate::api::FdbFilter::default();
+    let known = crate::api::FdbFilter {
+        vni: Some(ports[0].vni),
+        port: Some(ports[0].interface.clone()),
+        peer: Some(peers[0].address),
+        ..all.clone()
+    };
+    assert!(slips(known).is_empty() && slips(all.clone()).is_empty());
+    let port = crate::api::FdbFilter { port: Some("nosuch".into()), ..all.clone() };
+    assert_eq!(slips(port), ["there is no port nosuch: `wavnet ports` lists the ports"]);
+    let peer = crate::api::FdbFilter { peer: Some([9, 9, 9, 9].into()), ..all.clone() };
+    assert_eq!(slips(peer), ["there is no peer 9.9.9.9: `wavnet peers` lists the peers"]);
+    let vni = crate::api::FdbFilter { vni: Some("4242".parse().unwrap()), ..all };
+    assert_eq!(slips(vni).len(), 1);
+    // The agent of this test has entries whatever is asked: nothing is added to those.
+    assert!(!output(&["fdb", "--port", "nosuch", "--socket", &socket]).contains("warning"));
+}
+
+#[test]
 fn down_stops_the_agent_first_and_may_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let (_runtime, socket) = agent(dir.path());

@@ -141,6 +141,15 @@ fn what_is_wrong_with_peers() {
 }
 
 #[test]
+fn advice_about_limits_can_be_followed() {
+    let vnis = |n: u32| (200..200 + n).map(|id| format!("[[vni]]\nid = {id}\n")).collect::<String>();
+    let help = |text: &str| parse(text).unwrap_err().errors.last().unwrap().help.clone().unwrap();
+    assert_eq!(help(&format!("{SMALL}[limits]\nvnis = 2\n{}", vnis(2))), "raise vnis in [limits]");
+    let too_many = format!("{SMALL}{}", vnis(Limits::MAX + 1));
+    assert_eq!(help(&too_many), "65535 is the most that an agent takes: leave some out");
+}
+
+#[test]
 fn a_vni_floods_to_so_many_peers() {
     let peers = |n: u32| -> String { (0..n).map(|i| peer(&format!("10.0.{}.{}", i >> 8, i & 255), "[100]")).collect() };
     assert_eq!(valid(&peers(512)).peers.len(), 512);

@@ -11,7 +11,7 @@ use wavnet_common::{abi::size, addr::Vni};
 use super::{
     diagnostic::{At, Diagnostics, Located, describe},
     raw::Raw,
-    types::{Config, PeerConfig, PortConfig, StaticEntry, StaticPlace, Underlay, VXLAN_OVERHEAD, VniConfig},
+    types::{Config, Limits, PeerConfig, PortConfig, StaticEntry, StaticPlace, Underlay, VXLAN_OVERHEAD, VniConfig},
 };
 
 /// Checks everything and notes every error. The result means something only if none was noted.
@@ -134,7 +134,11 @@ impl Check<'_> {
                 format!("limits.{what}"),
                 format!("there are {count} {what}, and the table has room for {limit}"),
             )
-            .help(format!("raise {what} in [limits]"));
+            .help(match (count <= Limits::MAX as usize, at) {
+                (false, _) => format!("{} is the most that an agent takes: leave some out", Limits::MAX),
+                (true, At::Span(_)) => format!("raise {what} in [limits]"),
+                (true, At::Flag(_)) => format!("write them into a file, where [limits] has {what}"),
+            });
         }
     }
 

@@ -73,7 +73,7 @@ pub fn vtep(s: &str) -> Result<Ipv4Addr, String> {
 /// In words.
 pub fn check_vtep(address: Ipv4Addr) -> Result<(), String> {
     let kind = if address.octets()[0] == 0 {
-        "unspecified"
+        "an unspecified"
     } else if address.is_multicast() {
         "a multicast"
     } else if address.is_broadcast() {
@@ -226,6 +226,7 @@ mod tests {
         for bad in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "fe80::1", "192.0.2"] {
             assert!(vtep(bad).is_err(), "{bad}");
         }
+        assert!(vtep("0.0.0.0").unwrap_err().starts_with("0.0.0.0 is an unspecified address"));
     }
 
     #[test]
