@@ -8,10 +8,12 @@
 
 mod model;
 mod scenarios;
+mod steps;
 mod world;
 
 use proptest::prelude::*;
-use world::{Step, World, desired, step};
+use steps::{Step, desired, step};
+use world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]

@@ -15,7 +15,7 @@ use wavnet_proto::{
     },
 };
 
-use super::world::*;
+use super::{steps::*, world::*};
 
 /// A fabric with one VNI, eth0 (3) as underlay with an address, and peers.
 fn routed(peers: &[u8]) -> World {
