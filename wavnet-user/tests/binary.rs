@@ -52,5 +52,8 @@ fn a_wrong_log_filter_is_refused_before_anything_is_touched() {
         let output = command.output().expect("the binary starts");
         assert_eq!(output.status.code(), Some(2), "{filter}");
         assert!(stderr(&output).contains(&format!("WAVNET_LOG={filter} is wrong")), "{}", stderr(&output));
+        // A check that passes promises a start that is not refused.
+        let output = command.args(["--vni", "1", "--check"]).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(2), "{filter}: {}", stderr(&output));
     }
 }

@@ -9,6 +9,8 @@ mod print;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unit_tests;
 
 use std::{io::Write, process::ExitCode};
 
