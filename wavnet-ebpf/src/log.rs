@@ -12,15 +12,15 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 
 /// 1: log; set at load.
 #[unsafe(no_mangle)]
-pub static LOG_DROPS: Global<u8> = Global::new(0);
+pub(crate) static LOG_DROPS: Global<u8> = Global::new(0);
 
 /// Per CPU: when the last line was written.
 #[btf_map]
-pub static LOGGED_AT: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static LOGGED_AT: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Logs a drop that should not happen on a sound host.
 #[inline(always)]
-pub fn dropped<C: EbpfContext>(ctx: &C, ifindex: u32, reason: Reason) {
+pub(crate) fn dropped<C: EbpfContext>(ctx: &C, ifindex: u32, reason: Reason) {
     if LOG_DROPS.load() != 0 && reason.is_surprising() && allowed() {
         warn!(ctx, "frame dropped on interface {}: {}", ifindex, reason.label());
     }
@@ -28,7 +28,7 @@ pub fn dropped<C: EbpfContext>(ctx: &C, ifindex: u32, reason: Reason) {
 
 /// Logs a copy that an interface did not take. The verdict on its frame does not tell.
 #[inline(always)]
-pub fn refused(ifindex: u32) {
+pub(crate) fn refused(ifindex: u32) {
     if LOG_DROPS.load() != 0 && allowed() {
         warn!((), "copy refused by interface {}: {}", ifindex, Reason::CloneFailed.label());
     }

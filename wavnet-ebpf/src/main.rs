@@ -28,7 +28,7 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]
-pub fn underlay_xdp(ctx: XdpContext) -> u32 {
+fn underlay_xdp(ctx: XdpContext) -> u32 {
     underlay(&ctx, |index, _| match maps::PORT_DEVS.redirect(index.into(), 0) {
         Ok(action) => action,
         // The port went between the two lookups.
@@ -43,7 +43,7 @@ pub fn underlay_xdp(ctx: XdpContext) -> u32 {
 /// forgets the length of its link header, so that TC would see what is passed up without one. And without the devmap, whose
 /// users must agree on frags.
 #[xdp]
-pub fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
+fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
     // SAFETY: plain numbers.
     underlay(&ctx, |_, ifindex| unsafe { bpf_redirect(ifindex, 0) as u32 })
 }
@@ -64,13 +64,13 @@ fn underlay(ctx: &XdpContext, redirect: impl FnOnce(u16, u32) -> u32) -> u32 {
 
 /// `abi::program::UNDERLAY_TC`.
 #[classifier]
-pub fn underlay_tc(ctx: TcContext) -> i32 {
+fn underlay_tc(ctx: TcContext) -> i32 {
     tc_action(&ctx, datapath::underlay::tc(&mut SkbPacket::new(&ctx), &KernelTables))
 }
 
 /// `abi::program::PORT_TC`.
 #[classifier]
-pub fn port_tc(ctx: TcContext) -> i32 {
+fn port_tc(ctx: TcContext) -> i32 {
     tc_action(&ctx, datapath::port::tc(&mut SkbPacket::new(&ctx), &KernelTables, ifindex(&ctx)))
 }
 
@@ -90,9 +90,9 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
             TC_ACT_SHOT
         }
         Verdict::Consumed => TC_ACT_SHOT,
-        // SAFETY: both helpers take plain numbers; a null parameter block is the documented way to have the kernel look up the
-        // next hop.
+        // SAFETY: the helper takes plain numbers.
         Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        // SAFETY: a null parameter block is the documented way to have the kernel look up the next hop.
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }
 }

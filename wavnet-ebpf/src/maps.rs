@@ -19,44 +19,44 @@ const VNIS_MAX: usize = size::VNIS as usize;
 const VTEPS_MAX: usize = size::VTEPS as usize;
 
 #[btf_map]
-pub static META: Array<Meta, 1> = Array::new();
+pub(crate) static META: Array<Meta, 1> = Array::new();
 #[btf_map]
-pub static CONFIG: Array<Config, 1> = Array::new();
+pub(crate) static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
-pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
+pub(crate) static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
 #[btf_map]
-pub static PORTS: Array<Port, PORTS_MAX> = Array::new();
+pub(crate) static PORTS: Array<Port, PORTS_MAX> = Array::new();
 #[btf_map]
-pub static PORT_OF_IFINDEX: HashMap<u32, u32, PORTS_MAX> = HashMap::new();
+pub(crate) static PORT_OF_IFINDEX: HashMap<u32, u32, PORTS_MAX> = HashMap::new();
 #[btf_map]
-pub static PORT_DEVS: DevMap<PORTS_MAX> = DevMap::new();
+pub(crate) static PORT_DEVS: DevMap<PORTS_MAX> = DevMap::new();
 #[btf_map]
-pub static VNIS: Array<VniEntry, VNIS_MAX> = Array::new();
+pub(crate) static VNIS: Array<VniEntry, VNIS_MAX> = Array::new();
 #[btf_map]
-pub static MEMBERS: HashMap<MemberKey, Member, { size::MEMBERS as usize }> = HashMap::new();
+pub(crate) static MEMBERS: HashMap<MemberKey, Member, { size::MEMBERS as usize }> = HashMap::new();
 #[btf_map]
-pub static INDEX_OF_VNI: HashMap<u32, u32, VNIS_MAX> = HashMap::new();
+pub(crate) static INDEX_OF_VNI: HashMap<u32, u32, VNIS_MAX> = HashMap::new();
 #[btf_map]
-pub static INDEX_OF_VTEP: HashMap<[u8; 4], u32, VTEPS_MAX> = HashMap::new();
+pub(crate) static INDEX_OF_VTEP: HashMap<[u8; 4], u32, VTEPS_MAX> = HashMap::new();
 #[btf_map]
-pub static VTEPS: Array<Vtep, VTEPS_MAX> = Array::new();
+pub(crate) static VTEPS: Array<Vtep, VTEPS_MAX> = Array::new();
 #[btf_map]
-pub static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
+pub(crate) static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
 #[btf_map]
-pub static FDB: Array<Row, { size::FDB_BUCKETS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub(crate) static FDB: Array<Row, { size::FDB_BUCKETS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-pub static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
+pub(crate) static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 #[btf_map]
-pub static COUNTS: PerCpuArray<u64, { Count::COUNT }> = PerCpuArray::new();
+pub(crate) static COUNTS: PerCpuArray<u64, { Count::COUNT }> = PerCpuArray::new();
 #[btf_map]
-pub static PORT_STATS: PerCpuArray<Traffic, PORTS_MAX> = PerCpuArray::new();
+pub(crate) static PORT_STATS: PerCpuArray<Traffic, PORTS_MAX> = PerCpuArray::new();
 #[btf_map]
-pub static VNI_STATS: PerCpuArray<Traffic, VNIS_MAX> = PerCpuArray::new();
+pub(crate) static VNI_STATS: PerCpuArray<Traffic, VNIS_MAX> = PerCpuArray::new();
 #[btf_map]
-pub static VTEP_STATS: PerCpuArray<Traffic, VTEPS_MAX> = PerCpuArray::new();
+pub(crate) static VTEP_STATS: PerCpuArray<Traffic, VTEPS_MAX> = PerCpuArray::new();
 #[btf_map]
-pub static EVENTS: RingBuf<Event, { size::EVENTS as usize }> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<Event, { size::EVENTS as usize }> = RingBuf::new();
 
 /// Buckets of `FDB` minus one; set at load.
 #[unsafe(no_mangle)]
-pub static FDB_MASK: Global<u32> = Global::new(size::FDB_BUCKETS - 1);
+pub(crate) static FDB_MASK: Global<u32> = Global::new(size::FDB_BUCKETS - 1);

@@ -33,13 +33,13 @@ const EALREADY: i64 = -114;
 const MAX_TAGS: usize = 2;
 
 /// The frame of a TC program.
-pub struct SkbPacket {
+pub(crate) struct SkbPacket {
     skb: *mut __sk_buff,
 }
 
 impl SkbPacket {
     #[inline(always)]
-    pub fn new(ctx: &TcContext) -> SkbPacket {
+    pub(crate) fn new(ctx: &TcContext) -> SkbPacket {
         SkbPacket { skb: ctx.skb.skb }
     }
 

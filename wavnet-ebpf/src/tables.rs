@@ -11,10 +11,10 @@ use wavnet_common::{
 use crate::maps;
 
 /// The maps of this object.
-pub struct KernelTables;
+pub(crate) struct KernelTables;
 
 /// The FDB map.
-pub struct KernelFdb;
+pub(crate) struct KernelFdb;
 
 impl Memory for KernelFdb {
     #[inline(always)]

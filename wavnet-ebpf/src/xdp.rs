@@ -7,13 +7,13 @@ use aya_ebpf::{
 use wavnet_common::packet::{FrameMeta, Packet, Strip};
 
 /// The frame of an XDP program, possibly in several buffers (frags).
-pub struct XdpPacket<'a> {
+pub(crate) struct XdpPacket<'a> {
     ctx: &'a XdpContext,
 }
 
 impl<'a> XdpPacket<'a> {
     #[inline(always)]
-    pub fn new(ctx: &'a XdpContext) -> XdpPacket<'a> {
+    pub(crate) fn new(ctx: &'a XdpContext) -> XdpPacket<'a> {
         XdpPacket { ctx }
     }
 }

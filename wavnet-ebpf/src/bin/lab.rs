@@ -6,7 +6,7 @@
 #![no_main]
 
 #[path = "../lab/abi.rs"]
-#[expect(dead_code, reason = "the names are for user space; here they are the statics' own")]
+#[expect(dead_code, unreachable_pub, reason = "for user space, too; the names are here the statics' own")]
 mod abi;
 #[path = "../object.rs"]
 mod object;
@@ -34,7 +34,7 @@ static COUNTS: PerCpuArray<u64, { Counter::Sink as usize + 1 }> = PerCpuArray::n
 
 /// `abi::name::WIRE`.
 #[xdp(frags)]
-pub fn lab_wire(ctx: XdpContext) -> u32 {
+fn lab_wire(ctx: XdpContext) -> u32 {
     let frame = Linear { start: ctx.data(), end: ctx.data_end() };
     if let Some(probe) = PROBE.get(0)
         && probe.hold != 0
@@ -50,13 +50,13 @@ pub fn lab_wire(ctx: XdpContext) -> u32 {
 
 /// `abi::name::SEND`.
 #[xdp(frags)]
-pub fn lab_send(_ctx: XdpContext) -> u32 {
+fn lab_send(_ctx: XdpContext) -> u32 {
     XDP_TX
 }
 
 /// `abi::name::SINK`.
 #[classifier]
-pub fn lab_sink(ctx: TcContext) -> i32 {
+fn lab_sink(ctx: TcContext) -> i32 {
     const HEADERS: usize = EthHdr::LEN + Ipv4Hdr::LEN + UdpHdr::LEN;
     if ctx.data() + HEADERS > ctx.data_end() && ctx.pull_data(HEADERS as u32).is_err() {
         return TC_ACT_OK;
@@ -73,13 +73,13 @@ pub fn lab_sink(ctx: TcContext) -> i32 {
 
 /// `abi::name::EMPTY_XDP`.
 #[xdp(frags)]
-pub fn lab_empty_xdp(_ctx: XdpContext) -> u32 {
+fn lab_empty_xdp(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
 /// `abi::name::EMPTY_TC`.
 #[classifier]
-pub fn lab_empty_tc(_ctx: TcContext) -> i32 {
+fn lab_empty_tc(_ctx: TcContext) -> i32 {
     TC_ACT_OK
 }
 

@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "advisories", run: dependencies::advisories },
     Step { name: "clippy", run: clippy },
     Step { name: "clippy-ebpf", run: clippy_ebpf },
+    Step { name: "clippy-fuzz", run: clippy_fuzz },
     Step { name: "tests", run: tests },
     Step { name: "docs", run: docs },
     Step { name: "demonstration", run: demonstration },
@@ -119,6 +120,17 @@ fn clippy_ebpf(workspace: &Workspace) -> Result<Summary> {
         }
     };
     done(process::run(&mut command))
+}
+
+/// The fuzz targets, where libFuzzer's runtime can be compiled.
+fn clippy_fuzz(workspace: &Workspace) -> Result<Summary> {
+    if read(std::process::Command::new("c++").arg("--version")).is_err() {
+        println!("note: no C++ compiler, which libFuzzer's runtime needs: the fuzz targets were not checked");
+        return Ok(Summary::one(true));
+    }
+    let mut cargo = workspace.cargo("clippy");
+    cargo.current_dir(workspace.workspace().join("fuzz")).arg("--target-dir").arg(workspace.target().join("fuzz"));
+    done(process::run(cargo.args(["--bins", "--locked", "--", "--deny", "warnings"])))
 }
 
 fn tests(workspace: &Workspace) -> Result<Summary> {
