@@ -111,30 +111,17 @@ fn loss_is_counted() {
     });
 }
 
-/// Runs this very test binary again with an environment that makes `inner` do its work.
-fn inner(mode: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
-    command.args(["--exact", "inner_process", "--nocapture"]).env("WAVNET_LAB_INNER", mode);
+/// A process of the lab to interrupt or to kill.
+fn inner(told: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab-victim"));
+    command.arg(told);
     command
-}
-
-/// Not a test of its own: what other tests interrupt or kill.
-#[test]
-fn inner_process() {
-    let Ok(mode) = std::env::var("WAVNET_LAB_INNER") else { return };
-    lab::run("inner_process", &[], |lab| {
-        let ns = lab.netns("inner")?;
-        let sleeper = ns.spawn("sleep", "sleep", &["600"])?;
-        std::fs::write(&mode, format!("{} {} {}", ns.name(), sleeper.pid(), lab.dir().display()))?;
-        std::thread::sleep(Duration::from_secs(600));
-        Ok(())
-    });
 }
 
 fn ended_by(signal: libc::c_int) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let told = dir.path().join("told");
-    let mut child = inner(&told.display().to_string()).spawn()?;
+    let mut child = inner(&told).spawn()?;
     wait_until("the inner process to have made things", SOON, || {
         Ok(std::fs::read_to_string(&told).is_ok_and(|t| !t.is_empty()))
     })?;
