@@ -95,8 +95,17 @@ impl Agent {
     /// # Errors
     /// It ends or does not answer: its log.
     pub fn launch(&mut self) -> Result<()> {
-        let file = self.file.display().to_string();
-        self.process = Some(self.ns.spawn("agent", &self.bin, &["agent", "--config", &file])?);
+        self.launch_with("")
+    }
+
+    /// The same with a redirection, as a shell has it.
+    ///
+    /// # Errors
+    /// As [`Agent::launch`].
+    pub fn launch_with(&mut self, redirection: &str) -> Result<()> {
+        let (bin, file) = (self.bin.display().to_string(), self.file.display().to_string());
+        let script = format!("exec \"$0\" agent --config \"$1\" {redirection}");
+        self.process = Some(self.ns.spawn("agent", "sh", &["-c", &script, &bin, &file])?);
         poll_until(&format!("the agent on {} to answer", self.ns.short_name()), READY, || {
             if let Some(process) = &mut self.process {
                 process.still_running()?;

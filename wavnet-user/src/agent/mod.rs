@@ -243,7 +243,7 @@ impl Agent {
                 _ = heartbeat.tick() => self.heartbeat(),
                 news = self.monitor.next() => self.hear(news).await,
                 () = wait_until(routes_due) => self.ask_routes(),
-                _ = reload.recv() => drop(self.reload()),
+                _ = reload.recv() => drop(self.reload().await),
                 Some(call) = sockets.calls.recv() => self.answer(call).await,
                 Some(ask) = sockets.scrapes.recv() => drop(ask.send(self.numbers())),
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),

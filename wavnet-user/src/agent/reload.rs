@@ -1,22 +1,26 @@
 //! A changed configuration.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread, time::Duration};
 
+use tokio::{sync::oneshot, time::timeout};
 use tracing::{error, info, warn};
 use wavnet_proto::fabric::{Desired, FabricError};
 
 use super::{Agent, convert, requests::refusal};
 use crate::{
     api::{ErrorCode, Refusal, model::Done},
-    config::ConfigError,
+    config::{Config, ConfigError, Source},
 };
+
+/// How long reading a file may take. Frames are forwarded meanwhile, but nothing else is done.
+const READING: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Reads the configuration again and takes what has changed. What cannot be changed at run time keeps its value and gives
     /// a warning; a configuration with errors changes nothing.
-    pub(super) fn reload(&mut self) -> Result<Done, Refusal> {
+    pub(super) async fn reload(&mut self) -> Result<Done, Refusal> {
         self.notifier.reloading();
-        let done = self.try_reload();
+        let done = read(&self.source).await.and_then(|config| self.take(config));
         match &done {
             Ok(done) => {
                 self.reloads.0 += 1;
@@ -34,14 +38,13 @@ impl Agent {
 
     /// The same, in force when it returns.
     pub(super) async fn reload_and_settle(&mut self) -> Result<Done, Refusal> {
-        let mut done = self.reload()?;
+        let mut done = self.reload().await?;
         self.settle().await;
         done.warnings.extend(self.warnings());
         Ok(done)
     }
 
-    fn try_reload(&mut self) -> Result<Done, Refusal> {
-        let config = self.source.load().map_err(invalid)?;
+    fn take(&mut self, config: Config) -> Result<Done, Refusal> {
         let desired = convert::desired(&config).map_err(refusal)?;
         let before = self.fabric.desired().clone();
         let refused = |e: FabricError| match e {
@@ -66,6 +69,25 @@ fn news(done: &Done) -> Vec<String> {
     match (&done.changes[..], &done.warnings[..]) {
         ([], []) => vec!["nothing has changed".to_owned()],
         (changes, _) => changes.to_vec(),
+    }
+}
+
+/// Reads the configuration in a thread of its own: a file system that does not answer must not hold up the agent.
+async fn read(source: &Source) -> Result<Config, Refusal> {
+    let (tell, told) = oneshot::channel();
+    let asked = source.clone();
+    // Nobody waits for a thread that never ends, not even at the process's end.
+    thread::Builder::new()
+        .name("reload".into())
+        .spawn(move || drop(tell.send(asked.reload())))
+        .map_err(|e| Refusal::new(ErrorCode::Failed, format!("cannot start a thread: {e}")))?;
+    match timeout(READING, told).await {
+        Ok(Ok(loaded)) => loaded.map_err(invalid),
+        _ => {
+            let seconds = READING.as_secs();
+            let refusal = Refusal::new(ErrorCode::Invalid, format!("{source} could not be read within {seconds} s"));
+            Err(refusal.with_help("look at the file system that it is on"))
+        }
     }
 }
 

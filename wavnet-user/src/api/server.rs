@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{Semaphore, broadcast::error::RecvError, mpsc, oneshot},
     task::JoinSet,
-    time::timeout,
+    time::{MissedTickBehavior, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -50,6 +50,9 @@ impl Default for Limits {
     }
 }
 
+/// How often it is looked whether the socket's file is still there.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -78,7 +81,11 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    /// Of the socket's file.
+    inode: u64,
     path: PathBuf,
+    mode: u32,
+    group: Option<u32>,
     limits: Limits,
 }
 
@@ -88,28 +95,9 @@ impl Server {
     /// # Errors
     /// See [`BindError`].
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<Server, BindError> {
-        let io = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| BindError::Io { doing, path, source }
-        };
         let group = group.map(group_id).transpose()?;
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(io("create the directory", dir))?;
-        }
-        remove_stale(path)?;
-        // Under another name first: under its own it never has other permissions than those asked for.
-        let early = path.with_extension("new");
-        match fs::remove_file(&early) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io("remove", &early)(e)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&early).map_err(io("create the socket", &early))?;
-        fs::set_permissions(&early, fs::Permissions::from_mode(mode)).map_err(io("set permissions of", &early))?;
-        if let Some(gid) = group {
-            chown(&early, None, Some(gid)).map_err(io("set the group of", &early))?;
-        }
-        fs::rename(&early, path).map_err(io("create the socket", path))?;
-        Ok(Server { listener, path: path.to_owned(), limits: Limits::default() })
+        let (listener, inode) = listen(path, mode, group)?;
+        Ok(Server { listener, inode, path: path.to_owned(), mode, group, limits: Limits::default() })
     }
 
     /// With other limits than the default ones.
@@ -119,13 +107,19 @@ impl Server {
     }
 
     /// Serves clients until the future is dropped, which cuts off those that are connected, or until `calls` is closed.
-    pub async fn run(self, calls: mpsc::Sender<Call>) {
+    pub async fn run(mut self, calls: mpsc::Sender<Call>) {
         info!(socket = %self.path.display(), "local API ready");
         let (mut refused, mut failed) = (Refusals::default(), Refusals::default());
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut clients = JoinSet::new();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
+                _ = look.tick() => {
+                    self.restore();
+                    continue;
+                }
                 accepted = self.listener.accept() => accepted,
                 () = calls.closed() => break,
                 Some(_) = clients.join_next() => continue,
@@ -170,12 +164,55 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Makes the socket anew if somebody has removed it: nobody could reach the agent any more.
+    fn restore(&mut self) {
+        if fs::symlink_metadata(&self.path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            let socket = self.path.display();
+            match listen(&self.path, self.mode, self.group) {
+                Ok((listener, inode)) => {
+                    warn!(%socket, "somebody removed the socket: it is there again");
+                    (self.listener, self.inode) = (listener, inode);
+                }
+                Err(e) => debug!(%socket, "the socket is gone: {:#}", anyhow::Error::from(e)),
+            }
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_file(&self.path) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode);
+        if is_ours && let Err(e) = fs::remove_file(&self.path) {
             debug!(socket = %self.path.display(), error = %e, "cannot remove the socket");
         }
     }
+}
+
+/// A new socket, and the inode of its file.
+fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<(UnixListener, u64), BindError> {
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| BindError::Io { doing, path, source }
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(io("create the directory", dir))?;
+    }
+    remove_stale(path)?;
+    // Under another name first: under its own it never has other permissions than those asked for.
+    let early = path.with_extension("new");
+    match fs::remove_file(&early) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io("remove", &early)(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&early).map_err(io("create the socket", &early))?;
+    fs::set_permissions(&early, fs::Permissions::from_mode(mode)).map_err(io("set permissions of", &early))?;
+    if group.is_some() {
+        chown(&early, None, group).map_err(io("set the group of", &early))?;
+    }
+    let inode = fs::symlink_metadata(&early).map_err(io("examine", &early))?.ino();
+    fs::rename(&early, path).map_err(io("create the socket", path))?;
+    Ok((listener, inode))
 }
 
 fn group_id(name: &str) -> Result<u32, BindError> {

@@ -41,7 +41,7 @@ pub(super) fn run(
         return printer.text(&format!("{source} is valid: {vnis}, {ports}, {peers}\n"));
     }
     let log = Log { level: level.unwrap_or(config.log.level), format: format.unwrap_or(config.log.format) };
-    logging::init(&log)?;
+    let _log = logging::init(&log)?;
     agent(source)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        Client, ClientError, FdbFilter, Request, Response,
+        Client, ClientError, ErrorCode, FdbFilter, Request, Response,
         model::{Done, PeerInfo, PlaceInfo, PortInfo},
     },
     config::{Agent, Source},
@@ -165,27 +165,21 @@ pub(super) fn peer(global: &Global, printer: &mut Printer, command: PeerCommand)
 
 /// How long an agent may take to end.
 const ENDING: Duration = Duration::from_secs(10);
+/// How long pins may be locked by an agent that does not answer: while it starts, or ends.
+const LOCKED: Duration = Duration::from_secs(5);
 
 /// `wavnet down`: through the agent if there is one, and then whatever is left.
 pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Result<()> {
     let socket = global.socket_for(args.config.as_deref())?;
     // Flags that name one of pins and run directory leave open whose the other is.
     let of_one_agent = args.config.is_some() || args.bpffs.is_some() == global.names_agent();
-    let bpffs = match args.config {
-        None => args.bpffs.unwrap_or_else(|| Agent::BPFFS.into()),
-        Some(path) => Source::File(path).load_alone()?.agent.bpffs,
+    let named = match args.config {
+        None => args.bpffs,
+        Some(path) => Some(Source::File(path).load_alone()?.agent.bpffs),
     };
     let mut done = Done::default();
-    match Client::connect(&socket) {
-        Err(ClientError::NotRunning(_)) => {}
-        Err(e) => return Err(e.into()),
-        Ok(mut client) => {
-            if let Response::Done(by_agent) = client.call(&Request::Detach)? {
-                done = by_agent;
-            }
-            wait_until_gone(&socket)?;
-        }
-    }
+    let (agents, ended) = end_agent(&socket, named.as_deref(), &mut done)?;
+    let bpffs = named.or(agents).unwrap_or_else(|| Agent::BPFFS.into());
     let by_agent = !done.changes.is_empty();
     let report = take_down(&bpffs)?;
     let pins = bpffs.display();
@@ -205,7 +199,7 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
     }
     // Not from under an agent that somebody has started meanwhile.
     let nobody = matches!(Client::connect(&socket), Err(ClientError::NotRunning(_)));
-    if of_one_agent && nobody && clear_run_dir(&socket)? {
+    if (of_one_agent || ended) && nobody && clear_run_dir(&socket)? {
         done.changes.push(format!("{} cleared of what a killed agent left", socket.with_file_name("").display()));
     }
     if printer.json {
@@ -215,6 +209,42 @@ pub(super) fn down(global: &Global, printer: &mut Printer, args: DownArgs) -> Re
         return printer.text(&format!("nothing to change: nothing is pinned in {pins}\n"));
     }
     printer.text(&output::done(&done))
+}
+
+/// Ends the agent on a socket, unless its pins are not those that were named. Returns where they are, and whether it ended.
+fn end_agent(socket: &Path, named: Option<&Path>, done: &mut Done) -> Result<(Option<PathBuf>, bool)> {
+    let mut client = match Client::connect(socket) {
+        Err(ClientError::NotRunning(_)) => return Ok((None, false)),
+        other => other?,
+    };
+    // An agent that is ending already has nothing to say but that.
+    let stopping = |e: &ClientError| matches!(e, ClientError::Refused(r) if r.code == ErrorCode::Stopping);
+    let agents = match client.call(&Request::Status) {
+        Ok(Response::Status(status)) => PathBuf::from(status.bpffs),
+        Err(e) if stopping(&e) => {
+            wait_until_gone(socket)?;
+            return Ok((None, true));
+        }
+        other => bail!(ClientError::Protocol(format!("{:?} to a question for the status", other?))),
+    };
+    if let Some(named) = named
+        && !is_same(named, &agents)
+    {
+        let (socket, agents) = (socket.display(), agents.display());
+        done.warnings.push(format!("the agent on {socket} goes on: its pins are in {agents}"));
+        return Ok((None, false));
+    }
+    match client.call(&Request::Detach) {
+        Ok(Response::Done(by_agent)) => *done = by_agent,
+        Err(e) if stopping(&e) => {}
+        other => drop(other?),
+    }
+    wait_until_gone(socket)?;
+    Ok((Some(agents), true))
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Removes the socket that a killed agent left, and its file of additions, which belongs to the maps that have gone. True if
@@ -270,8 +300,15 @@ fn take_down(bpffs: &Path) -> Result<datapath::DownReport> {
     let since = Instant::now();
     loop {
         match datapath::down(bpffs) {
-            Err(datapath::Error::Locked { .. }) if since.elapsed() < Duration::from_secs(2) => {
-                sleep(Duration::from_millis(50));
+            // One that starts has the lock before its socket.
+            Err(datapath::Error::Locked { .. }) if since.elapsed() < LOCKED => sleep(Duration::from_millis(50)),
+            Err(datapath::Error::Locked { path, pid }) => {
+                let who = pid.map_or_else(|| "an agent".into(), |pid| format!("an agent, process {pid},"));
+                bail!(
+                    "{who} is using {} and was not to be asked: name its socket with --run-dir DIR or --socket FILE, or its file \
+                     with --config FILE; or end it (SIGTERM) and run this again",
+                    path.display()
+                )
             }
             other => return other.with_context(|| format!("cannot clear {}", bpffs.display())),
         }

@@ -1,8 +1,13 @@
 //! The log, on standard error. CONTRIBUTING.md says what each level is for.
 
-use std::io::IsTerminal;
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::failure::Usage;
@@ -48,20 +53,63 @@ fn overridden(text: &str, mut level: LogLevel) -> Result<String, String> {
     Ok(std::iter::once(directives(level).as_str()).chain(targets).collect::<Vec<_>>().join(","))
 }
 
-/// Starts logging; once per process.
+/// Lines that wait for a reader who is slow; what comes beyond is lost, and counted.
+const WAITING: usize = 20_000;
+/// How often it is looked whether lines were lost.
+const LOST: Duration = Duration::from_secs(10);
+
+/// Standard error as long as somebody takes what is written there; then nothing. An agent does not end, nor wait, because the disk of
+/// its log is full or the log's reader has died.
+struct Patient(io::Stderr);
+
+impl Write for Patient {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // What cannot be said cannot be complained of either.
+        let _ = self.0.write_all(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
+}
+
+/// Says how many lines were lost, once somebody reads again.
+fn tell_of_losses(lost: &ErrorCounter) {
+    let mut told = 0;
+    loop {
+        thread::sleep(LOST);
+        let now = lost.dropped_lines();
+        if now > told {
+            tracing::warn!(lines = now - told, "lines of the log were lost: whoever reads it is too slow");
+            told = now;
+        }
+    }
+}
+
+/// Starts logging; once per process. Lines that wait are written when the guard is dropped.
 ///
 /// # Errors
 /// [`ENV`] is wrong, or logging was started before.
-pub fn init(log: &Log) -> anyhow::Result<()> {
+pub fn init(log: &Log) -> anyhow::Result<WorkerGuard> {
     let wanted = wanted(log.level)?;
     let filter = EnvFilter::builder().parse(wanted).context("logging")?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
+    let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).thread_name("log");
+    let (writer, guard) = queue.finish(Patient(io::stderr()));
+    let lost = writer.error_counter();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colors);
     let started = match log.format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))
+    started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))?;
+    thread::Builder::new()
+        .name("log losses".into())
+        .spawn(move || tell_of_losses(&lost))
+        .context("starting a thread")?;
+    Ok(guard)
 }
 
 /// What is to be logged, [`ENV`] considered.

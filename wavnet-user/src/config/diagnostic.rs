@@ -40,7 +40,8 @@ pub(super) struct Diagnostics(pub(super) Vec<Diagnostic>);
 impl Diagnostics {
     pub(super) fn add(&mut self, at: &At, key: impl Into<String>, message: impl Into<String>) -> &mut Diagnostic {
         let index = self.0.len();
-        self.0.push(Diagnostic { at: at.clone(), key: key.into(), message: message.into(), help: None });
+        let (key, message) = (cut(key.into()), cut(message.into()));
+        self.0.push(Diagnostic { at: at.clone(), key, message, help: None });
         &mut self.0[index]
     }
 }
@@ -48,8 +49,19 @@ impl Diagnostics {
 impl Diagnostic {
     /// Adds what to do.
     pub(super) fn help(&mut self, help: impl Into<String>) {
-        self.help = Some(help.into());
+        self.help = Some(cut(help.into()));
     }
+}
+
+/// No text is longer, in characters: a value that a message quotes may be.
+const TEXT: usize = 500;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Every error of one configuration; `Display` shows them with lines and carets.
@@ -67,6 +79,10 @@ impl std::error::Error for ConfigErrors {}
 
 /// So many errors are shown in full.
 const SHOWN: usize = 50;
+/// So many characters of a line are shown before what is wrong, if the line is long.
+const BEFORE: usize = 40;
+/// So many from there on.
+const AFTER: usize = 80;
 /// So many errors are told to programs.
 const PROBLEMS: usize = 1000;
 
@@ -80,33 +96,33 @@ impl ConfigErrors {
         ConfigErrors { file, text, errors }
     }
 
-    /// Line and column, counted from one, columns in characters.
-    pub fn position(&self, offset: usize) -> (usize, usize) {
-        position(&self.text, offset)
-    }
-
-    /// The errors for programs, no more than a thousand.
-    pub fn problems(&self) -> Vec<Problem> {
-        // The errors are in order: the text is gone through once.
+    /// Line and column of each error in the file, counted from one, columns in characters. The errors are in order: the text is gone
+    /// through once.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&Diagnostic, Option<(usize, usize)>)> {
         let (mut seen, mut line, mut column) = (0, 1, 1);
-        let mut place = |offset: usize| {
-            let to = self.text.floor_char_boundary(offset).max(seen);
+        self.errors.iter().map(move |d| {
+            let At::Span(span) = &d.at else { return (d, None) };
+            let to = self.text.floor_char_boundary(span.start).max(seen);
             for c in self.text.get(seen..to).unwrap_or_default().chars() {
                 (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
             }
             seen = to;
-            (line, column)
-        };
-        let problem = |d: &Diagnostic| {
-            let (at, key) = match &d.at {
-                At::Span(span) => (Some(place(span.start)), &d.key),
-                At::Flag(flag) => (None, flag),
+            (d, Some((line, column)))
+        })
+    }
+
+    /// The errors for programs, no more than a thousand.
+    pub fn problems(&self) -> Vec<Problem> {
+        let told = self.places().take(PROBLEMS).map(|(d, place)| {
+            let key = match &d.at {
+                At::Span(_) => &d.key,
+                At::Flag(flag) => flag,
             };
-            let (line, column) = at.unzip();
+            let (line, column) = place.map(|(line, column)| (line as u64, column as u64)).unzip();
             let (key, message, help) = (key.clone(), d.message.clone(), d.help.clone());
             Problem { file: self.file.clone(), line, column, key, message, help }
-        };
-        self.errors.iter().take(PROBLEMS).map(problem).collect()
+        });
+        told.collect()
     }
 
     /// How many there are, in words.
@@ -115,30 +131,46 @@ impl ConfigErrors {
         format!("{name} has {}", counted(self.errors.len() as u64, "error"))
     }
 
-    fn show(&self, f: &mut fmt::Formatter<'_>, d: &Diagnostic) -> fmt::Result {
+    fn show(&self, f: &mut fmt::Formatter<'_>, d: &Diagnostic, place: Option<(usize, usize)>) -> fmt::Result {
         writeln!(f, "error: {}", d.message)?;
-        match &d.at {
-            At::Flag(flag) => writeln!(f, "  --> {flag}")?,
-            At::Span(span) => {
-                let (line, column) = self.position(span.start);
-                let source = self.text.lines().nth(line - 1).unwrap_or_default();
+        match (&d.at, place) {
+            (At::Span(span), Some((line, column))) => {
                 let gutter = line.to_string().len();
                 let key = if d.key.is_empty() { String::new() } else { format!(" (key `{}`)", d.key) };
                 let file = self.file.as_deref().unwrap_or("configuration");
                 writeln!(f, "{:gutter$}--> {file}:{line}:{column}{key}", "")?;
+                let [before, after] = self.around(span.start);
                 writeln!(f, "{:gutter$} |", "")?;
-                writeln!(f, "{line} | {source}")?;
+                writeln!(f, "{line} | {before}{after}")?;
                 // Tabs stay tabs, so that the carets stand below what they mean.
-                let pad: String = source.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
-                let width = self.text.get(span.clone()).map_or(1, |s| s.lines().next().unwrap_or("").chars().count());
-                let room = source.chars().count().saturating_sub(column - 1);
-                writeln!(f, "{:gutter$} | {pad}{}", "", "^".repeat(width.min(room).max(1)))?;
+                let pad: String = before.chars().map(|c| if c == '\t' { c } else { ' ' }).collect();
+                let value = self.text.get(span.clone()).and_then(|s| s.lines().next()).unwrap_or("");
+                let width = value.chars().take(AFTER).count().min(after.chars().count()).max(1);
+                writeln!(f, "{:gutter$} | {pad}{}", "", "^".repeat(width))?;
             }
+            (At::Span(_), None) => {}
+            (At::Flag(flag), _) => writeln!(f, "  --> {flag}")?,
         }
         match &d.help {
             Some(help) => writeln!(f, "  = help: {help}"),
             None => Ok(()),
         }
+    }
+
+    /// The line of a byte, before it and from it on; cut where it is long.
+    fn around(&self, at: usize) -> [String; 2] {
+        let (before, after) = self.text.split_at(self.text.floor_char_boundary(at));
+        let line = |c: &char| *c != '\n' && *c != '\r';
+        let mut start: Vec<char> = before.chars().rev().take_while(line).take(BEFORE + 1).collect();
+        start.reverse();
+        let mut end: Vec<char> = after.chars().take_while(line).take(AFTER + 1).collect();
+        if start.len() > BEFORE {
+            start[0] = '…';
+        }
+        if end.len() > AFTER {
+            end[AFTER] = '…';
+        }
+        [start.into_iter().collect(), end.into_iter().collect()]
     }
 }
 
@@ -151,8 +183,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for d in self.errors.iter().take(SHOWN) {
-            self.show(f, d)?;
+        for (d, place) in self.places().take(SHOWN) {
+            self.show(f, d, place)?;
             writeln!(f)?;
         }
         f.write_str(&self.summary())?;

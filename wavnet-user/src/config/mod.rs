@@ -63,6 +63,21 @@ impl Source {
         self.load_with(&interface::mtu)
     }
 
+    /// As [`Source::load`], for an agent that is running: what is no regular file has been read to its end already.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn reload(&self) -> Result<Config, ConfigError> {
+        if let Source::File(path) = self
+            && std::fs::metadata(path).is_ok_and(|m| !m.is_file())
+        {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, and so cannot be read again");
+            return Err(ConfigError::Read { path: path.clone(), source });
+        }
+        self.load()
+    }
+
     /// Reads and checks the configuration by itself: to find or to clear what an agent with it has made.
     ///
     /// # Errors

@@ -27,11 +27,11 @@ fn peer(address: &str, vnis: &str) -> String {
 fn errors(text: &str) -> Vec<(usize, usize, String, String)> {
     let e = parse(text).expect_err("must not pass");
     let _ = e.to_string();
-    let place = |d: &Diagnostic| match &d.at {
-        At::Span(s) => e.position(s.start),
-        At::Flag(f) => panic!("{f}"),
+    let told = |(d, place): (&Diagnostic, Option<(usize, usize)>)| {
+        let (line, column) = place.unwrap_or_else(|| panic!("{d:?} has no place"));
+        (line, column, d.key.clone(), d.message.clone())
     };
-    e.errors.iter().map(|d| (place(d).0, place(d).1, d.key.clone(), d.message.clone())).collect()
+    e.places().map(told).collect()
 }
 
 /// One error, at a line (of what is added to SMALL) and key, that says something.
@@ -109,6 +109,29 @@ error: unknown key `vlam` in [port]
 
 /etc/wavnet.toml has 2 errors"
     );
+}
+
+#[test]
+fn long_lines_and_values_are_shown_cut() {
+    let long = "ä".repeat(1_000_000);
+    for text in [
+        format!("{SMALL}[[port]]\ninterface = \"{long}\"\nvni = 100\n"),
+        format!("{SMALL}{long}"),
+        format!("{SMALL}a = {}", "[".repeat(1_000_000)),
+        format!("{SMALL}x = [{}]\n", "7, ".repeat(300_000)),
+        format!("{SMALL}[{long}]\n"),
+    ] {
+        let errors = parse(&text).unwrap_err();
+        let shown = errors.to_string();
+        assert!(shown.len() < 200_000, "{} bytes", shown.len());
+        assert!(shown.lines().all(|line| line.chars().count() < 700));
+        let told: usize = errors.problems().iter().map(|p| p.message.len() + p.key.len()).sum();
+        assert!(told < 4_000_000, "{told} bytes");
+    }
+    let text = format!("{SMALL}{}vlam = 1\n", " ".repeat(100));
+    let shown = parse(&text).unwrap_err().to_string();
+    let caret = format!("  | {}^^^^\n", " ".repeat(41));
+    assert!(shown.contains(&format!("5 | …{}vlam = 1\n{caret}", " ".repeat(40))), "{shown}");
 }
 
 #[test]

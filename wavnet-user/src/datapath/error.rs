@@ -41,12 +41,15 @@ pub enum Error {
     },
     /// Somebody else has it.
     #[error(
-        "another agent is using {}; stop it first, or give this one a directory of its own (`agent.bpffs`)",
+        "another agent{} is using {}; stop it first, or give this one a directory of its own (`agent.bpffs`)",
+        .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
         .path.display()
     )]
     Locked {
         /// The directory.
         path: PathBuf,
+        /// The other agent's process, if the kernel tells.
+        pid: Option<u32>,
     },
     /// Somebody else could put pins of their own in our place.
     #[error(

@@ -136,8 +136,23 @@ impl PinDir {
 pub(super) fn lock(path: &Path) -> Result<Flock<fs::File>, Error> {
     let file = fs::File::open(path).map_err(|e| Error::kernel(format!("opening {}", path.display()), e))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
-        Errno::EWOULDBLOCK => Error::Locked { path: path.to_owned() },
+        Errno::EWOULDBLOCK => Error::Locked { path: path.to_owned(), pid: holder(path) },
         e => Error::kernel(format!("locking {}", path.display()), e),
+    })
+}
+
+/// The process that has the lock.
+fn holder(path: &Path) -> Option<u32> {
+    let inode = fs::metadata(path).ok()?.ino();
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, inode)
+}
+
+/// Of lines such as `1: FLOCK  ADVISORY  WRITE 813 00:1f:2047 0 EOF` (proc_locks(5)).
+fn holder_in(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return None };
+        (file.rsplit(':').next()?.parse() == Ok(inode)).then(|| pid.parse().ok())?
     })
 }
 
@@ -194,5 +209,20 @@ pub(super) fn mark(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(Error::kernel(format!("making {}", path.display()), e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_among_others() {
+        let locks = "1: POSIX  ADVISORY  WRITE 12 00:1f:2047 0 EOF\n2: FLOCK  ADVISORY  WRITE 813 00:1f:2047 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 9 00:1f:2047 0 EOF\n3: FLOCK  ADVISORY  WRITE 14 fe:00:7 0 EOF\n";
+        assert_eq!(holder_in(locks, 2047), Some(813));
+        assert_eq!(holder_in(locks, 7), Some(14));
+        assert_eq!(holder_in(locks, 8), None);
+        assert_eq!(holder_in("nonsense\n\n: :", 8), None);
     }
 }
