@@ -253,6 +253,7 @@ fn down_clears_what_a_killed_agent_left() {
     let leave = || {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         std::fs::write(&additions, "{}").unwrap();
+        std::fs::write(additions.with_extension("new"), "").unwrap();
     };
     leave();
     let (run_dir, bpffs) = (dir.path().to_str().unwrap(), dir.path().join("nothing").display().to_string());
