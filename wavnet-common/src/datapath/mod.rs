@@ -12,6 +12,7 @@ mod encap;
 pub mod errand;
 mod flow;
 pub mod port;
+mod receiver;
 mod source;
 mod tables;
 pub mod underlay;

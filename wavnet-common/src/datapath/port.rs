@@ -1,6 +1,6 @@
 //! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
 
-use super::{Of, Tables, Verdict, copy_to_port, encap, flow, source, source_port};
+use super::{Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
     abi::{Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
     fdb::{Key, Place, lookup},
@@ -73,7 +73,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
         Some(Place::Vtep(index)) => to_vtep(pkt, tables, &frame, index),
         Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
         Some(Place::Port(index)) => {
-            let ifindex = receiver(tables, &frame, index)?;
+            let ifindex = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged)?;
             tables.sent(Of::Port(index), frame.frames, frame.bytes);
             Ok(Verdict::ToPort { index, ifindex })
         }
@@ -144,25 +144,6 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         bytes: len as u64 + (frames - 1) * (headers + tag) as u64,
         source_port: source_port(flow.hash),
     }
-}
-
-/// The interface of a local port if it may get the frame.
-#[inline(always)]
-fn receiver<T: Tables>(tables: &T, frame: &Frame, index: u16) -> Result<u32, Reason> {
-    let port = tables.port(index).ok_or(Reason::UnknownPort)?;
-    if port.ifindex == 0 || port.vni_index != frame.vni_index {
-        return Err(Reason::UnknownPort);
-    }
-    if port.flags & PortFlags::DOWN != 0 {
-        return Err(Reason::PortDown);
-    }
-    if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
-        return Err(Reason::VlanTagged);
-    }
-    if frame.segment > port.max_frame as usize + if frame.tagged { TAG_LEN } else { 0 } {
-        return Err(Reason::ExceedsPortMtu);
-    }
-    Ok(port.ifindex)
 }
 
 /// How a frame gets to a VTEP.
@@ -247,7 +228,7 @@ fn to_other_ports<P: Copies, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, 
         if let Some(&index) = set.ports.get(i as usize)
             && index != frame.port_index
         {
-            match receiver(tables, frame, index) {
+            match receiver(tables, index, frame.vni_index, frame.segment, frame.tagged) {
                 Ok(ifindex) => copy_to_port(pkt, tables, index, ifindex, frame.frames, frame.bytes),
                 Err(reason) => tables.dropped(reason),
             }

@@ -1,6 +1,10 @@
 //! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI.
 
-use super::{Of, Tables, Verdict, flow, source};
+use super::{
+    Of, Tables, Verdict, flow,
+    receiver::{longest, receiver},
+    source,
+};
 use crate::{
     abi::{Config, Count, MemberKey, Port, PortFlags},
     fdb::{Key, Place, lookup},
@@ -218,8 +222,8 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
         }
         note();
     }
-    let to = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
-    Ok(Decision::Deliver { to, from })
+    let ifindex = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
+    Ok(Decision::Deliver { to: To { index, ifindex }, from })
 }
 
 /// True if XDP cannot redirect the frame to the port, or finds it too long: it may be a super-packet, which TC can tell.
@@ -230,35 +234,10 @@ fn is_left_to_tc<P: Packet>(pkt: &P, port: &Port, len: usize, tagged: bool) -> b
         || len > longest(port, tagged)
 }
 
-/// Bytes of the longest frame that a port takes.
-#[inline(always)]
-fn longest(port: &Port, tagged: bool) -> usize {
-    port.max_frame as usize + if tagged { TAG_LEN } else { 0 }
-}
-
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
 #[inline(always)]
 fn measured<P: FrameMeta>(pkt: &P, inner: usize) -> usize {
     if pkt.gso_size() == 0 { inner } else { 0 }
-}
-
-/// The port if it may get a frame of that VNI, length and kind.
-#[inline(always)]
-fn receiver<T: Tables>(tables: &T, index: u16, vni_index: u16, len: usize, tagged: bool) -> Result<To, Reason> {
-    let Some(port) = tables.port(index) else { return Err(Reason::UnknownPort) };
-    if port.ifindex == 0 || port.vni_index != vni_index {
-        return Err(Reason::UnknownPort);
-    }
-    if port.flags & PortFlags::DOWN != 0 {
-        return Err(Reason::PortDown);
-    }
-    if tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
-        return Err(Reason::VlanTagged);
-    }
-    if len > longest(port, tagged) {
-        return Err(Reason::ExceedsPortMtu);
-    }
-    Ok(To { index, ifindex: port.ifindex })
 }
 
 #[inline(always)]
@@ -324,9 +303,9 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     arrived(tables, from, frames, bytes);
     tables.count(Count::Flooded, 1);
     P::repeat(set.port_count, |i| {
-        if let Some(index) = set.ports.get(i as usize) {
-            match receiver(tables, *index, from.vni_index, len, tagged) {
-                Ok(to) => super::copy_to_port(pkt, tables, to.index, to.ifindex, frames, bytes),
+        if let Some(&index) = set.ports.get(i as usize) {
+            match receiver(tables, index, from.vni_index, len, tagged) {
+                Ok(ifindex) => super::copy_to_port(pkt, tables, index, ifindex, frames, bytes),
                 Err(reason) => tables.dropped(reason),
             }
         }
