@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More names than this are counted rather than listed.
-const NAMES: usize = 5;
+pub(super) const NAMES: usize = 5;
 
 /// Something to look at. What is the matter with several ports or peers is one sentence with all their names; but the log, which says
 /// what is new, names those alone that it is new of.

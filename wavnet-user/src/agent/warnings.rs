@@ -6,13 +6,14 @@ use tracing::{info, warn};
 use wavnet_common::addr::Vni;
 use wavnet_proto::fabric::{Origin, PeerState, PeerView, PortState, PortView, StaticPlace, StaticView, VniSettings};
 
-use super::{Agent, RETRY, told::Warning};
+use super::{
+    Agent, RETRY,
+    told::{NAMES, Warning},
+};
 use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
 
 /// Per cent of the FDB in use from which the operator is warned.
 const FDB_NEARLY_FULL: usize = 90;
-/// More static entries of a kind than this are counted rather than listed.
-const NAMES: usize = 5;
 
 impl Agent {
     /// Logs which warnings are new, and which do not hold any more.
@@ -230,26 +231,29 @@ fn static_warnings(
         };
         idle.iter().filter(|(_, why)| *why == cause).map(|(s, _)| name(s)).collect::<Vec<_>>()
     };
-    all.extend(Warning::about(
-        of(Idle::Port),
-        "the static entry for {} waits for its port to be attached",
-        "the static entries for {} wait for their ports to be attached",
-    ));
-    all.extend(Warning::about(
-        of(Idle::Peer),
-        "the static entry for {} waits for its peer to be in the VNI",
-        "the static entries for {} wait for their peers to be in the VNI",
-    ));
-    all.extend(Warning::about(
-        of(Idle::Vni),
-        "the static entry for {} is not in force: the VNI is not in the configuration",
-        "the static entries for {} are not in force: the VNIs are not in the configuration",
-    ));
-    all.extend(Warning::about(
-        of(Idle::Room),
-        "the static entry for {} is not in force: the FDB had no room for it",
-        "the static entries for {} are not in force: the FDB had no room for them",
-    ));
+    let causes = [
+        (
+            Idle::Port,
+            "the static entry for {} waits for its port to be attached",
+            "the static entries for {} wait for their ports to be attached",
+        ),
+        (
+            Idle::Peer,
+            "the static entry for {} waits for its peer to be in the VNI",
+            "the static entries for {} wait for their peers to be in the VNI",
+        ),
+        (
+            Idle::Vni,
+            "the static entry for {} is not in force: the VNI is not in the configuration",
+            "the static entries for {} are not in force: the VNIs are not in the configuration",
+        ),
+        (
+            Idle::Room,
+            "the static entry for {} is not in force: the FDB had no room for it",
+            "the static entries for {} are not in force: the FDB had no room for them",
+        ),
+    ];
+    all.extend(causes.into_iter().filter_map(|(cause, one, many)| Warning::about(of(cause), one, many)));
     all
 }
 

@@ -8,7 +8,7 @@ use aya::{
     Ebpf,
     programs::{
         LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
+        links::{FdLink, LinkError, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
     },
@@ -115,7 +115,7 @@ impl Datapath {
                 }
                 Err(e) => {
                     tracing::debug!(interface = name, ?mode, error = %e, "XDP does not attach in this mode");
-                    self.refusals.push((*mode, in_words(&e)));
+                    self.refusals.push((*mode, format!("{:#}", anyhow::Error::from(e))));
                 }
             }
         }
@@ -197,11 +197,7 @@ impl Datapath {
             }
         }
         let id = program.attach_to_if_index(ifindex, xdp).map_err(fail)?;
-        let link = program.take_link(id).map_err(fail)?;
-        // A link that is none (the old netlink way) cannot be pinned; dropping it detaches.
-        let link = FdLink::try_from(link).map_err(|e| Error::kernel("making the attachment last", e))?;
-        link.pin(&path).map_err(|e| Error::kernel(format!("pinning {}", path.display()), e))?;
-        Ok(())
+        keep(program.take_link(id).map_err(fail)?, &path)
     }
 
     fn attach_tc(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<PortHook, Error> {
@@ -244,10 +240,7 @@ impl Datapath {
         }
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program.attach_with_options(name, TcAttachType::Ingress, options).map_err(fail)?;
-        let link = FdLink::try_from(program.take_link(id).map_err(fail)?)
-            .map_err(|e| Error::kernel("making the attachment last", e))?;
-        link.pin(&path).map_err(|e| Error::kernel(format!("pinning {}", path.display()), e))?;
-        Ok(())
+        keep(program.take_link(id).map_err(fail)?, &path)
     }
 
     fn detach_tc(&mut self, tc: Tc, ifindex: u32) -> Result<(), Error> {
@@ -287,17 +280,6 @@ pub(super) fn detach_all(dir: &Path) -> Result<usize, Error> {
     Ok(links.len())
 }
 
-/// An error with its causes, in one line.
-fn in_words(error: &Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(e) = cause {
-        words = format!("{words}: {e}");
-        cause = e.source();
-    }
-    words
-}
-
 /// The same name may belong to another interface by now.
 fn still_named(ifindex: u32, name: &str) -> Result<(), Error> {
     if interface_name(ifindex).as_deref() == Some(name) {
@@ -327,6 +309,13 @@ fn adopt(path: &Path) -> Result<Option<FdLink>, Error> {
         Ok(link) => Ok(Some(link.into())),
         Err(e) => Err(Error::kernel(format!("opening {}", path.display()), e)),
     }
+}
+
+/// Pins a link. One that is none (the old netlink way) cannot be pinned; dropping it detaches.
+fn keep(link: impl TryInto<FdLink, Error = LinkError>, path: &Path) -> Result<(), Error> {
+    let link = link.try_into().map_err(|e| Error::kernel("making the attachment last", e))?;
+    link.pin(path).map_err(|e| Error::kernel(format!("pinning {}", path.display()), e))?;
+    Ok(())
 }
 
 fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
