@@ -72,18 +72,9 @@ fn the_kernel_is_a_peer_in_both_directions() {
 fn udp_checksums_of_a_peer_are_accepted() {
     lab::run("udp_checksums_of_a_peer_are_accepted", NEEDS, |lab| {
         let (net, vms, _agents) = three(lab)?;
-        let (host, name) = (&net.hosts[2], format!("vx{}", blue()));
-        host.ns.ip(&format!("link del dev {name}"))?;
-        host.ns.ip(&format!(
-            "link add name {name} mtu 1500 type vxlan id {} local {} dstport 4789 udpcsum",
-            blue(),
-            host.addr
-        ))?;
-        link::enslave(&host.ns, &name, &format!("br{}", blue()))?;
-        host.ns.ip(&format!("link set dev {name} up"))?;
-        for i in 0..2 {
-            host.ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {name} dst {}", Routed::address(i)))?;
-        }
+        let host = &net.hosts[2];
+        host.ns.ip(&format!("link del dev vx{}", blue()))?;
+        link::kernel_vxlan(&host.ns, blue(), host.addr, &[0, 1].map(Routed::address), 1500, "udpcsum")?;
         for n in 1..3 {
             ping::once(&vms[2].ns, ip(n), 1472, SOON)?;
             stream::bulk(&vms[usize::from(n) - 1].ns, ip(n), &vms[2].ns, 1_000_000)?;

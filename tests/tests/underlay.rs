@@ -237,16 +237,10 @@ fn super_packets_of_a_peer_with_checksums_are_decapsulated_whole() {
             (host.vm(lab, &VmSpec::new("a", mac(1), ip(1)))?, kernel.vm(lab, &VmSpec::new("b", mac(2), ip(2)))?);
         let offloads = "tx on tso on gso on tx-udp_tnl-segmentation on tx-udp_tnl-csum-segmentation on";
         link::offload(&kernel.ns, Host::NIC, offloads)?;
-        let (bridge, vxlan) = (format!("br{}", blue()), format!("vx{}", blue()));
+        let bridge = format!("br{}", blue());
         link::bridge(&kernel.ns, &bridge, 1500)?;
-        let (id, local, remote) = (blue(), kernel.addr, host.addr);
-        kernel.ns.ip(&format!(
-            "link add name {vxlan} mtu 1500 type vxlan id {id} local {local} remote {remote} dstport 4789 udpcsum"
-        ))?;
-        for port in [&vxlan, &b.port] {
-            link::enslave(&kernel.ns, port, &bridge)?;
-        }
-        kernel.ns.ip(&format!("link set dev {vxlan} up"))?;
+        link::enslave(&kernel.ns, &b.port, &bridge)?;
+        link::kernel_vxlan(&kernel.ns, blue(), kernel.addr, &[host.addr], 1500, "udpcsum")?;
         let config = AgentConfig::new(&[blue()]).port(&a.port, blue()).peer(kernel.addr, &[blue()]);
         let agent = Agent::start(lab, &host, &config.underlay("hook = \"tc\""))?;
         agent.wait_ready()?;

@@ -90,10 +90,18 @@ pub fn enslave(ns: &Netns, name: &str, bridge: &str) -> Result<()> {
 /// # Errors
 /// What `ip` or `bridge` says.
 pub fn kernel_vtep(ns: &Netns, vni: Vni, local: Ipv4Addr, peers: &[Ipv4Addr], mtu: u32) -> Result<()> {
-    let (br, vx) = (format!("br{vni}"), format!("vx{vni}"));
-    bridge(ns, &br, mtu)?;
-    ns.ip(&format!("link add name {vx} mtu {mtu} type vxlan id {vni} local {local} dstport 4789 noudpcsum"))?;
-    enslave(ns, &vx, &br)?;
+    bridge(ns, &format!("br{vni}"), mtu)?;
+    kernel_vxlan(ns, vni, local, peers, mtu, "noudpcsum")
+}
+
+/// The vxlan device of [`kernel_vtep`] alone, for a bridge that is there; `more` are words for `ip link add`.
+///
+/// # Errors
+/// What `ip` or `bridge` says.
+pub fn kernel_vxlan(ns: &Netns, vni: Vni, local: Ipv4Addr, peers: &[Ipv4Addr], mtu: u32, more: &str) -> Result<()> {
+    let vx = format!("vx{vni}");
+    ns.ip(&format!("link add name {vx} mtu {mtu} type vxlan id {vni} local {local} dstport 4789 {more}"))?;
+    enslave(ns, &vx, &format!("br{vni}"))?;
     ns.ip(&format!("link set dev {vx} up"))?;
     for peer in peers {
         ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {vx} dst {peer}"))?;

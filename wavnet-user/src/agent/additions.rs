@@ -70,7 +70,7 @@ impl Additions {
 
     /// The file's name while it is being written.
     fn early(&self) -> PathBuf {
-        self.path.with_extension("new")
+        self.path.with_file_name(config::Agent::ADDITIONS_EARLY)
     }
 
     /// The maps go, and the additions with them.

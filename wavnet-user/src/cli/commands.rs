@@ -254,7 +254,7 @@ fn clear_run_dir(socket: &Path) -> Result<bool> {
     let is_socket = fs::symlink_metadata(socket).is_ok_and(|m| m.file_type().is_socket());
     let in_run_dir = socket.file_name().is_some_and(|name| name == Agent::SOCKET);
     let additions = socket.with_file_name(Agent::ADDITIONS);
-    let half_written = additions.with_extension("new");
+    let half_written = socket.with_file_name(Agent::ADDITIONS_EARLY);
     let mut removed = false;
     let of_run_dir = |path| in_run_dir.then_some(path);
     for path in [is_socket.then_some(socket), of_run_dir(&*additions), of_run_dir(&*half_written)].into_iter().flatten()

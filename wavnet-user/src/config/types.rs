@@ -78,6 +78,8 @@ impl Agent {
     pub const SOCKET: &str = "agent.sock";
     /// Name of the file in the run directory that keeps what was added by command.
     pub const ADDITIONS: &str = "additions.json";
+    /// Its name while it is being written.
+    pub const ADDITIONS_EARLY: &str = "additions.new";
     /// Default of `bpffs`.
     pub const BPFFS: &str = "/sys/fs/bpf/wavnet";
     /// Default of `run_dir`.

@@ -43,6 +43,15 @@ fn commands(world: &mut World) -> Vec<Command> {
 
 const OUR_MAC: [u8; 6] = [2, 1, 0, 0, 0, 1];
 
+/// The fabric of [`routed`] with one peer that is up: on link, with a link address.
+fn reached() -> World {
+    let mut w = routed(&[0]);
+    w.fabric.route(peer(0), route(Via::OnLink, None));
+    w.fabric.neighbour(3, peer(0), Some(mac(1)));
+    w.settle();
+    w
+}
+
 #[test]
 fn next_hop_comes_from_route_neighbour_and_link() {
     let mut w = routed(&[0, 1]);
@@ -95,10 +104,7 @@ fn what_the_kernel_must_send_itself_is_never_asked_for() {
 
 #[test]
 fn a_link_that_changes_or_goes_changes_the_next_hops_over_it() {
-    let mut w = routed(&[0]);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.neighbour(3, peer(0), Some(mac(1)));
-    w.settle();
+    let mut w = reached();
     w.step(Step::Link { ifindex: 1, name: 6, mtu: 9000, xdp: None, no_arp: false });
     let asked = commands(&mut w);
     assert!(asked.contains(&Command::QueryRoute { addr: peer(0), from: Some(peer(5)) }), "{asked:?}");
@@ -111,10 +117,7 @@ fn a_link_that_changes_or_goes_changes_the_next_hops_over_it() {
 
 #[test]
 fn without_an_address_of_ours_no_peer_is_reached() {
-    let mut w = routed(&[0]);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.neighbour(3, peer(0), Some(mac(1)));
-    w.settle();
+    let mut w = reached();
     assert_eq!(w.fabric.peers()[0].state, PeerState::Up);
     // The interface gets another name: it is not the underlay any more, though the route is still there.
     w.step(Step::Link { ifindex: 1, name: 7, mtu: 1500, xdp: None, no_arp: false });
@@ -127,10 +130,7 @@ fn without_an_address_of_ours_no_peer_is_reached() {
 
 #[test]
 fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
-    let mut w = routed(&[0]);
-    w.fabric.route(peer(0), route(Via::OnLink, None));
-    w.fabric.neighbour(3, peer(0), Some(mac(1)));
-    w.settle();
+    let mut w = reached();
     let before = w.model.next_hop(peer(0));
     w.restart();
     assert_eq!(w.model.next_hop(peer(0)), before);
