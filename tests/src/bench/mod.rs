@@ -15,6 +15,7 @@ mod report;
 mod rig;
 mod rtt;
 mod scrape;
+mod sender;
 mod tcp;
 mod test_run;
 

@@ -40,14 +40,46 @@ pub(super) struct Ran {
 
 /// Runs a program once on a frame.
 pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Ran> {
-    let mut attr = Attr {
+    run(Attr {
         prog_fd: program.as_raw_fd() as u32,
         data_size_in: frame.len() as u32,
         data_in: frame.as_ptr() as u64,
         repeat: 1,
         ..Attr::default()
-    };
-    // SAFETY: the structure has the kernel's layout; it and the frame live across the call.
+    })
+}
+
+/// Frames that the kernel hands to a driver at once, as NICs do: the most it takes is 256.
+const BATCH: u32 = 64;
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// Runs an XDP program on copies of a frame that seem to come from an interface of the caller's namespace, and does with them
+/// what it says, until a signal comes or, in hours, the number of copies is reached.
+///
+/// One call is one stretch of work: the kernel waits for all CPUs when it begins and when it ends (its XDP dispatcher changes).
+pub(super) fn send_until_signal(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context = [0, frame.len() as u32, 0, ifindex, 0, 0];
+    let ran = run(Attr {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        ctx_size_in: size_of_val(&context) as u32,
+        ctx_in: context.as_ptr() as u64,
+        repeat: u32::MAX,
+        flags: LIVE_FRAMES,
+        batch_size: BATCH,
+        ..Attr::default()
+    });
+    match ran {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        ran => ran.map(drop),
+    }
+}
+
+/// What the structure points to must live across the call.
+fn run(mut attr: Attr) -> io::Result<Ran> {
+    // SAFETY: the structure has the kernel's layout; the caller keeps alive what it points to.
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<Attr>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

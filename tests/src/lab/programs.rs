@@ -5,8 +5,7 @@ use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
     programs::{
-        LinkOrder, Program, ProgramError, ProgramFd, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp,
-        XdpMode,
+        LinkOrder, Program, ProgramError, ProgramFd, SchedClassifier, TcAttachType, Xdp, XdpMode,
         tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
     },
 };
@@ -21,9 +20,6 @@ use abi::{Counter, Probe, name};
 
 // SAFETY: repr(C) of integers without padding.
 unsafe impl Pod for Probe {}
-
-/// Frames that the kernel hands to a driver at once, as NICs do: the most it takes is 256.
-const BATCH: u32 = 64;
 
 /// Where [`Programs::sink`] is among other TC programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,22 +114,13 @@ impl Programs {
         Ok(self.counts.get(&(at as u32), 0).context("reading a counter")?.iter().sum())
     }
 
-    /// Sends copies of a frame out of an interface of the namespace that the caller is in, as from a NIC's ring; dropped where
-    /// the receiver cannot take more.
+    /// The program by which a test run sends frames out of the interface that they are said to come from.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub fn send(&mut self, ifindex: u32, frame: &[u8], copies: u32) -> Result<()> {
+    /// It is not loaded.
+    pub fn sender(&mut self) -> Result<&ProgramFd> {
         let program: &mut Xdp = find(&mut self.ebpf, name::SEND)?;
-        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context: Vec<u8> =
-            [0, frame.len() as u32, 0, ifindex, 0, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
-        let mut options = TestRunOptions { repeat: copies, ..TestRunOptions::new() };
-        options.attrs = options.attrs.xdp_live_frames(BATCH);
-        options.data_in = Some(frame);
-        options.ctx_in = Some(&context);
-        program.test_run(options).context("sending frames by test run")?;
-        Ok(())
+        Ok(program.fd()?)
     }
 
     /// The XDP program that does nothing.
