@@ -24,6 +24,7 @@ fn compare(name: &str, stimulus: &Stimulus, host: &Outcome, kernel: &KernelOutco
             frame()
         );
     }
+    ensure!(kernel.noted == host.noted, "note {:?} instead of {:?}; {}", kernel.noted, host.noted, frame());
     let copies =
         |from: &[(u32, Vec<u8>)]| -> Vec<_> { from.iter().map(|(to, b)| format!("{to}: {}", hex(b))).collect() };
     let (found, wanted) = (copies(&kernel.copies), copies(&host.copies));

@@ -1,6 +1,6 @@
 //! Packet memory: the traits that XDP, TC and the test support's buffer implement.
 
-use crate::wire::Wire;
+use crate::{datapath::Note, reason::Reason, wire::Wire};
 
 /// A packet whose headers can be read and changed, and whose front can grow and shrink.
 ///
@@ -84,11 +84,32 @@ pub trait Strip: Packet {
     fn is_tcp_super_packet(&mut self) -> bool;
 }
 
+/// Why a frame was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotHandedOver {
+    /// Nothing here keeps notes. The frame is as it was.
+    Unable,
+    /// The frame is of no more use.
+    Lost(Reason),
+}
+
+/// A frame in XDP that can be passed up without its outer headers, with a note for TC.
+pub trait HandOver: Packet {
+    /// Removes the first `outer` bytes and everything behind `outer + inner`, and puts a note beside the frame.
+    fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver>;
+}
+
+/// A frame in TC that may have a note from XDP.
+pub trait Noted {
+    /// The note, whoever wrote it.
+    fn note(&self) -> Option<Note>;
+}
+
 /// A packet that can get outer headers.
 pub trait Grow: Packet {
     /// Puts `outer` bytes in front; the old frame follows, with the VLAN tags that were kept beside the data. Of super-packets the
     /// kernel is told that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment them.
-    fn grow(&mut self, outer: usize) -> Result<(), crate::reason::Reason>;
+    fn grow(&mut self, outer: usize) -> Result<(), Reason>;
 }
 
 /// A packet that can be given to the kernel's own neighbour output.

@@ -29,7 +29,7 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]
 fn underlay_xdp(ctx: XdpContext) -> u32 {
-    underlay(&ctx, |index, _| match maps::PORT_DEVS.redirect(index.into(), 0) {
+    underlay::<true>(&ctx, |index, _| match maps::PORT_DEVS.redirect(index.into(), 0) {
         Ok(action) => action,
         // The port went between the two lookups.
         Err(_) => {
@@ -45,20 +45,20 @@ fn underlay_xdp(ctx: XdpContext) -> u32 {
 #[xdp]
 fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
     // SAFETY: plain numbers.
-    underlay(&ctx, |_, ifindex| unsafe { bpf_redirect(ifindex, 0) as u32 })
+    underlay::<false>(&ctx, |_, ifindex| unsafe { bpf_redirect(ifindex, 0) as u32 })
 }
 
 #[inline(always)]
-fn underlay(ctx: &XdpContext, redirect: impl FnOnce(u16, u32) -> u32) -> u32 {
-    match datapath::underlay::xdp(&mut XdpPacket::new(ctx), &KernelTables) {
-        Verdict::Pass => XDP_PASS,
+fn underlay<const DRIVER: bool>(ctx: &XdpContext, redirect: impl FnOnce(u16, u32) -> u32) -> u32 {
+    match datapath::underlay::xdp(&mut XdpPacket::<DRIVER>::new(ctx), &KernelTables) {
+        Verdict::Pass | Verdict::HandedOver => XDP_PASS,
         Verdict::ToPort { index, ifindex } => redirect(index, ifindex),
         Verdict::Drop(reason) => {
             log::dropped(ctx, ctx.ingress_ifindex() as u32, reason);
             XDP_DROP
         }
         Verdict::Consumed => XDP_DROP,
-        Verdict::ToWire { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
+        Verdict::ToPeer { .. } | Verdict::ToWire { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
     }
 }
 
@@ -89,9 +89,10 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
             log::dropped(ctx, ifindex(ctx), reason);
             TC_ACT_SHOT
         }
-        Verdict::Consumed => TC_ACT_SHOT,
+        Verdict::Consumed | Verdict::HandedOver => TC_ACT_SHOT,
         // SAFETY: the helper takes plain numbers.
         Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Verdict::ToPeer { ifindex } => SkbPacket::new(ctx).to_peer(ifindex),
         // SAFETY: a null parameter block is the documented way to have the kernel look up the next hop.
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }

@@ -60,3 +60,7 @@ pub(crate) static EVENTS: RingBuf<Event, { size::EVENTS as usize }> = RingBuf::n
 /// Buckets of `FDB` minus one; set at load.
 #[unsafe(no_mangle)]
 pub(crate) static FDB_MASK: Global<u32> = Global::new(size::FDB_BUCKETS - 1);
+
+/// Marks notes from XDP to TC as this datapath's; set at load, the same as long as the maps live.
+#[unsafe(no_mangle)]
+pub(crate) static COOKIE: Global<u32> = Global::new(0);

@@ -8,14 +8,14 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
-        bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
+        bpf_clone_redirect, bpf_loop, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_pull_data,
         bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
 use wavnet_common::{
-    datapath::errand,
-    packet::{AsIpv4, Copies, FrameMeta, Grow, Packet, Strip},
+    datapath::{Note, errand},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Noted, Packet, Strip},
     reason::Reason,
     wire::{
         Be16, EthHdr,
@@ -90,6 +90,18 @@ impl FrameMeta for SkbPacket {
     }
 }
 
+impl Noted for SkbPacket {
+    #[inline(always)]
+    fn note(&self) -> Option<Note> {
+        let at = self.get().data_meta as usize;
+        if at + Note::LEN > self.start() {
+            return None;
+        }
+        // SAFETY: between metadata and data by the check above; alignment 1, any bytes are a note.
+        Some(unsafe { *core::ptr::with_exposed_provenance::<Note>(at) })
+    }
+}
+
 impl Strip for SkbPacket {
     #[inline(always)]
     fn strip(&mut self, outer: usize, inner: usize) -> bool {
@@ -150,6 +162,20 @@ impl AsIpv4 for SkbPacket {
     fn become_ipv4(&mut self) -> bool {
         const IPV4: u32 = (ethertype::IPV4.to_be()) as u32;
         self.get().protocol == IPV4 || self.retake_protocol()
+    }
+}
+
+impl SkbPacket {
+    /// Has the other end of a veth, in another network namespace, receive the packet right now, instead of by its queue.
+    #[inline(always)]
+    pub(crate) fn to_peer(&mut self, ifindex: u32) -> i32 {
+        const PACKET_HOST: u32 = 0;
+        // Our interface took it for another host's, and nobody asks again. That it is for somebody behind the port, we know.
+        // SAFETY: a valid skb.
+        unsafe {
+            bpf_skb_change_type(self.skb, PACKET_HOST);
+            bpf_redirect_peer(ifindex, 0) as i32
+        }
     }
 }
 

@@ -83,6 +83,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn cookie(&self) -> u32 {
+        maps::COOKIE.load()
+    }
+
+    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments, no side effects.
         unsafe { bpf_ktime_get_coarse_ns() }

@@ -1,24 +1,28 @@
 //! Packet memory in XDP.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
-use wavnet_common::packet::{FrameMeta, Packet, Strip};
+use wavnet_common::{
+    datapath::Note,
+    packet::{FrameMeta, HandOver, NotHandedOver, Packet, Strip},
+    reason::Reason,
+};
 
-/// The frame of an XDP program, possibly in several buffers (frags).
-pub(crate) struct XdpPacket<'a> {
+/// The frame of an XDP program, possibly in several buffers (frags). `DRIVER`: in a driver, so that GRO is still to come.
+pub(crate) struct XdpPacket<'a, const DRIVER: bool> {
     ctx: &'a XdpContext,
 }
 
-impl<'a> XdpPacket<'a> {
+impl<'a, const DRIVER: bool> XdpPacket<'a, DRIVER> {
     #[inline(always)]
-    pub(crate) fn new(ctx: &'a XdpContext) -> XdpPacket<'a> {
+    pub(crate) fn new(ctx: &'a XdpContext) -> XdpPacket<'a, DRIVER> {
         XdpPacket { ctx }
     }
 }
 
-impl Packet for XdpPacket<'_> {
+impl<const DRIVER: bool> Packet for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn start(&self) -> usize {
         self.ctx.data()
@@ -42,7 +46,7 @@ impl Packet for XdpPacket<'_> {
     }
 }
 
-impl FrameMeta for XdpPacket<'_> {
+impl<const DRIVER: bool> FrameMeta for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn gso_size(&self) -> usize {
         0
@@ -59,7 +63,7 @@ impl FrameMeta for XdpPacket<'_> {
     }
 }
 
-impl Strip for XdpPacket<'_> {
+impl<const DRIVER: bool> Strip for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn strip(&mut self, outer: usize, inner: usize) -> bool {
         let surplus = self.len() as i64 - (outer + inner) as i64;
@@ -76,5 +80,27 @@ impl Strip for XdpPacket<'_> {
     fn is_tcp_super_packet(&mut self) -> bool {
         // Super-packets are made behind XDP.
         false
+    }
+}
+
+impl<const DRIVER: bool> HandOver for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver> {
+        // First, as some drivers keep none; it moves along with the front of the frame.
+        // SAFETY: a valid context.
+        if !DRIVER || unsafe { bpf_xdp_adjust_meta(self.ctx.ctx, -(Note::LEN as i32)) } != 0 {
+            return Err(NotHandedOver::Unable);
+        }
+        let lost = NotHandedOver::Lost(Reason::Rewrite);
+        if !self.strip(outer, inner) {
+            return Err(lost);
+        }
+        let at = self.ctx.metadata();
+        if at + Note::LEN > self.ctx.data() {
+            return Err(lost);
+        }
+        // SAFETY: between metadata and data by the check above; alignment 1.
+        unsafe { *core::ptr::with_exposed_provenance_mut::<Note>(at) = *note };
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use nix::{
 use wavnet_common::{
     abi::{Count, program},
     addr::Mac,
-    datapath::{Of, errand},
+    datapath::{Note, Of, errand},
     fdb::{self, Place, Seen},
     testing::{Devices, Hook, Stimulus, Tally, World},
 };
@@ -108,6 +108,8 @@ pub struct KernelOutcome {
     pub action: u32,
     /// The frame afterwards.
     pub bytes: Vec<u8>,
+    /// What was noted for TC: port and VNI.
+    pub noted: Option<(u16, u16)>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
     /// Copies that came in again: interface, bytes.
@@ -199,10 +201,24 @@ impl Sandbox {
             other => panic!("{name} is a program of type {:?}", other.prog_type()),
         }?;
         out.truncate(result.data_size_out as usize);
+        let noted = self.split_note(stimulus, result.return_value, &mut out);
         let Frames { sent: copies, received } = self.capture.drain()?;
         let errands = received.into_iter().filter(|(by, _)| Some(*by) == ifindex).collect();
         let tally = difference(&before, &self.tally()?);
-        Ok(KernelOutcome { action: result.return_value, bytes: out, copies, errands, tally })
+        Ok(KernelOutcome { action: result.return_value, bytes: out, noted, copies, errands, tally })
+    }
+}
+
+impl Sandbox {
+    /// Takes the note from the front of what XDP passes up: what passes as it came has none, and its length.
+    fn split_note(&self, stimulus: &Stimulus, action: u32, out: &mut Vec<u8>) -> Option<(u16, u16)> {
+        const XDP_PASS: u32 = 2;
+        if stimulus.hook != Hook::UnderlayXdp || action != XDP_PASS || out.len() == stimulus.frame.len() {
+            return None;
+        }
+        let note = Note::from_bytes(out.get(..Note::LEN)?)?;
+        out.drain(..Note::LEN);
+        note.read(self.datapath.cookie())
     }
 }
 

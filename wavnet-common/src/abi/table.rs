@@ -16,6 +16,17 @@ pub struct Meta {
     pub created_ns: u64,
 }
 
+impl Meta {
+    /// Maps that nobody has filled.
+    pub const UNWRITTEN: Meta = Meta { abi_version: 0, reserved: 0, created_ns: 0 };
+
+    /// What the programs know their own notes by (see [`crate::datapath::Note`]): the same as long as the maps live.
+    #[must_use]
+    pub const fn cookie(&self) -> u32 {
+        (self.created_ns ^ self.created_ns >> 32) as u32
+    }
+}
+
 /// `CONFIG[0]`: what this host's VTEP is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +68,8 @@ impl PortFlags {
     pub const ONE_BUFFER: u16 = 1 << 3;
     /// The interface is administratively down: what is sent to it would vanish uncounted.
     pub const DOWN: u16 = 1 << 4;
+    /// TC hands frames straight to the other end of the veth, which is in another network namespace.
+    pub const PEER: u16 = 1 << 5;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.

@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// The fragment header of IPv6 (RFC 8200 section 4.5).
+const NEXT_FRAGMENT: u8 = 44;
+
 /// What is known of a frame's flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -37,6 +40,22 @@ pub fn flow<P: Packet>(pkt: &P) -> Flow {
         _ => None,
     };
     found.unwrap_or_else(|| Flow { hash: mix(eth.dst().to_u64(), eth.src().to_u64()), headers: 0 })
+}
+
+/// True for TCP over IPv4 or IPv6, whole or in fragments, in the untagged frame whose Ethernet header is at this offset.
+#[inline(always)]
+pub(super) fn is_tcp<P: Packet>(pkt: &P, offset: usize) -> bool {
+    let Some(eth) = pkt.at::<EthHdr>(offset) else { return false };
+    let l3 = offset + EthHdr::LEN;
+    match eth.ethertype.get() {
+        ethertype::IPV4 => pkt.at::<Ipv4Hdr>(l3).is_some_and(|ip| ip.protocol == PROTO_TCP),
+        ethertype::IPV6 => match pkt.at::<Ipv6Hdr>(l3).map(|ip| ip.next_header) {
+            Some(PROTO_TCP) => true,
+            Some(NEXT_FRAGMENT) => pkt.at::<u8>(l3 + Ipv6Hdr::LEN).is_some_and(|next| *next == PROTO_TCP),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// The outer UDP source port of a flow: 49152 to 65535 (RFC 7348 section 5).

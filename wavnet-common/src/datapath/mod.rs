@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! underlay NIC ─▶ underlay::xdp ─▶ port            (unicast, where the port takes redirects from XDP)
-//!                     └─ as it came ─▶ underlay::tc ─▶ port, or copies to all ports of the VNI
+//!                     ├─ decapsulated, noted ─▶ GRO ─▶ underlay::tc ─▶ port      (TCP; ports that take none)
+//!                     └─ as it came ─▶ underlay::tc ─▶ copies to all ports of the VNI
 //! port ─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
 //! ```
 //!
@@ -11,6 +12,7 @@
 mod encap;
 pub mod errand;
 mod flow;
+mod handover;
 pub mod port;
 mod receiver;
 mod source;
@@ -19,6 +21,7 @@ pub mod underlay;
 
 pub use encap::{OUTER_LEN, OuterHdr};
 pub use flow::{Flow, flow, source_port};
+pub use handover::Note;
 pub use tables::{Of, Tables};
 
 use crate::{abi::Count, packet::Copies, reason::Reason};
@@ -30,11 +33,18 @@ pub enum Verdict {
     Pass,
     /// Discarded.
     Drop(Reason),
+    /// Decapsulated, with a note: on to TC, by way of the stack's GRO.
+    HandedOver,
     /// To a local port.
     ToPort {
         /// Index in `PORTS` and `PORT_DEVS`.
         index: u16,
         /// Its interface.
+        ifindex: u32,
+    },
+    /// To a local port, past its queue: straight to the other end of the veth.
+    ToPeer {
+        /// Our end.
         ifindex: u32,
     },
     /// Encapsulated, with link addresses: out of this interface.

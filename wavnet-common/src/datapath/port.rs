@@ -1,6 +1,10 @@
 //! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
 
-use super::{Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
+use super::{
+    Of, Tables, Verdict, copy_to_port, encap, flow,
+    receiver::{from_tc, receiver},
+    source, source_port,
+};
 use crate::{
     abi::{Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
     fdb::{Key, Place, lookup},
@@ -73,9 +77,9 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
         Some(Place::Vtep(index)) => to_vtep(pkt, tables, &frame, index),
         Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
         Some(Place::Port(index)) => {
-            let ifindex = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged)?;
+            let port = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged)?;
             tables.sent(Of::Port(index), frame.frames, frame.bytes);
-            Ok(Verdict::ToPort { index, ifindex })
+            Ok(from_tc(index, port))
         }
     }
 }
@@ -229,7 +233,7 @@ fn to_other_ports<P: Copies, T: Tables>(pkt: &mut P, tables: &T, frame: &Frame, 
             && index != frame.port_index
         {
             match receiver(tables, index, frame.vni_index, frame.segment, frame.tagged) {
-                Ok(ifindex) => copy_to_port(pkt, tables, index, ifindex, frame.frames, frame.bytes),
+                Ok(port) => copy_to_port(pkt, tables, index, port.ifindex, frame.frames, frame.bytes),
                 Err(reason) => tables.dropped(reason),
             }
         }

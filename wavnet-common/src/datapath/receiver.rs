@@ -1,13 +1,13 @@
 //! May a local port get a frame? The same whether it comes from the underlay or from another port.
 
-use super::Tables;
+use super::{Tables, Verdict};
 use crate::{
     abi::{Port, PortFlags},
     reason::Reason,
     wire::ethernet::TAG_LEN,
 };
 
-/// The interface of the port if it may get a frame of that VNI, length and kind.
+/// The port if it may get a frame of that VNI, length and kind.
 #[inline(always)]
 pub(super) fn receiver<T: Tables>(
     tables: &T,
@@ -15,7 +15,7 @@ pub(super) fn receiver<T: Tables>(
     vni_index: u16,
     len: usize,
     tagged: bool,
-) -> Result<u32, Reason> {
+) -> Result<&Port, Reason> {
     let port = tables.port(index).ok_or(Reason::UnknownPort)?;
     if port.ifindex == 0 || port.vni_index != vni_index {
         return Err(Reason::UnknownPort);
@@ -29,7 +29,14 @@ pub(super) fn receiver<T: Tables>(
     if len > longest(port, tagged) {
         return Err(Reason::ExceedsPortMtu);
     }
-    Ok(port.ifindex)
+    Ok(port)
+}
+
+/// How TC delivers to the port.
+#[inline(always)]
+pub(super) fn from_tc(index: u16, port: &Port) -> Verdict {
+    let ifindex = port.ifindex;
+    if port.flags & PortFlags::PEER != 0 { Verdict::ToPeer { ifindex } } else { Verdict::ToPort { index, ifindex } }
 }
 
 /// Bytes of the longest frame that a port takes.

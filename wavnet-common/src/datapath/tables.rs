@@ -40,6 +40,8 @@ pub trait Tables {
     fn flood(&self, vni_index: u16) -> Option<&FloodSet>;
     /// `FDB`.
     fn fdb(&self) -> &Self::Fdb;
+    /// What notes from XDP to TC are known by as this datapath's own.
+    fn cookie(&self) -> u32;
     /// CLOCK_MONOTONIC, coarse, nanoseconds.
     fn now_ns(&self) -> u64;
     /// `HEARTBEAT[0]`, nanoseconds.

@@ -1,14 +1,16 @@
 //! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI.
 
 use super::{
-    Of, Tables, Verdict, flow,
-    receiver::{longest, receiver},
+    Note, Of, Tables, Verdict, flow,
+    flow::is_tcp,
+    receiver::{from_tc, longest, receiver},
     source,
 };
 use crate::{
     abi::{Config, Count, MemberKey, Port, PortFlags},
+    addr::Mac,
     fdb::{Key, Place, lookup},
-    packet::{Copies, FrameMeta, Packet, Strip},
+    packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
     reason::Reason,
     wire::{
         Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
@@ -17,19 +19,31 @@ use crate::{
     },
 };
 
-/// XDP on the underlay: unicast to ports that take redirects; everything else goes up as it came, for [`tc`].
+/// XDP on the underlay: unicast straight to ports; TCP, and what ports do not take from XDP, decapsulated to [`tc`]; everything
+/// else goes up as it came.
 #[inline(always)]
-pub fn xdp<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
     match decide::<P, T, true>(pkt, tables) {
         Decision::Pass | Decision::Flood { .. } => Verdict::Pass,
         Decision::Drop(reason) => drop(tables, reason),
-        Decision::Deliver { to, from } => deliver(pkt, tables, &to, &from),
+        Decision::Deliver { to, from } if to.way == Way::Direct => {
+            from.note(tables);
+            deliver(pkt, tables, &to, &from, to.from_xdp())
+        }
+        Decision::Deliver { to, from } => hand_over(pkt, tables, &to, &from),
     }
 }
 
 /// TC ingress on the underlay: whatever XDP left, or everything where there is no XDP.
 #[inline(always)]
-pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+    if let Some((index, vni_index)) = pkt.note().and_then(|note| note.read(tables.cookie())) {
+        // Counted and measured by XDP. Only what has changed meanwhile can stand in its way.
+        return match receiver(tables, index, vni_index, 0, false) {
+            Ok(port) => from_tc(index, port),
+            Err(reason) => drop(tables, reason),
+        };
+    }
     // Paged frames: all headers to the linear part, outer and inner. What is shorter is not ours or gets its reason below.
     const HEADERS: usize = EthHdr::LEN + Ipv4Hdr::LEN + UdpHdr::LEN + VxlanHdr::LEN + EthHdr::LEN;
     if pkt.at::<[u8; HEADERS]>(0).is_none() {
@@ -42,7 +56,10 @@ pub fn tc<P: Packet + Strip + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables
             Verdict::Pass
         }
         Decision::Drop(reason) => drop(tables, reason),
-        Decision::Deliver { to, from } => deliver(pkt, tables, &to, &from),
+        Decision::Deliver { to, from } => {
+            from.note(tables);
+            deliver(pkt, tables, &to, &from, from_tc(to.index, &to.port))
+        }
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
     }
 }
@@ -58,14 +75,43 @@ const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
 struct From {
     vni_index: u16,
     vtep_index: u16,
+    mac: Mac,
     /// Bytes of the inner frame.
     inner: usize,
+}
+
+impl From {
+    /// Learns where the sender is: once for each frame, by the program that finishes it.
+    #[inline(always)]
+    fn note<T: Tables>(&self, tables: &T) {
+        source::note(tables, self.vni_index, self.mac, Place::Vtep(self.vtep_index), tables.now_ns());
+    }
+}
+
+/// How a frame gets to its port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By the program that sees it.
+    Direct,
+    /// By TC if GRO lies between: super-packets are cheaper to deliver than their segments. Chosen by protocol, for fragments
+    /// and for what has no payload, too, so that no frame of a flow overtakes another.
+    ByGro,
+    /// By TC: the port takes nothing from XDP.
+    ByTc,
 }
 
 /// A port that gets a frame.
 struct To {
     index: u16,
-    ifindex: u32,
+    port: Port,
+    way: Way,
+}
+
+impl To {
+    #[inline(always)]
+    const fn from_xdp(&self) -> Verdict {
+        Verdict::ToPort { index: self.index, ifindex: self.port.ifindex }
+    }
 }
 
 enum Decision {
@@ -201,37 +247,46 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     let Some(eth) = pkt.at::<EthHdr>(OUTER) else { return Ok(Decision::Pass) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
-    let from = From { vni_index, vtep_index, inner: frame.inner };
+    let from = From { vni_index, vtep_index, mac: eth.src(), inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
-    let note = || source::note(tables, vni_index, eth.src(), Place::Vtep(vtep_index), tables.now_ns());
-    if !BEFORE_TC {
-        note();
-    }
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
     let Some(known) = known else { return Ok(Decision::Flood { from, tagged }) };
     let index = match known.place {
         Place::Port(index) => index,
         // Rare enough to be left to TC.
-        Place::Vtep(_) => return if BEFORE_TC { Ok(Decision::Pass) } else { Err(Reason::SplitHorizon) },
+        Place::Vtep(_) if BEFORE_TC => return Ok(Decision::Pass),
+        Place::Vtep(_) => {
+            from.note(tables);
+            return Err(Reason::SplitHorizon);
+        }
     };
-    if BEFORE_TC {
-        // TC sees it again, and notes its source then: what learning counts is counted once.
-        if tables.port(index).is_some_and(|port| is_left_to_tc(pkt, port, frame.inner, tagged)) {
+    let mut way = Way::Direct;
+    if BEFORE_TC && let Some(port) = tables.port(index) {
+        // It may be a super-packet, which only TC can tell from a frame that is too long.
+        if frame.inner > longest(port, tagged) {
             return Ok(Decision::Pass);
         }
-        note();
+        way = way_to(pkt, port);
     }
-    let ifindex = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged)?;
-    Ok(Decision::Deliver { to: To { index, ifindex }, from })
+    match receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged) {
+        Ok(port) => Ok(Decision::Deliver { to: To { index, port: *port, way }, from }),
+        Err(reason) => {
+            from.note(tables);
+            Err(reason)
+        }
+    }
 }
 
-/// True if XDP cannot redirect the frame to the port, or finds it too long: it may be a super-packet, which TC can tell.
 #[inline(always)]
-fn is_left_to_tc<P: Packet>(pkt: &P, port: &Port, len: usize, tagged: bool) -> bool {
-    port.flags & PortFlags::DELIVER_TC != 0
-        || port.flags & PortFlags::ONE_BUFFER != 0 && pkt.is_paged()
-        || len > longest(port, tagged)
+fn way_to<P: Packet>(pkt: &P, port: &Port) -> Way {
+    if port.flags & PortFlags::DELIVER_TC != 0 || port.flags & PortFlags::ONE_BUFFER != 0 && pkt.is_paged() {
+        Way::ByTc
+    } else if is_tcp(pkt, OUTER) {
+        Way::ByGro
+    } else {
+        Way::Direct
+    }
 }
 
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
@@ -241,7 +296,38 @@ fn measured<P: FrameMeta>(pkt: &P, inner: usize) -> usize {
 }
 
 #[inline(always)]
-fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to: &To, from: &From) -> Verdict {
+fn hand_over<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    to: &To,
+    from: &From,
+) -> Verdict {
+    match pkt.hand_over(OUTER, from.inner, &Note::new(tables.cookie(), to.index, from.vni_index)) {
+        Ok(()) => {
+            from.note(tables);
+            arrived(tables, from, 1, from.inner as u64);
+            tables.sent(Of::Port(to.index), 1, from.inner as u64);
+            Verdict::HandedOver
+        }
+        Err(NotHandedOver::Lost(reason)) => drop(tables, reason),
+        // TC does all of it, and notes the sender then: what learning counts is counted once.
+        Err(NotHandedOver::Unable) if to.way == Way::ByTc => Verdict::Pass,
+        Err(NotHandedOver::Unable) => {
+            from.note(tables);
+            deliver(pkt, tables, to, from, to.from_xdp())
+        }
+    }
+}
+
+/// Strips the frame and counts it. `verdict` says how this hook gets it to its port.
+#[inline(always)]
+fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    to: &To,
+    from: &From,
+    verdict: Verdict,
+) -> Verdict {
     let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
     if let Err(reason) = strip(pkt, from) {
         return drop(tables, reason);
@@ -249,7 +335,7 @@ fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to
     let bytes = bytes(pkt, from, frames);
     arrived(tables, from, frames, bytes);
     tables.sent(Of::Port(to.index), frames, bytes);
-    Verdict::ToPort { index: to.index, ifindex: to.ifindex }
+    verdict
 }
 
 #[inline(always)]
@@ -290,6 +376,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     from: &From,
     tagged: bool,
 ) -> Verdict {
+    from.note(tables);
     let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
     let Some(set) = tables.flood(from.vni_index) else { return drop(tables, Reason::NoReceiver) };
     if set.port_count == 0 {
@@ -305,7 +392,7 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     P::repeat(set.port_count, |i| {
         if let Some(&index) = set.ports.get(i as usize) {
             match receiver(tables, index, from.vni_index, len, tagged) {
-                Ok(ifindex) => super::copy_to_port(pkt, tables, index, ifindex, frames, bytes),
+                Ok(port) => super::copy_to_port(pkt, tables, index, port.ifindex, frames, bytes),
                 Err(reason) => tables.dropped(reason),
             }
         }

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::{Devices, Tally, TestPacket, TestTables};
-use crate::datapath::{Verdict, port, underlay};
+use crate::datapath::{Note, Verdict, port, underlay};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub struct Stimulus {
     pub linear: usize,
     /// The heartbeat is old.
     pub stale_agent: bool,
+    /// What XDP noted.
+    pub note: Option<Note>,
+    /// The driver keeps no notes.
+    pub noteless: bool,
     /// The VTEP that the frame comes again for.
     pub errand: Option<u16>,
     /// Interfaces that refuse copies.
@@ -50,6 +54,8 @@ impl Stimulus {
             meta_tag: None,
             linear: usize::MAX,
             stale_agent: false,
+            note: None,
+            noteless: false,
             errand: None,
             refusing: Vec::new(),
         }
@@ -63,6 +69,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The frame afterwards; of no meaning when it was dropped or consumed.
     pub bytes: Vec<u8>,
+    /// What was noted for TC: port and VNI.
+    pub noted: Option<(u16, u16)>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
     /// Copies that come in again: interface, VTEP, bytes.
@@ -76,7 +84,7 @@ impl Outcome {
     pub const fn action(&self, hook: Hook) -> u32 {
         // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
         match (hook, self.verdict) {
-            (Hook::UnderlayXdp, Verdict::Pass) => 2,
+            (Hook::UnderlayXdp, Verdict::Pass | Verdict::HandedOver) => 2,
             (Hook::UnderlayXdp, Verdict::ToPort { .. }) => 4,
             (Hook::UnderlayXdp, _) => 1,
             (_, Verdict::Pass) => u32::MAX,
@@ -102,6 +110,8 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     packet.segments = u64::from(stimulus.gso.1);
     packet.datagrams = stimulus.datagrams;
     packet.meta_tag = stimulus.meta_tag;
+    packet.note = stimulus.note;
+    packet.noteless = stimulus.noteless;
     packet.errand = stimulus.errand;
     packet.refusing.clone_from(&stimulus.refusing);
     let verdict = match stimulus.hook {
@@ -113,5 +123,6 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
         Hook::Port(place) => port::tc(&mut packet, tables, devices.ports[place]),
     };
     let bytes = packet.bytes().to_vec();
-    Outcome { verdict, bytes, copies: packet.copies, errands: packet.errands, tally: tables.tally.take() }
+    let noted = packet.note.and_then(|note| note.read(TestTables::COOKIE));
+    Outcome { verdict, bytes, noted, copies: packet.copies, errands: packet.errands, tally: tables.tally.take() }
 }

@@ -4,11 +4,15 @@ use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
 use super::{
     Devices, Hook, Outcome, Stimulus, TestTables, World,
-    frames::{Outer, arp, ethernet, ipv6_udp, tagged, tcp4, udp4},
+    frames::{Outer, arp, ethernet, ipv6, ipv6_udp, tagged, tcp4, udp4},
     port_fixtures, run,
     world::{self, MAC_FREE_SLOT, MAC_STALE, MAC_STATIC, MAC_UNKNOWN, MAX_FRAME, MAX_JUMBO, mac, remote},
 };
-use crate::{abi::Count, datapath::Verdict, reason::Reason};
+use crate::{
+    abi::Count,
+    datapath::{Note, Verdict},
+    reason::Reason,
+};
 
 /// A frame for a program, and what must come of it.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub struct Fixture {
     pub verdict: Verdict,
     /// The frame afterwards, if it goes on.
     pub bytes: Vec<u8>,
+    /// What is noted for TC: port and VNI.
+    pub noted: Option<(u16, u16)>,
     /// Copies: interface, bytes.
     pub copies: Vec<(u32, Vec<u8>)>,
     /// Copies that come in again: interface, VTEP, bytes.
@@ -42,6 +48,7 @@ impl Fixture {
             stimulus,
             verdict: Verdict::Pass,
             bytes,
+            noted: None,
             copies: Vec::new(),
             errands: Vec::new(),
             drops: Vec::new(),
@@ -63,6 +70,9 @@ impl Fixture {
         }
         if outcome.goes_on() && outcome.bytes != self.bytes {
             return differ("bytes", format!("{:02x?}", outcome.bytes), format!("{:02x?}", self.bytes));
+        }
+        if outcome.noted != self.noted {
+            return differ("note", format!("{:?}", outcome.noted), format!("{:?}", self.noted));
         }
         if outcome.copies != self.copies {
             return differ("copies", format!("{:02x?}", outcome.copies), format!("{:02x?}", self.copies));
@@ -123,6 +133,18 @@ struct Underlay<'a> {
     out: Vec<Fixture>,
 }
 
+/// The port whose other end TC reaches directly.
+pub(super) const PEER: u8 = 3;
+
+/// TCP, or a fragment of it, in an untagged frame.
+fn is_tcp(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x00] => frame.get(23) == Some(&6),
+        [0x86, 0xdd] => frame.get(20) == Some(&6) || frame.get(20) == Some(&44) && frame.get(54) == Some(&6),
+        _ => false,
+    }
+}
+
 /// What TC pads short frames to.
 fn padded(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
@@ -149,10 +171,21 @@ impl Underlay<'_> {
                     f.verdict = Verdict::Drop(*reason);
                     f.drops.push(*reason);
                 }
-                // Port 5 takes no redirects from XDP.
-                Then::Deliver(5, _) | Then::DeliverByTc(..) | Then::Flood(..) if xdp => {}
+                Then::Flood(..) if xdp => {}
+                // Port 5 takes no redirects from XDP, and TCP goes by GRO.
+                Then::Deliver(port, inner) | Then::DeliverByTc(port, inner)
+                    if xdp && (*port == 5 || matches!(then, Then::DeliverByTc(..)) || is_tcp(inner)) =>
+                {
+                    f.verdict = Verdict::HandedOver;
+                    f.bytes.clone_from(inner);
+                    f.noted = Some((u16::from(*port), 0));
+                }
                 Then::Deliver(port, inner) | Then::DeliverByTc(port, inner) => {
-                    f.verdict = Verdict::ToPort { index: u16::from(*port), ifindex: ifindex(*port) };
+                    f.verdict = if !xdp && *port == PEER {
+                        Verdict::ToPeer { ifindex: ifindex(*port) }
+                    } else {
+                        Verdict::ToPort { index: u16::from(*port), ifindex: ifindex(*port) }
+                    };
                     f.bytes = if xdp { inner.clone() } else { padded(inner) };
                 }
                 Then::Flood(ports, inner, drops) => {
@@ -179,6 +212,8 @@ impl Underlay<'_> {
         self.overlay();
         self.inner_flaws();
         self.delivery();
+        self.tcp();
+        self.handed_over();
         self.flooding();
         self.learning();
         self.super_packets();
@@ -326,6 +361,70 @@ impl Underlay<'_> {
         let v6 = ipv6_udp(mac(1), remote(1), 90);
         let from_1 = Outer { src: world::vtep_addr(1), ..ours };
         self.add("inner IPv6", from_1.build(&v6), Then::Deliver(1, v6.clone()));
+    }
+
+    fn tcp(&mut self) {
+        let mut deliver = |name: &str, port: u8, inner: Vec<u8>| {
+            self.add(name, Outer::default().build(&inner), Then::Deliver(port, inner.clone()));
+        };
+        let full = tcp4(mac(0), remote(0), MAX_FRAME as usize);
+        deliver("TCP, full", 0, full.clone());
+        deliver("TCP without payload", 0, tcp4(mac(0), remote(0), 54));
+        deliver("TCP to a port that takes nothing from XDP", 5, tcp4(mac(5), remote(0), 100));
+        let fragment = |offset: u16| {
+            let mut frame = full.clone();
+            frame[20..22].copy_from_slice(&offset.to_be_bytes());
+            frame
+        };
+        deliver("first fragment of TCP", 0, fragment(0x2000));
+        deliver("last fragment of TCP", 0, fragment(0x00b9));
+        deliver("TCP over IPv6", 0, ipv6(mac(0), remote(0), 6, &[0x77; 40]));
+        deliver("fragment of TCP over IPv6", 0, ipv6(mac(0), remote(0), 44, &[6; 40]));
+        deliver("fragment of UDP over IPv6", 0, ipv6(mac(0), remote(0), 44, &[17; 40]));
+        deliver("IPv6 fragment without a header", 0, ipv6(mac(0), remote(0), 44, &[]));
+        deliver("tagged TCP", 0, tagged(&tcp4(mac(0), remote(0), 100), 0x8100, 5));
+        let long = tcp4(mac(0), remote(0), MAX_FRAME as usize + 1);
+        self.add("TCP, too long", Outer::default().build(&long), Then::DropByTc(Reason::ExceedsPortMtu));
+
+        // A driver that keeps no notes: TCP goes like everything else, and port 5's frames as they came.
+        let inner = tcp4(mac(0), remote(0), 100);
+        let mut stimulus = Stimulus::new(Hook::UnderlayXdp, Outer::default().build(&inner));
+        stimulus.noteless = true;
+        let mut f = Fixture::new("underlay, XDP without notes: TCP", stimulus);
+        f.verdict = Verdict::ToPort { index: 0, ifindex: self.devices.ports[0] };
+        (f.bytes, f.host_only) = (inner, true);
+        self.out.push(f);
+        let inner = tcp4(mac(5), remote(0), 100);
+        let mut stimulus = Stimulus::new(Hook::UnderlayXdp, Outer::default().build(&inner));
+        stimulus.noteless = true;
+        let mut f = Fixture::new("underlay, XDP without notes: port that takes nothing from XDP", stimulus);
+        f.host_only = true;
+        self.out.push(f);
+    }
+
+    /// What XDP handed over, as TC sees it.
+    fn handed_over(&mut self) {
+        let frame = tcp4(mac(0), remote(0), 2 * 1448 + 54);
+        let mut add = |name: &str, note: Note, verdict: Verdict, drops: &[Reason]| {
+            let mut stimulus = Stimulus::new(Hook::UnderlayTc, frame.clone());
+            (stimulus.note, stimulus.gso) = (Some(note), (1448, 2));
+            let mut f = Fixture::new(&format!("underlay, TC: handed over, {name}"), stimulus);
+            (f.verdict, f.host_only) = (verdict, true);
+            f.noted = note.read(TestTables::COOKIE);
+            f.drops = drops.to_vec();
+            if verdict == Verdict::Pass {
+                f.counts.push((Count::PassedUp, 1));
+            }
+            self.out.push(f);
+        };
+        let note = |port, vni| Note::new(TestTables::COOKIE, port, vni);
+        let port = |index: u16| self.devices.ports[usize::from(index)];
+        add("to a port", note(0, 0), Verdict::ToPort { index: 0, ifindex: port(0) }, &[]);
+        add("to a port in another namespace", note(3, 0), Verdict::ToPeer { ifindex: port(3) }, &[]);
+        let gone = Verdict::Drop(Reason::UnknownPort);
+        add("to a port that went", note(60, 0), gone, &[Reason::UnknownPort]);
+        add("to a port that is another VNI's by now", note(2, 0), gone, &[Reason::UnknownPort]);
+        add("by somebody else", Note::new(1, 0, 0), Verdict::Pass, &[]);
     }
 
     fn flooding(&mut self) {

@@ -57,10 +57,15 @@ pub fn udp4(dst: [u8; 6], src: [u8; 6], len: usize) -> Vec<u8> {
 
 /// An Ethernet frame of exactly `len` bytes (62 at the least) with a UDP datagram over IPv6.
 pub fn ipv6_udp(dst: [u8; 6], src: [u8; 6], len: usize) -> Vec<u8> {
-    let datagram = udp(4000, 5000, &vec![0x5a; len - 62]);
+    ipv6(dst, src, 17, &udp(4000, 5000, &vec![0x5a; len - 62]))
+}
+
+/// An Ethernet frame with an IPv6 packet: next header and what follows.
+pub fn ipv6(dst: [u8; 6], src: [u8; 6], next_header: u8, payload: &[u8]) -> Vec<u8> {
     let addr = |last| [&[0xfd, 0][..], &[0; 13], &[last]].concat();
-    let header = [&[0x60, 0, 0, 0][..], &(datagram.len() as u16).to_be_bytes(), &[17, 64], &addr(2), &addr(1)].concat();
-    ethernet(dst, src, 0x86dd, &[header, datagram].concat())
+    let length = (payload.len() as u16).to_be_bytes();
+    let header = [&[0x60, 0, 0, 0][..], &length, &[next_header, 64], &addr(2), &addr(1)].concat();
+    ethernet(dst, src, 0x86dd, &[header, payload.to_vec()].concat())
 }
 
 /// An Ethernet frame of exactly `len` bytes (54 at the least) with a TCP segment over IPv4.

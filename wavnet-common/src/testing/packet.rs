@@ -3,7 +3,8 @@
 use std::{boxed::Box, vec, vec::Vec};
 
 use crate::{
-    packet::{AsIpv4, Copies, FrameMeta, Grow, Packet, Strip},
+    datapath::Note,
+    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Strip},
     reason::Reason,
     wire::{Be16, EthHdr, ethernet::TAG_LEN},
 };
@@ -34,6 +35,10 @@ pub struct TestPacket {
     pub pad_to: usize,
     /// The VTEP that it came again for.
     pub errand: Option<u16>,
+    /// What XDP has noted.
+    pub note: Option<Note>,
+    /// The driver keeps no notes.
+    pub noteless: bool,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
     /// Copies that were sent: interface, bytes.
@@ -60,6 +65,8 @@ impl TestPacket {
             meta_tag: None,
             pad_to: 0,
             errand: None,
+            note: None,
+            noteless: false,
             refusing: Vec::new(),
             copies: Vec::new(),
             errands: Vec::new(),
@@ -143,6 +150,25 @@ impl Strip for TestPacket {
 
     fn is_tcp_super_packet(&mut self) -> bool {
         self.gso_size != 0 && !self.datagrams
+    }
+}
+
+impl HandOver for TestPacket {
+    fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver> {
+        if self.noteless {
+            return Err(NotHandedOver::Unable);
+        }
+        if !self.strip(outer, inner) {
+            return Err(NotHandedOver::Lost(Reason::Rewrite));
+        }
+        self.note = Some(*note);
+        Ok(())
+    }
+}
+
+impl Noted for TestPacket {
+    fn note(&self) -> Option<Note> {
+        self.note
     }
 }
 

@@ -30,8 +30,14 @@ impl Outcome {
             rule(drops == 0, "what goes on is not counted as dropped")?;
         }
         let mut receivers: Vec<u32> = self.copies.iter().map(|(to, _)| *to).collect();
-        if let Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::ToNeighbour { ifindex } =
-            self.verdict
+        // Sent, as far as XDP is concerned.
+        if let (Verdict::HandedOver, Some((index, _))) = (self.verdict, self.noted) {
+            receivers.push(devices.ports[usize::from(index)]);
+        }
+        if let Verdict::ToPort { ifindex, .. }
+        | Verdict::ToPeer { ifindex }
+        | Verdict::ToWire { ifindex }
+        | Verdict::ToNeighbour { ifindex } = self.verdict
         {
             receivers.push(ifindex);
         }

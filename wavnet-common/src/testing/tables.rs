@@ -77,6 +77,9 @@ pub struct TestTables {
 }
 
 impl TestTables {
+    /// What notes are known by.
+    pub const COOKIE: u32 = 0x5eed;
+
     /// Tables of a world, with `fdb_buckets` (a power of two) buckets, the agent just alive, an hour after boot.
     pub fn new(world: &World, fdb_buckets: usize) -> TestTables {
         const NOW_NS: u64 = 3_600_000_000_000;
@@ -155,6 +158,10 @@ impl Tables for TestTables {
 
     fn fdb(&self) -> &[Row] {
         &self.fdb
+    }
+
+    fn cookie(&self) -> u32 {
+        TestTables::COOKIE
     }
 
     fn now_ns(&self) -> u64 {

@@ -85,6 +85,7 @@ pub struct Options {
 pub struct Datapath {
     ebpf: Ebpf,
     maps: maps::Maps,
+    cookie: u32,
     fdb: FdbView,
     events: Option<RingBuf<MapData>>,
     kernel_log: Option<KernelLog>,
@@ -105,12 +106,20 @@ impl Datapath {
         object::check_kernel()?;
         let object = object::bytes()?;
         let pins = pins::PinDir::open(&options.bpffs)?;
-        let fresh = pins.prepare(&options.sizes)?;
+        let found = pins.prepare(&options.sizes)?;
+        let fresh = found.is_none();
+        let meta = found.unwrap_or_else(|| Meta {
+            abi_version: abi::ABI_VERSION,
+            created_ns: object::realtime_ns(),
+            ..Meta::UNWRITTEN
+        });
+        let cookie = meta.cookie();
         let mask = options.sizes.fdb_buckets - 1;
         let mut loader = EbpfLoader::new();
         let (log_drops, log_level): (u8, u8) =
             if options.kernel_log { (1, aya_log::Level::Warn as u8) } else { (0, 0) };
         loader.override_global("FDB_MASK", &mask, true);
+        loader.override_global("COOKIE", &cookie, true);
         loader.override_global("LOG_DROPS", &log_drops, true);
         loader.override_global(aya_log::LEVEL, &log_level, true);
         for (name, entries) in maps::entries(&options.sizes) {
@@ -123,7 +132,7 @@ impl Datapath {
         links::load_programs(&mut ebpf)?;
         let mut maps = maps::Maps::take(&mut ebpf)?;
         if fresh {
-            maps.write_meta(&Meta { abi_version: abi::ABI_VERSION, reserved: 0, created_ns: object::realtime_ns() })?;
+            maps.write_meta(&meta)?;
         }
         let fdb = FdbView::map(&mut ebpf, options.sizes.fdb_buckets)?;
         if !fresh {
@@ -132,7 +141,12 @@ impl Datapath {
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
-        Ok(Datapath { ebpf, maps, fdb, events, kernel_log, pins, tc: options.tc, refusals: Vec::new(), _stats: stats })
+        Ok(Datapath { ebpf, maps, cookie, fdb, events, kernel_log, pins, tc: options.tc, refusals: Vec::new(), _stats: stats })
+    }
+
+    /// What the programs know their own notes by.
+    pub const fn cookie(&self) -> u32 {
+        self.cookie
     }
 
     /// When the maps were made, CLOCK_REALTIME nanoseconds: since when counters count.

@@ -75,24 +75,25 @@ impl PinDir {
         list(&self.links())
     }
 
-    /// Sees whether there are maps to take over. `true`: none, new ones are to be made (remains of an agent that died while
-    /// making them are removed).
+    /// Sees whether there are maps to take over, and what they say of themselves. `None`: new ones are to be made (remains of an
+    /// agent that died while making them are removed).
     ///
     /// # Errors
     /// [`Error::Incompatible`] if there are maps that this program does not understand.
-    pub(super) fn prepare(&self, sizes: &Sizes) -> Result<bool, Error> {
+    pub(super) fn prepare(&self, sizes: &Sizes) -> Result<Option<Meta>, Error> {
         let present = list(&self.path.join(MAPS_DIR))?;
         if present.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
         let incompatible = |why: String| Err(Error::Incompatible { path: self.path.clone(), why });
-        match self.abi_version()? {
+        let Some(meta) = self.meta()? else { return incompatible("META has another layout".to_owned()) };
+        match meta.abi_version {
             // The version is written last.
             0 => {
                 for name in present {
                     remove(&self.map(&name))?;
                 }
-                return Ok(true);
+                return Ok(None);
             }
             abi::ABI_VERSION => {}
             other => return incompatible(format!("they have ABI version {other}, this is {}", abi::ABI_VERSION)),
@@ -117,19 +118,20 @@ impl PinDir {
                 });
             }
         }
-        Ok(false)
+        Ok(Some(meta))
     }
 
-    fn abi_version(&self) -> Result<u32, Error> {
+    /// `None`: of another layout.
+    fn meta(&self) -> Result<Option<Meta>, Error> {
         let path = self.map(abi::map::META);
-        let Ok(info) = MapInfo::from_pin(&path) else { return Ok(0) };
+        let Ok(info) = MapInfo::from_pin(&path) else { return Ok(Some(Meta::UNWRITTEN)) };
         if info.value_size() as usize != size_of::<Meta>() {
-            return Ok(u32::MAX);
+            return Ok(None);
         }
         let fail = |e: aya::maps::MapError| Error::kernel(format!("reading {}", path.display()), e);
         let map = aya::maps::Map::Array(MapData::from_pin(&path).map_err(fail)?);
         let meta: Array<_, Abi<Meta>> = Array::try_from(map).map_err(fail)?;
-        Ok(meta.get(&0, 0).map_err(fail)?.0.abi_version)
+        Ok(Some(meta.get(&0, 0).map_err(fail)?.0))
     }
 }
 

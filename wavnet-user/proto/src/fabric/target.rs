@@ -117,7 +117,8 @@ impl Target {
                 | flag(vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
                 | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
-                | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER);
+                | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER)
+                | flag(info.peer_apart, PortFlags::PEER);
             let max_frame = info.mtu.saturating_add(ETHERNET);
             ports.insert(info.ifindex, WantedPort { name: info.name.clone(), vni, flags, max_frame });
         }

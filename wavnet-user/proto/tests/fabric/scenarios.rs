@@ -304,6 +304,7 @@ fn only_ethernet_ends_are_ports_and_statics_belong_to_their_vni() {
         no_arp: false,
         kind: kind.map(str::to_owned),
         xdp_redirect: None,
+        peer_apart: false,
     };
     w.fabric.link_up(link(20, "lo", None, Some(mac(0)), true));
     w.fabric.link_up(link(21, "br0", Some("bridge"), Some(mac(1)), false));
