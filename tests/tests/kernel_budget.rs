@@ -11,8 +11,12 @@ use wavnet_tests::kernel::{PinPath, SIZES, require, size_of};
 use wavnet_user::datapath::{Error, Sizes, down};
 
 /// Name, instructions that the verifier may walk through (its limit is 1,000,000), bytes of stack (512).
-const BUDGETS: [(&str, u32, u32); 3] =
-    [(program::UNDERLAY_XDP, 20_000, 256), (program::UNDERLAY_TC, 65_000, 352), (program::PORT_TC, 100_000, 320)];
+const BUDGETS: [(&str, u32, u32); 4] = [
+    (program::UNDERLAY_XDP, 40_000, 256),
+    (program::UNDERLAY_TC, 80_000, 352),
+    (program::PORT_XDP, 40_000, 256),
+    (program::PORT_TC, 150_000, 320),
+];
 
 /// Bytes of all maps with the default sizes, on a machine of two CPUs; each further CPU costs `PER_CPU` at the most.
 const MAP_MEMORY: u64 = 16 << 20;

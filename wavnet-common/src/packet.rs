@@ -99,6 +99,16 @@ pub trait HandOver: Packet {
     fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver>;
 }
 
+/// A frame in XDP whose checksums can be computed.
+pub trait Sum: Packet {
+    /// The one's complement sum of `len` bytes (1 to 2047) from `offset`, folded to 16 bits, in memory order. `None`: they are not there.
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u16>;
+
+    /// True if the bytes are all there is, as in a driver. A tap gives XDP some frames as packets, with a checksum to be computed
+    /// noted beside them (generic XDP).
+    fn is_raw(&mut self) -> bool;
+}
+
 /// A frame in TC that may have a note from XDP.
 pub trait Noted {
     /// The note, whoever wrote it.

@@ -1,4 +1,4 @@
-//! The kernel programs: underlay NIC (XDP, TC ingress) and port (TC ingress).
+//! The kernel programs: underlay NIC (XDP, TC ingress) and port (XDP, TC ingress).
 //!
 //! Entry points hold no logic: they hand packet memory and tables to `wavnet_common::datapath` and turn its verdict into a return
 //! value. All maps are in `maps`.
@@ -29,14 +29,7 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]
 fn underlay_xdp(ctx: XdpContext) -> u32 {
-    underlay::<true>(&ctx, |index, _| match maps::PORT_DEVS.redirect(index.into(), 0) {
-        Ok(action) => action,
-        // The port went between the two lookups.
-        Err(_) => {
-            KernelTables.dropped(Reason::UnknownPort);
-            XDP_DROP
-        }
-    })
+    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables), to_port)
 }
 
 /// `abi::program::UNDERLAY_XDP_GENERIC`. Without frags: for a program with them, generic XDP copies the frame into a new skb and
@@ -44,21 +37,42 @@ fn underlay_xdp(ctx: XdpContext) -> u32 {
 /// users must agree on frags.
 #[xdp]
 fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
-    // SAFETY: plain numbers.
-    underlay::<false>(&ctx, |_, ifindex| unsafe { bpf_redirect(ifindex, 0) as u32 })
+    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<false>::new(&ctx), &KernelTables), |_, ifindex| {
+        to_interface(ifindex)
+    })
+}
+
+/// By the devmap, which sends frames to a port in bulk.
+#[inline(always)]
+fn to_port(index: u16, _: u32) -> u32 {
+    match maps::PORT_DEVS.redirect(index.into(), 0) {
+        Ok(action) => action,
+        // The port went between the two lookups.
+        Err(_) => {
+            KernelTables.dropped(Reason::UnknownPort);
+            XDP_DROP
+        }
+    }
 }
 
 #[inline(always)]
-fn underlay<const DRIVER: bool>(ctx: &XdpContext, redirect: impl FnOnce(u16, u32) -> u32) -> u32 {
-    match datapath::underlay::xdp(&mut XdpPacket::<DRIVER>::new(ctx), &KernelTables) {
+fn to_interface(ifindex: u32) -> u32 {
+    // SAFETY: plain numbers.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
+}
+
+#[inline(always)]
+fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32) -> u32) -> u32 {
+    match verdict {
         Verdict::Pass | Verdict::HandedOver => XDP_PASS,
-        Verdict::ToPort { index, ifindex } => redirect(index, ifindex),
+        Verdict::ToPort { index, ifindex } => to_port(index, ifindex),
+        Verdict::ToWire { ifindex } => to_interface(ifindex),
         Verdict::Drop(reason) => {
             log::dropped(ctx, ctx.ingress_ifindex() as u32, reason);
             XDP_DROP
         }
         Verdict::Consumed => XDP_DROP,
-        Verdict::ToPeer { .. } | Verdict::ToWire { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
+        Verdict::ToPeer { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
     }
 }
 
@@ -66,6 +80,16 @@ fn underlay<const DRIVER: bool>(ctx: &XdpContext, redirect: impl FnOnce(u16, u32
 #[classifier]
 fn underlay_tc(ctx: TcContext) -> i32 {
     tc_action(&ctx, datapath::underlay::tc(&mut SkbPacket::new(&ctx), &KernelTables))
+}
+
+/// `abi::program::PORT_XDP`.
+#[xdp(frags)]
+fn port_xdp(ctx: XdpContext) -> u32 {
+    xdp_action(
+        &ctx,
+        datapath::port_xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables, ctx.ingress_ifindex() as u32),
+        to_port,
+    )
 }
 
 /// `abi::program::PORT_TC`.

@@ -8,8 +8,9 @@ use aya_ebpf::{
     btf_maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
+use crate::xdp::Scratch;
 use wavnet_common::{
-    abi::{Config, Count, Event, FloodSet, Heartbeat, Member, MemberKey, Meta, Port, Traffic, VniEntry, Vtep, size},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Heartbeat, Member, MemberKey, Meta, Port, Traffic, VniEntry, Vtep, size},
     fdb::Row,
     reason::Reason,
 };
@@ -45,6 +46,12 @@ pub(crate) static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
 #[btf_map]
 pub(crate) static FDB: Array<Row, { size::FDB_BUCKETS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
+pub(crate) static PORT_GATES: PerCpuArray<Gate, PORTS_MAX> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static VNI_GATES: PerCpuArray<Gate, VNIS_MAX> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static BULKY: Array<Bulky, { Bulky::COUNT as usize }> = Array::new();
+#[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static COUNTS: PerCpuArray<u64, { Count::COUNT }> = PerCpuArray::new();
@@ -56,6 +63,10 @@ pub(crate) static VNI_STATS: PerCpuArray<Traffic, VNIS_MAX> = PerCpuArray::new()
 pub(crate) static VTEP_STATS: PerCpuArray<Traffic, VTEPS_MAX> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { size::EVENTS as usize }> = RingBuf::new();
+
+/// Per CPU: a datagram whose checksum is being computed.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Buckets of `FDB` minus one; set at load.
 #[unsafe(no_mangle)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
 use wavnet_common::{
-    abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
     datapath::{Of, Tables},
     fdb::{Memory, Row},
     reason::Reason,
@@ -96,6 +96,30 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn heartbeat_ns(&self) -> u64 {
         maps::HEARTBEAT.get(0).map_or(0, |beat| beat.at_ns)
+    }
+
+    #[inline(always)]
+    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        let gate = match of {
+            Of::Port(i) => maps::PORT_GATES.get_ptr_mut(i.into()),
+            Of::Vni(i) => maps::VNI_GATES.get_ptr_mut(i.into()),
+            Of::Vtep(_) => None,
+        }?;
+        // SAFETY: this CPU's own value; programs do not interrupt each other on a CPU.
+        Some(work(unsafe { &mut *gate }))
+    }
+
+    #[inline(always)]
+    fn bulky(&self, hash: u32) -> Bulky {
+        maps::BULKY.get(hash % Bulky::COUNT).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn set_bulky(&self, hash: u32, to: Bulky) {
+        if let Some(place) = maps::BULKY.get_ptr_mut(hash % Bulky::COUNT) {
+            // SAFETY: a word that CPUs write the same, or nearly the same, time into.
+            unsafe { place.write_volatile(to) };
+        }
     }
 
     #[inline(always)]

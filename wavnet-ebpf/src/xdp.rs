@@ -1,12 +1,13 @@
 //! Packet memory in XDP.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
+use crate::maps;
 use wavnet_common::{
     datapath::Note,
-    packet::{FrameMeta, HandOver, NotHandedOver, Packet, Strip},
+    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Strip, Sum},
     reason::Reason,
 };
 
@@ -102,5 +103,71 @@ impl<const DRIVER: bool> HandOver for XdpPacket<'_, DRIVER> {
         // SAFETY: between metadata and data by the check above; alignment 1.
         unsafe { *core::ptr::with_exposed_provenance_mut::<Note>(at) = *note };
         Ok(())
+    }
+}
+
+impl<const DRIVER: bool> Grow for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
+        // SAFETY: a valid context.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(outer as i32)) } == 0 { Ok(()) } else { Err(Reason::Rewrite) }
+    }
+}
+
+/// Where a datagram is laid to be summed: the helper that sums wants memory, not a packet.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch([u8; Scratch::LEN]);
+
+impl Scratch {
+    /// The longest datagram, and room to fill up its last word.
+    const LEN: usize = 2048 + 8;
+    const LONGEST: usize = 2047;
+    /// What the helper sums at once, on kernels before 6.13.
+    const PIECE: usize = 512;
+}
+
+impl<const DRIVER: bool> Sum for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u16> {
+        // The verifier follows a mask, not a comparison that the compiler may move.
+        let len = core::hint::black_box(len) & Scratch::LONGEST;
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?.cast::<u8>();
+        // SAFETY: `len` is less than the scratch has; it is this CPU's own.
+        unsafe {
+            if len == 0 || bpf_xdp_load_bytes(self.ctx.ctx, offset as u32, scratch.cast(), len as u32) != 0 {
+                return None;
+            }
+            // Zeros up to the end of the last word.
+            scratch.add(len).cast::<u32>().write_unaligned(0);
+        }
+        let mut sum = 0;
+        for piece in 0..Scratch::LEN / Scratch::PIECE {
+            let at = piece * Scratch::PIECE;
+            if len > at {
+                let rest = core::hint::black_box(len - at + 3) & 0xffc;
+                let rest = if rest > Scratch::PIECE { Scratch::PIECE } else { rest };
+                // SAFETY: within the scratch: `at + rest` is at the most `len + 3`.
+                sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.add(at).cast(), rest as u32, sum as u32) };
+                if sum < 0 {
+                    return None;
+                }
+            }
+        }
+        let sum = sum as u32;
+        let sum = (sum & 0xffff) + (sum >> 16);
+        Some(((sum & 0xffff) + (sum >> 16)) as u16)
+    }
+
+    #[inline(always)]
+    fn is_raw(&mut self) -> bool {
+        // A packet that the kernel has made for generic XDP has the least headroom that XDP may count on; a frame that a tap's owner
+        // wrote has more.
+        const MOST_OF_A_PACKETS_HEADROOM: i32 = 256;
+        // SAFETY: a valid context.
+        unsafe {
+            bpf_xdp_adjust_head(self.ctx.ctx, -MOST_OF_A_PACKETS_HEADROOM) == 0
+                && bpf_xdp_adjust_head(self.ctx.ctx, MOST_OF_A_PACKETS_HEADROOM) == 0
+        }
     }
 }

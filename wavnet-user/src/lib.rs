@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod doctor;
+mod ethtool;
 pub mod metrics;
 pub mod netlink;
 pub mod output;

@@ -12,7 +12,7 @@ use aya::{
     programs::{ProgramFd, loaded_programs},
 };
 use wavnet_common::{
-    abi::{Count, NextHop, map, program},
+    abi::{Count, HopFlags, NextHop, map, program},
     addr::Mac,
     datapath::OUTER_LEN,
     fdb::Place,
@@ -58,7 +58,14 @@ pub(super) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>> {
     let mut empty = Programs::load()?;
     ns.enter(|| {
         pin(Side::Sender)?;
-        let hop = NextHop { ifindex: LOOPBACK, max_inner: MAX_INNER, dst_mac: [2; 6], src_mac: [6; 6], src_v4: LOCAL };
+        let hop = NextHop {
+            ifindex: LOOPBACK,
+            max_inner: MAX_INNER,
+            dst_mac: [2; 6],
+            src_mac: [6; 6],
+            src_v4: LOCAL,
+            flags: HopFlags::XDP,
+        };
         pinned.fill(LOCAL, REMOTE, LOOPBACK, hop)?;
         let subjects = Subject::all(&pinned)?;
         let mut figures = Vec::new();

@@ -1,6 +1,7 @@
 //! A place for kernel tests: pins, namespace, interfaces.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
@@ -10,13 +11,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aya::programs::{Program, TestRun, TestRunOptions};
+use aya::{
+    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    programs::{Program, TestRun, TestRunOptions},
+    util::nr_cpus,
+};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, unshare},
 };
 use wavnet_common::{
-    abi::{Count, program},
+    abi::{Count, map, program},
     addr::Mac,
     datapath::{Note, Of, errand},
     fdb::{self, Place, Seen},
@@ -99,6 +104,30 @@ pub struct Sandbox {
     /// The programs.
     pub datapath: Datapath,
     capture: Capture,
+    gates: RefCell<Gates>,
+}
+
+/// What keeps frames in order between XDP and TC, of ports and of VNIs.
+struct Gates(Vec<PerCpuArray<MapData, u64>>);
+
+impl Gates {
+    fn of(pins: &PinPath) -> Result<Gates> {
+        let pinned = |name: &str| {
+            let map = MapData::from_pin(pins.path().join("maps").join(name))?;
+            anyhow::Ok(PerCpuArray::try_from(Map::PerCpuArray(map))?)
+        };
+        Ok(Gates(vec![pinned(map::PORT_GATES)?, pinned(map::VNI_GATES)?]))
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let cpus = nr_cpus().map_err(|(what, e)| anyhow::anyhow!("{what}: {e}"))?;
+        for gates in &mut self.0 {
+            for index in 0..Devices::PORTS as u32 {
+                gates.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What came of a frame in the kernel.
@@ -132,7 +161,8 @@ impl Sandbox {
                 let mut datapath = pins.open(SIZES)?;
                 install(&world, &mut datapath)?;
                 let capture = Capture::start()?;
-                f(&mut Sandbox { devices, world, datapath, capture })
+                let gates = RefCell::new(Gates::of(pins)?);
+                f(&mut Sandbox { devices, world, datapath, capture, gates })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
@@ -175,20 +205,30 @@ impl Sandbox {
         Ok(Tally { drops, counts, traffic })
     }
 
+    /// Nobody waits: programs that a test runs alone have nobody to open the gates behind them.
+    fn open_gates(&self) -> Result<()> {
+        self.gates.borrow_mut().open()
+    }
+
     /// Runs a program on one frame. The heartbeat is as it is.
     ///
     /// # Errors
     /// Those of the kernel: frames that a test-run refuses.
     pub fn test_run(&self, stimulus: &Stimulus) -> Result<KernelOutcome> {
+        self.open_gates()?;
         let before = self.tally()?;
         self.capture.drain()?;
         let mut out = vec![0; stimulus.frame.len() + 512];
         let (name, ifindex) = match stimulus.hook {
             Hook::UnderlayXdp => (program::UNDERLAY_XDP, None),
             Hook::UnderlayTc => (program::UNDERLAY_TC, Some(self.devices.underlay)),
+            Hook::PortXdp(place) => (program::PORT_XDP, Some(self.devices.ports[place])),
             Hook::Port(place) => (program::PORT_TC, Some(self.devices.ports[place])),
         };
-        let context = ifindex.map(|ifindex| context(ifindex, stimulus));
+        let context = ifindex.map(|ifindex| match stimulus.hook {
+            Hook::PortXdp(_) => xdp_context(ifindex, stimulus),
+            _ => context(ifindex, stimulus),
+        });
         let options = TestRunOptions {
             data_in: Some(&stimulus.frame),
             data_out: Some(&mut out),
@@ -227,7 +267,7 @@ impl Sandbox {
 pub fn is_testable(stimulus: &Stimulus) -> bool {
     let frame = &stimulus.frame;
     let least = match (stimulus.hook, frame.get(12..14)) {
-        (Hook::UnderlayXdp, _) => 14,
+        (Hook::UnderlayXdp | Hook::PortXdp(_), _) => 14,
         (_, Some([0x08, 0x00])) => 14 + 20,
         (_, Some([0x86, 0xdd])) => 14 + 40,
         _ => 15,
@@ -235,13 +275,18 @@ pub fn is_testable(stimulus: &Stimulus) -> bool {
     frame.len() >= least
 }
 
+/// `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+fn xdp_context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
+    [0, stimulus.frame.len() as u32, 0, ifindex, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
 /// `struct __sk_buff` with the fields that a test-run takes from it.
-fn context(ifindex: u32, stimulus: &Stimulus) -> [u8; 192] {
+fn context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
     const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
-    let mut skb = [0; 192];
+    let mut skb = vec![0; 192];
     let mark = stimulus.errand.map_or(0, errand::mark);
     let (gso_size, gso_segs) = stimulus.gso;
     for (offset, value) in [(MARK, mark), (IFINDEX, ifindex), (GSO_SIZE, gso_size), (GSO_SEGS, gso_segs)] {

@@ -4,17 +4,20 @@
 //! or meaning raises [`ABI_VERSION`]: an agent refuses pinned maps of another version (`wavnet down` clears them).
 
 mod event;
+mod order;
 mod stats;
 mod table;
 
 pub use event::{Event, EventKind, PlaceCode};
+pub use order::{Bulky, Gate};
 pub use stats::{Count, Traffic};
 pub use table::{
-    Bucket, Config, FloodSet, Heartbeat, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry, Vtep, VtepFlags,
+    Bucket, Config, FloodSet, Heartbeat, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry, Vtep,
+    VtepFlags,
 };
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///
@@ -80,6 +83,12 @@ maps! {
     FLOODS: u32 => FloodSet;
     /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
     FDB: u32 => Bucket;
+    /// Per CPU: port index → frames between the port's XDP and TC programs. Written by both.
+    PORT_GATES: u32 => Gate;
+    /// Per CPU: VNI index → frames between the underlay's XDP and TC programs. Written by both.
+    VNI_GATES: u32 => Gate;
+    /// Hash of a flow from a port → when it last sent super-packets of datagrams. Written by the port's programs.
+    BULKY: u32 => Bulky;
     /// Per CPU: frames dropped, by `Reason`. Written by the programs.
     DROPS: u32 => u64;
     /// Per CPU: everything else that is counted, by `Count`. Written by the programs.
@@ -103,7 +112,9 @@ pub mod program {
     pub const UNDERLAY_XDP_GENERIC: &str = "underlay_xdp_generic";
     /// TC ingress on an underlay NIC: what XDP could not finish (flooding), or everything where XDP cannot attach.
     pub const UNDERLAY_TC: &str = "underlay_tc";
-    /// TC ingress on a port: everything a VM sends.
+    /// XDP on a port: small datagrams to known places; leaves the rest to [`PORT_TC`].
+    pub const PORT_XDP: &str = "port_xdp";
+    /// TC ingress on a port: everything a VM sends that XDP has not carried.
     pub const PORT_TC: &str = "port_tc";
 }
 

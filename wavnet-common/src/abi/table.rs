@@ -70,6 +70,12 @@ impl PortFlags {
     pub const DOWN: u16 = 1 << 4;
     /// TC hands frames straight to the other end of the veth, which is in another network namespace.
     pub const PEER: u16 = 1 << 5;
+    /// The port has an XDP program, too.
+    pub const XDP: u16 = 1 << 6;
+    /// The VM may send super-packets of datagrams, which XDP cannot tell from frames with a checksum to be completed.
+    pub const DATAGRAM_GSO: u16 = 1 << 7;
+    /// A tap: XDP sees frames of user space before the kernel has made packets of them, and some after.
+    pub const TAP: u16 = 1 << 8;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.
@@ -147,11 +153,22 @@ pub struct NextHop {
     pub src_mac: [u8; 6],
     /// Outer source address, wire order.
     pub src_v4: [u8; 4],
+    /// [`HopFlags`].
+    pub flags: u32,
+}
+
+/// Bits of [`NextHop::flags`].
+pub struct HopFlags;
+
+impl HopFlags {
+    /// The interface takes frames that XDP redirects to it.
+    pub const XDP: u32 = 1;
 }
 
 impl NextHop {
     /// No route.
-    pub const NONE: NextHop = NextHop { ifindex: 0, max_inner: 0, dst_mac: [0; 6], src_mac: [0; 6], src_v4: [0; 4] };
+    pub const NONE: NextHop =
+        NextHop { ifindex: 0, max_inner: 0, dst_mac: [0; 6], src_mac: [0; 6], src_v4: [0; 4], flags: 0 };
 
     /// True when the link address is known.
     #[inline(always)]
@@ -230,8 +247,8 @@ const _: () = {
     assert!(size_of::<Meta>() == 16);
     assert!(size_of::<Config>() == 8);
     assert!(size_of::<Port>() == 16);
-    assert!(size_of::<NextHop>() == 24);
-    assert!(size_of::<Vtep>() == 64);
+    assert!(size_of::<NextHop>() == 28);
+    assert!(size_of::<Vtep>() == 72);
     assert!(size_of::<Member>() == 8 && size_of::<MemberKey>() == 8);
     assert!(size_of::<FloodSet>() == 8 + 2 * (size::FLOOD_VTEPS + size::FLOOD_PORTS));
     assert!(size_of::<Bucket>() == 64);

@@ -40,14 +40,21 @@ const TTL_UDP: [u8; 2] = [TTL, crate::wire::ipv4::PROTO_UDP];
 const FIXED_SUM: u32 =
     u16::from_ne_bytes(VERSION_IHL) as u32 + u16::from_ne_bytes(DF) as u32 + u16::from_ne_bytes(TTL_UDP) as u32;
 
-/// Writes the outer header into the first [`OUTER_LEN`] bytes, which [`crate::packet::Grow::grow`] has made. `false`: not there.
+/// Writes the outer header into the first [`OUTER_LEN`] bytes, which [`crate::packet::Grow::grow`] has made; `inner` bytes
+/// follow. `false`: not there.
 ///
 /// Don't-fragment is set, as a VTEP must not fragment (RFC 7348 section 4.3); so the identification may be zero (RFC 6864). The
 /// UDP checksum is zero (RFC 7348 section 5). For a super-packet lengths and checksum are those of the whole; the kernel writes
 /// them again for each segment.
 #[inline(always)]
-pub(super) fn write<P: Packet>(pkt: &mut P, vtep: &Vtep, hop: &NextHop, vni: u32, source_port: u16) -> bool {
-    let inner = pkt.len() - OUTER_LEN;
+pub(super) fn write<P: Packet>(
+    pkt: &mut P,
+    vtep: &Vtep,
+    hop: &NextHop,
+    vni: u32,
+    source_port: u16,
+    inner: usize,
+) -> bool {
     let Some(h) = pkt.at_mut::<OuterHdr>(0) else { return false };
     copy_mac(&mut h.eth.dst, &hop.dst_mac);
     copy_mac(&mut h.eth.src, &hop.src_mac);

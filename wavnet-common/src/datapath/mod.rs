@@ -4,23 +4,27 @@
 //! underlay NIC ─▶ underlay::xdp ─▶ port            (unicast, where the port takes redirects from XDP)
 //!                     ├─ decapsulated, noted ─▶ GRO ─▶ underlay::tc ─▶ port      (TCP; ports that take none)
 //!                     └─ as it came ─▶ underlay::tc ─▶ copies to all ports of the VNI
-//! port ─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
+//! port ─▶ port_xdp ─▶ another port, or encapsulated to a VTEP      (datagrams; where the port has XDP)
+//!   └────────┴─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
 //! ```
 //!
-//! A kernel program calls one of the three functions and turns the [`Verdict`] into its return value; nothing else.
+//! A kernel program calls one of these functions and turns the [`Verdict`] into its return value; nothing else.
 
 mod encap;
 pub mod errand;
+mod express;
 mod flow;
 mod handover;
 pub mod port;
 mod receiver;
 mod source;
 mod tables;
+mod udp;
 pub mod underlay;
 
 pub use encap::{OUTER_LEN, OuterHdr};
-pub use flow::{Flow, flow, source_port};
+pub use express::xdp as port_xdp;
+pub use flow::{Flow, Kind, flow, source_port};
 pub use handover::Note;
 pub use tables::{Of, Tables};
 

@@ -1,12 +1,12 @@
 //! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
 
 use super::{
-    Of, Tables, Verdict, copy_to_port, encap, flow,
+    Kind, Of, Tables, Verdict, copy_to_port, encap, flow,
     receiver::{from_tc, receiver},
     source, source_port,
 };
 use crate::{
-    abi::{Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
+    abi::{Bulky, Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
     fdb::{Key, Place, lookup},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
     reason::Reason,
@@ -38,20 +38,23 @@ pub fn tc<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(pkt: &mut P
 const LONGEST_HEADERS: usize = 100;
 
 /// What is known of a frame from a VM.
-struct Frame {
-    port_index: u16,
-    vni: u32,
-    vni_index: u16,
-    now_ns: u64,
+pub(super) struct Frame {
+    pub(super) port_index: u16,
+    pub(super) vni: u32,
+    pub(super) vni_index: u16,
+    pub(super) now_ns: u64,
     /// The agent's heartbeat is fresh.
-    agent_alive: bool,
-    tagged: bool,
+    pub(super) agent_alive: bool,
+    pub(super) tagged: bool,
     /// Bytes of the frame, or of a super-packet's longest segment, with tags.
-    segment: usize,
-    frames: u64,
+    pub(super) segment: usize,
+    pub(super) frames: u64,
     /// Bytes of them all: the headers of a super-packet go with each segment.
-    bytes: u64,
-    source_port: u16,
+    pub(super) bytes: u64,
+    pub(super) source_port: u16,
+    /// The flow's.
+    pub(super) hash: u32,
+    pub(super) kind: Kind,
 }
 
 #[inline(always)]
@@ -64,6 +67,9 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let eth = link_header(pkt)?;
     let dst = eth.dst();
     let frame = inspect(pkt, tables, &eth, port_index, port);
+    if port.flags & PortFlags::XDP != 0 && frame.kind.is_udp() {
+        came_from_xdp(pkt, tables, &frame);
+    }
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
     source::check(&eth)?;
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
@@ -84,6 +90,16 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     }
 }
 
+/// XDP has left a datagram to us.
+#[inline(always)]
+fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &Frame) {
+    // On its way it was one frame.
+    let _ = tables.gate(Of::Port(frame.port_index), |gate| gate.seen(1));
+    if pkt.gso_size() != 0 && tables.bulky(frame.hash) != Bulky(Bulky::tick(frame.now_ns)) {
+        tables.set_bulky(frame.hash, Bulky(Bulky::tick(frame.now_ns)));
+    }
+}
+
 /// A frame that came for the first time a moment ago, and was counted, checked and learned from then.
 #[inline(always)]
 fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
@@ -101,13 +117,13 @@ fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 }
 
 #[inline(always)]
-fn is_agent_alive<T: Tables>(tables: &T, now_ns: u64) -> bool {
+pub(super) fn is_agent_alive<T: Tables>(tables: &T, now_ns: u64) -> bool {
     now_ns.saturating_sub(tables.heartbeat_ns()) < Heartbeat::FRESH_NS
 }
 
 /// The port that a frame came from.
 #[inline(always)]
-fn origin<T: Tables>(tables: &T, ifindex: u32) -> Result<(u16, &Port), Reason> {
+pub(super) fn origin<T: Tables>(tables: &T, ifindex: u32) -> Result<(u16, &Port), Reason> {
     let port_index = tables.port_of(ifindex).ok_or(Reason::UnknownPort)?;
     let port = tables.port(port_index).ok_or(Reason::UnknownPort)?;
     if port.ifindex == ifindex { Ok((port_index, port)) } else { Err(Reason::UnknownPort) }
@@ -147,19 +163,21 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
         frames,
         bytes: len as u64 + (frames - 1) * (headers + tag) as u64,
         source_port: source_port(flow.hash),
+        hash: flow.hash,
+        kind: flow.kind,
     }
 }
 
 /// How a frame gets to a VTEP.
-struct Path<'a> {
-    vtep: &'a Vtep,
-    hop: &'a NextHop,
+pub(super) struct Path<'a> {
+    pub(super) vtep: &'a Vtep,
+    pub(super) hop: &'a NextHop,
     /// The agent does not know the link address, or is not there to know better: the kernel shall find it.
-    by_kernel: bool,
+    pub(super) by_kernel: bool,
 }
 
 #[inline(always)]
-fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<'a>, Reason> {
+pub(super) fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<'a>, Reason> {
     let vtep = tables.vtep(index).ok_or(Reason::NoRoute)?;
     let hop = if vtep.half == 0 { &vtep.next_hop[0] } else { &vtep.next_hop[1] };
     if hop.ifindex == 0 {
@@ -180,7 +198,8 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
 ) -> Result<Verdict, Reason> {
     let path = path(tables, frame, index)?;
     pkt.grow(encap::OUTER_LEN)?;
-    if !encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port) {
+    let inner = pkt.len() - encap::OUTER_LEN;
+    if !encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, inner) {
         return Err(Reason::Rewrite);
     }
     if path.by_kernel && !pkt.become_ipv4() {
@@ -197,7 +216,7 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
 }
 
 #[inline(always)]
-fn departed<T: Tables>(tables: &T, frame: &Frame, vtep_index: u16) {
+pub(super) fn departed<T: Tables>(tables: &T, frame: &Frame, vtep_index: u16) {
     tables.sent(Of::Vtep(vtep_index), frame.frames, frame.bytes);
     tables.sent(Of::Vni(frame.vni_index), frame.frames, frame.bytes);
 }
@@ -249,11 +268,12 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
     set: &FloodSet,
 ) -> Result<Verdict, Reason> {
     pkt.grow(encap::OUTER_LEN)?;
+    let inner = pkt.len() - encap::OUTER_LEN;
     P::repeat(set.vtep_count, |i| {
         if let Some(&index) = set.vteps.get(i as usize) {
             match path(tables, frame, index) {
                 Ok(path) if path.hop.is_resolved() => {
-                    if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port)
+                    if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, inner)
                         && pkt.copy_to(path.hop.ifindex)
                     {
                         tables.count(Count::FloodCopies, 1);

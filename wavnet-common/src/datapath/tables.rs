@@ -1,7 +1,7 @@
 //! The tables as the decisions see them: maps in the kernel, collections on the host.
 
 use crate::{
-    abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Vtep},
     fdb,
     reason::Reason,
 };
@@ -46,6 +46,13 @@ pub trait Tables {
     fn now_ns(&self) -> u64;
     /// `HEARTBEAT[0]`, nanoseconds.
     fn heartbeat_ns(&self) -> u64;
+
+    /// Works on `PORT_GATES` or `VNI_GATES`; `None`: there is none.
+    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
+    /// `BULKY`.
+    fn bulky(&self, hash: u32) -> Bulky;
+    /// Writes to `BULKY`.
+    fn set_bulky(&self, hash: u32, to: Bulky);
 
     /// Adds to `COUNTS`.
     fn count(&self, what: Count, n: u64);

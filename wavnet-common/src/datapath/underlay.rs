@@ -23,14 +23,32 @@ use crate::{
 /// else goes up as it came.
 #[inline(always)]
 pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
-    match decide::<P, T, true>(pkt, tables) {
-        Decision::Pass | Decision::Flood { .. } => Verdict::Pass,
-        Decision::Drop(reason) => drop(tables, reason),
-        Decision::Deliver { to, from } if to.way == Way::Direct => {
-            from.note(tables);
-            deliver(pkt, tables, &to, &from, to.from_xdp())
+    let (from, fate) = match decide::<P, T, true>(pkt, tables) {
+        Decision::Pass | Decision::Flood { .. } => return Verdict::Pass,
+        Decision::Drop(reason) => return drop(tables, reason),
+        Decision::Known { from, fate } => (from, fate),
+    };
+    let mut handed_over = false;
+    if let Ok(to) = &fate
+        && to.way != Way::Direct
+    {
+        match pkt.hand_over(OUTER, from.inner, &Note::new(tables.cookie(), to.index, from.vni_index)) {
+            Ok(()) => handed_over = true,
+            Err(NotHandedOver::Lost(reason)) => return drop(tables, reason),
+            // TC does all of it, and learns then: what learning counts is counted once.
+            Err(NotHandedOver::Unable) if to.way == Way::ByTc => return Verdict::Pass,
+            Err(NotHandedOver::Unable) => {}
         }
-        Decision::Deliver { to, from } => hand_over(pkt, tables, &to, &from),
+    }
+    from.note(tables);
+    match fate {
+        Err(reason) => drop(tables, reason),
+        Ok(to) if handed_over => {
+            arrived(tables, &from, 1, from.inner as u64);
+            tables.sent(Of::Port(to.index), 1, from.inner as u64);
+            Verdict::HandedOver
+        }
+        Ok(to) => deliver(pkt, tables, &to, &from, to.from_xdp()),
     }
 }
 
@@ -38,6 +56,9 @@ pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tab
 #[inline(always)]
 pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
     if let Some((index, vni_index)) = pkt.note().and_then(|note| note.read(tables.cookie())) {
+        if !is_tcp(pkt, 0) {
+            let _ = tables.gate(Of::Vni(vni_index), |gate| gate.seen(pkt.gso_segs().max(1)));
+        }
         // Counted and measured by XDP. Only what has changed meanwhile can stand in its way.
         return match receiver(tables, index, vni_index, 0, false) {
             Ok(port) => from_tc(index, port),
@@ -55,11 +76,8 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
             tables.count(Count::PassedUp, 1);
             Verdict::Pass
         }
-        Decision::Drop(reason) => drop(tables, reason),
-        Decision::Deliver { to, from } => {
-            from.note(tables);
-            deliver(pkt, tables, &to, &from, from_tc(to.index, &to.port))
-        }
+        Decision::Drop(reason) | Decision::Known { fate: Err(reason), .. } => drop(tables, reason),
+        Decision::Known { fate: Ok(to), from } => deliver(pkt, tables, &to, &from, from_tc(to.index, &to.port)),
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
     }
 }
@@ -81,7 +99,7 @@ struct From {
 }
 
 impl From {
-    /// Learns where the sender is: once for each frame, by the program that finishes it.
+    /// Learns where the sender is: once for each frame, by the program that decides its fate.
     #[inline(always)]
     fn note<T: Tables>(&self, tables: &T) {
         source::note(tables, self.vni_index, self.mac, Place::Vtep(self.vtep_index), tables.now_ns());
@@ -117,8 +135,15 @@ impl To {
 enum Decision {
     Pass,
     Drop(Reason),
-    Deliver { to: To, from: From },
-    Flood { from: From, tagged: bool },
+    /// The destination is known: a port, or nobody, for this reason.
+    Known {
+        from: From,
+        fate: Result<To, Reason>,
+    },
+    Flood {
+        from: From,
+        tagged: bool,
+    },
 }
 
 impl core::convert::From<Reason> for Decision {
@@ -247,76 +272,64 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     let Some(eth) = pkt.at::<EthHdr>(OUTER) else { return Ok(Decision::Pass) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
+    // TCP never takes another way than by GRO; all else keeps its order by the gate.
+    let tcp = is_tcp(pkt, OUTER);
+    if !BEFORE_TC && !tcp {
+        let _ = tables.gate(Of::Vni(vni_index), |gate| gate.seen(1));
+    }
+    let passed = || {
+        if BEFORE_TC && !tcp {
+            let _ = tables.gate(Of::Vni(vni_index), |gate| gate.passed(tables.now_ns()));
+        }
+    };
     let from = From { vni_index, vtep_index, mac: eth.src(), inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
+    if !BEFORE_TC {
+        from.note(tables);
+    }
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
-    let Some(known) = known else { return Ok(Decision::Flood { from, tagged }) };
+    let Some(known) = known else {
+        passed();
+        return Ok(Decision::Flood { from, tagged });
+    };
     let index = match known.place {
         Place::Port(index) => index,
         // Rare enough to be left to TC.
-        Place::Vtep(_) if BEFORE_TC => return Ok(Decision::Pass),
-        Place::Vtep(_) => {
-            from.note(tables);
-            return Err(Reason::SplitHorizon);
+        Place::Vtep(_) if BEFORE_TC => {
+            passed();
+            return Ok(Decision::Pass);
         }
+        Place::Vtep(_) => return Err(Reason::SplitHorizon),
     };
     let mut way = Way::Direct;
     if BEFORE_TC && let Some(port) = tables.port(index) {
         // It may be a super-packet, which only TC can tell from a frame that is too long.
         if frame.inner > longest(port, tagged) {
+            passed();
             return Ok(Decision::Pass);
         }
-        way = way_to(pkt, port);
-    }
-    match receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged) {
-        Ok(port) => Ok(Decision::Deliver { to: To { index, port: *port, way }, from }),
-        Err(reason) => {
-            from.note(tables);
-            Err(reason)
+        way = if port.flags & PortFlags::DELIVER_TC != 0 || port.flags & PortFlags::ONE_BUFFER != 0 && pkt.is_paged() {
+            Way::ByTc
+        } else if tcp {
+            Way::ByGro
+        } else if tables.gate(Of::Vni(vni_index), |gate| gate.is_closed(tables.now_ns())).unwrap_or(true) {
+            Way::ByTc
+        } else {
+            Way::Direct
+        };
+        if way == Way::ByTc {
+            passed();
         }
     }
-}
-
-#[inline(always)]
-fn way_to<P: Packet>(pkt: &P, port: &Port) -> Way {
-    if port.flags & PortFlags::DELIVER_TC != 0 || port.flags & PortFlags::ONE_BUFFER != 0 && pkt.is_paged() {
-        Way::ByTc
-    } else if is_tcp(pkt, OUTER) {
-        Way::ByGro
-    } else {
-        Way::Direct
-    }
+    let fate = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged);
+    Ok(Decision::Known { from, fate: fate.map(|port| To { index, port: *port, way }) })
 }
 
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
 #[inline(always)]
 fn measured<P: FrameMeta>(pkt: &P, inner: usize) -> usize {
     if pkt.gso_size() == 0 { inner } else { 0 }
-}
-
-#[inline(always)]
-fn hand_over<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(
-    pkt: &mut P,
-    tables: &T,
-    to: &To,
-    from: &From,
-) -> Verdict {
-    match pkt.hand_over(OUTER, from.inner, &Note::new(tables.cookie(), to.index, from.vni_index)) {
-        Ok(()) => {
-            from.note(tables);
-            arrived(tables, from, 1, from.inner as u64);
-            tables.sent(Of::Port(to.index), 1, from.inner as u64);
-            Verdict::HandedOver
-        }
-        Err(NotHandedOver::Lost(reason)) => drop(tables, reason),
-        // TC does all of it, and notes the sender then: what learning counts is counted once.
-        Err(NotHandedOver::Unable) if to.way == Way::ByTc => Verdict::Pass,
-        Err(NotHandedOver::Unable) => {
-            from.note(tables);
-            deliver(pkt, tables, to, from, to.from_xdp())
-        }
-    }
 }
 
 /// Strips the frame and counts it. `verdict` says how this hook gets it to its port.
@@ -376,7 +389,6 @@ fn flood<P: Packet + Strip + FrameMeta + Copies, T: Tables>(
     from: &From,
     tagged: bool,
 ) -> Verdict {
-    from.note(tables);
     let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
     let Some(set) = tables.flood(from.vni_index) else { return drop(tables, Reason::NoReceiver) };
     if set.port_count == 0 {

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::{Devices, Tally, TestPacket, TestTables};
-use crate::datapath::{Note, Verdict, port, underlay};
+use crate::datapath::{Note, Verdict, port, port_xdp, underlay};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +12,18 @@ pub enum Hook {
     UnderlayXdp,
     /// TC ingress on the underlay.
     UnderlayTc,
+    /// XDP on a port: place in [`Devices::ports`].
+    PortXdp(usize),
     /// TC ingress on a port: place in [`Devices::ports`].
     Port(usize),
+}
+
+impl Hook {
+    /// True for XDP.
+    #[must_use]
+    pub const fn is_xdp(self) -> bool {
+        matches!(self, Hook::UnderlayXdp | Hook::PortXdp(_))
+    }
 }
 
 /// What a program gets.
@@ -37,6 +47,8 @@ pub struct Stimulus {
     pub note: Option<Note>,
     /// The driver keeps no notes.
     pub noteless: bool,
+    /// XDP sees it in a driver, with nothing kept beside it.
+    pub raw: bool,
     /// The VTEP that the frame comes again for.
     pub errand: Option<u16>,
     /// Interfaces that refuse copies.
@@ -56,6 +68,7 @@ impl Stimulus {
             stale_agent: false,
             note: None,
             noteless: false,
+            raw: false,
             errand: None,
             refusing: Vec::new(),
         }
@@ -83,10 +96,10 @@ impl Outcome {
     /// The program's return value for the verdict.
     pub const fn action(&self, hook: Hook) -> u32 {
         // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
-        match (hook, self.verdict) {
-            (Hook::UnderlayXdp, Verdict::Pass | Verdict::HandedOver) => 2,
-            (Hook::UnderlayXdp, Verdict::ToPort { .. }) => 4,
-            (Hook::UnderlayXdp, _) => 1,
+        match (hook.is_xdp(), self.verdict) {
+            (true, Verdict::Pass | Verdict::HandedOver) => 2,
+            (true, Verdict::ToPort { .. } | Verdict::ToWire { .. }) => 4,
+            (true, _) => 1,
             (_, Verdict::Pass) => u32::MAX,
             (_, Verdict::Drop(_) | Verdict::Consumed) => 2,
             _ => 7,
@@ -105,6 +118,8 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     const MIN_FRAME: usize = 60;
     tables.heartbeat_ns = if stimulus.stale_agent { 0 } else { tables.now_ns };
     tables.tally.take();
+    // Programs that run alone have nobody to open the gates behind them.
+    tables.gates.take();
     let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);
     packet.gso_size = stimulus.gso.0 as usize;
     packet.segments = u64::from(stimulus.gso.1);
@@ -112,6 +127,7 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     packet.meta_tag = stimulus.meta_tag;
     packet.note = stimulus.note;
     packet.noteless = stimulus.noteless;
+    packet.raw = stimulus.raw;
     packet.errand = stimulus.errand;
     packet.refusing.clone_from(&stimulus.refusing);
     let verdict = match stimulus.hook {
@@ -120,6 +136,7 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
             packet.pad_to = MIN_FRAME;
             underlay::tc(&mut packet, tables)
         }
+        Hook::PortXdp(place) => port_xdp(&mut packet, tables, devices.ports[place]),
         Hook::Port(place) => port::tc(&mut packet, tables, devices.ports[place]),
     };
     let bytes = packet.bytes().to_vec();

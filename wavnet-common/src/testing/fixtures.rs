@@ -3,7 +3,7 @@
 use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
 use super::{
-    Devices, Hook, Outcome, Stimulus, TestTables, World,
+    Devices, Hook, Outcome, Stimulus, TestTables, World, express_fixtures,
     frames::{Outer, arp, ethernet, ipv6, ipv6_udp, tagged, tcp4, udp4},
     port_fixtures, run,
     world::{self, MAC_FREE_SLOT, MAC_STALE, MAC_STATIC, MAC_UNKNOWN, MAX_FRAME, MAX_JUMBO, mac, remote},
@@ -109,6 +109,7 @@ impl Fixture {
 pub fn fixtures(devices: &Devices) -> Vec<Fixture> {
     let mut all = Underlay { devices, out: Vec::new() }.all();
     all.extend(port_fixtures::all(devices));
+    all.extend(express_fixtures::all(devices));
     all
 }
 

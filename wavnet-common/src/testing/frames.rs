@@ -169,3 +169,37 @@ impl Outer {
         .concat()
     }
 }
+
+/// What a UDP checksum is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpSum {
+    /// Right.
+    Right,
+    /// The sum of the pseudo-header alone, as for a NIC to complete.
+    Partial,
+    /// Neither.
+    Wrong,
+}
+
+/// The frame with a UDP checksum: an untagged frame of ours, IPv4 without options or IPv6.
+pub fn summed(frame: &[u8], what: UdpSum) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let v6 = frame[12..14] == [0x86, 0xdd];
+    let (addresses, l4) = if v6 { (22..54, 54) } else { (26..34, 34) };
+    let length = (frame.len() - l4) as u32;
+    let mut pseudo = [&frame[addresses], &length.to_be_bytes(), &[0, 0, 0, 17]].concat();
+    frame[l4 + 6..l4 + 8].fill(0);
+    let partial = !checksum(&pseudo);
+    pseudo.extend_from_slice(&frame[l4..]);
+    let right = match checksum(&pseudo) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    let sum = match what {
+        UdpSum::Right => right,
+        UdpSum::Partial => partial,
+        UdpSum::Wrong => right ^ 0x0100,
+    };
+    frame[l4 + 6..l4 + 8].copy_from_slice(&sum.to_be_bytes());
+    frame
+}

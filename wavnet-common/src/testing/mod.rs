@@ -4,6 +4,7 @@
 //! Everything is deterministic: clocks are set by hand, and what is random comes from a seed.
 
 mod exec;
+mod express_fixtures;
 mod fixtures;
 pub mod frames;
 mod packet;

@@ -2,9 +2,10 @@
 
 use std::{boxed::Box, vec, vec::Vec};
 
+use super::frames::checksum;
 use crate::{
     datapath::Note,
-    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Strip},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Strip, Sum},
     reason::Reason,
     wire::{Be16, EthHdr, ethernet::TAG_LEN},
 };
@@ -39,6 +40,8 @@ pub struct TestPacket {
     pub note: Option<Note>,
     /// The driver keeps no notes.
     pub noteless: bool,
+    /// XDP sees it in a driver.
+    pub raw: bool,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
     /// Copies that were sent: interface, bytes.
@@ -67,6 +70,7 @@ impl TestPacket {
             errand: None,
             note: None,
             noteless: false,
+            raw: false,
             refusing: Vec::new(),
             copies: Vec::new(),
             errands: Vec::new(),
@@ -169,6 +173,17 @@ impl HandOver for TestPacket {
 impl Noted for TestPacket {
     fn note(&self) -> Option<Note> {
         self.note
+    }
+}
+
+impl Sum for TestPacket {
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u16> {
+        let bytes = self.bytes().get(offset..offset + len)?;
+        Some(u16::from_ne_bytes((!checksum(bytes)).to_be_bytes()))
+    }
+
+    fn is_raw(&mut self) -> bool {
+        self.raw
     }
 }
 

@@ -36,7 +36,7 @@ struct Ports<'a> {
 
 /// The frame as it is on the wire to a VTEP. The source port is that of the code under test: that it is right is a matter of
 /// properties (range, equal for a flow), not of a value.
-fn on_wire(vtep: u8, vni_index: u16, frame: &[u8]) -> Vec<u8> {
+pub(super) fn on_wire(vtep: u8, vni_index: u16, frame: &[u8]) -> Vec<u8> {
     Outer {
         eth_dst: world::next_hop_mac(vtep),
         eth_src: world::UNDERLAY_MAC,

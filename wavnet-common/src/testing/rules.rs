@@ -44,7 +44,7 @@ impl Outcome {
         let world = World::new(devices);
         let tenant = |ifindex| world.ports.iter().find(|(_, p)| p.ifindex == ifindex).map(|(_, p)| p.vni);
         let (from, vni) = match stimulus.hook {
-            Hook::Port(place) => (devices.ports[place], tenant(devices.ports[place])),
+            Hook::Port(place) | Hook::PortXdp(place) => (devices.ports[place], tenant(devices.ports[place])),
             _ => (devices.underlay, stimulus.frame.get(46..49).map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]))),
         };
         rule(!receivers.contains(&from), "nothing goes back")?;

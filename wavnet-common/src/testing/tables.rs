@@ -4,7 +4,7 @@ use std::{boxed::Box, cell::RefCell, collections::BTreeMap, collections::HashMap
 
 use super::World;
 use crate::{
-    abi::{Config, Count, Event, FloodSet, Member, MemberKey, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
     addr::Mac,
     datapath::{Of, Tables},
     fdb::{self, Place, Row, Seen},
@@ -70,6 +70,10 @@ pub struct TestTables {
     pub now_ns: u64,
     /// `HEARTBEAT[0]`, nanoseconds.
     pub heartbeat_ns: u64,
+    /// `PORT_GATES` and `VNI_GATES`, as [`Tally::traffic`].
+    pub gates: RefCell<BTreeMap<(u8, u16), Gate>>,
+    /// `BULKY`.
+    pub bulky: RefCell<BTreeMap<u32, Bulky>>,
     /// Counters.
     pub tally: RefCell<Tally>,
     /// Events.
@@ -96,6 +100,8 @@ impl TestTables {
             fdb: iter::repeat_with(Row::default).take(fdb_buckets).collect(),
             now_ns: NOW_NS,
             heartbeat_ns: NOW_NS,
+            gates: RefCell::default(),
+            bulky: RefCell::default(),
             tally: RefCell::default(),
             events: RefCell::default(),
         };
@@ -170,6 +176,18 @@ impl Tables for TestTables {
 
     fn heartbeat_ns(&self) -> u64 {
         self.heartbeat_ns
+    }
+
+    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        Some(work(self.gates.borrow_mut().entry(Tally::slot(of)).or_default()))
+    }
+
+    fn bulky(&self, hash: u32) -> Bulky {
+        self.bulky.borrow().get(&(hash % Bulky::COUNT)).copied().unwrap_or_default()
+    }
+
+    fn set_bulky(&self, hash: u32, to: Bulky) {
+        self.bulky.borrow_mut().insert(hash % Bulky::COUNT, to);
     }
 
     fn count(&self, what: Count, n: u64) {

@@ -13,7 +13,7 @@
 use std::{vec, vec::Vec};
 
 use crate::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
+    abi::{Config, FloodSet, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
     addr::Mac,
     fdb::{self, Entry, Key, Memory, Place, Seen},
 };
@@ -113,6 +113,7 @@ impl World {
             dst_mac: next_hop_mac(i),
             src_mac: UNDERLAY_MAC,
             src_v4: LOCAL,
+            flags: if i == 1 { 0 } else { HopFlags::XDP },
         };
         let vtep = |i: u8, half: u32, next_hop: NextHop| {
             // The half that is not in force holds rubbish that no frame may ever carry.
@@ -142,11 +143,11 @@ impl World {
             config: Config { local_v4: LOCAL, udp_port: UDP_PORT.to_be_bytes(), reserved: [0; 2] },
             vnis: (0..4).map(|i| (i, vni(i))).collect(),
             ports: vec![
-                port(0, 0, 0, MAX_FRAME),
-                port(1, 0, PortFlags::ONE_BUFFER, MAX_FRAME),
+                port(0, 0, PortFlags::XDP, MAX_FRAME),
+                port(1, 0, PortFlags::ONE_BUFFER | PortFlags::XDP | PortFlags::TAP, MAX_FRAME),
                 port(2, 1, 0, MAX_FRAME),
                 port(3, 0, PortFlags::VLAN_DISCARD | PortFlags::PEER, MAX_FRAME),
-                port(4, 0, 0, MAX_JUMBO),
+                port(4, 0, PortFlags::XDP | PortFlags::DATAGRAM_GSO, MAX_JUMBO),
                 port(5, 0, PortFlags::DELIVER_TC, MAX_FRAME),
                 port(6, 2, 0, MAX_FRAME),
                 port(7, 3, 0, MAX_FRAME),

@@ -30,6 +30,14 @@ impl Be16 {
     }
 }
 
+impl Be16 {
+    /// Writes two bytes as they are in memory.
+    #[inline(always)]
+    pub fn set_raw(&mut self, n: u16) {
+        store16(&mut self.0, n);
+    }
+}
+
 impl Be32 {
     /// From a number.
     #[inline(always)]

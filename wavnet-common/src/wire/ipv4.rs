@@ -36,6 +36,8 @@ pub const PROTO_UDP: u8 = 17;
 impl Ipv4Hdr {
     /// Bytes of a header without options.
     pub const LEN: usize = 20;
+    /// Version and header length of a header without options.
+    pub const PLAIN: u8 = 0x45;
     /// "Don't fragment" in [`Ipv4Hdr::frag`].
     pub const DF: u16 = 0x4000;
     /// "More fragments" in [`Ipv4Hdr::frag`].

@@ -61,6 +61,8 @@ pub enum Command {
         ifindex: u32,
         /// Its name, for messages and pins.
         name: String,
+        /// With XDP, as far as the interface takes it; without, XDP is detached.
+        xdp: bool,
     },
     /// Detach the port programs; the interface may be gone.
     DetachPort {

@@ -94,6 +94,7 @@ fn to_requests(runtime: &Runtime) -> Vec<Request> {
         interface: interface.clone(),
         vni: port.vni,
         vlan: convert::vlan_info(port.vlan),
+        mode: convert::mode_info(port.mode),
     });
     let peers = runtime.peers.iter().map(|(address, peer)| Request::PeerAdd {
         address: *address,
@@ -112,8 +113,9 @@ fn from_requests(requests: Vec<Request>) -> Runtime {
     let mut runtime = Runtime::default();
     for request in requests {
         match request {
-            Request::PortAdd { interface, vni, vlan } => {
-                runtime.ports.insert(interface, RuntimePort { vni, vlan: convert::vlan(vlan) });
+            Request::PortAdd { interface, vni, vlan, mode } => {
+                let port = RuntimePort { vni, vlan: convert::vlan(vlan), mode: convert::mode(mode) };
+                runtime.ports.insert(interface, port);
             }
             Request::PeerAdd { address, udp_port, vnis } => {
                 let settings = PeerSettings { udp_port, vnis: vnis.into_iter().collect() };
@@ -129,7 +131,7 @@ fn from_requests(requests: Vec<Request>) -> Runtime {
 #[cfg(test)]
 mod tests {
     use wavnet_common::addr::{Mac, Vni};
-    use wavnet_proto::fabric::{StaticPlace, VlanMode};
+    use wavnet_proto::fabric::{PortMode, StaticPlace, VlanMode};
 
     use super::*;
 
@@ -138,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vni = Vni::new(10).unwrap();
         let mut runtime = Runtime::default();
-        runtime.ports.insert("tap0".into(), RuntimePort { vni, vlan: VlanMode::Discard });
+        runtime.ports.insert("tap0".into(), RuntimePort { vni, vlan: VlanMode::Discard, mode: PortMode::PacketRate });
         let peer = PeerSettings { udp_port: Some(8472), vnis: [vni].into() };
         runtime.peers.insert([192, 0, 2, 1].into(), peer);
         runtime.statics.insert((vni, Mac([2; 6])), StaticPlace::Port("tap0".into()));
@@ -156,7 +158,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let early = dir.path().join(FILE).with_extension("new");
         let mut runtime = Runtime::default();
-        let port = RuntimePort { vni: Vni::new(10).unwrap(), vlan: VlanMode::Pass };
+        let port = RuntimePort { vni: Vni::new(10).unwrap(), vlan: VlanMode::Pass, mode: PortMode::Auto };
         runtime.ports.insert("tap0".into(), port);
         let mut additions = Additions::new(dir.path(), 1);
         // Something that cannot be replaced stands in the file's place.

@@ -6,8 +6,8 @@ use wavnet_common::abi::size;
 use wavnet_proto::{
     command,
     fabric::{
-        Desired, FabricError, Limits, NamePattern, PeerSettings, PortRule, StaticPlace, Underlay, UnderlayDevice,
-        VlanMode, VniSettings,
+        Desired, FabricError, Limits, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, Underlay,
+        UnderlayDevice, VlanMode, VniSettings,
     },
 };
 
@@ -26,7 +26,12 @@ pub(super) fn desired(config: &Config) -> Result<Desired, FabricError> {
         HookChoice::Tc => command::HookWish::Tc,
     };
     let rule = |p: &config::PortConfig| {
-        Ok(PortRule { name: NamePattern::new(p.interface.to_string())?, vni: p.vni, vlan: vlan(p.vlan) })
+        Ok(PortRule {
+            name: NamePattern::new(p.interface.to_string())?,
+            vni: p.vni,
+            vlan: vlan(p.vlan),
+            mode: mode(p.mode),
+        })
     };
     let peers = config.peers.iter().map(|p| {
         let settings = PeerSettings { udp_port: Some(p.udp_port), vnis: p.vnis.iter().copied().collect() };
@@ -56,6 +61,20 @@ pub(super) fn vlan(mode: model::VlanMode) -> VlanMode {
     match mode {
         model::VlanMode::Pass => VlanMode::Pass,
         model::VlanMode::Discard => VlanMode::Discard,
+    }
+}
+
+pub(super) fn mode(mode: model::PortMode) -> PortMode {
+    match mode {
+        model::PortMode::Auto => PortMode::Auto,
+        model::PortMode::PacketRate => PortMode::PacketRate,
+    }
+}
+
+pub(super) fn mode_info(mode: PortMode) -> model::PortMode {
+    match mode {
+        PortMode::Auto => model::PortMode::Auto,
+        PortMode::PacketRate => model::PortMode::PacketRate,
     }
 }
 

@@ -11,7 +11,7 @@ use wavnet_common::{abi::Heartbeat, addr::Mac};
 use wavnet_proto::command::Command;
 
 use super::{Agent, convert};
-use crate::datapath;
+use crate::datapath::{self, PortXdp};
 
 /// What was complained about lately, so that the log does not repeat itself with every retry.
 #[derive(Default)]
@@ -97,10 +97,14 @@ impl Agent {
 
     fn apply(&mut self, command: &Command) -> Result<(), datapath::Error> {
         match command {
-            Command::AttachPort { ifindex, name } => {
-                let hook = self.datapath.attach_port(*ifindex, name)?;
-                self.port_hooks.insert(*ifindex, (name.clone(), hook));
-                info!(port = name, ifindex, hook = convert::port_hook(hook), "port attached");
+            Command::AttachPort { ifindex, name, xdp } => {
+                let hooks = self.datapath.attach_port(*ifindex, name, *xdp)?;
+                let (hook, by_xdp) = (convert::port_hook(hooks.tc), hooks.xdp == PortXdp::On);
+                info!(port = name, ifindex, hook, xdp = by_xdp, "port attached");
+                if let PortXdp::Refused(why) = &hooks.xdp {
+                    info!(port = name, "the port has no XDP, TC carries its small datagrams: {why}");
+                }
+                self.port_hooks.insert(*ifindex, (name.clone(), hooks));
                 Ok(())
             }
             Command::DetachPort { ifindex } => {

@@ -44,7 +44,7 @@ use wavnet_proto::{
 use crate::{
     api::{Call, Server, model::FdbEvent},
     config::{Config, Source},
-    datapath::{self, Datapath, Events, HookMode, PortHook},
+    datapath::{self, Datapath, Events, HookMode, PortHooks},
     metrics::{Endpoint, Snapshot},
     netlink::{Monitor, Netlink},
 };
@@ -124,7 +124,7 @@ struct Agent {
     /// When the routes are to be asked for again.
     routes_due: Option<Instant>,
     /// Names and hooks of attached ports by interface index. A name is wanted when the interface is gone.
-    port_hooks: BTreeMap<u32, (String, PortHook)>,
+    port_hooks: BTreeMap<u32, (String, PortHooks)>,
     hook_modes: BTreeMap<u32, HookMode>,
     additions: Additions,
     watchers: broadcast::Sender<FdbEvent>,

@@ -138,7 +138,7 @@ fn differences(old: &Desired, new: &Desired) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use wavnet_common::addr::Vni;
-    use wavnet_proto::fabric::{NamePattern, PeerSettings, PortRule, VlanMode, VniSettings};
+    use wavnet_proto::fabric::{NamePattern, PeerSettings, PortMode, PortRule, VlanMode, VniSettings};
 
     use super::*;
 
@@ -164,7 +164,8 @@ mod tests {
         let vni = Vni::new(10).unwrap();
         let mut old = Desired::default();
         old.vnis.insert(vni, VniSettings::default());
-        let rule = |name: &str, vlan| PortRule { name: NamePattern::new(name).unwrap(), vni, vlan };
+        let rule =
+            |name: &str, vlan| PortRule { name: NamePattern::new(name).unwrap(), vni, vlan, mode: PortMode::Auto };
         old.ports = vec![rule("tap*", VlanMode::Pass), rule("vnet0", VlanMode::Pass)];
         assert!(differences(&old, &old).is_empty());
         let mut new = old.clone();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use tracing::{debug, warn};
 use wavnet_common::addr::{Mac, Vni};
-use wavnet_proto::fabric::{FabricError, PortState};
+use wavnet_proto::fabric::{FabricError, PortState, RuntimePort};
 
 use super::{Agent, convert};
 use crate::api::{
@@ -36,8 +36,9 @@ impl Agent {
             Request::Fdb(filter) => Response::Fdb(self.fdb(&filter)),
             Request::Drops => Response::Drops(self.drops()),
             Request::Watch => return Ok(Answer::Events(self.watchers.subscribe())),
-            Request::PortAdd { interface, vni, vlan } => {
-                self.fabric.add_port(&interface, vni, convert::vlan(vlan)).map_err(refusal)?;
+            Request::PortAdd { interface, vni, vlan, mode } => {
+                let port = RuntimePort { vni, vlan: convert::vlan(vlan), mode: convert::mode(mode) };
+                self.fabric.add_port(&interface, port).map_err(refusal)?;
                 let mut done = self.changed(format!("port {interface} added to VNI {vni}")).await;
                 let view = self.fabric.ports().into_iter().find(|p| p.name == interface);
                 match view.map(|p| p.state) {

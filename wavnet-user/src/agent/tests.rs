@@ -44,13 +44,13 @@ fn an_agent_connects_a_vm_to_a_kernel_vxlan_and_keeps_what_it_is_told() {
 
     // Added by command: a port that is not there yet, and a static entry behind it.
     let vni = w.ports()[0].vni;
-    let add = Request::PortAdd { interface: "wav-p1".into(), vni, vlan: Default::default() };
+    let add = Request::PortAdd { interface: "wav-p1".into(), vni, vlan: Default::default(), mode: Default::default() };
     let Ok(Response::Done(done)) = w.call(&add) else { panic!("refused") };
     assert_eq!(done.warnings.len(), 1, "{done:?}");
     let missing = "port wav-p1 is added by command, but there is no such interface".to_owned();
     assert!(w.status().warnings.contains(&missing), "{:?}", w.status().warnings);
     assert_eq!(w.call(&add), Err(ErrorCode::Conflict));
-    let lo = Request::PortAdd { interface: "lo".into(), vni, vlan: Default::default() };
+    let lo = Request::PortAdd { interface: "lo".into(), vni, vlan: Default::default(), mode: Default::default() };
     assert_eq!(w.call(&lo), Err(ErrorCode::Conflict));
     let mac = "02:00:00:00:00:77".parse().unwrap();
     w.call(&Request::FdbAdd { vni, mac, place: PlaceInfo::Port("wav-p1".into()) }).unwrap();
@@ -119,7 +119,7 @@ fn additions_that_a_reload_takes_out_of_force_are_told() {
     // Written later if it cannot be written now.
     let blocked = w.dir.path().join("additions.json").join("x");
     std::fs::create_dir_all(&blocked).unwrap();
-    let add = Request::PortAdd { interface: "wav-p0".into(), vni, vlan: Default::default() };
+    let add = Request::PortAdd { interface: "wav-p0".into(), vni, vlan: Default::default(), mode: Default::default() };
     let Ok(Response::Done(done)) = w.call(&add) else { panic!("refused") };
     assert!(done.warnings.iter().any(|words| words.contains("would not survive")), "{done:?}");
     std::fs::remove_dir_all(blocked.parent().unwrap()).unwrap();

@@ -4,12 +4,15 @@ use wavnet_common::{abi::ABI_VERSION, datapath::Of};
 use wavnet_proto::fabric::{self, PeerView, PortState, PortView};
 
 use super::{Agent, convert, numbers};
-use crate::api::{
-    FdbFilter,
-    model::{
-        AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, LinkState, Origin, PeerInfo, PeerState, PortInfo,
-        Status, UnderlayInfo,
+use crate::{
+    api::{
+        FdbFilter,
+        model::{
+            AttachState, Counts, Delivery, DropRow, FdbEntry, FdbKind, LinkState, Origin, PeerInfo, PeerState,
+            PortInfo, Status, UnderlayInfo,
+        },
     },
+    datapath::PortXdp,
 };
 
 impl Agent {
@@ -73,7 +76,8 @@ impl Agent {
 
     fn port(&self, view: PortView) -> PortInfo {
         let (state, error) = attach_state(&view.state);
-        let hook = view.ifindex.and_then(|i| self.port_hooks.get(&i)).map(|(_, hook)| convert::port_hook(*hook));
+        let hooks = view.ifindex.filter(|_| view.index.is_some()).and_then(|i| self.port_hooks.get(&i));
+        let hooks = hooks.map(|(_, hooks)| hooks);
         let delivery = if view.deliver_tc { Delivery::Tc } else { Delivery::Xdp };
         PortInfo {
             interface: view.name,
@@ -82,10 +86,12 @@ impl Agent {
             state,
             error,
             link: view.ifindex.map(|_| if view.up { LinkState::Up } else { LinkState::Down }),
-            hook: hook.filter(|_| view.index.is_some()).map(str::to_owned),
+            hook: hooks.map(|hooks| convert::port_hook(hooks.tc).to_owned()),
+            xdp: hooks.map(|hooks| hooks.xdp == PortXdp::On),
             delivery: view.index.map(|_| delivery),
             mtu: view.mtu,
             vlan: convert::vlan_info(view.vlan),
+            mode: convert::mode_info(view.mode),
             origin: origin(view.origin),
             traffic: view.index.map(|i| self.traffic(Of::Port(i))).unwrap_or_default().into(),
         }

@@ -264,7 +264,7 @@ fn named(ports: &[PortView], which: impl Fn(&PortView) -> bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use wavnet_proto::fabric::VlanMode;
+    use wavnet_proto::fabric::{PortMode, VlanMode};
 
     use super::*;
 
@@ -275,6 +275,7 @@ mod tests {
             ifindex: None,
             vni: Vni::new(10).unwrap(),
             vlan: VlanMode::Pass,
+            mode: PortMode::Auto,
             origin,
             state,
             mtu: None,

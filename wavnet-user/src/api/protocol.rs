@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, Problem, Status, VlanMode},
+    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, Status, VlanMode},
     text,
 };
 
@@ -70,6 +70,9 @@ pub enum Request {
         /// What happens to tagged frames.
         #[serde(default)]
         vlan: VlanMode,
+        /// Which frames it is to be fast for.
+        #[serde(default)]
+        mode: PortMode,
     },
     /// Detach a port that was added by [`Request::PortAdd`]: [`Response::Done`].
     PortRemove {

@@ -6,7 +6,7 @@ use wavnet_common::addr::Vni;
 
 use super::{
     FdbFilter, Request,
-    model::{PlaceInfo, VlanMode},
+    model::{PlaceInfo, PortMode, VlanMode},
 };
 
 /// Longest piece of a client's text in a log, characters.
@@ -52,9 +52,10 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Request::Fdb(filter) => filter.fmt(f),
-            Request::PortAdd { interface, vni, vlan } => {
+            Request::PortAdd { interface, vni, vlan, mode } => {
                 write!(f, "port add {} --vni {vni}", Word(interface))?;
-                if *vlan == VlanMode::default() { Ok(()) } else { write!(f, " --vlan {}", vlan.as_str()) }
+                option(f, "vlan", (*vlan != VlanMode::default()).then(|| vlan.as_str()).as_ref())?;
+                option(f, "mode", (*mode != PortMode::default()).then(|| mode.as_str()).as_ref())
             }
             Request::PortRemove { interface } => write!(f, "port remove {}", Word(interface)),
             Request::PeerAdd { address, udp_port, vnis } => {
@@ -110,8 +111,8 @@ mod tests {
             ("\"detach\"", "down"),
             ("\"port_add\", \"interface\": \"tap0\", \"vni\": 100", "port add tap0 --vni 100"),
             (
-                "\"port_add\", \"interface\": \"tap0\", \"vni\": 100, \"vlan\": \"discard\"",
-                "port add tap0 --vni 100 --vlan discard",
+                "\"port_add\", \"interface\": \"tap0\", \"vni\": 100, \"vlan\": \"discard\", \"mode\": \"packet-rate\"",
+                "port add tap0 --vni 100 --vlan discard --mode packet-rate",
             ),
             (
                 "\"peer_add\", \"address\": \"192.0.2.2\", \"vnis\": [1, 2], \"udp_port\": 8472",

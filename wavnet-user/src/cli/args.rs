@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wavnet_common::addr::{Mac, Vni};
 
 use crate::{
-    api::model::VlanMode,
+    api::model::{PortMode, VlanMode},
     config::{Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, Source, Underlay, value},
 };
 
@@ -308,7 +308,9 @@ pub(super) enum FdbCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum PortCommand {
     /// Attach an interface to a VNI; kept when the agent restarts
-    #[command(after_help = "Example:\n  wavnet port add tap0 --vni 100")]
+    #[command(
+        after_help = "Examples:\n  wavnet port add tap0 --vni 100\n  wavnet port add veth-dns --vni 100 --mode packet-rate"
+    )]
     Add {
         /// Interface name
         #[arg(value_parser = value::interface)]
@@ -319,6 +321,9 @@ pub(super) enum PortCommand {
         /// What happens to frames with a VLAN tag
         #[arg(long, default_value = "pass")]
         vlan: VlanMode,
+        /// Which frames it is to be fast for
+        #[arg(long, default_value = "auto")]
+        mode: PortMode,
     },
     /// Detach a port that was added
     Remove {

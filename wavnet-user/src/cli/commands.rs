@@ -148,7 +148,7 @@ fn watch(global: &Global, printer: &mut Printer) -> Result<()> {
 /// `wavnet port …`.
 pub(super) fn port(global: &Global, printer: &mut Printer, command: PortCommand) -> Result<()> {
     let request = match command {
-        PortCommand::Add { interface, vni, vlan } => Request::PortAdd { interface, vni, vlan },
+        PortCommand::Add { interface, vni, vlan, mode } => Request::PortAdd { interface, vni, vlan, mode },
         PortCommand::Remove { interface } => Request::PortRemove { interface },
     };
     ask(global, printer, request)

@@ -9,7 +9,7 @@ use super::{
     types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice, Underlay},
     value,
 };
-use crate::api::model::VlanMode;
+use crate::api::model::{PortMode, VlanMode};
 
 /// Smallest MTU that makes sense: IPv4's minimum (RFC 791).
 const MTU_MIN: u32 = 68;
@@ -133,9 +133,11 @@ fn lists(root: &mut Section<'_, '_>, raw: &mut Raw, d: &mut Diagnostics) {
         let vni = s.require(d, "vni", |v| value::vni(integer(v)?));
         let mut vlan = VlanMode::default();
         s.set(d, "vlan", &mut vlan, parsed(value::word));
+        let mut mode = PortMode::default();
+        s.set(d, "mode", &mut mode, parsed(value::word));
         s.finish(d);
         match (interface, vni) {
-            (Some(interface), Some(vni)) => raw.ports.push(RawPort { interface, vni, vlan }),
+            (Some(interface), Some(vni)) => raw.ports.push(RawPort { interface, vni, vlan, mode }),
             _ => raw.incomplete = true,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     types::{Agent, Config, Fdb, HookChoice, Limits, Log, Metrics, TcChoice},
     validate, value,
 };
-use crate::api::model::VlanMode;
+use crate::api::model::{PortMode, VlanMode};
 
 /// `--port NAME[=VNI]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ impl Flags {
                     interface: Located { value: p.interface, at: at.clone() },
                     vni: Located { value: vni, at },
                     vlan: VlanMode::Pass,
+                    mode: PortMode::Auto,
                 }),
                 None => d
                     .add(&at, "port", format!("which VNI does {} belong to?", p.interface))

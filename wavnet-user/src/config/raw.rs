@@ -10,7 +10,7 @@ use super::{
     pattern::InterfacePattern,
     types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice},
 };
-use crate::api::model::VlanMode;
+use crate::api::model::{PortMode, VlanMode};
 
 /// Values with their places.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub(super) struct RawPort {
     pub(super) interface: Located<InterfacePattern>,
     pub(super) vni: Located<Vni>,
     pub(super) vlan: VlanMode,
+    pub(super) mode: PortMode,
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use wavnet_common::{
 };
 
 use super::pattern::InterfacePattern;
-use crate::api::model::VlanMode;
+use crate::api::model::{PortMode, VlanMode};
 
 /// Bytes that VXLAN over IPv4 adds inside the underlay's MTU: IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
 pub const VXLAN_OVERHEAD: u32 = 50;
@@ -275,6 +275,8 @@ pub struct PortConfig {
     pub vni: Vni,
     /// What happens to tagged frames.
     pub vlan: VlanMode,
+    /// Which frames it is to be fast for.
+    pub mode: PortMode,
 }
 
 /// `[[peer]]`.

@@ -57,7 +57,7 @@ pub(super) fn validate(
         ports: raw
             .ports
             .into_iter()
-            .map(|p| PortConfig { interface: p.interface.value, vni: p.vni.value, vlan: p.vlan })
+            .map(|p| PortConfig { interface: p.interface.value, vni: p.vni.value, vlan: p.vlan, mode: p.mode })
             .collect(),
         peers: raw
             .peers

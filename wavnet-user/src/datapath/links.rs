@@ -52,6 +52,27 @@ pub enum PortHook {
     Clsact,
 }
 
+/// How a port's programs are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortHooks {
+    /// The one for TC.
+    pub tc: PortHook,
+    /// The one for XDP.
+    pub xdp: PortXdp,
+}
+
+/// Whether a port has XDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortXdp {
+    /// Nobody asked for it.
+    Off,
+    /// It has.
+    On,
+    /// The kernel refused, for this reason. TC carries all.
+    Refused(String),
+}
+
+const XDP_PORT: &str = "xdp-port";
 const XDP_DRIVER: &str = "xdp-driver";
 const XDP_GENERIC: &str = "xdp-generic";
 const TCX_UNDERLAY: &str = "tcx-underlay";
@@ -108,7 +129,11 @@ impl Datapath {
         }
         self.refusals.clear();
         for (xdp, mode) in modes {
-            match self.attach_xdp(ifindex, *xdp, *mode) {
+            let (kind, program) = match mode {
+                HookMode::Driver => (XDP_DRIVER, program::UNDERLAY_XDP),
+                _ => (XDP_GENERIC, program::UNDERLAY_XDP_GENERIC),
+            };
+            match self.attach_xdp(kind, program, ifindex, *xdp) {
                 Ok(()) => return Ok(*mode),
                 Err(e) if matches!(wish, HookWish::Driver | HookWish::Generic) => {
                     return Err(Error::kernel(format!("attaching XDP to {name} as `underlay.hook` demands"), e));
@@ -150,19 +175,31 @@ impl Datapath {
         self.detach_tc(UNDERLAY, ifindex)
     }
 
-    /// Attaches the port program to an interface, or replaces the one that is there.
+    /// Attaches the port programs to an interface, or replaces the ones that are there; XDP where it is asked for and the driver
+    /// takes it.
     ///
     /// # Errors
     /// Those of the kernel.
-    pub fn attach_port(&mut self, ifindex: u32, name: &str) -> Result<PortHook, Error> {
-        self.attach_tc(PORT, ifindex, name)
+    pub fn attach_port(&mut self, ifindex: u32, name: &str, xdp: bool) -> Result<PortHooks, Error> {
+        // TC first: what XDP passes up must find it.
+        let tc = self.attach_tc(PORT, ifindex, name)?;
+        if !xdp {
+            self.detach_link(XDP_PORT, ifindex)?;
+            return Ok(PortHooks { tc, xdp: PortXdp::Off });
+        }
+        let xdp = match self.attach_xdp(XDP_PORT, program::PORT_XDP, ifindex, XdpMode::Driver) {
+            Ok(()) => PortXdp::On,
+            Err(e) => PortXdp::Refused(format!("{:#}", anyhow::Error::from(e))),
+        };
+        Ok(PortHooks { tc, xdp })
     }
 
-    /// Detaches the port program; the interface may be gone.
+    /// Detaches the port programs; the interface may be gone.
     ///
     /// # Errors
     /// Those of the kernel.
     pub fn detach_port(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.detach_link(XDP_PORT, ifindex)?;
         self.detach_tc(PORT, ifindex)
     }
 
@@ -180,11 +217,7 @@ impl Datapath {
         Ok(live)
     }
 
-    fn attach_xdp(&mut self, ifindex: u32, xdp: XdpMode, mode: HookMode) -> Result<(), Error> {
-        let (kind, name) = match mode {
-            HookMode::Driver => (XDP_DRIVER, program::UNDERLAY_XDP),
-            _ => (XDP_GENERIC, program::UNDERLAY_XDP_GENERIC),
-        };
+    fn attach_xdp(&mut self, kind: &str, name: &'static str, ifindex: u32, xdp: XdpMode) -> Result<(), Error> {
         let path = self.pins.link(&pin(kind, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {name}"), e);
         let program: &mut Xdp = find(&mut self.ebpf, name)?;

@@ -34,7 +34,7 @@ pub use error::Error;
 pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
 pub use kernel_log::KernelLog;
-pub use links::{HookMode, PortHook, TcWish};
+pub use links::{HookMode, PortHook, PortHooks, PortXdp, TcWish};
 pub use neighbours::Neighbour;
 pub(crate) use object::OLDEST_KERNEL;
 pub use object::event_clock_ns;
@@ -141,7 +141,18 @@ impl Datapath {
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
-        Ok(Datapath { ebpf, maps, cookie, fdb, events, kernel_log, pins, tc: options.tc, refusals: Vec::new(), _stats: stats })
+        Ok(Datapath {
+            ebpf,
+            maps,
+            cookie,
+            fdb,
+            events,
+            kernel_log,
+            pins,
+            tc: options.tc,
+            refusals: Vec::new(),
+            _stats: stats,
+        })
     }
 
     /// What the programs know their own notes by.

@@ -2,7 +2,6 @@
 //!
 //! Each check is a fact read from the system and a pure judgement of it, which the tests cover.
 
-mod ethtool;
 mod host;
 mod underlay;
 

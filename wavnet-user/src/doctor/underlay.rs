@@ -11,7 +11,8 @@ use rtnetlink::packet_route::{
 
 use wavnet_proto::fabric::XdpRedirect;
 
-use super::{Asked, Check, Verdict, ethtool::Ethtool};
+use super::{Asked, Check, Verdict};
+use crate::ethtool::Ethtool;
 use crate::{config::VXLAN_OVERHEAD, netlink::Netlink};
 
 /// What the checks need of an interface.

@@ -32,6 +32,7 @@ pub(super) fn link(message: &LinkMessage) -> Option<LinkInfo> {
         kind: None,
         xdp_redirect: None,
         peer_apart: false,
+        datagram_gso: false,
     };
     // What a veth takes. While its other end runs XDP, which `bpf_redirect_peer` would pass by, that depends on the program.
     const ANY_MTU: u32 = u16::MAX as u32;
@@ -55,6 +56,7 @@ pub(super) fn link(message: &LinkMessage) -> Option<LinkInfo> {
         }
     }
     info.peer_apart = info.kind.as_deref() == Some("veth") && other_namespace && any_mtu;
+    info.datagram_gso = info.is_tap();
     (!info.name.is_empty()).then_some(info)
 }
 

@@ -156,7 +156,7 @@ pub fn ports(ports: &[PortInfo], color: bool) -> String {
             Cell::new(p.vni),
             Cell::new(p.state.as_str()).fg(attach_color(p.state)),
             link(p.link),
-            Cell::new(optional(p.hook.as_ref())),
+            Cell::new(port_hooks(p)),
             Cell::new(optional(p.delivery.map(|d| d.as_str()))),
             Cell::new(optional(p.mtu)),
             Cell::new(p.vlan.as_str()),
@@ -169,6 +169,14 @@ pub fn ports(ports: &[PortInfo], color: bool) -> String {
     }
     let errors = ports.iter().filter_map(|p| Some((&p.interface, p.error.as_ref()?)));
     errors.fold(finish(&table), |text, (port, error)| text + &format!("{port}: {error}\n"))
+}
+
+/// `tcx`, or `xdp+tcx`.
+fn port_hooks(port: &PortInfo) -> String {
+    match &port.hook {
+        Some(hook) if port.xdp == Some(true) => format!("xdp+{hook}"),
+        hook => optional(hook.as_ref()),
+    }
 }
 
 fn link(state: Option<LinkState>) -> Cell {

@@ -68,6 +68,18 @@ pub struct PortRule {
     pub vni: Vni,
     /// What happens to VLAN tags.
     pub vlan: VlanMode,
+    /// Which frames it is to be fast for.
+    pub mode: PortMode,
+}
+
+/// Which frames a port is to be fast for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortMode {
+    /// All kinds: XDP on the port where it costs nothing, as on taps.
+    #[default]
+    Auto,
+    /// Many small frames: XDP on the port in any case. The other end of a veth then loses its segmentation offload.
+    PacketRate,
 }
 
 /// What happens to inner frames that carry a VLAN tag.

@@ -8,7 +8,7 @@ use wavnet_common::{
     fdb::Place,
 };
 
-use super::{PeerSettings, StaticPlace, VlanMode};
+use super::{PeerSettings, PortMode, StaticPlace, VlanMode};
 
 /// How much fits into the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,15 @@ pub struct LinkInfo {
     /// A veth whose other end is in another network namespace and runs no XDP program of its own: TC may hand frames straight to
     /// that end (`bpf_redirect_peer`).
     pub peer_apart: bool,
+    /// A tap whose owner takes super-packets of datagrams, and so may send them, or of which that is not known.
+    pub datagram_gso: bool,
+}
+
+impl LinkInfo {
+    /// A tap.
+    pub fn is_tap(&self) -> bool {
+        self.kind.as_deref() == Some("tun") && self.mac.is_some()
+    }
 }
 
 /// What XDP can redirect into an interface.
@@ -138,4 +147,6 @@ pub struct RuntimePort {
     pub vni: Vni,
     /// What happens to VLAN tags.
     pub vlan: VlanMode,
+    /// Which frames it is to be fast for.
+    pub mode: PortMode,
 }

@@ -28,7 +28,8 @@ use std::{
 use wavnet_common::{addr::Mac, fdb::Place};
 
 pub use desired::{
-    Desired, NamePattern, PeerSettings, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode, VniSettings,
+    Desired, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode,
+    VniSettings,
 };
 pub use error::FabricError;
 pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via, XdpRedirect};

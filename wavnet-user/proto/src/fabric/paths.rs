@@ -8,9 +8,12 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::{abi::NextHop, addr::Mac};
+use wavnet_common::{
+    abi::{HopFlags, NextHop},
+    addr::Mac,
+};
 
-use super::{RouteInfo, Via, links::Links};
+use super::{RouteInfo, Via, XdpRedirect, links::Links};
 use crate::command::Command;
 
 /// Outer IPv4, UDP and VXLAN headers. The inner Ethernet header counts as part of the inner frame.
@@ -231,6 +234,7 @@ impl Paths {
             dst_mac: dst,
             src_mac: link.info.mac.map_or([0; 6], |m| m.0),
             src_v4: local.octets(),
+            flags: if matches!(link.info.xdp_redirect, None | Some(XdpRedirect::Nothing)) { 0 } else { HopFlags::XDP },
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    Desired, Fabric, FabricError, PeerSettings, Runtime, RuntimePort, StaticPlace, VlanMode,
+    Desired, Fabric, FabricError, PeerSettings, Runtime, RuntimePort, StaticPlace,
     desired::{check_peer_address, exact_name},
     target::{local_address, rule_for, unfit},
 };
@@ -37,7 +37,8 @@ impl Runtime {
 
 impl Fabric {
     /// Makes an interface a port, now or when it appears. It goes before patterns of the configuration.
-    pub fn add_port(&mut self, name: &str, vni: Vni, vlan: VlanMode) -> Result<(), FabricError> {
+    pub fn add_port(&mut self, name: &str, port: RuntimePort) -> Result<(), FabricError> {
+        let vni = port.vni;
         let name = exact_name(name)?;
         self.check_vni(vni)?;
         if self.desired.underlay.devices.iter().any(|d| d.name == name) {
@@ -56,7 +57,7 @@ impl Fabric {
         if !there && self.tables.ports.len() >= self.limits.ports {
             return Err(FabricError::Full { what: "ports", limit: self.limits.ports });
         }
-        self.runtime.ports.insert(name, RuntimePort { vni, vlan });
+        self.runtime.ports.insert(name, port);
         self.dirty = true;
         Ok(())
     }
@@ -139,8 +140,8 @@ impl Fabric {
                 let name = exact_name(name)?;
                 // A port that nobody has asked for yet may come later.
                 let rule = rule_for(&self.desired, &self.runtime, &name);
-                if let Some((has, ..)) = rule.filter(|(has, ..)| *has != vni) {
-                    return Err(FabricError::OtherVni { name, has });
+                if let Some(rule) = rule.filter(|rule| rule.port.vni != vni) {
+                    return Err(FabricError::OtherVni { name, has: rule.port.vni });
                 }
             }
             StaticPlace::Peer(addr) => {

@@ -26,6 +26,9 @@ pub enum Shadowed {
         "port {0} was added by command with another vlan mode than the configuration has, so the addition is dropped"
     )]
     Vlan(String),
+    /// A port of another mode.
+    #[error("port {0} was added by command with another mode than the configuration has, so the addition is dropped")]
+    Mode(String),
     /// A peer with another UDP port.
     #[error(
         "peer {addr} was added with UDP port {had} by command; the configuration has it with {has}, which is what counts"
@@ -62,6 +65,7 @@ impl Runtime {
                     all.push(Shadowed::Port { name: name.to_owned(), had: *vni, has: rule.vni });
                 }
                 Some(port) if port.vlan != rule.vlan => all.push(Shadowed::Vlan(name.to_owned())),
+                Some(port) if port.mode != rule.mode => all.push(Shadowed::Mode(name.to_owned())),
                 _ => {}
             }
         }

@@ -10,8 +10,13 @@ use wavnet_common::{
     addr::{Mac, Vni},
 };
 
-use super::{Desired, LinkInfo, Origin, Runtime, StaticPlace, VlanMode, XdpRedirect, links::Links};
+use super::{
+    Desired, LinkInfo, Origin, PortMode, Runtime, RuntimePort, StaticPlace, VlanMode, XdpRedirect, links::Links,
+};
 use crate::command::HookWish;
+
+/// The longest frames of ports that have XDP: with longer ones a flow would be on two ways, as those take several buffers.
+const XDP_MAX_FRAME: u32 = 2000;
 
 /// Ethernet header.
 const ETHERNET: u32 = 14;
@@ -23,6 +28,8 @@ pub(super) struct WantedPort {
     pub(super) vni: Vni,
     pub(super) flags: u16,
     pub(super) max_frame: u32,
+    /// With XDP, too.
+    pub(super) xdp: bool,
 }
 
 /// A peer that should be.
@@ -47,14 +54,22 @@ pub(super) struct Target {
     pub(super) underlays: BTreeMap<u32, (String, HookWish)>,
 }
 
+/// How an interface is a port, and who asked for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) port: RuntimePort,
+    pub(super) origin: Origin,
+}
+
 /// The rule that makes an interface of this name a port.
-pub(super) fn rule_for(desired: &Desired, runtime: &Runtime, name: &str) -> Option<(Vni, VlanMode, Origin)> {
+pub(super) fn rule_for(desired: &Desired, runtime: &Runtime, name: &str) -> Option<Rule> {
     let rules = || desired.ports.iter().filter(|r| r.name.matches(name));
-    let of = |r: &super::PortRule, o| (r.vni, r.vlan, o);
+    let of =
+        |r: &super::PortRule, origin| Rule { port: RuntimePort { vni: r.vni, vlan: r.vlan, mode: r.mode }, origin };
     let exact = rules().find(|r| r.name.is_exact()).map(|r| of(r, Origin::Config));
-    let exact = exact.or_else(|| runtime.ports.get(name).map(|r| (r.vni, r.vlan, Origin::Runtime)));
+    let exact = exact.or_else(|| runtime.ports.get(name).map(|port| Rule { port: *port, origin: Origin::Runtime }));
     let found = exact.or_else(|| rules().next().map(|r| of(r, Origin::Pattern)));
-    found.filter(|(vni, ..)| desired.vnis.contains_key(vni))
+    found.filter(|rule| desired.vnis.contains_key(&rule.port.vni))
 }
 
 /// Why an interface cannot be a port; `None`: it can.
@@ -110,17 +125,22 @@ impl Target {
         for link in links.iter() {
             let info = &link.info;
             let taken = unfit(info).is_some() || link.failed.is_some() || underlays.contains_key(&info.ifindex);
-            let Some((vni, vlan, _)) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
+            let Some(Rule { port, .. }) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
+            let max_frame = info.mtu.saturating_add(ETHERNET);
+            let xdp = (info.is_tap() || port.mode == PortMode::PacketRate) && max_frame <= XDP_MAX_FRAME;
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
                 | flag(!info.up, PortFlags::DOWN)
-                | flag(vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
+                | flag(port.vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
                 | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
                 | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER)
-                | flag(info.peer_apart, PortFlags::PEER);
-            let max_frame = info.mtu.saturating_add(ETHERNET);
-            ports.insert(info.ifindex, WantedPort { name: info.name.clone(), vni, flags, max_frame });
+                | flag(info.peer_apart, PortFlags::PEER)
+                | flag(xdp, PortFlags::XDP)
+                | flag(info.is_tap(), PortFlags::TAP)
+                | flag(info.datagram_gso, PortFlags::DATAGRAM_GSO);
+            let wanted = WantedPort { name: info.name.clone(), vni: port.vni, flags, max_frame, xdp };
+            ports.insert(info.ifindex, wanted);
         }
         let statics = desired.statics.iter().chain(&runtime.statics);
         Target {

@@ -12,10 +12,10 @@ use wavnet_common::{
 };
 
 use super::{
-    Fabric, PeerState, StaticPlace, VlanMode, VniSettings,
+    Fabric, PeerState, PortMode, RuntimePort, StaticPlace, VlanMode, VniSettings,
     links::Link,
     tables::PortSlot,
-    target::{local_address, peers, rule_for, unfit},
+    target::{Rule, local_address, peers, rule_for, unfit},
 };
 use crate::command::HookWish;
 
@@ -54,6 +54,8 @@ pub struct PortView {
     pub vni: Vni,
     /// What happens to VLAN tags.
     pub vlan: VlanMode,
+    /// Which frames it is to be fast for.
+    pub mode: PortMode,
     /// Who asked for it.
     pub origin: Origin,
     /// Whether it is in use.
@@ -168,7 +170,7 @@ impl Fabric {
     }
 
     fn port(&self, name: &str, link: Option<&Link>, slot: Option<(u16, &PortSlot)>) -> Option<PortView> {
-        let (vni, vlan, origin) = rule_for(&self.desired, &self.runtime, name)?;
+        let Rule { port: RuntimePort { vni, vlan, mode }, origin } = rule_for(&self.desired, &self.runtime, name)?;
         let state = match (link, &slot) {
             (None, _) => PortState::Missing,
             (Some(l), None) => PortState::Failed(match (&l.failed, l.no_room) {
@@ -187,6 +189,7 @@ impl Fabric {
             ifindex: link.map(|l| l.info.ifindex),
             vni,
             vlan,
+            mode,
             origin,
             state,
             mtu: link.map(|l| l.info.mtu),

@@ -60,7 +60,7 @@ fn next_hop_comes_from_route_neighbour_and_link() {
     w.fabric.route(peer(0), route(Via::Gateway(gateway), Some(1400)));
     w.fabric.route(peer(1), route(Via::Gateway(gateway), None));
     let unresolved =
-        NextHop { ifindex: 3, max_inner: 1364, dst_mac: [0; 6], src_mac: OUR_MAC, src_v4: peer(5).octets() };
+        NextHop { ifindex: 3, max_inner: 1364, dst_mac: [0; 6], src_mac: OUR_MAC, src_v4: peer(5).octets(), flags: 0 };
     let asked = commands(&mut w);
     let resolve = |c: &&Command| matches!(c, Command::ResolveNeighbour { ifindex: 3, addr } if *addr == gateway);
     assert_eq!(asked.iter().filter(resolve).count(), 1, "a shared next hop is asked for once: {asked:?}");
@@ -305,6 +305,7 @@ fn only_ethernet_ends_are_ports_and_statics_belong_to_their_vni() {
         kind: kind.map(str::to_owned),
         xdp_redirect: None,
         peer_apart: false,
+        datagram_gso: false,
     };
     w.fabric.link_up(link(20, "lo", None, Some(mac(0)), true));
     w.fabric.link_up(link(21, "br0", Some("bridge"), Some(mac(1)), false));

@@ -75,6 +75,7 @@ impl World {
                     kind: None,
                     xdp_redirect: xdp,
                     peer_apart: ifindex % 2 == 0,
+                    datagram_gso: ifindex % 3 == 0,
                 };
                 // No two interfaces have one name at the same time.
                 if self.links.values().all(|l| l.name != info.name || l.ifindex == info.ifindex) {

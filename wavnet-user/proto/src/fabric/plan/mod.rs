@@ -270,8 +270,9 @@ impl Plan<'_> {
             if !old.as_ref().is_some_and(|o| o.ours && o.port == port) {
                 self.out.push_back(Command::SetPort { index, port });
             }
-            if !old.is_some_and(|o| o.ours) {
-                self.out.push_back(Command::AttachPort { ifindex: *ifindex, name: wanted.name.clone() });
+            if !old.is_some_and(|o| o.ours && (o.port.flags ^ port.flags) & PortFlags::XDP == 0) {
+                let (ifindex, name, xdp) = (*ifindex, wanted.name.clone(), wanted.xdp);
+                self.out.push_back(Command::AttachPort { ifindex, name, xdp });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The two questions to a driver that netlink does not answer everywhere: its name, and whether checksums are offloaded.
+//! Questions to a driver that netlink does not answer everywhere: its name, and what is offloaded.
 
 use std::{
     io,
@@ -10,6 +10,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GFEATURES: u32 = 0x3a;
+const ETH_SS_FEATURES: u32 = 4;
+/// Room for so many features; Linux 6.18 has 65.
+const FEATURES: usize = 256;
 
 /// `struct ethtool_drvinfo`.
 #[repr(C)]
@@ -26,16 +31,34 @@ struct Value {
     data: u32,
 }
 
+/// `struct ethtool_gstrings` for all features.
+#[repr(C)]
+struct Names {
+    cmd: u32,
+    set: u32,
+    count: u32,
+    names: [[u8; 32]; FEATURES],
+}
+
+/// `struct ethtool_gfeatures`.
+#[repr(C)]
+struct Features {
+    cmd: u32,
+    blocks: u32,
+    /// Available, requested, active, never changed: 32 features each.
+    bits: [[u32; 4]; FEATURES / 32],
+}
+
 /// A socket in the network namespace that is asked about.
-pub(super) struct Ethtool(OwnedFd);
+pub(crate) struct Ethtool(OwnedFd);
 
 impl Ethtool {
-    pub(super) fn new() -> io::Result<Ethtool> {
+    pub(crate) fn new() -> io::Result<Ethtool> {
         Ok(Ethtool(socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?))
     }
 
     /// Name of the interface's driver.
-    pub(super) fn driver(&self, interface: &str) -> io::Result<String> {
+    pub(crate) fn driver(&self, interface: &str) -> io::Result<String> {
         let mut info = DriverInfo { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
         // SAFETY: ETHTOOL_GDRVINFO writes a struct ethtool_drvinfo, 196 bytes, which DriverInfo is.
         unsafe { self.ask(interface, (&raw mut info).cast())? };
@@ -44,11 +67,26 @@ impl Ethtool {
     }
 
     /// Whether the interface is sent frames without checksums.
-    pub(super) fn tx_checksum_offload(&self, interface: &str) -> io::Result<bool> {
+    pub(crate) fn tx_checksum_offload(&self, interface: &str) -> io::Result<bool> {
         let mut value = Value { cmd: ETHTOOL_GTXCSUM, data: 0 };
         // SAFETY: ETHTOOL_GTXCSUM writes a struct ethtool_value, which Value is.
         unsafe { self.ask(interface, (&raw mut value).cast())? };
         Ok(value.data != 0)
+    }
+
+    /// Whether the interface takes super-packets of datagrams (`tx-udp-segmentation`). A tap does if its owner does.
+    pub(crate) fn takes_datagram_gso(&self, interface: &str) -> io::Result<bool> {
+        const NAME: &[u8] = b"tx-udp-segmentation\0";
+        let mut names = Names { cmd: ETHTOOL_GSTRINGS, set: ETH_SS_FEATURES, count: 0, names: [[0; 32]; FEATURES] };
+        // SAFETY: ETHTOOL_GSTRINGS writes a struct ethtool_gstrings with a name for each feature, far fewer than Names has room for.
+        unsafe { self.ask(interface, (&raw mut names).cast())? };
+        let number = names.names.iter().position(|name| name.starts_with(NAME)).ok_or(io::ErrorKind::Unsupported)?;
+        let blocks = (FEATURES / 32) as u32;
+        let mut features = Features { cmd: ETHTOOL_GFEATURES, blocks, bits: [[0; 4]; FEATURES / 32] };
+        // SAFETY: ETHTOOL_GFEATURES writes at the most as many blocks as it is told there are.
+        unsafe { self.ask(interface, (&raw mut features).cast())? };
+        let [_, _, active, _] = features.bits[number / 32];
+        Ok(active >> (number % 32) & 1 != 0)
     }
 
     /// # Safety

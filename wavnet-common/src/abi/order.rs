@@ -1,0 +1,125 @@
+//! What keeps a flow's frames in order where two programs may carry them: XDP at once, TC a moment later.
+
+use super::Plain;
+
+/// Frames that XDP has passed up and TC has not seen yet, on one CPU: of one port, or, on the underlay, of one VNI.
+///
+/// While there are any, XDP carries nothing itself that might overtake them. TCP does not count: it always goes up.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    waiting: u32,
+    /// When the first of them was passed, milliseconds (2^20 ns).
+    since: u32,
+}
+
+impl Gate {
+    /// Frames wait for the end of a poll, not for so many milliseconds. What is still missing then never comes: TC ran on another
+    /// CPU (RPS), or the kernel merged frames.
+    const PATIENCE: u32 = 100;
+
+    const fn tick(now_ns: u64) -> u32 {
+        (now_ns >> 20) as u32
+    }
+
+    /// XDP passes a frame up.
+    #[inline(always)]
+    pub const fn passed(&mut self, now_ns: u64) {
+        if self.waiting == 0 {
+            self.since = Gate::tick(now_ns);
+        }
+        self.waiting = self.waiting.wrapping_add(1);
+    }
+
+    /// TC sees a frame, which stands for so many.
+    #[inline(always)]
+    pub const fn seen(&mut self, frames: u64) {
+        let waiting = self.waiting as u64;
+        self.waiting = if frames < waiting { (waiting - frames) as u32 } else { 0 };
+    }
+
+    /// True if a frame must not be carried by XDP now.
+    #[inline(always)]
+    pub const fn is_closed(&mut self, now_ns: u64) -> bool {
+        if self.waiting != 0 && Gate::tick(now_ns).wrapping_sub(self.since) > Gate::PATIENCE {
+            self.waiting = 0;
+        }
+        self.waiting != 0
+    }
+}
+
+/// When flows, by hash, last sent a super-packet of datagrams: [`Bulky::tick`], zero for never.
+///
+/// XDP cannot carry a super-packet, and cannot even tell a small one from a frame; so these flows are TC's altogether.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bulky(pub u32);
+
+impl Bulky {
+    /// How many there are; flows with equal hashes share one.
+    pub const COUNT: u32 = 4096;
+    /// For how long a flow stays TC's, ticks.
+    const MEMORY: u32 = 30;
+
+    /// Seconds (2^30 ns), never zero.
+    #[inline(always)]
+    pub const fn tick(now_ns: u64) -> u32 {
+        (now_ns >> 30) as u32 | 1 << 31
+    }
+
+    /// True if the flow is TC's.
+    #[inline(always)]
+    pub const fn is_recent(self, now_ns: u64) -> bool {
+        self.0 != 0 && Bulky::tick(now_ns).wrapping_sub(self.0) <= Bulky::MEMORY
+    }
+}
+
+const _: () = assert!(size_of::<Gate>() == 8 && size_of::<Bulky>() == 4);
+// SAFETY: repr(C) of integers without padding.
+unsafe impl Plain for Gate {}
+// SAFETY: as above.
+unsafe impl Plain for Bulky {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1 << 20;
+
+    #[test]
+    fn a_gate_is_closed_while_frames_wait() {
+        let mut gate = Gate::default();
+        assert!(!gate.is_closed(0));
+        gate.passed(5 * MS);
+        gate.passed(6 * MS);
+        assert!(gate.is_closed(6 * MS));
+        gate.seen(1);
+        assert!(gate.is_closed(7 * MS));
+        gate.seen(1);
+        assert!(!gate.is_closed(7 * MS));
+        gate.seen(9);
+        gate.passed(8 * MS);
+        assert!(gate.is_closed(8 * MS));
+    }
+
+    #[test]
+    fn what_never_comes_is_not_waited_for_but_a_moment() {
+        let mut gate = Gate::default();
+        gate.passed(MS);
+        for at in 2..=101 {
+            assert!(gate.is_closed(at * MS), "{at}");
+        }
+        assert!(!gate.is_closed(102 * MS));
+        // The next one has its own time.
+        gate.passed(200 * MS);
+        assert!(gate.is_closed(250 * MS));
+    }
+
+    #[test]
+    fn a_flow_is_bulky_for_half_a_minute() {
+        const S: u64 = 1 << 30;
+        assert!(!Bulky::default().is_recent(0));
+        let seen = Bulky(Bulky::tick(0));
+        assert!(seen.is_recent(30 * S) && !seen.is_recent(31 * S));
+    }
+}

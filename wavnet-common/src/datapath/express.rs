@@ -1,0 +1,142 @@
+//! XDP on a port: datagrams for known places, which need nothing of the stack. Everything else goes up, for `port::tc`; so do tagged
+//! ones and those with IP options.
+//!
+//! XDP sees bytes alone. What the kernel or a VM keeps beside them would be lost: checksums that are still to be computed, and
+//! that a packet is many. So only UDP goes this way, whose checksum tells its own state (`udp`); and nothing is dropped
+//! here: what is wrong with a frame, TC finds out and counts.
+//!
+//! A flow must not overtake itself on two ways. Datagrams of a port go up while others of it that went up wait (`Gate`), and so do
+//! flows that send super-packets (`Bulky`).
+
+use super::{
+    Kind, Of, Tables, Verdict, encap,
+    flow::plain_udp,
+    port::{Frame, departed, is_agent_alive, origin, path},
+    receiver::{longest, receiver},
+    source, source_port,
+    udp::{self, Checksum},
+};
+use crate::{
+    abi::{HopFlags, Port, PortFlags},
+    fdb::{Key, Place, lookup},
+    packet::{FrameMeta, Grow, Packet, Sum},
+    reason::Reason,
+    wire::{EthHdr, ethernet::ethertype},
+};
+
+/// XDP on a port.
+#[inline(always)]
+pub fn xdp<P: Packet + FrameMeta + Grow + Sum, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
+    let Ok((port_index, port)) = origin(tables, ifindex) else { return Verdict::Pass };
+    let Some(flow) = plain_udp(pkt) else { return Verdict::Pass };
+    let now_ns = tables.now_ns();
+    let Some(eth) = pkt.at::<EthHdr>(0).copied() else { return Verdict::Pass };
+    let len = pkt.len();
+    let frame = Frame {
+        port_index,
+        vni: port.vni,
+        vni_index: port.vni_index,
+        now_ns,
+        agent_alive: is_agent_alive(tables, now_ns),
+        tagged: false,
+        segment: len,
+        frames: 1,
+        bytes: len as u64,
+        source_port: source_port(flow.hash),
+        hash: flow.hash,
+        kind: flow.kind,
+    };
+    match carry(pkt, tables, port, &frame, &eth) {
+        Some(verdict) => verdict,
+        None => {
+            let _ = tables.gate(Of::Port(port_index), |gate| gate.passed(now_ns));
+            Verdict::Pass
+        }
+    }
+}
+
+/// Where a frame goes.
+enum Way<'a> {
+    ToVtep(u16, super::port::Path<'a>),
+    ToPort(u16, u32),
+}
+
+#[inline(always)]
+fn carry<P: Packet + Grow + Sum, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    port: &Port,
+    frame: &Frame,
+    eth: &EthHdr,
+) -> Option<Verdict> {
+    if frame.segment > longest(port, frame.tagged) {
+        // A super-packet, if it is no mistake. TC will know.
+        return None;
+    }
+    let of = Of::Port(frame.port_index);
+    if tables.gate(of, |gate| gate.is_closed(frame.now_ns))? || tables.bulky(frame.hash).is_recent(frame.now_ns) {
+        return None;
+    }
+    source::check(eth).ok()?;
+    let way = way(tables, frame, eth)?;
+    // A fragment's checksum is complete: the kernel or VM that makes fragments sees to it.
+    if frame.kind == Kind::Udp {
+        if eth.ethertype.get() == ethertype::IPV4 {
+            checksum::<P, false>(pkt, port)?;
+        } else {
+            checksum::<P, true>(pkt, port)?;
+        }
+    }
+    tables.received(of, frame.frames, frame.bytes);
+    source::note(tables, frame.vni_index, eth.src(), Place::Port(frame.port_index), frame.now_ns);
+    match way {
+        Way::ToPort(index, ifindex) => {
+            tables.sent(Of::Port(index), frame.frames, frame.bytes);
+            Some(Verdict::ToPort { index, ifindex })
+        }
+        Way::ToVtep(index, path) => {
+            let written = pkt.grow(encap::OUTER_LEN).and_then(|()| {
+                let written = encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, frame.segment);
+                if written { Ok(()) } else { Err(Reason::Rewrite) }
+            });
+            if let Err(reason) = written {
+                tables.dropped(reason);
+                return Some(Verdict::Drop(reason));
+            }
+            departed(tables, frame, index);
+            Some(Verdict::ToWire { ifindex: path.hop.ifindex })
+        }
+    }
+}
+
+/// Sees to it that the datagram's checksum is complete. `None`: that is not for XDP to do.
+#[inline(always)]
+fn checksum<P: Packet + Sum, const V6: bool>(pkt: &mut P, port: &Port) -> Option<()> {
+    match udp::settle::<P, V6>(pkt, port.flags & PortFlags::DATAGRAM_GSO == 0)? {
+        Checksum::Right => Some(()),
+        Checksum::Completed(sum) if port.flags & PortFlags::TAP == 0 || pkt.is_raw() => {
+            udp::write_checksum::<P, V6>(pkt, sum)
+        }
+        Checksum::Completed(_) => None,
+    }
+}
+
+#[inline(always)]
+fn way<'a, T: Tables>(tables: &'a T, frame: &Frame, eth: &EthHdr) -> Option<Way<'a>> {
+    let dst = eth.dst();
+    if dst.is_group() {
+        return None;
+    }
+    match lookup(tables.fdb(), Key::new(frame.vni_index, dst))?.place {
+        Place::Port(index) if index == frame.port_index => None,
+        Place::Port(index) => {
+            let to = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged).ok()?;
+            if to.flags & PortFlags::DELIVER_TC != 0 { None } else { Some(Way::ToPort(index, to.ifindex)) }
+        }
+        Place::Vtep(index) => {
+            let path = path(tables, frame, index).ok()?;
+            let by_xdp = path.hop.flags & HopFlags::XDP != 0 && !path.by_kernel;
+            if by_xdp { Some(Way::ToVtep(index, path)) } else { None }
+        }
+    }
+}
