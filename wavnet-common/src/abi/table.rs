@@ -76,6 +76,8 @@ impl PortFlags {
     pub const DATAGRAM_GSO: u16 = 1 << 7;
     /// A tap: XDP sees frames of user space before the kernel has made packets of them, and some after.
     pub const TAP: u16 = 1 << 8;
+    /// The VNI does not learn from data.
+    pub const NO_LEARNING: u16 = 1 << 9;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.
@@ -123,12 +125,25 @@ pub struct MemberKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The VNI of the key, again: an element that is deleted may become another key's while a program still reads it.
+    /// The VNI of the key, again: an element that is deleted may become another key's while a program still reads it. In its upper
+    /// eight bits [`Member::NO_LEARNING`].
     pub vni: u32,
     /// Index in `VNIS`.
     pub vni_index: u16,
     /// Index in `VTEPS`.
     pub vtep_index: u16,
+}
+
+impl Member {
+    /// The VNI does not learn from data.
+    pub const NO_LEARNING: u32 = 1 << 24;
+
+    /// True if this is a member of that VNI.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of(&self, vni: u32) -> bool {
+        self.vni & 0x00ff_ffff == vni
+    }
 }
 
 /// Bits of [`Vtep::flags`].

@@ -11,7 +11,7 @@
 use super::{
     Kind, Of, Tables, Verdict, encap,
     flow::plain_udp,
-    port::{Frame, departed, is_agent_alive, origin, path},
+    port::{Frame, departed, is_agent_alive, note, origin, path},
     receiver::{longest, receiver},
     source, source_port,
     udp::{self, Checksum},
@@ -88,7 +88,7 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
         }
     }
     tables.received(of, frame.frames, frame.bytes);
-    source::note(tables, frame.vni_index, eth.src(), Place::Port(frame.port_index), frame.now_ns);
+    note(tables, port, frame, eth);
     match way {
         Way::ToPort(index, ifindex) => {
             tables.sent(Of::Port(index), frame.frames, frame.bytes);

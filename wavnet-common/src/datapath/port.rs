@@ -75,7 +75,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     if frame.tagged && port.flags & PortFlags::VLAN_DISCARD != 0 {
         return Err(Reason::VlanTagged);
     }
-    source::note(tables, frame.vni_index, eth.src(), Place::Port(port_index), frame.now_ns);
+    note(tables, port, &frame, &eth);
 
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(frame.vni_index, dst)) };
     match known.map(|entry| entry.place) {
@@ -114,6 +114,14 @@ fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     // The kernel looks routes up by mark, too.
     pkt.end_errand();
     to_vtep(pkt, tables, &frame, vtep_index)
+}
+
+/// Learns where the sender of a frame is.
+#[inline(always)]
+pub(super) fn note<T: Tables>(tables: &T, port: &Port, frame: &Frame, eth: &EthHdr) {
+    if port.flags & PortFlags::NO_LEARNING == 0 {
+        source::note(tables, frame.vni_index, eth.src(), Place::Port(frame.port_index), frame.now_ns);
+    }
 }
 
 #[inline(always)]

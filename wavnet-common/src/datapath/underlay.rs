@@ -7,7 +7,7 @@ use super::{
     source,
 };
 use crate::{
-    abi::{Config, Count, MemberKey, Port, PortFlags},
+    abi::{Config, Count, Member, MemberKey, Port, PortFlags},
     addr::Mac,
     fdb::{Key, Place, lookup},
     packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
@@ -94,6 +94,7 @@ struct From {
     vni_index: u16,
     vtep_index: u16,
     mac: Mac,
+    learns: bool,
     /// Bytes of the inner frame.
     inner: usize,
 }
@@ -102,7 +103,9 @@ impl From {
     /// Learns where the sender is: once for each frame, by the program that decides its fate.
     #[inline(always)]
     fn note<T: Tables>(&self, tables: &T) {
-        source::note(tables, self.vni_index, self.mac, Place::Vtep(self.vtep_index), tables.now_ns());
+        if self.learns {
+            source::note(tables, self.vni_index, self.mac, Place::Vtep(self.vtep_index), tables.now_ns());
+        }
     }
 }
 
@@ -256,7 +259,7 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     frame: &VxlanFrame,
 ) -> Result<Decision, Reason> {
     let member = tables.member(&MemberKey { vni: frame.vni, addr: frame.src });
-    let Some(member) = member.filter(|member| member.vni == frame.vni) else {
+    let Some(member) = member.filter(|member| member.is_of(frame.vni)) else {
         return Err(if !tables.knows_vni(frame.vni) {
             Reason::UnknownVni
         } else if tables.knows_vtep(frame.src) {
@@ -282,7 +285,13 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
             let _ = tables.gate(Of::Vni(vni_index), |gate| gate.passed(tables.now_ns()));
         }
     };
-    let from = From { vni_index, vtep_index, mac: eth.src(), inner: frame.inner };
+    let from = From {
+        vni_index,
+        vtep_index,
+        mac: eth.src(),
+        learns: member.vni & Member::NO_LEARNING == 0,
+        inner: frame.inner,
+    };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
     if !BEFORE_TC {

@@ -50,7 +50,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, FabricError> {
             address: config.underlay.address,
             udp_port: config.underlay.udp_port,
         },
-        vnis: config.vnis.iter().map(|v| (v.vni, VniSettings { mtu: v.mtu })).collect(),
+        vnis: config.vnis.iter().map(|v| (v.vni, VniSettings { mtu: v.mtu, learning: v.learning })).collect(),
         ports: config.ports.iter().map(rule).collect::<Result<_, _>>()?,
         peers: peers.collect(),
         statics: statics.collect::<BTreeMap<_, _>>(),

@@ -122,9 +122,11 @@ fn lists(root: &mut Section<'_, '_>, raw: &mut Raw, d: &mut Diagnostics) {
         let vni = s.require(d, "id", |v| value::vni(integer(v)?));
         let name = s.get(d, "name", parsed(value::label));
         let mtu = s.get(d, "mtu", within(MTU_MIN..=MTU_MAX));
+        let mut learning = true;
+        s.set(d, "learning", &mut learning, boolean);
         s.finish(d);
         match vni {
-            Some(vni) => raw.vnis.push(RawVni { vni, name, mtu }),
+            Some(vni) => raw.vnis.push(RawVni { vni, name, mtu, learning }),
             None => raw.incomplete = true,
         }
     }

@@ -152,6 +152,7 @@ impl Flags {
                     vni: Located { value, at: flag(format!("--vni {value}")) },
                     name: None,
                     mtu: None,
+                    learning: true,
                 })
                 .collect(),
             ports,

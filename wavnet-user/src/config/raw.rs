@@ -41,6 +41,7 @@ pub(super) struct RawVni {
     pub(super) vni: Located<Vni>,
     pub(super) name: Option<Located<String>>,
     pub(super) mtu: Option<Located<u32>>,
+    pub(super) learning: bool,
 }
 
 #[derive(Debug)]

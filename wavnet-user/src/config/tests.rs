@@ -70,7 +70,7 @@ fn commented_defaults_of_the_example_are_the_defaults() {
     let lines = EXAMPLE.lines().map(|l| bare(l).inspect(|_| shown += 1).unwrap_or_else(|| l.to_owned()));
     let text = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(parse(&text).unwrap(), parse(EXAMPLE).unwrap());
-    assert_eq!(shown, 16);
+    assert_eq!(shown, 18);
 }
 
 #[test]

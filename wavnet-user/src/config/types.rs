@@ -264,6 +264,8 @@ pub struct VniConfig {
     pub name: Option<String>,
     /// The MTU that VMs in it use, in bytes; `None`: not checked.
     pub mtu: Option<u32>,
+    /// Whether places of MACs are learned from data.
+    pub learning: bool,
 }
 
 /// `[[port]]`.

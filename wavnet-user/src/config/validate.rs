@@ -52,7 +52,12 @@ pub(super) fn validate(
         vnis: raw
             .vnis
             .into_iter()
-            .map(|v| VniConfig { vni: v.vni.value, name: v.name.map(|n| n.value), mtu: v.mtu.map(|m| m.value) })
+            .map(|v| VniConfig {
+                vni: v.vni.value,
+                name: v.name.map(|n| n.value),
+                mtu: v.mtu.map(|m| m.value),
+                learning: v.learning,
+            })
             .collect(),
         ports: raw
             .ports

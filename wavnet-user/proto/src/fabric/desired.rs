@@ -53,10 +53,18 @@ pub struct UnderlayDevice {
 }
 
 /// What is set per VNI.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VniSettings {
     /// Longest IP packet in this VNI, bytes; `None`: what the port's interface takes.
     pub mtu: Option<u32>,
+    /// Whether places of MACs are learned from data (RFC 7348 section 4.1); if not, there are static entries alone.
+    pub learning: bool,
+}
+
+impl Default for VniSettings {
+    fn default() -> VniSettings {
+        VniSettings { mtu: None, learning: true }
+    }
 }
 
 /// Which interfaces are ports, of which VNI, and how.

@@ -140,6 +140,13 @@ pub struct Runtime {
     pub statics: BTreeMap<(Vni, Mac), StaticPlace>,
 }
 
+impl RuntimePort {
+    /// A port of a VNI with default settings.
+    pub fn of(vni: Vni) -> RuntimePort {
+        RuntimePort { vni, vlan: VlanMode::default(), mode: PortMode::default() }
+    }
+}
+
 /// A port that was added by command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimePort {

@@ -15,6 +15,10 @@ use super::{
 };
 use crate::command::HookWish;
 
+fn learns(desired: &Desired, vni: Vni) -> bool {
+    desired.vnis.get(&vni).is_none_or(|settings| settings.learning)
+}
+
 /// The longest frames of ports that have XDP: with longer ones a flow would be on two ways, as those take several buffers.
 const XDP_MAX_FRAME: u32 = 2000;
 
@@ -45,6 +49,8 @@ pub(super) struct WantedPeer {
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) vnis: BTreeSet<Vni>,
+    /// Those that do not learn from data.
+    pub(super) fixed_vnis: BTreeSet<Vni>,
     /// By interface index.
     pub(super) ports: BTreeMap<u32, WantedPort>,
     /// `None`: as they are.
@@ -138,7 +144,8 @@ impl Target {
                 | flag(info.peer_apart, PortFlags::PEER)
                 | flag(xdp, PortFlags::XDP)
                 | flag(info.is_tap(), PortFlags::TAP)
-                | flag(info.datagram_gso, PortFlags::DATAGRAM_GSO);
+                | flag(info.datagram_gso, PortFlags::DATAGRAM_GSO)
+                | flag(!learns(desired, port.vni), PortFlags::NO_LEARNING);
             let wanted = WantedPort { name: info.name.clone(), vni: port.vni, flags, max_frame, xdp };
             ports.insert(info.ifindex, wanted);
         }
@@ -150,6 +157,7 @@ impl Target {
                 reserved: [0; 2],
             },
             vnis: desired.vnis.keys().copied().collect(),
+            fixed_vnis: desired.vnis.keys().filter(|vni| !learns(desired, **vni)).copied().collect(),
             ports,
             peers: with_peers.then(|| peers(desired, runtime, links)),
             statics: statics.map(|(k, p)| (*k, p.clone())).collect(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, VniEntry, Vtep},
+    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, VniEntry, Vtep},
     addr::{Mac, Vni},
     fdb::Place,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Model {
     /// {VNI index, MAC} → place, static.
     fdb: BTreeMap<(u16, Mac), (Place, bool)>,
     attached: BTreeSet<u32>,
+    /// Those that were attached with XDP.
+    with_xdp: BTreeSet<u32>,
     /// Attached still, because detaching has failed.
     stuck: BTreeSet<u32>,
     underlays: BTreeSet<u32>,
@@ -43,6 +45,7 @@ impl Model {
             members: BTreeMap::new(),
             fdb: BTreeMap::new(),
             attached: BTreeSet::new(),
+            with_xdp: BTreeSet::new(),
             stuck: BTreeSet::new(),
             underlays: BTreeSet::new(),
             neighbours: BTreeSet::new(),
@@ -63,7 +66,12 @@ impl Model {
                 assert!(same || slot.ifindex == 0 || port.ifindex == 0, "{slot:?} becomes {port:?}");
                 *slot = *port;
             }
-            Command::AttachPort { ifindex, .. } => {
+            Command::AttachPort { ifindex, xdp, .. } => {
+                if *xdp {
+                    self.with_xdp.insert(*ifindex)
+                } else {
+                    self.with_xdp.remove(ifindex)
+                };
                 assert!(self.ports.iter().any(|p| p.ifindex == *ifindex), "attached before its slot is written");
                 self.attached.insert(*ifindex);
                 self.stuck.remove(ifindex);
@@ -257,6 +265,13 @@ impl Model {
 
     pub(crate) fn port_flags(&self) -> Vec<u16> {
         self.ports.iter().filter(|p| p.ifindex != 0).map(|p| p.flags).collect()
+    }
+
+    /// A port's program in TC knows whether there is one in XDP.
+    pub(crate) fn check_xdp(&self) {
+        for p in self.ports.iter().filter(|p| self.attached.contains(&p.ifindex)) {
+            assert_eq!(p.flags & PortFlags::XDP != 0, self.with_xdp.contains(&p.ifindex), "{p:?}");
+        }
     }
 
     pub(crate) fn attached(&self) -> &BTreeSet<u32> {

@@ -10,8 +10,8 @@ use wavnet_common::{
 use wavnet_proto::{
     command::{Command, HookWish, Slot},
     fabric::{
-        Desired, FabricError, LinkInfo, NamePattern, PeerSettings, PeerState, PortRule, PortState, RouteInfo, Shadowed,
-        StaticPlace, UnderlayDevice, Via, VlanMode, VniSettings, XdpRedirect,
+        Desired, FabricError, LinkInfo, NamePattern, PeerSettings, PeerState, PortMode, PortRule, PortState, RouteInfo,
+        RuntimePort, Shadowed, StaticPlace, UnderlayDevice, Via, VlanMode, VniSettings, XdpRedirect,
     },
 };
 
@@ -145,8 +145,8 @@ fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
 #[test]
 fn a_recreated_port_gets_its_slot_back_and_its_entries_are_flushed() {
     let mut w = routed(&[]);
-    w.fabric.add_port("tap0", vni(0), VlanMode::Discard).unwrap();
-    w.fabric.add_port("tap1", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort { vlan: VlanMode::Discard, ..RuntimePort::of(vni(0)) }).unwrap();
+    w.fabric.add_port("tap1", RuntimePort::of(vni(0))).unwrap();
     for (ifindex, name) in [(2, 0), (3, 1)] {
         w.step(Step::Link { ifindex, name, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
     }
@@ -193,11 +193,11 @@ fn refusals_name_the_reason_and_change_nothing() {
     let mut w = routed(&[0]);
     let v = BTreeSet::from([vni(0)]);
     let f = &mut w.fabric;
-    assert_eq!(f.add_port("tap0", vni(1), VlanMode::Pass), Err(UnknownVni(vni(1))));
-    assert_eq!(f.add_port("eth0", vni(0), VlanMode::Pass), Err(UnderlayPort("eth0".into())));
-    assert_eq!(f.add_port("tap*", vni(0), VlanMode::Pass), Err(BadName("tap*".into())));
-    f.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
-    assert_eq!(f.add_port("tap0", vni(0), VlanMode::Pass), Err(DuplicatePort { name: "tap0".into(), vni: vni(0) }));
+    assert_eq!(f.add_port("tap0", RuntimePort::of(vni(1))), Err(UnknownVni(vni(1))));
+    assert_eq!(f.add_port("eth0", RuntimePort::of(vni(0))), Err(UnderlayPort("eth0".into())));
+    assert_eq!(f.add_port("tap*", RuntimePort::of(vni(0))), Err(BadName("tap*".into())));
+    f.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
+    assert_eq!(f.add_port("tap0", RuntimePort::of(vni(0))), Err(DuplicatePort { name: "tap0".into(), vni: vni(0) }));
     assert_eq!(f.remove_port("tap9"), Err(NoSuchPort("tap9".into())));
     assert_eq!(f.add_peer(peer(5), None, &v), Err(OwnAddress(peer(5))));
     assert_eq!(f.add_peer(peer(0), None, &v), Err(DuplicatePeer(peer(0))));
@@ -221,14 +221,19 @@ fn additions_that_a_configuration_contradicts_or_leaves_without_vni_are_told() {
     let mut both = w.fabric.desired().clone();
     both.vnis.insert(vni(1), VniSettings::default());
     w.step(Step::Desire(both.clone()));
-    w.fabric.add_port("tap0", vni(1), VlanMode::Pass).unwrap();
-    w.fabric.add_port("tap1", vni(0), VlanMode::Discard).unwrap();
-    w.fabric.add_port("tap2", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort::of(vni(1))).unwrap();
+    w.fabric.add_port("tap1", RuntimePort { vlan: VlanMode::Discard, ..RuntimePort::of(vni(0)) }).unwrap();
+    w.fabric.add_port("tap2", RuntimePort::of(vni(0))).unwrap();
     w.fabric.add_peer(peer(1), Some(8472), &BTreeSet::from([vni(0), vni(1)])).unwrap();
     w.fabric.add_static(vni(1), mac(1), StaticPlace::Peer(peer(1))).unwrap();
     assert_eq!((w.fabric.runtime().shadowed(&both), w.fabric.resting()), (vec![], vec![]));
 
-    let rule = |name: &str| PortRule { name: NamePattern::new(name).unwrap(), vni: vni(0), vlan: VlanMode::Pass };
+    let rule = |name: &str| PortRule {
+        name: NamePattern::new(name).unwrap(),
+        vni: vni(0),
+        vlan: VlanMode::Pass,
+        mode: PortMode::Auto,
+    };
     let mut file = both.clone();
     file.ports = ["tap0", "tap1", "tap2"].map(rule).to_vec();
     file.peers.insert(peer(1), PeerSettings { udp_port: None, vnis: BTreeSet::from([vni(1)]) });
@@ -262,10 +267,10 @@ fn a_port_that_changes_its_vni_starts_to_count_anew() {
     d.vnis.insert(vni(1), VniSettings::default());
     w.step(Step::Desire(d));
     w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
-    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
     w.settle();
     w.fabric.remove_port("tap0").unwrap();
-    w.fabric.add_port("tap0", vni(1), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort::of(vni(1))).unwrap();
     let moved = commands(&mut w);
     let index = w.fabric.ports()[0].index.unwrap();
     assert!(moved.contains(&Command::ResetCounters(Slot::Port(index))), "{moved:?}");
@@ -274,7 +279,7 @@ fn a_port_that_changes_its_vni_starts_to_count_anew() {
 #[test]
 fn ports_say_what_xdp_may_redirect_to_them() {
     let mut w = routed(&[]);
-    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
     let both = PortFlags::DELIVER_TC | PortFlags::ONE_BUFFER;
     for (xdp, flags) in [
         (None, both),
@@ -288,6 +293,68 @@ fn ports_say_what_xdp_may_redirect_to_them() {
     }
 }
 
+fn veth(ifindex: u32, name: &str) -> LinkInfo {
+    LinkInfo {
+        ifindex,
+        name: name.into(),
+        mtu: 1500,
+        mac: Some(mac(9)),
+        up: true,
+        loopback: false,
+        no_arp: false,
+        kind: Some("veth".into()),
+        xdp_redirect: Some(XdpRedirect::Everything),
+        peer_apart: false,
+        datagram_gso: false,
+    }
+}
+
+/// XDP costs a tap nothing; a veth has it only if it is asked for; none with frames that are too long for one buffer.
+#[test]
+fn ports_have_xdp_where_it_costs_nothing_or_is_asked_for() {
+    let tap = || LinkInfo { kind: Some("tun".into()), ..veth(20, "tap0") };
+    let jumbo = |link: LinkInfo| LinkInfo { mtu: 9000, ..link };
+    let packet_rate = PortMode::PacketRate;
+    let tap_flags = PortFlags::TAP | PortFlags::XDP;
+    for (link, mode, flags) in [
+        (veth(20, "tap0"), PortMode::Auto, 0),
+        (veth(20, "tap0"), packet_rate, PortFlags::XDP),
+        (tap(), PortMode::Auto, tap_flags),
+        (tap(), packet_rate, tap_flags),
+        (LinkInfo { datagram_gso: true, ..tap() }, PortMode::Auto, tap_flags | PortFlags::DATAGRAM_GSO),
+        (jumbo(tap()), PortMode::Auto, PortFlags::TAP),
+        (jumbo(veth(20, "tap0")), packet_rate, 0),
+        (LinkInfo { peer_apart: true, ..veth(20, "tap0") }, PortMode::Auto, PortFlags::PEER),
+    ] {
+        let mut w = routed(&[]);
+        w.fabric.add_port("tap0", RuntimePort { mode, ..RuntimePort::of(vni(0)) }).unwrap();
+        w.put(link.clone());
+        w.settle();
+        assert_eq!(w.model.port_flags(), [PortFlags::USED | flags], "{link:?}, {mode:?}");
+        w.model.check_xdp();
+        // It comes and goes with the MTU.
+        w.put(LinkInfo { mtu: if link.mtu == 9000 { 1500 } else { 9000 }, ..link });
+        w.settle();
+        w.model.check_xdp();
+    }
+}
+
+#[test]
+fn a_vni_that_does_not_learn_says_so_to_ports_and_members() {
+    let mut w = routed(&[0]);
+    w.fabric.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
+    w.put(veth(20, "tap0"));
+    w.settle();
+    let member = |w: &World| w.model.adopt().members[0].1;
+    assert_eq!((w.model.port_flags(), member(&w).vni), (vec![PortFlags::USED], vni(0).get()));
+    let mut d = w.fabric.desired().clone();
+    d.vnis.insert(vni(0), VniSettings { learning: false, ..VniSettings::default() });
+    w.step(Step::Desire(d));
+    w.settle();
+    assert_eq!(w.model.port_flags(), [PortFlags::USED | PortFlags::NO_LEARNING]);
+    assert_eq!(member(&w).vni, vni(0).get() | wavnet_common::abi::Member::NO_LEARNING);
+}
+
 #[test]
 fn only_ethernet_ends_are_ports_and_statics_belong_to_their_vni() {
     let mut w = routed(&[]);
@@ -295,33 +362,26 @@ fn only_ethernet_ends_are_ports_and_statics_belong_to_their_vni() {
     d.vnis.insert(vni(1), VniSettings::default());
     w.step(Step::Desire(d));
     let link = |ifindex, name: &str, kind: Option<&str>, mac, loopback| LinkInfo {
-        ifindex,
-        name: name.into(),
-        mtu: 1500,
         mac,
-        up: true,
         loopback,
-        no_arp: false,
         kind: kind.map(str::to_owned),
-        xdp_redirect: None,
-        peer_apart: false,
-        datagram_gso: false,
+        ..veth(ifindex, name)
     };
     w.fabric.link_up(link(20, "lo", None, Some(mac(0)), true));
     w.fabric.link_up(link(21, "br0", Some("bridge"), Some(mac(1)), false));
     w.fabric.link_up(link(22, "tun0", Some("tun"), None, false));
     w.fabric.link_up(link(23, "tap0", Some("tun"), Some(mac(2)), false));
     for name in ["lo", "br0", "tun0"] {
-        let refused = w.fabric.add_port(name, vni(0), VlanMode::Pass);
+        let refused = w.fabric.add_port(name, RuntimePort::of(vni(0)));
         assert!(matches!(&refused, Err(e @ FabricError::UnfitPort { .. }) if e.help().is_some()), "{refused:?}");
     }
-    w.fabric.add_port("tap0", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
     let at = || StaticPlace::Port("tap0".into());
     let other = FabricError::OtherVni { name: "tap0".into(), has: vni(0) };
     assert_eq!(w.fabric.add_static(vni(1), mac(1), at()), Err(other));
     w.fabric.add_static(vni(0), mac(1), at()).unwrap();
     // One that was asked for before it was there.
-    w.fabric.add_port("br9", vni(0), VlanMode::Pass).unwrap();
+    w.fabric.add_port("br9", RuntimePort::of(vni(0))).unwrap();
     w.fabric.link_up(link(24, "br9", Some("bridge"), Some(mac(3)), false));
     drop(commands(&mut w));
     assert!(matches!(&w.fabric.ports()[0].state, PortState::Failed(why) if why.contains("bridge")));
@@ -352,7 +412,7 @@ fn everything_can_be_taken_away_again() {
     d.vnis.insert(v, VniSettings::default());
     world.step(Step::Desire(d));
     world.step(Step::Link { ifindex: 1, name: 0, mtu: 1500, xdp: Some(XdpRedirect::Everything), no_arp: false });
-    world.fabric.add_port("tap0", v, VlanMode::Pass).unwrap();
+    world.fabric.add_port("tap0", RuntimePort::of(v)).unwrap();
     world.fabric.add_peer(peer(0), None, &BTreeSet::from([v])).unwrap();
     world.fabric.add_static(v, mac(1), StaticPlace::Peer(peer(0))).unwrap();
     world.settle();

@@ -7,7 +7,8 @@ use wavnet_common::addr::{Mac, Vni};
 use wavnet_proto::{
     command::HookWish,
     fabric::{
-        Desired, NamePattern, PeerSettings, PortRule, StaticPlace, UnderlayDevice, VlanMode, VniSettings, XdpRedirect,
+        Desired, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, UnderlayDevice, VlanMode, VniSettings,
+        XdpRedirect,
     },
 };
 
@@ -80,6 +81,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             name: NamePattern::new(name).unwrap(),
             vni: vni(v),
             vlan: if discard { VlanMode::Discard } else { VlanMode::Pass },
+            mode: if discard { PortMode::PacketRate } else { PortMode::Auto },
         };
         names.into_iter().zip(how).map(rule).collect::<Vec<_>>()
     });

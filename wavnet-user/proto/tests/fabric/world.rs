@@ -8,7 +8,7 @@ use std::{
 use wavnet_common::addr::Mac;
 use wavnet_proto::{
     command::Command,
-    fabric::{Fabric, Limits, LinkInfo, RouteInfo, StaticPlace, Via, VlanMode},
+    fabric::{Fabric, Limits, LinkInfo, PortMode, RouteInfo, RuntimePort, StaticPlace, Via, VlanMode},
 };
 
 use super::{
@@ -55,8 +55,9 @@ impl World {
                 }
             }
             Step::AddPort(n, v, discard) => {
-                let mode = if discard { VlanMode::Discard } else { VlanMode::Pass };
-                let _ = f.add_port(NAMES[usize::from(n) % NAMES.len()], vni(v), mode);
+                let vlan = if discard { VlanMode::Discard } else { VlanMode::Pass };
+                let mode = if v % 2 == 0 { PortMode::Auto } else { PortMode::PacketRate };
+                let _ = f.add_port(NAMES[usize::from(n) % NAMES.len()], RuntimePort { vni: vni(v), vlan, mode });
             }
             Step::RemovePort(n) => drop(f.remove_port(NAMES[usize::from(n) % NAMES.len()])),
             Step::AddPeer(a, u, v) => drop(f.add_peer(peer(a), u, &v)),
@@ -74,8 +75,8 @@ impl World {
                     no_arp,
                     kind: None,
                     xdp_redirect: xdp,
-                    peer_apart: ifindex % 2 == 0,
-                    datagram_gso: ifindex % 3 == 0,
+                    peer_apart: false,
+                    datagram_gso: false,
                 };
                 // No two interfaces have one name at the same time.
                 if self.links.values().all(|l| l.name != info.name || l.ifindex == info.ifindex) {
@@ -164,6 +165,12 @@ impl World {
         }
         self.model.check_safe();
         Some(command)
+    }
+
+    /// An interface with everything about it.
+    pub(crate) fn put(&mut self, info: LinkInfo) {
+        self.links.insert(info.ifindex, info.clone());
+        self.fabric.link_up(info);
     }
 
     pub(crate) fn settle(&mut self) {
@@ -269,6 +276,7 @@ impl World {
             assert!(full, "{ifindex} is not a port of {vni}, though there is room");
         }
         assert_eq!(m.attached(), &present.keys().copied().collect::<BTreeSet<_>>());
+        m.check_xdp();
         let underlays = self.links.values().filter(|l| d.underlay.devices.iter().any(|u| u.name == l.name));
         assert_eq!(m.underlays(), &underlays.map(|l| l.ifindex).collect::<BTreeSet<_>>());
 
