@@ -4,6 +4,7 @@
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{netns::Netns, tap::Tap};
 
@@ -61,12 +62,32 @@ impl VnetTap {
     /// No `/dev/net/tun`, or the name is taken.
     pub fn create(netns: &Netns, name: &str, mtu: u32, takes_offloads: bool) -> Result<VnetTap> {
         let tap = Tap::with_flags(netns, name, mtu, libc::IFF_VNET_HDR)?;
-        let offloads = if takes_offloads { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 };
+        let tap = VnetTap(tap);
+        tap.take(if takes_offloads { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 })?;
+        Ok(tap)
+    }
+
+    /// From now on the reader takes this (`TUN_F_*`).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn take(&self, offloads: libc::c_uint) -> Result<()> {
         // SAFETY: TUNSETOFFLOAD takes a number.
         let done =
-            unsafe { libc::ioctl(tap.file.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(offloads)) };
-        ensure!(done == 0, "TUNSETOFFLOAD on {name}: {}", std::io::Error::last_os_error());
-        Ok(VnetTap(tap))
+            unsafe { libc::ioctl(self.0.file.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(offloads)) };
+        ensure!(done == 0, "TUNSETOFFLOAD: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+
+    /// Writes wait for room, or do not. The kernel gives XDP frames of waiting writers as packets (generic XDP).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_waiting(&self, waiting: bool) -> Result<()> {
+        let flags = OFlag::from_bits_retain(fcntl(&self.0.file, FcntlArg::F_GETFL)?);
+        let flags = if waiting { flags - OFlag::O_NONBLOCK } else { flags | OFlag::O_NONBLOCK };
+        fcntl(&self.0.file, FcntlArg::F_SETFL(flags))?;
+        Ok(())
     }
 
     /// Sends a frame into the device: the host receives it.

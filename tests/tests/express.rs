@@ -1,0 +1,285 @@
+//! XDP on ports, with real sockets and real taps: no checksum is wrong that was right, none right that was wrong, and no flow overtakes
+//! itself.
+
+use std::{
+    net::{SocketAddrV4, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use wavnet_common::addr::Mac;
+use wavnet_tests::lab::{
+    self, Lab, Need,
+    agent::Agent,
+    config::AgentConfig,
+    frame::{checksum, has_mark, marked},
+    host::{Host, Vm, VmSpec},
+    netns::Netns,
+    overlay::{SOON, blue, ip, mac},
+    ping, poll_until, stream,
+    super_packet::{Kind, SuperPacket},
+    topology::UNDERLAY_MTU,
+    vnet::{VnetHdr, VnetTap},
+};
+use wavnet_user::api::model::PortMode;
+
+/// Runs of a program so far.
+fn runs(agent: &Agent, program: &str) -> Result<f64> {
+    agent.metric("wavnet_program_runs_total", &[&format!("program=\"{program}\"")])
+}
+
+/// Two hypervisors with a VM each.
+struct Net {
+    agents: [Agent; 2],
+    hosts: [Host; 2],
+    vms: [Vm; 2],
+}
+
+impl Net {
+    fn start(lab: &Lab) -> Result<Net> {
+        let hosts = lab.pair(UNDERLAY_MTU)?;
+        let vm = |i: usize, name| hosts[i].vm(lab, &VmSpec::new(name, mac(i as u8 + 1), ip(i as u8 + 1)));
+        let vms = [vm(0, "a")?, vm(1, "b")?];
+        let start = |i: usize| Agent::start(lab, &hosts[i], &Net::config(&hosts, &vms, i, "auto"));
+        let agents = [start(0)?, start(1)?];
+        for agent in &agents {
+            agent.wait_ready()?;
+        }
+        ping::once(&vms[0].ns, ip(2), 56, SOON)?;
+        Ok(Net { agents, hosts, vms })
+    }
+
+    fn config(hosts: &[Host; 2], vms: &[Vm; 2], i: usize, mode: &str) -> AgentConfig {
+        let port = &vms[i].port;
+        let port = format!("[[port]]\ninterface = \"{port}\"\nvni = {}\nmode = \"{mode}\"\n", blue());
+        let config = AgentConfig::new(&[blue()]).table(&port).peer(hosts[1 - i].addr, &[blue()]);
+        config.metrics("program_run_time = true")
+    }
+
+    /// By a reload, while the VMs run.
+    fn set_mode(&self, i: usize, mode: &str) -> Result<()> {
+        self.agents[i].write_config(&Net::config(&self.hosts, &self.vms, i, mode))?;
+        self.agents[i].reload()?;
+        Ok(())
+    }
+}
+
+/// A counter of UDP in a namespace (`/proc/net/snmp`).
+fn udp_counter(ns: &Netns, name: &str) -> Result<u64> {
+    let text = ns.run("cat", &["/proc/net/snmp"])?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
+    let (names, values) = (lines.next().context("names")?, lines.next().context("values")?);
+    let found = names.split(' ').zip(values.split(' ')).find(|(n, _)| *n == name);
+    Ok(found.with_context(|| format!("no {name} in {names}"))?.1.parse()?)
+}
+
+/// Sends datagrams of these sizes, numbered, and sees them arrive in order, so many on their way at a time.
+fn exchange(from: &Netns, to: &Netns, sizes: &[usize], count: u32) -> Result<()> {
+    const WINDOW: u32 = 24;
+    const PORT: u16 = 7000;
+    let receiver = to.enter(|| Ok(UdpSocket::bind(SocketAddrV4::new(ip(2), PORT))?))?;
+    let sender = from.enter(|| Ok(UdpSocket::bind(SocketAddrV4::new(ip(1), 0))?))?;
+    sender.connect(SocketAddrV4::new(ip(2), PORT))?;
+    receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let (mut sent, mut buffer) = (0, vec![0; 65_536]);
+    for wanted in 0..count {
+        while sent < count && sent - wanted < WINDOW {
+            let mut payload = vec![0x5a; sizes[sent as usize % sizes.len()].max(4)];
+            payload[..4].copy_from_slice(&sent.to_be_bytes());
+            sender.send(&payload).with_context(|| format!("datagram {sent}"))?;
+            sent += 1;
+        }
+        let length =
+            receiver.recv(&mut buffer).with_context(|| format!("waiting for datagram {wanted} of {sent} sent"))?;
+        let number = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+        ensure!(number == wanted, "datagram {number} came where {wanted} should have come");
+        ensure!(length == sizes[wanted as usize % sizes.len()].max(4), "datagram {number} has {length} bytes");
+    }
+    Ok(())
+}
+
+#[test]
+fn datagrams_of_packet_rate_ports_arrive_whole_and_in_order() {
+    const TEST: &str = "express::datagrams_of_packet_rate_ports_arrive_whole_and_in_order";
+    lab::run(TEST, &[Need::Wavnet], |lab| {
+        let net = Net::start(lab)?;
+        let [a, b] = [&net.vms[0].ns, &net.vms[1].ns];
+        for i in 0..2 {
+            net.set_mode(i, "packet-rate")?;
+            let port = net.agents[i].port(&net.vms[i].port)?;
+            ensure!(port.xdp == Some(true) && port.mode == PortMode::PacketRate, "{port:?}");
+        }
+        ping::once(a, ip(2), 56, SOON)?;
+        let before = (runs(&net.agents[0], "port_xdp")?, runs(&net.agents[0], "port_tc")?);
+        // Small, odd, full.
+        exchange(a, b, &[4, 5, 64, 333, 700, 1472], 3000)?;
+        let (xdp, tc) = (runs(&net.agents[0], "port_xdp")? - before.0, runs(&net.agents[0], "port_tc")? - before.1);
+        ensure!(xdp >= 3000.0 && tc < 100.0, "{xdp} runs in XDP, {tc} in TC");
+        // With fragments between them, which XDP carries, too.
+        exchange(a, b, &[64, 3000, 5, 1472, 4000], 1500)?;
+        ensure!(udp_counter(b, "InCsumErrors")? == 0, "checksums were wrong");
+        ensure!(udp_counter(b, "InErrors")? == 0, "datagrams were refused");
+        // TCP goes on by TC.
+        stream::bulk(b, ip(2), a, 20 << 20)?;
+        net.set_mode(0, "auto")?;
+        ensure!(net.agents[0].port(&net.vms[0].port)?.xdp == Some(false), "XDP stays");
+        exchange(a, b, &[64], 100)
+    });
+}
+
+/// Two hypervisors with a tap each, written and read by the test.
+struct Taps {
+    agents: [Agent; 2],
+    near: VnetTap,
+    far: VnetTap,
+}
+
+const NEAR: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const FAR: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+impl Taps {
+    fn start(lab: &Lab) -> Result<Taps> {
+        let hosts = lab.pair(UNDERLAY_MTU)?;
+        let near = VnetTap::create(&hosts[0].ns, "tap-n", 1500, false)?;
+        let far = VnetTap::create(&hosts[1].ns, "tap-f", 1500, false)?;
+        let start = |i: usize| {
+            let config = AgentConfig::new(&[blue()]).port("tap-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
+            let config = match i {
+                0 => config.static_peer(blue(), FAR, hosts[1].addr),
+                _ => config.static_port(blue(), FAR, "tap-f"),
+            };
+            Agent::start(lab, &hosts[i], &config.metrics("program_run_time = true"))
+        };
+        let taps = Taps { agents: [start(0)?, start(1)?], near, far };
+        for agent in &taps.agents {
+            agent.wait_ready()?;
+            poll_until("the tap to be a port", SOON, || {
+                ensure!(agent.status()?.warnings.is_empty(), "{:?}", agent.status()?.warnings);
+                Ok(())
+            })?;
+        }
+        let port = taps.agents[0].port("tap-n")?;
+        ensure!(port.xdp == Some(true), "a tap without XDP: {port:?}");
+        Ok(taps)
+    }
+
+    /// What arrives before a frame that is sent now.
+    fn arrived(&self) -> Result<Vec<Vec<u8>>> {
+        self.near.send(&VnetHdr::default(), &marked(FAR, NEAR, "fence"))?;
+        let (end, mut all) = (Instant::now() + SOON, Vec::new());
+        loop {
+            match self.far.recv()? {
+                Some((_, frame)) if has_mark(&frame, "fence") => return Ok(all),
+                Some((header, frame)) => {
+                    ensure!(header.flags & VnetHdr::NEEDS_CSUM == 0, "a checksum is not complete: {header:?}");
+                    all.push(frame);
+                }
+                None => {
+                    ensure!(Instant::now() < end, "the fence did not arrive after {} frames", all.len());
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+}
+
+/// A datagram with its checksum left to others: what the guest's driver hands over, and the frame that it must become.
+fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
+    let packet = SuperPacket { kind: Kind::Udp4, dst: FAR, src: NEAR, tag: None, payload, segment: payload.max(1) };
+    let (header, frame) = packet.handed_over();
+    let header = VnetHdr { gso_type: 0, gso_size: 0, ..header };
+    let whole = packet.segments().pop().unwrap_or_else(|| frame.clone());
+    (header, frame, whole)
+}
+
+#[test]
+fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
+    const TEST: &str = "express::partial_checksums_of_a_tap_are_completed_whoever_completes_them";
+    lab::run(TEST, &[Need::Wavnet], |lab| {
+        let taps = Taps::start(lab)?;
+        // A writer that waits gets its frames to XDP as packets, whose checksum is noted beside them; those are TC's.
+        for (waiting, by_tc) in [(false, 0), (true, 400)] {
+            taps.near.set_waiting(waiting)?;
+            let before = (runs(&taps.agents[0], "port_xdp")?, runs(&taps.agents[0], "port_tc")?);
+            let mut wanted = Vec::new();
+            for n in 0..400 {
+                let (header, frame, whole) = datagram(1 + n * 13 % 1472);
+                taps.near.send(&header, &frame)?;
+                wanted.push(whole);
+                if n % 50 == 49 {
+                    let arrived = taps.arrived()?;
+                    ensure!(
+                        arrived == wanted,
+                        "waiting {waiting}: {} frames arrived of {}",
+                        arrived.len(),
+                        wanted.len()
+                    );
+                    wanted.clear();
+                }
+            }
+            let ran = (runs(&taps.agents[0], "port_xdp")? - before.0, runs(&taps.agents[0], "port_tc")? - before.1);
+            ensure!(ran.0 >= 400.0, "{} runs in XDP", ran.0);
+            // The fences, and whatever the kernel itself sends.
+            ensure!((by_tc as f64..by_tc as f64 + 60.0).contains(&ran.1), "waiting {waiting}: {} runs in TC", ran.1);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn corrupted_datagrams_of_a_tap_stay_corrupted() {
+    lab::run("express::corrupted_datagrams_of_a_tap_stay_corrupted", &[Need::Wavnet], |lab| {
+        let taps = Taps::start(lab)?;
+        let (_, _, whole) = datagram(200);
+        let mut sent = Vec::new();
+        for byte in [40, 41, 42, 100, 241] {
+            let mut frame = whole.clone();
+            frame[byte] ^= 0x40;
+            taps.near.send(&VnetHdr::default(), &frame)?;
+            sent.push(frame);
+        }
+        // One without a checksum stays without.
+        let mut bare = whole;
+        bare[40..42].fill(0);
+        taps.near.send(&VnetHdr::default(), &bare)?;
+        sent.push(bare);
+        ensure!(taps.arrived()? == sent, "frames were changed");
+        Ok(())
+    });
+}
+
+/// Super-packets of datagrams between single ones of the same flow: XDP carries neither, once it knows.
+#[test]
+fn datagrams_and_their_super_packets_stay_in_order() {
+    lab::run("express::datagrams_and_their_super_packets_stay_in_order", &[Need::Wavnet], |lab| {
+        let taps = Taps::start(lab)?;
+        taps.near.take(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | USO)?;
+        // The agent hears of it.
+        std::thread::sleep(Duration::from_millis(300));
+        let mut wanted = Vec::new();
+        for n in 0..200 {
+            let (header, frame, whole) = datagram(10 + n);
+            taps.near.send(&header, &frame)?;
+            wanted.push(whole);
+            // Some shorter than a frame may be, some longer.
+            let (payload, segment) = [(900, 300), (9000, 1000), (64, 32)][n % 3];
+            let packet = SuperPacket { kind: Kind::Udp4, dst: FAR, src: NEAR, tag: None, payload, segment };
+            let (header, frame) = packet.handed_over();
+            taps.near.send(&header, &frame)?;
+            wanted.extend(packet.segments());
+            if n % 10 == 9 {
+                let arrived = taps.arrived()?;
+                ensure!(arrived.len() == wanted.len(), "{} frames arrived of {}", arrived.len(), wanted.len());
+                for (i, (arrived, wanted)) in arrived.iter().zip(&wanted).enumerate() {
+                    ensure!(arrived == wanted, "frame {i} of round {n} is another");
+                    ensure!(checksum(&arrived[14..34]) == 0, "frame {i} has a wrong IP checksum");
+                }
+                wanted.clear();
+            }
+        }
+        Ok(())
+    });
+}
+
+/// TUN_F_USO4 | TUN_F_USO6, which libc lacks.
+const USO: libc::c_uint = 0x20 | 0x40;
