@@ -15,6 +15,7 @@ pub mod errand;
 mod express;
 mod flow;
 mod handover;
+mod outer;
 pub mod port;
 mod receiver;
 mod source;

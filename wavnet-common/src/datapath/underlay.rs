@@ -3,19 +3,19 @@
 use super::{
     Note, Of, Tables, Verdict, flow,
     flow::is_tcp,
+    outer::{OUTER, Outer, VxlanFrame, outer},
     receiver::{from_tc, longest, receiver},
     source,
 };
 use crate::{
-    abi::{Config, Count, Member, MemberKey, Port, PortFlags},
+    abi::{Count, Member, MemberKey, PortFlags},
     addr::Mac,
     fdb::{Key, Place, lookup},
     packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
     reason::Reason,
     wire::{
-        Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
+        EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
         ethernet::{TAG_LEN, ethertype},
-        ipv4::PROTO_UDP,
     },
 };
 
@@ -48,7 +48,7 @@ pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tab
             tables.sent(Of::Port(to.index), 1, from.inner as u64);
             Verdict::HandedOver
         }
-        Ok(to) => deliver(pkt, tables, &to, &from, to.from_xdp()),
+        Ok(to) => deliver(pkt, tables, &to, &from),
     }
 }
 
@@ -77,7 +77,8 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
             Verdict::Pass
         }
         Decision::Drop(reason) | Decision::Known { fate: Err(reason), .. } => drop(tables, reason),
-        Decision::Known { fate: Ok(to), from } => deliver(pkt, tables, &to, &from, from_tc(to.index, &to.port)),
+        // Not straight to the peer of a veth, which would take the frame for what it was before it was stripped.
+        Decision::Known { fate: Ok(to), from } => deliver(pkt, tables, &to, &from),
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
     }
 }
@@ -86,8 +87,6 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
 const INNER_HEADERS: usize = EthHdr::LEN + 40;
 
 const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
-/// Bytes before the inner frame. A constant wherever it is used: the verifier follows no other.
-const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
 
 /// Where an encapsulated frame came from.
 struct From {
@@ -124,15 +123,8 @@ enum Way {
 /// A port that gets a frame.
 struct To {
     index: u16,
-    port: Port,
+    ifindex: u32,
     way: Way,
-}
-
-impl To {
-    #[inline(always)]
-    const fn from_xdp(&self) -> Verdict {
-        Verdict::ToPort { index: self.index, ifindex: self.port.ifindex }
-    }
 }
 
 enum Decision {
@@ -172,83 +164,6 @@ fn decide<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &P, tabl
             Ok(decision) => decision,
             Err(reason) => Decision::Drop(reason),
         },
-    }
-}
-
-/// An outer header that is ours and right.
-struct VxlanFrame {
-    vni: u32,
-    src: [u8; 4],
-    inner: usize,
-}
-
-enum Outer {
-    NotOurs,
-    Bad(Reason),
-    Vxlan(VxlanFrame),
-}
-
-/// Is it IPv4, UDP, to our address and port? Then it is ours, and every flaw from there on is a counted drop.
-#[inline(always)]
-fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
-    let Some(eth) = pkt.at::<EthHdr>(0) else { return Outer::NotOurs };
-    // Tagged frames belong to another network, whether the tag is in the frame or beside it.
-    if eth.ethertype.get() != ethertype::IPV4 || pkt.has_meta_tag() {
-        return Outer::NotOurs;
-    }
-    let Some(ip) = pkt.at::<Ipv4Hdr>(EthHdr::LEN) else { return Outer::NotOurs };
-    if ip.protocol != PROTO_UDP || ip.dst.raw() != (Be32(config.local_v4)).raw() || ip.dst.raw() == 0 {
-        return Outer::NotOurs;
-    }
-    let Some(ip_len) = ip.header_len() else { return Outer::NotOurs };
-    let frag = ip.frag.get() & (Ipv4Hdr::MF | Ipv4Hdr::OFFSET);
-    if frag & Ipv4Hdr::OFFSET != 0 {
-        // Not the first fragment: it has no port to know it by.
-        return Outer::NotOurs;
-    }
-    if ip_len != Ipv4Hdr::LEN {
-        return match pkt.at::<UdpHdr>(EthHdr::LEN + ip_len) {
-            Some(udp) if udp.dst.0 == config.udp_port => Outer::Bad(Reason::OuterOptions),
-            _ => Outer::NotOurs,
-        };
-    }
-    // Constants from here on. (With a variable offset the compiler drops checks that it can infer and the verifier cannot.)
-    let Some(udp) = pkt.at::<UdpHdr>(L4) else { return Outer::NotOurs };
-    if udp.dst.0 != config.udp_port {
-        return Outer::NotOurs;
-    }
-    if frag != 0 {
-        return Outer::Bad(Reason::OuterFragment);
-    }
-    if !ip.checksum_holds() {
-        return Outer::Bad(Reason::OuterChecksum);
-    }
-    if ip.ttl == 0 {
-        return Outer::Bad(Reason::OuterTtl);
-    }
-    if ip.src.raw() == ip.dst.raw() {
-        return Outer::Bad(Reason::OwnSource);
-    }
-    let inner = if pkt.gso_size() != 0 {
-        // It never was on a wire: its outer length fields are those of a segment or meaningless.
-        pkt.len().wrapping_sub(OUTER)
-    } else {
-        let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
-        if total != Ipv4Hdr::LEN + datagram || datagram < UdpHdr::LEN + VxlanHdr::LEN {
-            return Outer::Bad(Reason::OuterMalformed);
-        }
-        if EthHdr::LEN + total > pkt.len() {
-            return Outer::Bad(Reason::OuterTruncated);
-        }
-        datagram - UdpHdr::LEN - VxlanHdr::LEN
-    };
-    let Some(vxlan) = pkt.at::<VxlanHdr>(L4 + UdpHdr::LEN) else {
-        // There, but in another buffer: TC can reach it.
-        return if pkt.len() >= OUTER { Outer::NotOurs } else { Outer::Bad(Reason::OuterTruncated) };
-    };
-    match vxlan.vni() {
-        Some(vni) => Outer::Vxlan(VxlanFrame { vni, src: ip.src.0, inner }),
-        None => Outer::Bad(Reason::VxlanFlags),
     }
 }
 
@@ -332,7 +247,7 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
         }
     }
     let fate = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged);
-    Ok(Decision::Known { from, fate: fate.map(|port| To { index, port: *port, way }) })
+    Ok(Decision::Known { from, fate: fate.map(|port| To { index, ifindex: port.ifindex, way }) })
 }
 
 /// Bytes that must fit a port's MTU. A super-packet's segments were measured by its sender; what counts is each frame's length.
@@ -341,15 +256,8 @@ fn measured<P: FrameMeta>(pkt: &P, inner: usize) -> usize {
     if pkt.gso_size() == 0 { inner } else { 0 }
 }
 
-/// Strips the frame and counts it. `verdict` says how this hook gets it to its port.
 #[inline(always)]
-fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(
-    pkt: &mut P,
-    tables: &T,
-    to: &To,
-    from: &From,
-    verdict: Verdict,
-) -> Verdict {
+fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, to: &To, from: &From) -> Verdict {
     let frames = pkt.frames(OUTER + from.inner, OUTER + INNER_HEADERS);
     if let Err(reason) = strip(pkt, from) {
         return drop(tables, reason);
@@ -357,7 +265,7 @@ fn deliver<P: Packet + Strip + FrameMeta, T: Tables>(
     let bytes = bytes(pkt, from, frames);
     arrived(tables, from, frames, bytes);
     tables.sent(Of::Port(to.index), frames, bytes);
-    verdict
+    Verdict::ToPort { index: to.index, ifindex: to.ifindex }
 }
 
 #[inline(always)]

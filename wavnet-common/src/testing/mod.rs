@@ -12,6 +12,7 @@ mod port_fixtures;
 mod random;
 mod rules;
 mod tables;
+mod tcp_fixtures;
 pub mod world;
 
 pub use exec::{Hook, Outcome, Stimulus, run};

@@ -19,7 +19,7 @@ fn status_reads_well() {
         status(&s, false),
         "\
 agent          hypervisor-1
-version        0.1.0 (map ABI 1), process 4711
+version        0.1.0 (map ABI 2), process 4711
 running for    1m 0s, counting for 1d 0h
 configuration  /etc/wavnet.toml
 pins           /sys/fs/bpf/wavnet
@@ -50,9 +50,9 @@ PEER          PORT  VNIS     STATE     NEXT HOP     INTERFACE  MTU   RX FRAMES  
     );
     let Response::Ports(p) = example("ports") else { panic!() };
     let text = ports(&p, false);
-    assert!(text.contains("tap7  100  missing   -     -     -         -     discard"), "{text}");
+    assert!(text.contains("tap7  100  missing   -     -        -         -     discard"), "{text}");
     let down = text.lines().find(|l| l.starts_with("tap1 ")).unwrap();
-    assert!(down.starts_with("tap1  100  attached  down  tcx"), "{text}");
+    assert!(down.starts_with("tap1  100  attached  down  tcx      tc "), "{text}");
     let Response::Fdb(e) = example("fdb") else { panic!() };
     assert!(fdb(&e, false).ends_with("100  52:54:00:00:00:07  peer 198.51.100.7  static  -\n"));
     let Response::Drops(r) = example("drops") else { panic!() };

@@ -1,0 +1,115 @@
+//! Which program carries a flow's frames when that changes: none may overtake those that went before.
+
+use wavnet_common::{
+    addr::Mac,
+    datapath::{Verdict, port, port_xdp, underlay},
+    fdb::{self, Key, Place, Seen},
+    testing::{
+        Devices, TestPacket, TestTables, World,
+        frames::{Outer, UdpSum, summed, tcp4, udp4},
+        world::{MAC_UNKNOWN, mac, remote},
+    },
+};
+
+const DEVICES: Devices = Devices::NUMBERS;
+
+fn tables() -> TestTables {
+    TestTables::new(&World::new(&DEVICES), 64)
+}
+
+/// The VM at a place says something.
+fn learn(tables: &TestTables, place: Place) {
+    let outcome = fdb::learn(&*tables.fdb, Key::new(0, Mac(MAC_UNKNOWN)), place, Seen::at(tables.now_ns), 0);
+    assert_eq!(outcome, fdb::Learnt::New);
+}
+
+#[test]
+fn from_the_underlay_xdp_takes_over_when_tc_has_seen_all_that_went_before() {
+    let tables = tables();
+    let frame = Outer::default().build(&udp4(MAC_UNKNOWN, remote(0), 80));
+    let xdp = || {
+        let mut packet = TestPacket::new(&frame);
+        (underlay::xdp(&mut packet, &tables), packet)
+    };
+    let direct = Verdict::ToPort { index: 0, ifindex: DEVICES.ports[0] };
+    let flooded = xdp();
+    assert_eq!(flooded.0, Verdict::Pass);
+    learn(&tables, Place::Port(0));
+    // The flooded one is on its way still.
+    let mut waiting = vec![flooded.1, xdp().1, xdp().1];
+    assert!(waiting[1..].iter().all(|packet| packet.note.is_some()), "not handed over");
+    for packet in &mut waiting {
+        let (verdict, _) = xdp();
+        assert_eq!(verdict, Verdict::HandedOver);
+        assert_eq!(underlay::tc(packet, &tables), direct);
+    }
+    // Those that were handed over meanwhile.
+    for _ in 0..waiting.len() {
+        let mut packet = TestPacket::new(&udp4(MAC_UNKNOWN, remote(0), 80));
+        packet.note = waiting[1].note;
+        assert_eq!(underlay::tc(&mut packet, &tables), direct);
+    }
+    assert_eq!(xdp().0, direct);
+}
+
+#[test]
+fn tcp_takes_the_same_way_before_and_after() {
+    let tables = tables();
+    let frame = Outer::default().build(&tcp4(mac(0), remote(0), 80));
+    let xdp = |frame: &[u8]| underlay::xdp(&mut TestPacket::new(frame), &tables);
+    assert_eq!(xdp(&frame), Verdict::HandedOver);
+    // Nor does it hold up anybody else.
+    let datagram = Outer::default().build(&udp4(mac(0), remote(0), 80));
+    assert!(matches!(xdp(&datagram), Verdict::ToPort { .. }));
+}
+
+#[test]
+fn what_tc_never_sees_is_not_waited_for_long() {
+    let mut tables = tables();
+    let unknown = Outer::default().build(&udp4(MAC_UNKNOWN, remote(0), 80));
+    let known = Outer::default().build(&udp4(mac(0), remote(0), 80));
+    assert_eq!(underlay::xdp(&mut TestPacket::new(&unknown), &tables), Verdict::Pass);
+    assert_eq!(underlay::xdp(&mut TestPacket::new(&known), &tables), Verdict::HandedOver);
+    tables.now_ns += 200_000_000;
+    assert!(matches!(underlay::xdp(&mut TestPacket::new(&known), &tables), Verdict::ToPort { .. }));
+}
+
+#[test]
+fn from_a_port_xdp_takes_over_when_tc_has_seen_all_that_went_before() {
+    let tables = tables();
+    let frame = summed(&udp4(MAC_UNKNOWN, mac(0), 80), UdpSum::Right);
+    let xdp = || port_xdp(&mut TestPacket::new(&frame), &tables, DEVICES.ports[0]);
+    let tc = || port::tc(&mut TestPacket::new(&frame), &tables, DEVICES.ports[0]);
+    assert_eq!(xdp(), Verdict::Pass);
+    learn(&tables, Place::Vtep(0));
+    assert_eq!((xdp(), xdp()), (Verdict::Pass, Verdict::Pass));
+    let to_wire = Verdict::ToWire { ifindex: DEVICES.underlay };
+    assert_eq!((tc(), tc()), (to_wire, to_wire));
+    assert_eq!(xdp(), Verdict::Pass);
+    assert_eq!((tc(), tc()), (to_wire, to_wire));
+    assert_eq!(xdp(), to_wire);
+}
+
+#[test]
+fn a_flow_with_super_packets_is_tcs_for_a_while() {
+    let mut tables = tables();
+    let small = |tables: &TestTables, sport: u16| {
+        let mut frame = udp4(remote(0), mac(0), 80);
+        frame[34..36].copy_from_slice(&sport.to_be_bytes());
+        port_xdp(&mut TestPacket::new(&summed(&frame, UdpSum::Right)), tables, DEVICES.ports[0])
+    };
+    let to_wire = Verdict::ToWire { ifindex: DEVICES.underlay };
+    assert_eq!(small(&tables, 4000), to_wire);
+    let long = summed(&udp4(remote(0), mac(0), 3000), UdpSum::Partial);
+    assert_eq!(port_xdp(&mut TestPacket::new(&long), &tables, DEVICES.ports[0]), Verdict::Pass);
+    let mut packet = TestPacket::new(&long);
+    (packet.gso_size, packet.segments, packet.datagrams) = (1000, 3, true);
+    assert_eq!(port::tc(&mut packet, &tables, DEVICES.ports[0]), to_wire);
+    // This flow, and no other.
+    assert_eq!(small(&tables, 4000), Verdict::Pass);
+    port::tc(&mut TestPacket::new(&udp4(remote(0), mac(0), 80)), &tables, DEVICES.ports[0]);
+    assert_eq!(small(&tables, 4001), to_wire);
+    tables.now_ns += 40 << 30;
+    tables.heartbeat_ns = tables.now_ns;
+    assert_eq!(small(&tables, 4000), to_wire);
+}
