@@ -10,9 +10,11 @@ use std::{
 use anyhow::{Result, ensure};
 use wavnet_tests::lab::{
     self, Need,
-    host::Vm,
+    host::{Host, Vm},
     overlay::{Both, SOON, Shape, ip, mac},
-    ping, wait_until,
+    ping,
+    raw::RawSocket,
+    stream, wait_until,
 };
 
 /// A stream of datagrams goes on while its receiver's port goes and comes back: at first nobody knows the receiver's address, and
@@ -86,4 +88,22 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
         }
     }
     Ok(count)
+}
+
+/// Whoever captures on the NIC has every packet, too, and the kernel then copies it for programs that write: a copy has no note of XDP.
+#[test]
+fn tcp_reaches_a_vm_while_somebody_captures_on_the_nic() {
+    lab::run("order::tcp_reaches_a_vm_while_somebody_captures_on_the_nic", &[Need::Wavnet], |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let before = net.agents[1].metric("wavnet_underlay_passed_frames_total", &[])?;
+        let capture = RawSocket::open(&net.hosts[1].ns, Host::NIC)?;
+        stream::bulk(&net.b.ns, ip(2), &net.a.ns, 5_000_000)?;
+        ensure!(
+            !capture.drain(|frame| frame.len() > 1000)?.is_empty(),
+            "nothing was captured: the test proves nothing"
+        );
+        let passed = net.agents[1].metric("wavnet_underlay_passed_frames_total", &[])? - before;
+        ensure!(passed < 20.0, "{passed} frames were taken for somebody else's");
+        Ok(())
+    });
 }

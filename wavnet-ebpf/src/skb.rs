@@ -8,7 +8,7 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
-        bpf_clone_redirect, bpf_loop, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_pull_data,
+        bpf_clone_redirect, bpf_loop, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes,
         bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
@@ -123,8 +123,12 @@ impl Strip for SkbPacket {
         if unsafe { bpf_skb_adjust_room(self.skb, -(outer as i32), BPF_ADJ_ROOM_MAC, flags) } != 0 {
             return false;
         }
-        let Some(place) = self.at_mut::<EthHdr>(0) else { return false };
-        *place = eth;
+        // By the helper: in a program that writes to packets itself the kernel first makes a copy of what somebody else has, too (a
+        // capture on the NIC), and a copy has lost the note.
+        // SAFETY: a valid skb, and a header of that length.
+        if unsafe { bpf_skb_store_bytes(self.skb, 0, (&raw const eth).cast(), EthHdr::LEN as u32, 0) } != 0 {
+            return false;
+        }
         // A super-packet is segmented by what the kernel takes it for, which is IPv4 still. What carries an ordinary frame to its
         // port does not ask.
         self.gso_size() == 0 || self.get().protocol == u32::from(eth.ethertype.raw()) || self.retake_protocol()
