@@ -17,10 +17,14 @@ pub enum Case {
     Tcp1,
     /// Bulk TCP, four streams.
     Tcp4,
-    /// Round trip of a UDP request and its response, median.
+    /// Round trip of a UDP request and its response, sockets polled without a pause, median.
     RttP50,
-    /// Round trip of a UDP request and its response, 99th percentile.
+    /// The same, 99th percentile.
     RttP99,
+    /// Round trip of a UDP request and its response, sockets that block, median.
+    RttBlockingP50,
+    /// The same, 99th percentile.
+    RttBlockingP99,
     /// Nanoseconds per packet of each program by test run.
     ProgramNs,
     /// One scrape of the metrics, with many peers and MACs.
@@ -29,7 +33,7 @@ pub enum Case {
 
 impl Case {
     /// Every case, in the order of measurement.
-    pub const ALL: [Case; 9] = [
+    pub const ALL: [Case; 11] = [
         Case::SmallFrames,
         Case::Encap,
         Case::Decap,
@@ -37,6 +41,8 @@ impl Case {
         Case::Tcp4,
         Case::RttP50,
         Case::RttP99,
+        Case::RttBlockingP50,
+        Case::RttBlockingP99,
         Case::ProgramNs,
         Case::Scrape,
     ];
@@ -51,6 +57,8 @@ impl Case {
             Case::Tcp4 => "tcp_4",
             Case::RttP50 => "rtt_p50",
             Case::RttP99 => "rtt_p99",
+            Case::RttBlockingP50 => "rtt_blocking_p50",
+            Case::RttBlockingP99 => "rtt_blocking_p99",
             Case::ProgramNs => "program_ns",
             Case::Scrape => "scrape",
         }
@@ -61,7 +69,8 @@ impl Case {
         match self {
             Case::SmallFrames | Case::Encap | Case::Decap => "frames/s",
             Case::Tcp1 | Case::Tcp4 => "bit/s",
-            Case::RttP50 | Case::RttP99 | Case::ProgramNs | Case::Scrape => "ns",
+            Case::RttP50 | Case::RttP99 | Case::RttBlockingP50 | Case::RttBlockingP99 => "ns",
+            Case::ProgramNs | Case::Scrape => "ns",
         }
     }
 }

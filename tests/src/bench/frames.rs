@@ -11,7 +11,7 @@ use super::{case::Case, rig::Rig, sender::Sender};
 use crate::lab::programs::abi::Counter;
 
 /// Before counting begins.
-const WARM_UP: Duration = Duration::from_millis(150);
+pub(super) const WARM_UP: Duration = Duration::from_millis(150);
 
 /// Sends small frames for a while; frames per second that arrived.
 pub(super) fn measure(rig: &mut Rig, case: Case, time: Duration) -> Result<f64> {

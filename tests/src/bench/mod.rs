@@ -1,13 +1,14 @@
-//! The benchmark: wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved in one run on one topology.
+//! The benchmark: wavnet, what the kernel offers for the same job, and what others made for it, interleaved in one run on one
+//! topology.
 //!
 //! `docs/benchmarks.md` says how each figure comes about and what it is worth.
 
 mod affinity;
 mod case;
 mod contender;
+mod estimate;
 mod frames;
-mod kernel;
-mod overlay;
+mod machine;
 mod pinned;
 mod plan;
 mod program;
@@ -21,5 +22,6 @@ mod test_run;
 
 pub use case::Case;
 pub use contender::Contender;
+pub use machine::Disturbance;
 pub use plan::{Plan, run};
 pub use report::{Report, Row, Summary};

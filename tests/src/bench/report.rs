@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
-use super::{case::Case, contender::Contender};
+use super::{case::Case, contender::Contender, machine::Disturbance};
 
 /// Several runs of one thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +52,12 @@ pub struct Row {
     pub max: f64,
     /// Median over that of `kernel-vxlan` in the same case; `null` where that was not measured.
     pub ratio: Option<f64>,
+    /// What the hypervisor under the machine took of its CPUs meanwhile, as a share: median of the runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steal: Option<f64>,
+    /// What processes took of the CPUs meanwhile that are not the benchmark's, as a share: median of the runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_load: Option<f64>,
 }
 
 /// All results of one run of the benchmark.
@@ -59,7 +65,13 @@ pub struct Row {
 pub struct Report {
     /// In the order of measurement.
     pub rows: Vec<Row>,
+    /// What a reader should know: who was not measured and why, what disturbed the machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
+
+/// From this share on, what others took of the CPUs during a run is worth a note.
+const NOTICEABLE: f64 = 0.02;
 
 impl Report {
     /// Adds a case's contenders, with their runs.
@@ -69,6 +81,19 @@ impl Report {
         for (contender, summary) in summaries {
             let ratio = reference.filter(|r| *r > 0.0).map(|r| summary.median / r);
             self.rows.push(row(case, None, contender, &summary, ratio));
+        }
+    }
+
+    /// Says what the machine did during the runs behind a row that was added.
+    pub(super) fn add_disturbance(&mut self, case: Case, contender: Contender, runs: &[Disturbance]) {
+        let row = self.rows.iter_mut().rfind(|row| row.case == case.name() && row.contender == contender.name());
+        let shares = |share: fn(&Disturbance) -> f64| Summary::of(&runs.iter().map(share).collect::<Vec<_>>());
+        let (Some(row), Some(steal), Some(others)) = (row, shares(|d| d.steal), shares(|d| d.others)) else { return };
+        (row.steal, row.other_load) = (Some(rounded(steal.median, 10_000.0)), Some(rounded(others.median, 10_000.0)));
+        let took = [(steal.max, "the hypervisor under this machine"), (others.max, "other processes")];
+        for (share, who) in took.into_iter().filter(|(share, _)| *share >= NOTICEABLE) {
+            self.notes
+                .push(format!("{case}, {contender}: {who} took up to {:.0} % of the CPUs in a run", share * 100.0));
         }
     }
 
@@ -95,7 +120,7 @@ impl Report {
             let ratio = row.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
             table.add_row([case, row.contender.to_owned(), median, min, max, row.runs.to_string(), ratio]);
         }
-        table.to_string()
+        self.notes.iter().fold(table.to_string(), |text, note| text + "\nNote: " + note)
     }
 }
 
@@ -104,7 +129,7 @@ fn row(case: Case, variant: Option<String>, contender: Contender, summary: &Summ
     let [median, min, max] = [median, min, max].map(|figure| rounded(figure, 10.0));
     let ratio = ratio.map(|ratio| rounded(ratio, 10_000.0));
     let (case, unit, contender) = (case.name(), case.unit(), contender.name());
-    Row { case, variant, contender, unit, runs, median, min, max, ratio }
+    Row { case, variant, contender, unit, runs, median, min, max, ratio, steal: None, other_load: None }
 }
 
 fn rounded(figure: f64, parts: f64) -> f64 {
@@ -153,6 +178,20 @@ mod tests {
                   "median": 61.3, "min": 61.3, "max": 61.3, "ratio": null },
             ] })
         );
+    }
+
+    #[test]
+    fn what_disturbed_is_in_the_row_and_noted_where_it_counts() {
+        let mut report = Report::default();
+        let figures = [(Contender::Wavnet, vec![1.0; 3]), (Contender::KernelVxlan, vec![1.0; 3])];
+        report.add(Case::Tcp1, &figures);
+        let runs = [(0.001, 0.0), (0.003, 0.01), (0.002, 0.31)].map(|(steal, others)| Disturbance { steal, others });
+        report.add_disturbance(Case::Tcp1, Contender::KernelVxlan, &runs);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["rows"][1]["steal"], &json["rows"][1]["other_load"]), (&0.002.into(), &0.01.into()));
+        assert!(json["rows"][0].get("steal").is_none());
+        assert_eq!(report.notes, ["tcp_1, kernel-vxlan: other processes took up to 31 % of the CPUs in a run"]);
+        assert!(report.table().ends_with(&format!("Note: {}", report.notes[0])));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use anyhow::Result;
 use wavnet_common::addr::{Mac, Vni};
 
-use super::{contender::Contender, overlay::Overlay};
+use super::contender::{Contender, Overlay, Running};
 use crate::lab::{
     Lab,
     frame::{self, Outer, udp4},
@@ -47,7 +47,7 @@ pub(super) struct Rig {
     pub(super) contender: Contender,
     pub(super) wired: Wired,
     pub(super) programs: Programs,
-    pub(super) overlay: Option<Overlay>,
+    running: Box<dyn Running>,
     wire: Netns,
 }
 
@@ -80,10 +80,15 @@ impl Rig {
         programs.wire(&wire, ENDS)?;
         programs.sink(&vms[1].ns, Vm::NIC, Place::First)?;
         let wired = Wired { hosts, vms };
-        let overlay = contender.install(lab, &wired)?;
-        let mut rig = Rig { contender, wired, programs, overlay, wire };
+        let running = contender.install(lab, &wired)?;
+        let mut rig = Rig { contender, wired, programs, running, wire };
         rig.hold_at_wire(false)?;
         Ok(rig)
+    }
+
+    /// Ours, if it is what is in place.
+    pub(super) fn overlay(&self) -> Option<&Overlay> {
+        self.running.overlay()
     }
 
     /// Has the wire count and drop small frames, or pass them on.

@@ -18,7 +18,7 @@ use super::{
 const PORT: u16 = 5201;
 const BUFFER: usize = 128 << 10;
 /// The congestion window opens before counting begins.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 /// How often a thread that cannot go on looks whether it is time to end.
 const PATIENCE: Duration = Duration::from_millis(200);
 

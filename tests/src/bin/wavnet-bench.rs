@@ -5,23 +5,26 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use wavnet_tests::{
-    bench::{Case, Plan, run},
+    bench::{Case, Contender, Plan, run},
     lab::{self, Lab, Need, binary},
 };
 
-/// Measures wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved on one topology.
+/// Measures wavnet, what the kernel offers for the same job, and what others made for it, interleaved on one topology.
 #[derive(Debug, Parser)]
 #[command(name = "wavnet-bench", bin_name = "cargo xtask bench", version)]
 struct Arguments {
-    /// Cases to measure: small_frames, encap, decap, tcp_1, tcp_4, rtt_p50, rtt_p99, program_ns; none: all of them
+    /// Cases to measure, such as small_frames, tcp_4 or rtt_p99; none: all of them
     cases: Vec<Case>,
+    /// Who is measured, separated by commas, such as wavnet,kernel-vxlan,ovs; default: all that are installed
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    contenders: Vec<Contender>,
     /// Also write the results to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The `wavnet` whose agents are measured; default: the one beside this program
     #[arg(long, value_name = "FILE")]
     wavnet: Option<PathBuf>,
-    /// Fewer and shorter runs: a first look, not figures to publish
+    /// Fewer and shorter runs, of wavnet, kernel-vxlan and bridge unless others are named: a first look, not to be published
     #[arg(long)]
     quick: bool,
     /// How often to measure each case and contender
@@ -54,7 +57,10 @@ fn bench(arguments: Arguments) -> Result<()> {
     }
     let mut plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
     plan.cases = arguments.cases;
-    plan.runs = arguments.runs.map_or(plan.runs, usize::from);
+    plan.contenders = arguments.contenders;
+    if let Some(runs) = arguments.runs {
+        (plan.runs, plan.slow_runs) = (runs.into(), runs.into());
+    }
     plan.time = arguments.time.map_or(plan.time, Duration::from_millis);
     if let Some(path) = &arguments.json {
         // Now, not after minutes of measuring.

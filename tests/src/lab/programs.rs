@@ -1,4 +1,6 @@
-//! The lab's own kernel programs: wire, generator, counters.
+//! The lab's own kernel programs: wire, generator, counters, and those of the benchmark's contenders.
+
+mod forward;
 
 use anyhow::{Context, Result};
 use aya::{
@@ -16,10 +18,14 @@ use super::netns::Netns;
 /// What the kernel side and this side agree on.
 pub mod abi;
 
-use abi::{Counter, Probe, name};
+use abi::{Counter, Pair, Probe, Tunnel, name};
 
 // SAFETY: repr(C) of integers without padding.
 unsafe impl Pod for Probe {}
+// SAFETY: as above.
+unsafe impl Pod for Pair {}
+// SAFETY: as above.
+unsafe impl Pod for Tunnel {}
 
 /// Where [`Programs::sink`] is among other TC programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,15 +72,7 @@ impl Programs {
     /// # Errors
     /// No such interface, or it has an XDP program.
     pub fn wire(&mut self, ns: &Netns, ends: [&str; 2]) -> Result<()> {
-        let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
-        ns.enter(|| {
-            for (from, to) in [(a, b), (b, a)] {
-                self.devices.insert(from, to, None, 0).context("writing the wire's devices")?;
-                let program: &mut Xdp = find(&mut self.ebpf, name::WIRE)?;
-                program.attach_to_if_index(from, XdpMode::Driver).context("attaching the wire")?;
-            }
-            Ok(())
-        })
+        join(&mut self.ebpf, &mut self.devices, name::WIRE, ns, ends).context("making the wire")
     }
 
     /// Counts and drops at an interface of a namespace what comes in there and matches the probe.
@@ -140,6 +138,19 @@ impl Programs {
         let program: &mut SchedClassifier = find(&mut self.ebpf, name::EMPTY_TC)?;
         Ok(program.fd()?)
     }
+}
+
+/// Attaches an XDP program to two interfaces and enters each as what the other redirects to.
+fn join(ebpf: &mut Ebpf, devices: &mut DevMapHash<MapData>, name: &str, ns: &Netns, ends: [&str; 2]) -> Result<()> {
+    let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
+    ns.enter(|| {
+        for (from, to) in [(a, b), (b, a)] {
+            devices.insert(from, to, None, 0).context("writing the devices")?;
+            let program: &mut Xdp = find(ebpf, name)?;
+            program.attach_to_if_index(from, XdpMode::Driver).with_context(|| format!("attaching {name}"))?;
+        }
+        Ok(())
+    })
 }
 
 #[cfg(wavnet_lab)]

@@ -1,4 +1,5 @@
-//! Programs of the lab and the benchmark: the wire between hypervisors, a generator of small frames, and counters.
+//! Programs of the lab and the benchmark: the wire between hypervisors, a generator of small frames, and counters; in modules,
+//! contenders of the benchmark.
 //!
 //! An object of its own, so that none of it can end up in a hypervisor.
 
@@ -10,6 +11,10 @@
 mod abi;
 #[path = "../object.rs"]
 mod object;
+#[path = "../lab/redirect.rs"]
+mod redirect;
+#[path = "../lab/tunnel.rs"]
+mod tunnel;
 
 use aya_ebpf::{
     bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action::*},

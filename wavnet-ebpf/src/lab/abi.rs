@@ -12,6 +12,30 @@ pub struct Probe {
     pub hold: u32,
 }
 
+/// The two interfaces that the TC redirect joins: `PAIR[0]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Index of one.
+    pub a: u32,
+    /// Index of the other one.
+    pub b: u32,
+}
+
+/// What the programs around a collect-metadata vxlan device join: `TUNNEL[0]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Index of the VM's port.
+    pub port: u32,
+    /// Index of the vxlan device.
+    pub device: u32,
+    /// The VNI.
+    pub vni: u32,
+    /// The other hypervisor's IPv4 address as a number, first octet most significant.
+    pub remote: u32,
+}
+
 /// UDP destination port of counted frames: discard (RFC 863).
 pub const PORT: u16 = 9;
 
@@ -40,10 +64,24 @@ pub mod name {
     pub const EMPTY_XDP: &str = "lab_empty_xdp";
     /// TC that does nothing: what a test run costs by itself.
     pub const EMPTY_TC: &str = "lab_empty_tc";
+    /// XDP on two interfaces: from each to the other.
+    pub const XDP_REDIRECT: &str = "lab_xdp_redirect";
+    /// TC ingress on two interfaces: from each to the other.
+    pub const TC_REDIRECT: &str = "lab_tc_redirect";
+    /// TC ingress on a VM's port: into a collect-metadata vxlan device.
+    pub const TUNNEL_OUT: &str = "lab_tunnel_out";
+    /// TC ingress on a collect-metadata vxlan device: to a VM's port.
+    pub const TUNNEL_IN: &str = "lab_tunnel_in";
     /// `[0]`: a [`super::Probe`].
     pub const PROBE: &str = "PROBE";
     /// Interface index → the interface that the wire redirects to.
     pub const WIRE_DEVS: &str = "WIRE_DEVS";
+    /// Interface index → the interface that the XDP redirect goes to.
+    pub const REDIRECT_DEVS: &str = "REDIRECT_DEVS";
+    /// `[0]`: a [`super::Pair`].
+    pub const PAIR: &str = "PAIR";
+    /// `[0]`: a [`super::Tunnel`].
+    pub const TUNNEL: &str = "TUNNEL";
     /// Per CPU: frames, by [`super::Counter`].
     pub const COUNTS: &str = "COUNTS";
 }

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use wavnet_user::api::model::{AttachState, HookMode};
 
-use super::rig::{Wired, vni};
-use crate::lab::{Lab, agent::Agent, config::AgentConfig};
+use super::Running;
+use crate::{
+    bench::rig::{Wired, vni},
+    lab::{Lab, agent::Agent, config::AgentConfig},
+};
 
 /// Both hypervisors' agents.
-pub(super) struct Overlay {
+pub(in crate::bench) struct Overlay {
     agents: [Agent; 2],
 }
 
 impl Overlay {
-    pub(super) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
+    pub(in crate::bench) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
         let start = |side: usize| -> Result<Agent> {
             let (host, peer, port) = (&wired.hosts[side], &wired.hosts[1 - side], &wired.vms[side].port);
             let config = AgentConfig::new(&[vni()]).port(port, vni()).peer(peer.addr, &[vni()]);
@@ -31,7 +34,7 @@ impl Overlay {
     }
 
     /// What must not rise while frames are measured.
-    pub(super) fn detours(&self) -> Result<Detours> {
+    pub(in crate::bench) fn detours(&self) -> Result<Detours> {
         let mut found = BTreeMap::new();
         for (agent, side) in self.agents.iter().zip(["sending", "receiving"]) {
             for line in agent.metrics()?.lines().filter(|line| DETOURS.iter().any(|name| line.starts_with(name))) {
@@ -45,16 +48,22 @@ impl Overlay {
     }
 }
 
+impl Running for Overlay {
+    fn overlay(&self) -> Option<&Overlay> {
+        Some(self)
+    }
+}
+
 /// Metrics of frames that did not go the way that is measured.
 const DETOURS: [&str; 3] = ["wavnet_flooded_frames_total", "wavnet_kernel_next_hop_frames_total", "wavnet_drops_total"];
 
 /// Values of [`DETOURS`], by series.
 #[derive(Debug)]
-pub(super) struct Detours(BTreeMap<String, f64>);
+pub(in crate::bench) struct Detours(BTreeMap<String, f64>);
 
 impl Detours {
     /// Fails if there were any since `before`: the figure would be that of something else.
-    pub(super) fn none_since(&self, before: &Detours) -> Result<()> {
+    pub(in crate::bench) fn none_since(&self, before: &Detours) -> Result<()> {
         for (series, now) in &self.0 {
             let more = now - before.0.get(series).copied().unwrap_or(0.0);
             ensure!(more <= 0.0, "{series} rose by {more} during the run");

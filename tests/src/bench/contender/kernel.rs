@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 
-use super::rig::{VM_MTU, VNI, Wired};
-use crate::lab::{host::Host, link};
+use crate::{
+    bench::rig::{VM_MTU, VNI, Wired},
+    lab::{host::Host, link},
+};
 
 const BRIDGE: &str = "br0";
 const VXLAN: &str = "vx0";

@@ -1,0 +1,158 @@
+//! Who is measured.
+
+mod kernel;
+mod metadata;
+mod overlay;
+mod redirect;
+
+use std::{fmt, str::FromStr};
+
+use anyhow::{Result, bail};
+
+use super::{case::Case, plan::Plan, rig::Wired};
+use crate::lab::Lab;
+
+pub(super) use overlay::{Detours, Overlay};
+
+/// What connects the VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// Ours.
+    Wavnet,
+    /// The kernel's vxlan device (static entries, no learning) and a bridge: what ratios refer to.
+    KernelVxlan,
+    /// A plain bridge, no overlay: what the wire and the VMs' links cost by themselves.
+    Bridge,
+    /// A collect-metadata vxlan device between TC programs.
+    MetadataVxlan,
+    /// Redirects in XDP, no overlay: what XDP can do at most.
+    XdpRedirect,
+    /// Redirects in TC, no overlay: what TC can do at most.
+    TcRedirect,
+}
+
+/// A contender at work, until it is dropped.
+pub(super) trait Running {
+    /// Ours, which can be asked how frames went.
+    fn overlay(&self) -> Option<&Overlay> {
+        None
+    }
+}
+
+/// Devices of the kernel go with their namespaces.
+impl Running for () {}
+
+impl Contender {
+    /// All of them.
+    pub const ALL: [Contender; 6] = [
+        Contender::Wavnet,
+        Contender::KernelVxlan,
+        Contender::Bridge,
+        Contender::MetadataVxlan,
+        Contender::XdpRedirect,
+        Contender::TcRedirect,
+    ];
+
+    /// Those that goals refer to.
+    pub const MAIN: [Contender; 3] = [Contender::Wavnet, Contender::KernelVxlan, Contender::Bridge];
+
+    /// Name in the results and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Contender::Wavnet => "wavnet",
+            Contender::KernelVxlan => "kernel-vxlan",
+            Contender::Bridge => "bridge",
+            Contender::MetadataVxlan => "metadata-vxlan",
+            Contender::XdpRedirect => "xdp-redirect",
+            Contender::TcRedirect => "tc-redirect",
+        }
+    }
+
+    /// For names of namespaces.
+    pub(super) const fn letter(self) -> char {
+        match self {
+            Contender::Wavnet => 'w',
+            Contender::KernelVxlan => 'k',
+            Contender::Bridge => 'b',
+            Contender::MetadataVxlan => 'm',
+            Contender::XdpRedirect => 'x',
+            Contender::TcRedirect => 't',
+        }
+    }
+
+    /// True if its frames on the wire are VXLAN.
+    pub(super) const fn encapsulates(self) -> bool {
+        matches!(self, Contender::Wavnet | Contender::KernelVxlan | Contender::MetadataVxlan)
+    }
+
+    /// How often it is measured.
+    pub(super) fn runs(self, plan: &Plan) -> usize {
+        if self.is_slow() { plan.runs.min(plan.slow_runs) } else { plan.runs }
+    }
+
+    /// True for programs in user space that handle each frame.
+    const fn is_slow(self) -> bool {
+        false
+    }
+
+    /// Why a case makes no sense for it, if it makes none.
+    pub(super) const fn refuses(self, _case: Case) -> Option<&'static str> {
+        None
+    }
+
+    /// If it cannot be measured here: which of its programs is missing, and how to get it.
+    pub(super) fn missing(self) -> Option<String> {
+        None
+    }
+
+    /// Puts it into the hypervisors, until what this returns is dropped.
+    pub(super) fn install(self, lab: &Lab, wired: &Wired) -> Result<Box<dyn Running>> {
+        Ok(match self {
+            Contender::Wavnet => Box::new(Overlay::start(lab, wired)?),
+            Contender::KernelVxlan => Box::new(kernel::vxlan(wired)?),
+            Contender::Bridge => Box::new(kernel::bridge(wired)?),
+            Contender::MetadataVxlan => Box::new(metadata::vxlan(wired)?),
+            Contender::XdpRedirect => Box::new(redirect::xdp(wired)?),
+            Contender::TcRedirect => Box::new(redirect::tc(wired)?),
+        })
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Contender {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Contender> {
+        match Contender::ALL.into_iter().find(|contender| contender.name() == name) {
+            Some(contender) => Ok(contender),
+            None => bail!("no contender of that name; there are {}", Contender::ALL.map(Contender::name).join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_others_refused_with_the_choice() {
+        for contender in Contender::ALL {
+            assert_eq!(contender.name().parse::<Contender>().unwrap(), contender);
+        }
+        let error = "vxlan".parse::<Contender>().unwrap_err().to_string();
+        assert!(error.contains("kernel-vxlan, bridge"), "{error}");
+    }
+
+    #[test]
+    fn namespaces_of_two_contenders_never_meet() {
+        let letters: BTreeSet<char> = Contender::ALL.map(Contender::letter).into();
+        assert_eq!(letters.len(), Contender::ALL.len());
+    }
+}
