@@ -40,7 +40,13 @@ pub(crate) fn wavnet(workspace: &Workspace, args: &[OsString]) -> Result<ExitCod
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn bench(workspace: &Workspace, json: Option<&Path>, quick: bool, cases: &[String]) -> Result<ExitCode> {
+pub(crate) fn bench(
+    workspace: &Workspace,
+    json: Option<&Path>,
+    quick: bool,
+    contenders: Option<&str>,
+    cases: &[String],
+) -> Result<ExitCode> {
     setup::ensure(workspace)?;
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let mut command = elevated(workspace, "wavnet-bench")?;
@@ -52,6 +58,9 @@ pub(crate) fn bench(workspace: &Workspace, json: Option<&Path>, quick: bool, cas
     }
     if quick {
         command.arg("--quick");
+    }
+    if let Some(contenders) = contenders {
+        command.arg("--contenders").arg(contenders);
     }
     command.args(cases);
     become_it(command)
