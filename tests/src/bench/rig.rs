@@ -109,8 +109,9 @@ impl Rig {
         let ifindex = self.wire.ifindex(ENDS[1])?;
         let [from, to] = &self.wired.hosts;
         let frame = if self.contender.encapsulates() {
-            let src_mac = from.ns.mac(Host::NIC)?;
-            let outer = Outer { src_mac, ..Outer::new(to.ns.mac(Host::NIC)?, from.addr, to.addr, vni()) };
+            let underlay = self.contender.underlay();
+            let src_mac = from.ns.mac(underlay)?;
+            let outer = Outer { src_mac, ..Outer::new(to.ns.mac(underlay)?, from.addr, to.addr, vni()) };
             outer.wrap(&small_frame())
         } else {
             small_frame()

@@ -30,7 +30,8 @@ pub(super) fn bridge(wired: &Wired) -> Result<()> {
     (0..2).try_for_each(|side| join(wired, side, Host::NIC))
 }
 
-fn join(wired: &Wired, side: usize, uplink: &str) -> Result<()> {
+/// Puts an interface and the port on a bridge.
+pub(super) fn join(wired: &Wired, side: usize, uplink: &str) -> Result<()> {
     let ns = &wired.hosts[side].ns;
     link::bridge(ns, BRIDGE, VM_MTU)?;
     for name in [uplink, &wired.vms[side].port] {

@@ -2,15 +2,20 @@
 
 mod kernel;
 mod metadata;
+mod n2n;
 mod overlay;
+mod ovs;
 mod redirect;
+mod tinc;
+mod tools;
+mod vpncloud;
 
 use std::{fmt, str::FromStr};
 
 use anyhow::{Result, bail};
 
 use super::{case::Case, plan::Plan, rig::Wired};
-use crate::lab::Lab;
+use crate::lab::{Lab, host::Host, process::Process};
 
 pub(super) use overlay::{Detours, Overlay};
 
@@ -29,6 +34,14 @@ pub enum Contender {
     XdpRedirect,
     /// Redirects in TC, no overlay: what TC can do at most.
     TcRedirect,
+    /// Open vSwitch, datapath in user space.
+    Ovs,
+    /// n2n.
+    N2n,
+    /// tinc in switch mode, without cipher.
+    Tinc,
+    /// vpncloud in switch mode, without encryption.
+    Vpncloud,
 }
 
 /// A contender at work, until it is dropped.
@@ -42,15 +55,21 @@ pub(super) trait Running {
 /// Devices of the kernel go with their namespaces.
 impl Running for () {}
 
+impl Running for Vec<Process> {}
+
 impl Contender {
     /// All of them.
-    pub const ALL: [Contender; 6] = [
+    pub const ALL: [Contender; 10] = [
         Contender::Wavnet,
         Contender::KernelVxlan,
         Contender::Bridge,
         Contender::MetadataVxlan,
         Contender::XdpRedirect,
         Contender::TcRedirect,
+        Contender::Ovs,
+        Contender::N2n,
+        Contender::Tinc,
+        Contender::Vpncloud,
     ];
 
     /// Those that goals refer to.
@@ -65,6 +84,10 @@ impl Contender {
             Contender::MetadataVxlan => "metadata-vxlan",
             Contender::XdpRedirect => "xdp-redirect",
             Contender::TcRedirect => "tc-redirect",
+            Contender::Ovs => "ovs",
+            Contender::N2n => "n2n",
+            Contender::Tinc => "tinc",
+            Contender::Vpncloud => "vpncloud",
         }
     }
 
@@ -77,12 +100,16 @@ impl Contender {
             Contender::MetadataVxlan => 'm',
             Contender::XdpRedirect => 'x',
             Contender::TcRedirect => 't',
+            Contender::Ovs => 'o',
+            Contender::N2n => 'n',
+            Contender::Tinc => 'i',
+            Contender::Vpncloud => 'v',
         }
     }
 
     /// True if its frames on the wire are VXLAN.
     pub(super) const fn encapsulates(self) -> bool {
-        matches!(self, Contender::Wavnet | Contender::KernelVxlan | Contender::MetadataVxlan)
+        matches!(self, Contender::Wavnet | Contender::KernelVxlan | Contender::MetadataVxlan | Contender::Ovs)
     }
 
     /// How often it is measured.
@@ -92,17 +119,40 @@ impl Contender {
 
     /// True for programs in user space that handle each frame.
     const fn is_slow(self) -> bool {
-        false
+        !self.programs().is_empty()
+    }
+
+    /// Programs that it needs and that the lab has not.
+    const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Contender::Ovs => &ovs::PROGRAMS,
+            Contender::N2n => &n2n::PROGRAMS,
+            Contender::Tinc => &tinc::PROGRAMS,
+            Contender::Vpncloud => &vpncloud::PROGRAMS,
+            _ => &[],
+        }
     }
 
     /// Why a case makes no sense for it, if it makes none.
-    pub(super) const fn refuses(self, _case: Case) -> Option<&'static str> {
-        None
+    pub(super) const fn refuses(self, case: Case) -> Option<&'static str> {
+        match case {
+            Case::Encap | Case::Decap if self.is_slow() && !self.encapsulates() => {
+                Some("its frames on the wire are no VXLAN")
+            }
+            Case::RttP50 | Case::RttP99 if self.is_slow() => Some("sockets that are polled leave its processes no CPU"),
+            _ => None,
+        }
     }
 
-    /// If it cannot be measured here: which of its programs is missing, and how to get it.
+    /// If it cannot be measured here: why, and what to do.
     pub(super) fn missing(self) -> Option<String> {
-        None
+        let missing = !tools::all_there(self.programs());
+        missing.then(|| format!("{self} is not installed; `cargo xtask setup --contenders` gets it"))
+    }
+
+    /// The interface of a hypervisor that has its address on the underlay.
+    pub(super) const fn underlay(self) -> &'static str {
+        if matches!(self, Contender::Ovs) { ovs::UNDERLAY } else { Host::NIC }
     }
 
     /// Puts it into the hypervisors, until what this returns is dropped.
@@ -114,6 +164,10 @@ impl Contender {
             Contender::MetadataVxlan => Box::new(metadata::vxlan(wired)?),
             Contender::XdpRedirect => Box::new(redirect::xdp(wired)?),
             Contender::TcRedirect => Box::new(redirect::tc(wired)?),
+            Contender::Ovs => Box::new(ovs::run(lab, wired)?),
+            Contender::N2n => Box::new(n2n::run(wired)?),
+            Contender::Tinc => Box::new(tinc::run(lab, wired)?),
+            Contender::Vpncloud => Box::new(vpncloud::run(wired)?),
         })
     }
 }
