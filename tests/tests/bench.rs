@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wavnet_tests::{
-    bench::{Case, Plan, run},
+    bench::{Case, Contender, Plan, run},
     lab::{self, Need},
 };
 
@@ -27,6 +27,27 @@ fn every_case_has_a_figure_for_every_contender() {
                 assert_eq!(contenders, ["wavnet", "kernel-vxlan", "bridge"]);
                 assert!(rows.iter().all(|row| row.median > 0.0 && row.ratio.is_some()), "{rows:?}");
             }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_contender_that_is_installed_carries_what_makes_sense_for_it() {
+    lab::run("every_contender_that_is_installed_carries_what_makes_sense_for_it", &[Need::Wavnet], |lab| {
+        let cases = vec![Case::SmallFrames, Case::Encap, Case::Tcp1, Case::RttBlockingP50];
+        let others = Contender::ALL.into_iter().filter(|c| !Contender::MAIN.contains(c)).collect();
+        let time = Duration::from_millis(200);
+        let plan = Plan { cases, contenders: others, runs: 1, time, idle: Duration::ZERO, ..Plan::QUICK };
+        let report = run(lab, &plan)?;
+        for contender in plan.contenders {
+            let rows: Vec<_> = report.rows.iter().filter(|row| row.contender == contender.name()).collect();
+            let skipped =
+                report.notes.iter().filter(|note| note.starts_with("skipped: ") && note.contains(contender.name()));
+            let missing = report.notes.iter().any(|note| note.starts_with(&format!("skipped: {contender} ")));
+            let expected = if missing { 0 } else { plan.cases.len() - skipped.count() };
+            assert_eq!(rows.len(), expected, "{contender}: {:?}", report.notes);
+            assert!(rows.iter().all(|row| row.median > 0.0 && row.steal.is_some()), "{rows:?}");
         }
         Ok(())
     });

@@ -19,6 +19,7 @@ pub mod link;
 pub mod netns;
 pub mod overlay;
 pub mod ping;
+pub mod pins;
 pub mod process;
 pub mod programs;
 pub mod raw;

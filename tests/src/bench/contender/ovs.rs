@@ -14,7 +14,9 @@ use crate::{
     lab::{
         Lab,
         host::{Host, Vm},
-        link, poll_until,
+        link,
+        pins::PinDir,
+        poll_until,
         process::Process,
         tools::output,
         topology::UNDERLAY_MTU,
@@ -36,8 +38,10 @@ const XDP_OBJECTS: &str = "usr/lib/x86_64-linux-gnu/bpf";
 pub(super) struct Switch {
     host: Host,
     dir: String,
-    _database: Process,
+    // In the order of their end.
     _switch: Process,
+    _database: Process,
+    _pins: PinDir,
 }
 
 impl Running for Vec<Switch> {}
@@ -75,18 +79,23 @@ impl Switch {
         output(command(host, &dir, "ovsdb-tool")?.arg("create").arg(format!("{dir}/conf.db")).arg(file(SCHEMA)?))?;
         let mut database = command(host, &dir, "ovsdb-server")?;
         database.arg(format!("{dir}/conf.db")).arg(format!("--remote=punix:{dir}/db.sock")).args(LOGS);
-        let database = host.ns.start("ovsdb-server", database)?;
-        let mut vsctl = command(host, &dir, "ovs-vsctl")?;
-        vsctl.args([&format!("--db=unix:{dir}/db.sock"), "--timeout=20", "--no-wait", "init"]);
-        output(&mut vsctl)?;
+        let mut database = host.ns.start("ovsdb-server", database)?;
+        poll_until(&format!("the database of Open vSwitch on {}", host.ns.short_name()), SOON, || {
+            database.still_running()?;
+            let mut vsctl = command(host, &dir, "ovs-vsctl")?;
+            output(vsctl.args([&format!("--db=unix:{dir}/db.sock"), "--timeout=5", "--no-wait", "init"]))
+        })?;
+        let pins = lab.pin_dir(&format!("{}-ovs", host.ns.short_name()))?;
         let mut switch = command(host, &dir, "ovs-vswitchd")?;
         switch.arg(format!("unix:{dir}/db.sock")).arg("--disable-system").args(LOGS);
         switch.arg(format!("--unixctl={dir}/control"));
+        // Its programs are the only ones on their interfaces: one that calls others would cost time.
+        switch.env("LIBXDP_SKIP_DISPATCHER", "1").env("LIBXDP_BPFFS", pins.path());
         if let Ok(objects) = file(XDP_OBJECTS) {
             switch.env("LIBXDP_OBJECT_PATH", objects);
         }
         let switch = host.ns.start("ovs-vswitchd", switch)?;
-        Ok(Switch { host: host.clone(), dir, _database: database, _switch: switch })
+        Ok(Switch { host: host.clone(), dir, _switch: switch, _database: database, _pins: pins })
     }
 
     fn underlay(&self, mac: Mac) -> Result<()> {
