@@ -13,8 +13,9 @@ const AROUND: Duration = Duration::from_millis(250);
 pub(super) fn sentence(plan: &Plan, work: &[(&[Case], Vec<Contender>)], contenders: &[Contender]) -> String {
     let time = spoken(duration(plan, work, contenders));
     let figures = work.len() + alone(plan).len();
-    let mut text =
-        format!("About {time}: {figures} measurements, {} contenders, {} runs of each", contenders.len(), plan.runs);
+    let counts = [(figures, "measurement"), (contenders.len(), "contender"), (plan.runs, "run")];
+    let counts: Vec<_> = counts.into_iter().filter(|(number, _)| *number > 0).map(counted).collect();
+    let mut text = format!("About {time}: {} of each", counts.join(", "));
     if contenders.iter().any(|c| c.runs(plan) != plan.runs) {
         text += &format!(" ({} of programs in user space)", plan.slow_runs.min(plan.runs));
     }
@@ -47,9 +48,13 @@ fn alone(plan: &Plan) -> Vec<(Duration, Duration)> {
 
 fn spoken(time: Duration) -> String {
     match time.as_secs() {
-        0..100 => format!("{} seconds", time.as_secs().max(1)),
-        seconds => format!("{} minutes", (seconds + 30) / 60),
+        seconds @ 0..100 => counted((seconds.max(1) as usize, "second")),
+        seconds => counted((((seconds + 30) / 60) as usize, "minute")),
     }
+}
+
+fn counted((number, what): (usize, &str)) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -61,7 +66,7 @@ mod tests {
         let spoken = |seconds| spoken(Duration::from_secs(seconds));
         assert_eq!(
             [spoken(0), spoken(80), spoken(100), spoken(836)],
-            ["1 seconds", "80 seconds", "2 minutes", "14 minutes"]
+            ["1 second", "80 seconds", "2 minutes", "14 minutes"]
         );
     }
 
@@ -84,7 +89,7 @@ mod tests {
         let text = sentence(&plan, &[(&[Case::Tcp1], who.clone())], &who);
         assert_eq!(
             text,
-            "About 95 seconds: 1 measurements, 3 contenders, 7 runs of each; longer where the machine is not idle."
+            "About 95 seconds: 1 measurement, 3 contenders, 7 runs of each; longer where the machine is not idle."
         );
     }
 }

@@ -121,10 +121,10 @@ pub fn run(lab: &Lab, plan: &Plan) -> Result<Report> {
             let figure = |s: &Vec<Run>| s.iter().map(|run| run.figures[i]).collect();
             let figures: Vec<_> = rigs.iter().zip(&samples).map(|(rig, s)| (rig.contender, figure(s))).collect();
             report.add(*case, &figures);
-            for (rig, runs) in rigs.iter().zip(&samples) {
-                let disturbances: Vec<_> = runs.iter().map(|run| run.disturbance).collect();
-                report.add_disturbance(*case, rig.contender, &disturbances);
-            }
+        }
+        for (rig, runs) in rigs.iter().zip(&samples) {
+            let disturbances: Vec<_> = runs.iter().map(|run| run.disturbance).collect();
+            report.add_disturbance(cases, rig.contender, &disturbances);
         }
     }
     if plan.wants(Case::ProgramNs) {

@@ -84,16 +84,20 @@ impl Report {
         }
     }
 
-    /// Says what the machine did during the runs behind a row that was added.
-    pub(super) fn add_disturbance(&mut self, case: Case, contender: Contender, runs: &[Disturbance]) {
-        let row = self.rows.iter_mut().rfind(|row| row.case == case.name() && row.contender == contender.name());
+    /// Says what the machine did during the runs behind rows that were added: those of cases that were measured together.
+    pub(super) fn add_disturbance(&mut self, cases: &[Case], contender: Contender, runs: &[Disturbance]) {
         let shares = |share: fn(&Disturbance) -> f64| Summary::of(&runs.iter().map(share).collect::<Vec<_>>());
-        let (Some(row), Some(steal), Some(others)) = (row, shares(|d| d.steal), shares(|d| d.others)) else { return };
-        (row.steal, row.other_load) = (Some(rounded(steal.median, 10_000.0)), Some(rounded(others.median, 10_000.0)));
+        let (Some(steal), Some(others)) = (shares(|d| d.steal), shares(|d| d.others)) else { return };
+        let behind = |row: &&mut Row| row.contender == contender.name() && cases.iter().any(|c| c.name() == row.case);
+        for row in self.rows.iter_mut().filter(behind) {
+            row.steal = Some(rounded(steal.median, 10_000.0));
+            row.other_load = Some(rounded(others.median, 10_000.0));
+        }
+        let names: Vec<_> = cases.iter().map(|case| case.name()).collect();
         let took = [(steal.max, "the hypervisor under this machine"), (others.max, "other processes")];
         for (share, who) in took.into_iter().filter(|(share, _)| *share >= NOTICEABLE) {
-            self.notes
-                .push(format!("{case}, {contender}: {who} took up to {:.0} % of the CPUs in a run", share * 100.0));
+            let (names, percent) = (names.join(" and "), share * 100.0);
+            self.notes.push(format!("{names}, {contender}: {who} took up to {percent:.0} % of the CPUs in a run"));
         }
     }
 
@@ -186,7 +190,7 @@ mod tests {
         let figures = [(Contender::Wavnet, vec![1.0; 3]), (Contender::KernelVxlan, vec![1.0; 3])];
         report.add(Case::Tcp1, &figures);
         let runs = [(0.001, 0.0), (0.003, 0.01), (0.002, 0.31)].map(|(steal, others)| Disturbance { steal, others });
-        report.add_disturbance(Case::Tcp1, Contender::KernelVxlan, &runs);
+        report.add_disturbance(&[Case::Tcp1], Contender::KernelVxlan, &runs);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["rows"][1]["steal"], &json["rows"][1]["other_load"]), (&0.002.into(), &0.01.into()));
         assert!(json["rows"][0].get("steal").is_none());
