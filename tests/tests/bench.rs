@@ -13,7 +13,7 @@ fn every_case_has_a_figure_for_every_contender() {
         let cases = Case::ALL.to_vec();
         let plan = Plan { cases, runs: 1, time: Duration::from_millis(100), idle: Duration::ZERO, ..Plan::QUICK };
         let report = run(lab, &plan)?;
-        for case in Case::ALL {
+        for &case in Case::ALL {
             let rows: Vec<_> = report.rows.iter().filter(|row| row.case == case.name()).collect();
             assert!(rows.iter().all(|row| row.runs == 1 && row.unit == case.unit()), "{rows:?}");
             if case == Case::ProgramNs {

@@ -6,7 +6,7 @@ use super::rig::{VM_MTU, VNI, Wired};
 use crate::lab::{host::Host, link};
 
 const BRIDGE: &str = "br0";
-const VXLAN: &str = "vx0";
+pub(super) const VXLAN: &str = "vx0";
 
 /// A vxlan device that learns nothing, with the other VM's address entered, and a bridge between it and the port.
 pub(super) fn vxlan(wired: &Wired) -> Result<()> {

@@ -5,21 +5,19 @@
 mod affinity;
 mod case;
 mod contender;
-mod frames;
 mod kernel;
 mod overlay;
 mod pinned;
 mod plan;
-mod program;
 mod report;
 mod rig;
 mod rtt;
-mod scrape;
 mod sender;
-mod tcp;
+mod setting;
 mod test_run;
+mod turns;
 
 pub use case::Case;
 pub use contender::Contender;
 pub use plan::{Plan, run};
-pub use report::{Report, Row, Summary};
+pub use report::{Against, Curve, Point, Report, Row, Summary, plots};

@@ -1,21 +1,17 @@
 //! The order of measurement: round by round, so that what disturbs the machine disturbs everybody.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result};
 
 use super::{
-    case::Case,
+    case::{Case, duel, frames, program, scrape, tcp},
     contender::Contender,
-    frames,
-    overlay::{Detours, Overlay},
-    program,
-    report::{Report, human},
+    report::Report,
     rig::Rig,
-    rtt, scrape, tcp,
+    rtt,
+    setting::Setting,
+    turns::Turns,
 };
 use crate::lab::Lab;
 
@@ -61,9 +57,25 @@ impl Plan {
     }
 }
 
-/// Cases that one measurement answers together.
-const TOGETHER: [&[Case]; 6] =
-    [&[Case::SmallFrames], &[Case::Encap], &[Case::Decap], &[Case::Tcp1], &[Case::Tcp4], &[Case::RttP50, Case::RttP99]];
+/// Cases that one measurement answers together, by setting.
+const TOGETHER: [(Setting, &[Case]); 16] = [
+    (Setting::Plain, &[Case::SmallFrames]),
+    (Setting::Plain, &[Case::Encap]),
+    (Setting::Plain, &[Case::Decap]),
+    (Setting::Plain, &[Case::Tcp1]),
+    (Setting::Plain, &[Case::Tcp4]),
+    (Setting::Plain, &[Case::Tcp8Receive]),
+    (Setting::Plain, &[Case::RttP50, Case::RttP99]),
+    (Setting::PacketRate, &[Case::SmallFramesPacketRate]),
+    (Setting::PacketRate, &[Case::EncapPacketRate]),
+    (Setting::TapReceiver, &[Case::UdpToTap]),
+    (Setting::TapReceiver, &[Case::Tcp1Tap]),
+    (Setting::TapSender, &[Case::UdpFromTap]),
+    (Setting::TapSender, &[Case::Tcp1FromTap]),
+    (Setting::Flood(1), &[Case::Flood1]),
+    (Setting::Flood(8), &[Case::Flood8]),
+    (Setting::Flood(64), &[Case::Flood64]),
+];
 
 /// Carries out a plan.
 ///
@@ -71,40 +83,43 @@ const TOGETHER: [&[Case]; 6] =
 /// Something cannot be set up, or a contender does not do what it is measured for: what, and which.
 pub fn run(lab: &Lab, plan: &Plan) -> Result<Report> {
     let mut report = Report::default();
-    let start = Instant::now();
-    let groups: Vec<_> = TOGETHER.into_iter().filter(|cases| cases.iter().any(|c| plan.wants(*c))).collect();
-    let mut rigs = Vec::new();
-    if !groups.is_empty() {
-        for contender in plan.contenders() {
-            let rig = Rig::build(lab, contender).with_context(|| format!("setting up {contender}"))?;
-            rtt::prime(&rig)?;
-            rigs.push(rig);
-        }
-    }
-    for cases in groups {
-        let mut samples = vec![vec![Vec::new(); cases.len()]; rigs.len()];
-        for round in 0..plan.runs {
-            // Whoever comes first may find a cooler machine: take turns.
-            for turn in 0..rigs.len() {
-                let index = (turn + round) % rigs.len();
-                let (rig, samples) = (&mut rigs[index], &mut samples[index]);
-                let figures = measure(rig, plan, cases).with_context(|| format!("{}, {}", cases[0], rig.contender))?;
-                let shown: Vec<_> = cases.iter().zip(&figures).map(|(c, f)| human(*f, c.unit())).collect();
-                let seconds = start.elapsed().as_secs();
-                eprintln!(
-                    "{seconds:4} s  {:<12} {:>2}/{}  {:<12} {}",
-                    cases[0],
-                    round + 1,
-                    plan.runs,
-                    rig.contender,
-                    shown.join(", ")
-                );
-                samples.iter_mut().zip(figures).for_each(|(runs, figure)| runs.push(figure));
+    let turns = Turns::new(plan.runs);
+    let groups = TOGETHER.into_iter().filter(|(_, cases)| cases.iter().any(|c| plan.wants(*c)));
+    let mut there = None;
+    for (setting, cases) in groups {
+        // Rigs are kept for the next cases that want the same.
+        let (_, mut rigs) = match there.take() {
+            Some((same, rigs)) if same == setting => (same, rigs),
+            old => {
+                drop(old);
+                (setting, rigs(lab, plan, setting)?)
             }
-        }
+        };
+        let names: Vec<_> = rigs.iter().map(|rig| rig.contender.name()).collect();
+        let samples = turns.take(cases, &names, |index| measure(&mut rigs[index], plan, cases))?;
         for (i, case) in cases.iter().enumerate().filter(|(_, case)| plan.wants(**case)) {
             let figures: Vec<_> = rigs.iter().zip(&samples).map(|(rig, s)| (rig.contender, s[i].clone())).collect();
             report.add(*case, &figures);
+        }
+        if plan.wants(Case::RttP50) && cases.contains(&Case::RttP50) {
+            for (rig, samples) in rigs.iter().zip(&samples) {
+                let points = rtt::PERCENTILES.into_iter().zip(&samples[cases.len()..]);
+                report.add_curve(Case::RttP50, rig.contender, "percentile", points);
+            }
+        }
+        there = Some((setting, rigs));
+    }
+    drop(there);
+    for case in Case::ALL.iter().filter(|case| plan.wants(**case)) {
+        for (variant, set_up) in duel::of(*case) {
+            let mut duel = set_up(lab).with_context(|| format!("setting up {case}"))?;
+            let lanes = duel.lanes();
+            let names: Vec<_> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+            let samples = turns.take(&[*case], &names, |lane| {
+                thread::sleep(plan.idle);
+                Ok(vec![duel.run(lane, plan.time)?])
+            })?;
+            report.add_duel(*case, *variant, &lanes, &samples);
         }
     }
     if plan.wants(Case::ProgramNs) {
@@ -119,26 +134,33 @@ pub fn run(lab: &Lab, plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// One run: one figure for each of the cases.
+/// Those who can do what a setting asks for, in place.
+fn rigs(lab: &Lab, plan: &Plan, setting: Setting) -> Result<Vec<Rig>> {
+    let build = |contender| -> Result<Rig> {
+        let rig = Rig::build(lab, contender, setting).with_context(|| format!("setting up {contender}"))?;
+        rtt::prime(&rig)?;
+        Ok(rig)
+    };
+    plan.contenders().into_iter().filter(|contender| setting.takes(*contender)).map(build).collect()
+}
+
+/// One run: one figure for each of the cases, and behind them the points of a curve.
 fn measure(rig: &mut Rig, plan: &Plan, cases: &[Case]) -> Result<Vec<f64>> {
     thread::sleep(plan.idle);
     rtt::prime(rig)?;
-    let before = detours(rig)?;
+    let before = rig.detours()?;
     let figures = match cases[0] {
-        Case::Tcp1 => vec![tcp::measure(rig, 1, plan.time)?],
+        Case::Tcp1 | Case::Tcp1Tap | Case::Tcp1FromTap => vec![tcp::measure(rig, 1, plan.time)?],
         Case::Tcp4 => vec![tcp::measure(rig, 4, plan.time)?],
+        Case::Tcp8Receive => vec![tcp::measure(rig, 8, plan.time)?],
         Case::RttP50 => {
             let rtt = rtt::measure(rig, plan.time)?;
-            vec![rtt.p50, rtt.p99]
+            [&[rtt.p50, rtt.p99][..], &rtt.percentiles].concat()
         }
         case => vec![frames::measure(rig, case, plan.time)?],
     };
-    if let (Some(before), Some(after)) = (before, detours(rig)?) {
-        after.none_since(&before)?;
+    if let (Some(before), Some(after)) = (before, rig.detours()?) {
+        after.none_since(&before, matches!(rig.wired.setting, Setting::Flood(_)))?;
     }
     Ok(figures)
-}
-
-fn detours(rig: &Rig) -> Result<Option<Detours>> {
-    rig.overlay.as_ref().map(Overlay::detours).transpose()
 }

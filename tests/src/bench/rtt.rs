@@ -27,7 +27,12 @@ const TOO_LATE: Duration = Duration::from_secs(10);
 pub(super) struct Rtt {
     pub(super) p50: f64,
     pub(super) p99: f64,
+    /// Those of [`PERCENTILES`].
+    pub(super) percentiles: [f64; PERCENTILES.len()],
 }
+
+/// Where the distribution's curve has its points.
+pub(super) const PERCENTILES: [f64; 11] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9];
 
 /// Exchanges requests and responses for a while.
 pub(super) fn measure(rig: &Rig, time: Duration) -> Result<Rtt> {
@@ -35,7 +40,7 @@ pub(super) fn measure(rig: &Rig, time: Duration) -> Result<Rtt> {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos() as f64;
     ensure!(times.len() >= 100, "{} round trips are too few for percentiles", times.len());
-    Ok(Rtt { p50: at(0.5), p99: at(0.99) })
+    Ok(Rtt { p50: at(0.5), p99: at(0.99), percentiles: PERCENTILES.map(|percentile| at(percentile / 100.0)) })
 }
 
 /// Round trips before the first that counts.

@@ -1,9 +1,14 @@
-//! Results: medians with their spread, as a table and as JSON.
+//! Results: medians with their spread, as a table, as JSON and as plots.
+
+pub mod plots;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{case::Case, contender::Contender};
+use super::{
+    case::{Case, duel::Lane},
+    contender::Contender,
+};
 
 /// Several runs of one thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,17 +36,17 @@ impl Summary {
 }
 
 /// One line of the results. The shape is what scripts read: fields are added, never changed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the case.
-    pub case: &'static str,
+    pub case: String,
     /// Which of a case's several figures, where it has several: program and number of MACs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Name of the contender.
-    pub contender: &'static str,
-    /// `frames/s`, `bit/s` or `ns`.
-    pub unit: &'static str,
+    pub contender: String,
+    /// `frames/s`, `copies/s`, `bit/s` or `ns`.
+    pub unit: String,
     /// How often it was measured.
     pub runs: usize,
     /// Median of the runs.
@@ -50,12 +55,54 @@ pub struct Row {
     pub min: f64,
     /// The largest run.
     pub max: f64,
-    /// Median over that of `kernel-vxlan` in the same case; `null` where that was not measured.
+    /// Median over that of `kernel-vxlan` in the same case, or over that of `against` (lookups: the other way round); `null` where
+    /// that was not measured.
     pub ratio: Option<f64>,
+    /// What a case of our own is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+    /// More than one number can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Curve>,
+}
+
+/// What a row's ratio refers to, where that is no contender.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Against {
+    /// In a few words.
+    pub what: String,
+    /// Median of as many runs.
+    pub median: f64,
+    /// The smallest run.
+    pub min: f64,
+    /// The largest run.
+    pub max: f64,
+}
+
+/// A row's figure over something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// What changes from point to point: `percentile`, `MACs`.
+    pub over: String,
+    /// By ascending [`Point::at`].
+    pub points: Vec<Point>,
+}
+
+/// A point of a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Where.
+    pub at: f64,
+    /// Median of the runs, in the row's unit.
+    pub median: f64,
+    /// The smallest run.
+    pub min: f64,
+    /// The largest run.
+    pub max: f64,
 }
 
 /// All results of one run of the benchmark.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// In the order of measurement.
     pub rows: Vec<Row>,
@@ -79,6 +126,39 @@ impl Report {
         }
     }
 
+    /// Adds a case that compares us with the second of some lanes; `samples` are lists of runs, each the only one of its lane.
+    pub(super) fn add_duel(&mut self, case: Case, variant: Option<&str>, lanes: &[Lane], samples: &[Vec<Vec<f64>>]) {
+        let summaries: Vec<_> = samples.iter().filter_map(|lane| Summary::of(lane.first()?)).collect();
+        let [ours, other, ..] = summaries[..] else { return };
+        let (over, under) = if case.unit() == "ns" { (other, ours) } else { (ours, other) };
+        let ratio = (under.median > 0.0).then(|| over.median / under.median);
+        let mut row = row(case, variant.map(str::to_owned), Contender::Wavnet, &ours, ratio);
+        let Point { median, min, max, .. } = point(0.0, &other);
+        row.against = Some(Against { what: lanes[1].name.clone(), median, min, max });
+        let mut points: Vec<_> =
+            lanes.iter().zip(&summaries).filter_map(|(lane, summary)| Some(point(lane.at?.into(), summary))).collect();
+        points.sort_by(|a, b| a.at.total_cmp(&b.at));
+        if points.len() > 2 {
+            row.curve = Some(Curve { over: "MACs".into(), points });
+        }
+        self.rows.push(row);
+    }
+
+    /// Adds a curve to a row that is there; each point has its runs.
+    pub(super) fn add_curve<'a>(
+        &mut self,
+        case: Case,
+        contender: Contender,
+        over: &str,
+        points: impl IntoIterator<Item = (f64, &'a Vec<f64>)>,
+    ) {
+        let points = points.into_iter().filter_map(|(at, runs)| Some(point(at, &Summary::of(runs)?))).collect();
+        let row = self.rows.iter_mut().rev().find(|row| row.case == case.name() && row.contender == contender.name());
+        if let Some(row) = row {
+            row.curve = Some(Curve { over: over.to_owned(), points });
+        }
+    }
+
     /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();
@@ -90,21 +170,40 @@ impl Report {
             }
         }
         for row in &self.rows {
-            let case = row.variant.as_ref().map_or(row.case.to_owned(), |variant| format!("{}: {variant}", row.case));
-            let [median, min, max] = [row.median, row.min, row.max].map(|figure| human(figure, row.unit));
+            let case = row.variant.as_ref().map_or(row.case.clone(), |variant| format!("{}: {variant}", row.case));
+            let [median, min, max] = [row.median, row.min, row.max].map(|figure| human(figure, &row.unit));
             let ratio = row.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-            table.add_row([case, row.contender.to_owned(), median, min, max, row.runs.to_string(), ratio]);
+            table.add_row([case, row.contender.clone(), median, min, max, row.runs.to_string(), ratio]);
+            if let Some(against) = &row.against {
+                let [median, min, max] =
+                    [against.median, against.min, against.max].map(|figure| human(figure, &row.unit));
+                table.add_row([String::new(), format!("against {}", against.what), median, min, max]);
+            }
         }
         table.to_string()
     }
 }
 
 fn row(case: Case, variant: Option<String>, contender: Contender, summary: &Summary, ratio: Option<f64>) -> Row {
-    let Summary { runs, median, min, max } = *summary;
-    let [median, min, max] = [median, min, max].map(|figure| rounded(figure, 10.0));
-    let ratio = ratio.map(|ratio| rounded(ratio, 10_000.0));
-    let (case, unit, contender) = (case.name(), case.unit(), contender.name());
-    Row { case, variant, contender, unit, runs, median, min, max, ratio }
+    let Point { median, min, max, .. } = point(0.0, summary);
+    Row {
+        case: case.name().to_owned(),
+        variant,
+        contender: contender.name().to_owned(),
+        unit: case.unit().to_owned(),
+        runs: summary.runs,
+        median,
+        min,
+        max,
+        ratio: ratio.map(|ratio| rounded(ratio, 10_000.0)),
+        against: None,
+        curve: None,
+    }
+}
+
+fn point(at: f64, summary: &Summary) -> Point {
+    let [median, min, max] = [summary.median, summary.min, summary.max].map(|figure| rounded(figure, 10.0));
+    Point { at, median, min, max }
 }
 
 fn rounded(figure: f64, parts: f64) -> f64 {
@@ -114,9 +213,10 @@ fn rounded(figure: f64, parts: f64) -> f64 {
 /// A figure with three or four digits that mean something.
 pub(super) fn human(figure: f64, unit: &str) -> String {
     match unit {
-        "frames/s" => format!("{:.1} k/s", figure / 1e3),
+        "frames/s" | "copies/s" => format!("{:.1} k/s", figure / 1e3),
         "bit/s" => format!("{:.2} Gbit/s", figure / 1e9),
         "ns" if figure >= 10_000.0 => format!("{:.1} µs", figure / 1e3),
+        "ns" if figure < 100.0 => format!("{figure:.1} ns"),
         _ => format!("{figure:.0} {unit}"),
     }
 }

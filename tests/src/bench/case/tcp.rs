@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
+use crate::bench::{
     affinity::{Side, pin},
     rig::{Rig, vm_addr},
 };
@@ -23,7 +23,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Sends through so many streams for a while; bits per second that arrived.
-pub(super) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
+pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
     let pairs = connect(rig, streams)?;
     let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
     let (bytes, took) = thread::scope(|scope| {
