@@ -77,13 +77,13 @@ impl Lookups {
         Ok(())
     }
 
-    /// The program that looks up `count` times one of the first `macs` MACs when it is run.
+    /// The program that looks up MACs as ordered when it is run.
     ///
     /// # Errors
-    /// It is not loaded.
-    pub fn order(&mut self, at: Where, seed: u64, count: u32, macs: u32) -> Result<&ProgramFd> {
-        ensure!(macs <= self.macs, "there are {} MACs, not {macs}", self.macs);
-        self.order.set(0, abi::Lookups { seed, count, macs }, 0).context("writing the order")?;
+    /// More MACs than were entered.
+    pub fn order(&mut self, at: Where, order: abi::Lookups) -> Result<&ProgramFd> {
+        ensure!(order.macs <= self.macs, "there are {} MACs, not {}", self.macs, order.macs);
+        self.order.set(0, order, 0).context("writing the order")?;
         let name = match at {
             Where::Buckets => name::LOOK_UP_BUCKETS,
             Where::Hash => name::LOOK_UP_HASH,

@@ -38,6 +38,10 @@ pub struct Lookups {
     pub count: u32,
     /// How many MACs there are: see [`mac_of`].
     pub macs: u32,
+    /// Nonzero: which MAC is next depends on what was found, so that each lookup waits for the one before.
+    pub chained: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// The MACs of [`Lookups`], by number.

@@ -51,11 +51,19 @@ pub(in crate::bench) const fn of(case: Case) -> &'static [(Option<&'static str>,
         Case::ScaleMacs => &[(None, |lab| Ok(Box::new(scale::Scale::macs(lab)?)))],
         Case::ScaleVteps => &[(None, |lab| Ok(Box::new(scale::Scale::vteps(lab)?)))],
         Case::ScaleVnis => &[(None, |lab| Ok(Box::new(scale::Scale::vnis(lab)?)))],
-        Case::FdbLookup1k => &[(None, |_| Ok(Box::new(lookup::Lookup::among(1_000)?)))],
-        Case::FdbLookup100k => &[(None, |_| Ok(Box::new(lookup::Lookup::among(100_000)?)))],
+        Case::FdbLookup1k => &[
+            (None, |_| Ok(Box::new(lookup::Lookup::among(1_000)?))),
+            (Some(CHAINED), |_| Ok(Box::new(lookup::Lookup::chained(1_000)?))),
+        ],
+        Case::FdbLookup100k => &[
+            (None, |_| Ok(Box::new(lookup::Lookup::among(100_000)?))),
+            (Some(CHAINED), |_| Ok(Box::new(lookup::Lookup::chained(100_000)?))),
+        ],
         _ => &[],
     }
 }
+
+const CHAINED: &str = "each waits for the last";
 
 /// Decapsulation of frames from many sources, with an agent that learns and one that does not.
 struct Learning {

@@ -14,7 +14,10 @@ use crate::{
         affinity::{Side, pin},
         test_run::test_run,
     },
-    lab::lookups::{Lookups, Where},
+    lab::{
+        lookups::{Lookups, Where},
+        programs::abi::Lookups as Order,
+    },
 };
 
 /// Lookups of one test run: some milliseconds, for a program cannot be interrupted.
@@ -24,20 +27,27 @@ const XDP_PASS: u32 = 2;
 /// Both tables with so many MACs.
 pub(super) struct Lookup {
     tables: Lookups,
-    macs: u32,
-    seed: u64,
+    order: Order,
 }
 
 impl Lookup {
+    /// Lookups that have nothing to do with each other, as those of frames.
     pub(super) fn among(macs: u32) -> Result<Lookup> {
         let mut tables = Lookups::load(size::FDB_BUCKETS)?;
         tables.enter(macs)?;
-        Ok(Lookup { tables, macs, seed: 1 })
+        Ok(Lookup { tables, order: Order { seed: 1, count: AT_ONCE, macs, ..Order::default() } })
+    }
+
+    /// Lookups each of which waits for the one before, so that the CPU cannot work at several at once.
+    pub(super) fn chained(macs: u32) -> Result<Lookup> {
+        let mut lookup = Lookup::among(macs)?;
+        lookup.order.chained = 1;
+        Ok(lookup)
     }
 
     /// Nanoseconds of one lookup with what is around it.
     fn once(&mut self, at: Where) -> Result<f64> {
-        let program = self.tables.order(at, self.seed, AT_ONCE, self.macs)?;
+        let program = self.tables.order(at, self.order)?;
         let ran = test_run(program.as_fd(), &[0; 64]).context("test run of lookups")?;
         ensure!(ran.verdict == XDP_PASS, "MACs are missing: verdict {}", ran.verdict);
         Ok(f64::from(ran.ns) / f64::from(AT_ONCE))
@@ -59,7 +69,7 @@ impl Duel for Lookup {
                 while start.elapsed() < time || times.len() < 10 {
                     let (gross, empty) = (self.once(at)?, self.once(Where::Nowhere)?);
                     times.push(gross - empty);
-                    self.seed += 1;
+                    self.order.seed += 1;
                 }
                 times.sort_by(f64::total_cmp);
                 Ok(times[times.len() / 2])

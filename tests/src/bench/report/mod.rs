@@ -1,6 +1,7 @@
 //! Results: medians with their spread, as a table, as JSON and as plots.
 
 pub mod plots;
+mod svg;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::{Deserialize, Serialize};
