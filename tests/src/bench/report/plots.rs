@@ -103,7 +103,7 @@ mod tests {
         ];
         let plots = draw(&Report { rows });
         assert_eq!(plots.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["packet-rate.svg", "macs.svg"]);
-        assert!(plots[0].1.contains("1.50 M") && plots[0].1.contains("a &amp; b"), "{}", plots[0].1);
+        assert!(plots[0].1.contains(">1.50<") && plots[0].1.contains("a &amp; b"), "{}", plots[0].1);
         assert!(plots[1].1.contains("100,000"), "{}", plots[1].1);
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn packet_rates(report: &Report) -> Option<String> {
         ("udp_to_tap", "Wire to VM on a tap"),
         ("udp_from_tap", "VM on a tap to wire"),
     ];
-    panels(report, &PANELS, "Small frames (64 B of UDP payload), million frames per second", 1e6, " M")
+    panels(report, &PANELS, "Small frames (64 B of UDP payload), million frames per second", 1e6)
 }
 
 /// Bulk TCP.
@@ -32,7 +32,7 @@ pub(super) fn tcp(report: &Report) -> Option<String> {
         ("tcp_1_tap", "1 stream, receiver on a tap"),
         ("tcp_1_from_tap", "1 stream, sender on a tap"),
     ];
-    panels(report, &PANELS, "Bulk TCP between VMs, Gbit per second", 1e9, "")
+    panels(report, &PANELS, "Bulk TCP between VMs, Gbit per second", 1e9)
 }
 
 const WIDTH: f64 = 900.0;
@@ -49,7 +49,7 @@ const BAR: f64 = 15.0;
 const ABOVE: f64 = 24.0;
 const BELOW: f64 = 40.0;
 
-fn panels(report: &Report, panels: &[Panel], title: &str, scale: f64, suffix: &str) -> Option<String> {
+fn panels(report: &Report, panels: &[Panel], title: &str, scale: f64) -> Option<String> {
     let filled: Vec<_> = panels
         .iter()
         .map(|(case, title)| (*title, report.rows.iter().filter(|row| row.case == *case).collect::<Vec<_>>()))
@@ -69,14 +69,14 @@ fn panels(report: &Report, panels: &[Panel], title: &str, scale: f64, suffix: &s
     for pair in filled.chunks(COLUMNS) {
         for (column, (title, rows)) in pair.iter().enumerate() {
             let left = MARGIN + column as f64 * (WIDTH - MARGIN) / COLUMNS as f64;
-            panel(&mut svg, (left, top), title, rows, scale, suffix);
+            panel(&mut svg, (left, top), title, rows, scale);
         }
         top += height(pair);
     }
     Some(svg.finish())
 }
 
-fn panel(svg: &mut Svg, (left, top): (f64, f64), title: &str, rows: &[&Row], scale: f64, suffix: &str) {
+fn panel(svg: &mut Svg, (left, top): (f64, f64), title: &str, rows: &[&Row], scale: f64) {
     let zero = left + NAMES;
     let width = (WIDTH - MARGIN) / COLUMNS as f64 - MARGIN - NAMES - VALUES;
     let max = rows.iter().map(|row| row.max / scale).fold(0.0, f64::max);
@@ -99,7 +99,7 @@ fn panel(svg: &mut Svg, (left, top): (f64, f64), title: &str, rows: &[&Row], sca
         for end in [min, max] {
             svg.line(&[(end, middle - 4.0), (end, middle + 4.0)], 1.5, INK);
         }
-        let value = format!("{:.2}{suffix}", row.median / scale);
+        let value = format!("{:.2}", row.median / scale);
         svg.text((max.max(median) + 7.0, middle + 4.5), Anchor::Start, &value);
     }
 }

@@ -62,9 +62,9 @@ pub(super) fn latency(report: &Report) -> Option<String> {
         plot.horizontal(&mut svg, mark, &short(mark / MICRO));
     }
     for at in [0.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9] {
-        plot.vertical(&mut svg, at, &short_percentile(at));
+        plot.vertical(&mut svg, at, &format!("{at} %"));
     }
-    plot.axes(&mut svg, "percentile of round trips", "µs");
+    plot.axes(&mut svg, "percentile of round trips", "µs (logarithmic)");
     plot.curves(&mut svg, &curves);
     Some(svg.finish())
 }
@@ -159,10 +159,6 @@ fn ends(curves: &[Curve<'_>], of: impl Fn(&Point) -> f64) -> Option<(f64, f64)> 
 /// How many nines a percentile has: 90 is one, 99 are two.
 fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile / 100.0).log10()
-}
-
-fn short_percentile(percentile: f64) -> String {
-    format!("{percentile} %")
 }
 
 /// 100000 as 100,000.
