@@ -134,7 +134,9 @@ fn is_counted(frame: &Linear, at: usize, probe: &Probe) -> bool {
     let (Some(eth), Some(udp)) = (frame.at::<EthHdr>(at), frame.at::<UdpHdr>(at + EthHdr::LEN + Ipv4Hdr::LEN)) else {
         return false;
     };
-    eth.ethertype.get() == ethertype::IPV4 && udp.dst.get() == abi::PORT && (eth.dst().to_u64() ^ probe.mac) & !probe.any == 0
+    eth.ethertype.get() == ethertype::IPV4
+        && udp.dst.get() == abi::PORT
+        && (eth.dst().to_u64() ^ probe.mac) & !probe.any == 0
 }
 
 #[inline(always)]

@@ -79,7 +79,7 @@ fn look_up(find: impl Fn(u64) -> Option<u64>) -> u32 {
     repeat(count, |_| {
         // Knuth's generator; its upper half is random enough.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let number = ((state >> 32) * u64::from(macs) >> 32) as u32;
+        let number = (((state >> 32) * u64::from(macs)) >> 32) as u32;
         if let Some(value) = find(mac_of(number)) {
             found += 1;
             // A branch, which the CPU foresees; frames do not wait for each other's lookups either.

@@ -24,7 +24,7 @@ fn lab_send_varied(ctx: XdpContext) -> u32 {
     }
     // SAFETY: no arguments, no side effects that matter.
     let random = u64::from(unsafe { bpf_get_prandom_u32() });
-    let number = (random * u64::from(vary.count) >> 32) as u32;
+    let number = ((random * u64::from(vary.count)) >> 32) as u32;
     let value = vary.first.wrapping_add(number.wrapping_mul(vary.step));
     // SAFETY: inside the frame, as was just asked; arrays of bytes need no alignment.
     unsafe { (word as *mut [u8; 4]).write(value.to_be_bytes()) };

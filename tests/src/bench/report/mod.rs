@@ -257,6 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn duels_say_what_they_are_against_and_latencies_count_the_other_way_round() {
+        let lane = |name: &str, at| Lane { name: name.into(), at };
+        let samples = |figures: &[f64]| figures.iter().map(|figure| vec![vec![*figure]]).collect::<Vec<_>>();
+        let mut report = Report::default();
+        let lanes = [lane("9 MACs", Some(9)), lane("1 MAC", Some(1)), lane("3 MACs", Some(3))];
+        report.add_duel(Case::ScaleMacs, None, &lanes, &samples(&[80.0, 100.0, 90.0]));
+        report.add_duel(Case::FdbLookup1k, None, &[lane("a", None), lane("b", None)], &samples(&[4.0, 20.0]));
+        let json = serde_json::to_value(&report).unwrap();
+        let point =
+            |at: f64, figure: f64| serde_json::json!({ "at": at, "median": figure, "min": figure, "max": figure });
+        assert_eq!(json["rows"][0]["ratio"], 0.8);
+        assert_eq!(
+            json["rows"][0]["against"],
+            serde_json::json!({ "what": "1 MAC", "median": 100.0, "min": 100.0, "max": 100.0 })
+        );
+        assert_eq!(
+            json["rows"][0]["curve"],
+            serde_json::json!({ "over": "MACs", "points": [point(1.0, 100.0), point(3.0, 90.0), point(9.0, 80.0)] })
+        );
+        assert_eq!(json["rows"][1]["ratio"], 5.0);
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report, "it is read back");
+    }
+
+    #[test]
     fn without_the_kernels_vxlan_there_is_no_ratio() {
         let mut report = Report::default();
         report.add(Case::Tcp1, &[(Contender::Bridge, vec![1e9])]);
