@@ -46,7 +46,10 @@ impl Setting {
     /// Whether a contender has what is asked for here.
     pub(super) const fn takes(self, contender: Contender) -> bool {
         match self {
-            Setting::Plain | Setting::TapReceiver | Setting::TapSender => true,
+            Setting::Plain => true,
+            Setting::TapReceiver | Setting::TapSender => {
+                matches!(contender, Contender::Wavnet | Contender::KernelVxlan | Contender::Bridge)
+            }
             Setting::PacketRate | Setting::Flood(_) => matches!(contender, Contender::Wavnet | Contender::KernelVxlan),
             Setting::NoLearning | Setting::TwoQueues | Setting::TwoQueuesPacketRate | Setting::Bare => {
                 matches!(contender, Contender::Wavnet)

@@ -37,14 +37,21 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>> {
     draw(report).into_iter().map(write).collect()
 }
 
-/// The colour of a contender: always the same, told apart by those who do not see red or green (Okabe and Ito's palette).
+/// The colour of a contender: always the same. Ours and what it is measured against are told apart by those who do not see red or
+/// green; what has no overlay is grey.
 fn colour(contender: &str) -> &'static str {
-    const OTHERS: [&str; 6] = ["#cc79a7", "#e69f00", "#56b4e9", "#009e73", "#8c6d31", "#5e3c99"];
     match contender {
         "wavnet" => "#0072b2",
         "kernel-vxlan" => "#d55e00",
+        "metadata-vxlan" => "#e69f00",
         "bridge" => "#7f7f7f",
-        other => OTHERS[other.bytes().map(usize::from).sum::<usize>() % OTHERS.len()],
+        "tc-redirect" => "#a6a6a6",
+        "xdp-redirect" => "#4d4d4d",
+        "ovs" => "#009e73",
+        "n2n" => "#cc79a7",
+        "tinc" => "#8c6d31",
+        "vpncloud" => "#5e3c99",
+        _ => "#56b4e9",
     }
 }
 
