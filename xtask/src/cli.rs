@@ -86,6 +86,12 @@ enum Command {
         /// Also write the results to this file.
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Also draw plots of the results into this directory, as SVG.
+        #[arg(long, value_name = "DIR")]
+        plots: Option<PathBuf>,
+        /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick", "contenders", "cases"])]
+        redraw: Option<PathBuf>,
         /// Fewer and shorter runs: to see that it works, not to compare.
         #[arg(long)]
         quick: bool,
@@ -133,8 +139,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
             let kernel = if kernel { Kernel::Only } else { Kernel::Also };
             test::command(&workspace, filter.as_deref(), kernel)
         }
-        Command::Bench { json, quick, contenders, cases } => {
-            run::bench(&workspace, json.as_deref(), quick, contenders.as_deref(), &cases)
+        Command::Bench { redraw: Some(results), plots, .. } => run::redraw(&workspace, &results, plots.as_deref()),
+        Command::Bench { json, plots, quick, contenders, cases, .. } => {
+            let [json, plots] = [json.as_deref(), plots.as_deref()];
+            run::bench(&workspace, json, plots, quick, contenders.as_deref(), &cases)
         }
         Command::Fuzz { seconds, targets } => fuzz::command(&workspace, seconds, &targets),
         Command::Ci { steps } => ci::command(&workspace, &steps),

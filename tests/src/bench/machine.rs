@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The CPUs are idle if they were for this share of a [`WINDOW`].
+/// The CPUs are idle if they were for this share of a [`WINDOW`], or of the idle time where that is shorter.
 const IDLE: f64 = 0.97;
-/// The kernel counts in hundredths of a second: a shorter one would say little.
+/// The kernel counts in hundredths of a second: a much shorter one would say little.
 const WINDOW: Duration = Duration::from_millis(500);
 /// For how long to wait for an idle machine before one run.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,13 +32,14 @@ impl Patience {
         if idle.is_zero() {
             return Ok(None);
         }
-        thread::sleep(idle.saturating_sub(WINDOW));
+        let window = idle.min(WINDOW);
+        thread::sleep(idle - window);
         let (start, patience) = (Instant::now(), self.left.min(PATIENCE));
         loop {
             let before = CpuTimes::read()?;
-            thread::sleep(WINDOW);
+            thread::sleep(window);
             let free = CpuTimes::read()?.since(before).idle_share();
-            let waited = start.elapsed().saturating_sub(WINDOW);
+            let waited = start.elapsed().saturating_sub(window);
             if free >= IDLE || waited >= patience {
                 self.left = self.left.saturating_sub(waited);
                 return Ok((free < IDLE).then_some(1.0 - free));

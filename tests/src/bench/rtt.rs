@@ -32,19 +32,16 @@ pub(super) enum Wait {
     Polling,
 }
 
-/// Percentiles of one run, nanoseconds.
-pub(super) struct Rtt {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-}
+/// Where the distribution's curve has its points.
+pub(super) const PERCENTILES: [f64; 11] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9];
 
-/// Exchanges requests and responses for a while.
-pub(super) fn measure(rig: &Rig, wait: Wait, time: Duration) -> Result<Rtt> {
+/// Exchanges requests and responses for a while: median and 99th percentile in nanoseconds, and behind them [`PERCENTILES`].
+pub(super) fn measure(rig: &Rig, wait: Wait, time: Duration) -> Result<Vec<f64>> {
     let mut times = exchange(rig, wait, |count, elapsed| count >= WARM_UP && elapsed >= time)?.split_off(WARM_UP);
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos() as f64;
+    let at = |percentile: f64| times[((times.len() - 1) as f64 * percentile / 100.0) as usize].as_nanos() as f64;
     ensure!(times.len() >= 100, "{} round trips are too few for percentiles", times.len());
-    Ok(Rtt { p50: at(0.5), p99: at(0.99) })
+    Ok([50.0, 99.0].into_iter().chain(PERCENTILES).map(at).collect())
 }
 
 /// Round trips before the first that counts.

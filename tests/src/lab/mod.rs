@@ -16,6 +16,7 @@ pub mod frame;
 pub mod host;
 pub mod http;
 pub mod link;
+pub mod lookups;
 pub mod netns;
 pub mod overlay;
 pub mod ping;

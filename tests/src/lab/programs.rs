@@ -18,7 +18,7 @@ use super::netns::Netns;
 /// What the kernel side and this side agree on.
 pub mod abi;
 
-use abi::{Counter, Pair, Probe, Tunnel, name};
+use abi::{Counter, Pair, Probe, Tunnel, Vary, name};
 
 // SAFETY: repr(C) of integers without padding.
 unsafe impl Pod for Probe {}
@@ -26,6 +26,8 @@ unsafe impl Pod for Probe {}
 unsafe impl Pod for Pair {}
 // SAFETY: as above.
 unsafe impl Pod for Tunnel {}
+// SAFETY: as above.
+unsafe impl Pod for Vary {}
 
 /// Where [`Programs::sink`] is among other TC programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub enum Place {
 pub struct Programs {
     ebpf: Ebpf,
     probe: Array<MapData, Probe>,
+    vary: Array<MapData, Vary>,
     counts: PerCpuArray<MapData, u64>,
     devices: DevMapHash<MapData>,
 }
@@ -52,19 +55,12 @@ impl Programs {
     /// # Errors
     /// Built without them, or the kernel refuses.
     pub fn load() -> Result<Programs> {
-        let mut ebpf = EbpfLoader::new().load(object()?).context("loading the lab's kernel programs")?;
-        for (name, program) in ebpf.programs_mut() {
-            match program {
-                Program::Xdp(p) => p.load(),
-                Program::SchedClassifier(p) => p.load(),
-                _ => Ok(()),
-            }
-            .with_context(|| format!("loading {name}"))?;
-        }
+        let mut ebpf = load(&mut EbpfLoader::new())?;
         let probe = take(&mut ebpf, name::PROBE)?;
+        let vary = take(&mut ebpf, name::VARY)?;
         let counts = take(&mut ebpf, name::COUNTS)?;
         let devices = take(&mut ebpf, name::WIRE_DEVS)?;
-        Ok(Programs { ebpf, probe, counts, devices })
+        Ok(Programs { ebpf, probe, vary, counts, devices })
     }
 
     /// Joins two interfaces of a namespace: what comes in on one goes out of the other.
@@ -121,6 +117,16 @@ impl Programs {
         Ok(program.fd()?)
     }
 
+    /// The same for frames that differ, as `vary` says.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn varied_sender(&mut self, vary: Vary) -> Result<&ProgramFd> {
+        self.vary.set(0, vary, 0).context("writing what frames differ in")?;
+        let program: &mut Xdp = find(&mut self.ebpf, name::SEND_VARIED)?;
+        Ok(program.fd()?)
+    }
+
     /// The XDP program that does nothing.
     ///
     /// # Errors
@@ -153,6 +159,20 @@ fn join(ebpf: &mut Ebpf, devices: &mut DevMapHash<MapData>, name: &str, ns: &Net
     })
 }
 
+/// Loads the object's programs.
+pub(super) fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf> {
+    let mut ebpf = loader.load(object()?).context("loading the lab's kernel programs")?;
+    for (name, program) in ebpf.programs_mut() {
+        match program {
+            Program::Xdp(p) => p.load(),
+            Program::SchedClassifier(p) => p.load(),
+            _ => Ok(()),
+        }
+        .with_context(|| format!("loading {name}"))?;
+    }
+    Ok(ebpf)
+}
+
 #[cfg(wavnet_lab)]
 fn object() -> Result<&'static [u8]> {
     Ok(aya::include_bytes_aligned!(env!("WAVNET_LAB_OBJECT")))
@@ -163,12 +183,12 @@ fn object() -> Result<&'static [u8]> {
     anyhow::bail!("this program was built without the lab's kernel programs: run `cargo xtask setup`, then build again")
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T> {
     let map = ebpf.take_map(name).with_context(|| format!("the lab's object has no map {name}"))?;
     T::try_from(map).with_context(|| format!("opening map {name}"))
 }
 
-fn find<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+pub(super) fn find<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {

@@ -37,7 +37,8 @@ impl VnetHdr {
     pub const ECN: u8 = 0x80;
     const LEN: usize = 10;
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it stands before a frame.
+    pub fn bytes(&self) -> Vec<u8> {
         let words = [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset].map(u16::to_ne_bytes);
         [&[self.flags, self.gso_type][..], &words.concat()].concat()
     }
@@ -67,6 +68,11 @@ impl VnetTap {
             unsafe { libc::ioctl(tap.file.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(offloads)) };
         ensure!(done == 0, "TUNSETOFFLOAD on {name}: {}", std::io::Error::last_os_error());
         Ok(VnetTap(tap))
+    }
+
+    /// The device with vnet headers as part of what is read and written.
+    pub fn into_raw(self) -> Tap {
+        self.0
     }
 
     /// Sends a frame into the device: the host receives it.

@@ -1,5 +1,7 @@
 //! The kernel's own contenders.
 
+use std::iter;
+
 use anyhow::Result;
 
 use crate::{
@@ -19,7 +21,10 @@ pub(super) fn vxlan(wired: &Wired) -> Result<()> {
             "link add name {VXLAN} mtu {VM_MTU} type vxlan id {VNI} local {local} dstport 4789 noudpcsum nolearning"
         ))?;
         join(wired, side, VXLAN)?;
-        host.ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {VXLAN} dst {remote}"))?;
+        let absent = wired.setting.absent_vteps().filter(|_| side == 0);
+        for vtep in iter::once(remote).chain(absent) {
+            host.ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {VXLAN} dst {vtep}"))?;
+        }
         host.ns.bridge(&format!("fdb append {mac} dev {VXLAN} dst {remote}"))?;
     }
     Ok(())

@@ -135,11 +135,26 @@ impl Contender {
 
     /// Why a case makes no sense for it, if it makes none.
     pub(super) const fn refuses(self, case: Case) -> Option<&'static str> {
+        let [ours, compared] = [matches!(self, Contender::Wavnet), matches!(self, Contender::KernelVxlan)];
         match case {
+            _ if case.is_own() && !ours => Some("of wavnet only"),
+            Case::SmallFramesPacketRate | Case::EncapPacketRate if !ours && !compared => {
+                Some("only wavnet's ports have this mode, and it is compared with kernel-vxlan")
+            }
+            Case::Flood1 | Case::Flood8 | Case::Flood64 if !ours && !compared => {
+                Some("it has no list of VTEPs to flood to")
+            }
+            Case::UdpToTap | Case::UdpFromTap | Case::Tcp1Tap | Case::Tcp1FromTap if !ours && !compared => match self {
+                Contender::Bridge => None,
+                Contender::XdpRedirect => Some("nobody would finish the checksums that a VM on a tap leaves to others"),
+                _ => Some("VMs on taps are compared by wavnet, kernel-vxlan and bridge"),
+            },
             Case::Encap | Case::Decap if self.is_slow() && !self.encapsulates() => {
                 Some("its frames on the wire are no VXLAN")
             }
             Case::RttP50 | Case::RttP99 if self.is_slow() => Some("sockets that are polled leave its processes no CPU"),
+            Case::SmallFrames | Case::Tcp1 | Case::Tcp4 | Case::RttBlockingP50 | Case::RttBlockingP99 => None,
+            _ if self.is_slow() => Some("of programs in user space, only what matters for them is measured"),
             _ => None,
         }
     }
