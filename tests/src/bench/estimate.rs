@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Putting a contender in place, and taking it away.
-const SETTING_UP: Duration = Duration::from_millis(2_000);
+const SETTING_UP: Duration = Duration::from_millis(1_000);
 /// Around a run: sending until everybody knows everybody, attaching, counting.
 const AROUND: Duration = Duration::from_millis(250);
 
@@ -111,7 +111,7 @@ mod tests {
         let text = sentence(&plan, &plan.batches(&Contender::MAIN), &[]);
         assert_eq!(
             text,
-            "About 95 seconds: 1 measurement, 3 contenders, 7 runs of each; longer where the machine is not idle."
+            "About 92 seconds: 1 measurement, 3 contenders, 7 runs of each; longer where the machine is not idle."
         );
     }
 }

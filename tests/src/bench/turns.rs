@@ -15,6 +15,8 @@ use super::{
 pub(super) struct Turns<'a> {
     plan: &'a Plan,
     patience: Patience,
+    /// Whether the machine was not idle the last time.
+    restless: bool,
     start: Instant,
     failures: Vec<String>,
 }
@@ -35,7 +37,13 @@ pub(super) struct Entrant {
 
 impl<'a> Turns<'a> {
     pub(super) fn new(plan: &'a Plan) -> Turns<'a> {
-        Turns { plan, patience: Patience::new(plan.patience), start: Instant::now(), failures: Vec::new() }
+        Turns {
+            plan,
+            patience: Patience::new(plan.patience),
+            restless: false,
+            start: Instant::now(),
+            failures: Vec::new(),
+        }
     }
 
     /// Has each entrant run once a round. Returns the runs of each: none of one that failed, which gets no more turns.
@@ -105,10 +113,12 @@ impl<'a> Turns<'a> {
     }
 
     fn once(&mut self, run: impl FnOnce() -> Result<Vec<f64>>) -> Result<Run> {
-        if let Some(busy) = self.patience.wait_idle(self.plan.idle)? {
+        let busy = self.patience.wait_idle(self.plan.idle)?;
+        if let Some(busy) = busy.filter(|_| !self.restless) {
             let percent = busy * 100.0;
             eprintln!("        the machine does not become idle ({percent:.0} % busy): measuring all the same");
         }
+        self.restless = busy.is_some();
         let watch = Watch::start()?;
         let figures = run()?;
         Ok(Run { figures, disturbance: watch.end().context("watching the machine")? })
