@@ -3,30 +3,76 @@
 use std::time::Duration;
 
 use wavnet_tests::{
-    bench::{Case, Plan, run},
+    bench::{Case, Contender, Plan, plots, run},
     lab::{self, Need},
 };
+
+/// Cases in which we are compared with ourselves, or with a part of the kernel.
+const OWN: [Case; 7] = [
+    Case::LearnOn,
+    Case::Queues2,
+    Case::ScaleMacs,
+    Case::ScaleVteps,
+    Case::ScaleVnis,
+    Case::FdbLookup1k,
+    Case::FdbLookup100k,
+];
 
 #[test]
 fn every_case_has_a_figure_for_every_contender() {
     lab::run("every_case_has_a_figure_for_every_contender", &[Need::Wavnet], |lab| {
         let cases = Case::ALL.to_vec();
-        let plan = Plan { cases, runs: 1, time: Duration::from_millis(100), idle: Duration::ZERO, ..Plan::QUICK };
-        let report = run(lab, &plan)?;
-        for case in Case::ALL {
+        let (time, idle) = (Duration::from_millis(100), Duration::ZERO);
+        let report = run(lab, &Plan { cases, runs: 1, time, idle, curves: true, ..Plan::QUICK });
+        assert!(report.failures.is_empty(), "{:#?}", report.failures);
+        for &case in Case::ALL {
             let rows: Vec<_> = report.rows.iter().filter(|row| row.case == case.name()).collect();
-            assert!(rows.iter().all(|row| row.runs == 1 && row.unit == case.unit()), "{rows:?}");
-            if case == Case::ProgramNs {
+            assert!(rows.iter().all(|row| row.runs == 1 && row.unit == case.unit() && row.median > 0.0), "{rows:?}");
+            let names: Vec<_> = rows.iter().map(|row| row.contender.as_str()).collect();
+            match case {
                 // Three programs, three sizes of the FDB.
-                assert_eq!(rows.len(), 9, "{rows:?}");
-                assert!(rows.iter().all(|row| row.ratio.is_none() && row.variant.is_some()), "{rows:?}");
-            } else if case == Case::Scrape {
-                assert!(matches!(&rows[..], [row] if row.median > 0.0 && row.variant.is_some()), "{rows:?}");
-            } else {
-                let contenders: Vec<_> = rows.iter().map(|row| row.contender).collect();
-                assert_eq!(contenders, ["wavnet", "kernel-vxlan", "bridge"]);
-                assert!(rows.iter().all(|row| row.median > 0.0 && row.ratio.is_some()), "{rows:?}");
+                Case::ProgramNs => {
+                    assert_eq!(rows.len(), 9, "{rows:?}");
+                    assert!(rows.iter().all(|row| row.ratio.is_none() && row.variant.is_some()), "{rows:?}");
+                }
+                Case::Scrape => assert!(matches!(&rows[..], [row] if row.variant.is_some()), "{rows:?}"),
+                _ if OWN.contains(&case) => {
+                    assert!(rows[0].variant.is_none(), "{rows:?}");
+                    assert!(rows.iter().all(|row| row.against.is_some() && row.ratio.is_some()), "{rows:?}");
+                }
+                _ => {
+                    assert!(names.starts_with(&["wavnet", "kernel-vxlan"]), "{names:?}");
+                    assert!(rows.iter().all(|row| row.ratio.is_some()), "{rows:?}");
+                }
             }
+        }
+        let points = |case: &str| {
+            let row = report.rows.iter().find(|row| row.case == case && row.contender == "wavnet");
+            row.and_then(|row| row.curve.as_ref()).map_or(0, |curve| curve.points.len())
+        };
+        assert_eq!((points("scale_macs_100k"), points("rtt_p50"), points("rtt_blocking_p50")), (4, 11, 11));
+        assert_eq!(plots::draw(&report).len(), 5, "every plot has something to show");
+        Ok(())
+    });
+}
+
+#[test]
+fn every_contender_that_is_installed_carries_what_makes_sense_for_it() {
+    lab::run("every_contender_that_is_installed_carries_what_makes_sense_for_it", &[Need::Wavnet], |lab| {
+        let cases = vec![Case::SmallFrames, Case::Encap, Case::Tcp1, Case::RttBlockingP50];
+        let others = Contender::ALL.into_iter().filter(|c| !Contender::MAIN.contains(c)).collect();
+        let time = Duration::from_millis(200);
+        let plan = Plan { cases, contenders: others, runs: 1, time, idle: Duration::ZERO, ..Plan::QUICK };
+        let report = run(lab, &plan);
+        assert!(report.failures.is_empty(), "{:#?}", report.failures);
+        for contender in plan.contenders {
+            let rows: Vec<_> = report.rows.iter().filter(|row| row.contender == contender.name()).collect();
+            let skipped =
+                report.notes.iter().filter(|note| note.starts_with("skipped: ") && note.contains(contender.name()));
+            let missing = report.notes.iter().any(|note| note.starts_with(&format!("skipped: {contender} ")));
+            let expected = if missing { 0 } else { plan.cases.len() - skipped.count() };
+            assert_eq!(rows.len(), expected, "{contender}: {:?}", report.notes);
+            assert!(rows.iter().all(|row| row.median > 0.0 && row.steal.is_some()), "{rows:?}");
         }
         Ok(())
     });

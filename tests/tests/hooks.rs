@@ -155,7 +155,7 @@ fn tc_programs_of_others_see_what_is_not_ours() {
             let net = Lone::start(lab, &[], |c| c.underlay(&format!("hook = \"tc\"\ntc = \"{tc}\"")))?;
             let mut others = Programs::load()?;
             let nic = net.host.ns.mac(Host::NIC)?;
-            others.set_probe(Probe { mac: nic.to_u64(), vni: 0, hold: 0 })?;
+            others.set_probe(Probe { mac: nic.to_u64(), ..Probe::default() })?;
             others.sink(&net.host.ns, Host::NIC, place)?;
             let (from, to) = (SocketAddrV4::new(net.far.addr, 40_000), SocketAddrV4::new(net.host.addr, PORT));
             let foreign = ethernet(nic, mac(9), IPV4, &udp4(from, to, b"not for the overlay"));

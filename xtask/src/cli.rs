@@ -33,6 +33,12 @@ enum Command {
         /// Also get what `ci` needs (cargo-deny).
         #[arg(long)]
         ci: bool,
+        /// Also get what `bench` compares with: Open vSwitch, n2n, tinc, vpncloud.
+        ///
+        /// Debian's packages are unpacked under target/toolchain/contenders, vpncloud is compiled there; nothing is installed
+        /// to the system, and no service is started.
+        #[arg(long)]
+        contenders: bool,
     },
     /// Show every requirement, what was found, and how to mend what is missing.
     ///
@@ -73,14 +79,25 @@ enum Command {
         #[arg(long)]
         kernel: bool,
     },
-    /// Measure our path against the kernel's vxlan and a plain bridge.
+    /// Measure our path against the kernel's vxlan, a plain bridge, and what others made for the same job.
+    ///
+    /// Contenders whose programs are missing are skipped by name; `cargo xtask setup --contenders` gets them.
     Bench {
         /// Also write the results to this file.
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Also draw plots of the results into this directory, as SVG.
+        #[arg(long, value_name = "DIR")]
+        plots: Option<PathBuf>,
+        /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick", "contenders", "cases"])]
+        redraw: Option<PathBuf>,
         /// Fewer and shorter runs: to see that it works, not to compare.
         #[arg(long)]
         quick: bool,
+        /// Only these contenders, separated by commas, such as wavnet,kernel-vxlan,ovs.
+        #[arg(long, value_name = "NAMES")]
+        contenders: Option<String>,
         /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
         cases: Vec<String>,
     },
@@ -113,7 +130,7 @@ enum Command {
 pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
     let workspace = Workspace::discover()?;
     match cli.command {
-        Command::Setup { ci } => setup::everything(&workspace, ci).map(|()| ExitCode::SUCCESS),
+        Command::Setup { ci, contenders } => setup::everything(&workspace, ci, contenders).map(|()| ExitCode::SUCCESS),
         Command::Doctor => Ok(doctor::print(&workspace)),
         Command::Build { release } => compile::workspace(&workspace, release).map(|()| ExitCode::SUCCESS),
         Command::Run { once, args } if args.is_empty() => run::demonstration(&workspace, once),
@@ -122,7 +139,11 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
             let kernel = if kernel { Kernel::Only } else { Kernel::Also };
             test::command(&workspace, filter.as_deref(), kernel)
         }
-        Command::Bench { json, quick, cases } => run::bench(&workspace, json.as_deref(), quick, &cases),
+        Command::Bench { redraw: Some(results), plots, .. } => run::redraw(&workspace, &results, plots.as_deref()),
+        Command::Bench { json, plots, quick, contenders, cases, .. } => {
+            let [json, plots] = [json.as_deref(), plots.as_deref()];
+            run::bench(&workspace, json, plots, quick, contenders.as_deref(), &cases)
+        }
         Command::Fuzz { seconds, targets } => fuzz::command(&workspace, seconds, &targets),
         Command::Ci { steps } => ci::command(&workspace, &steps),
     }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
+    fs::{self, File},
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, ExitCode},
@@ -40,7 +40,14 @@ pub(crate) fn wavnet(workspace: &Workspace, args: &[OsString]) -> Result<ExitCod
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn bench(workspace: &Workspace, json: Option<&Path>, quick: bool, cases: &[String]) -> Result<ExitCode> {
+pub(crate) fn bench(
+    workspace: &Workspace,
+    json: Option<&Path>,
+    plots: Option<&Path>,
+    quick: bool,
+    contenders: Option<&str>,
+    cases: &[String],
+) -> Result<ExitCode> {
     setup::ensure(workspace)?;
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let mut command = elevated(workspace, "wavnet-bench")?;
@@ -50,10 +57,28 @@ pub(crate) fn bench(workspace: &Workspace, json: Option<&Path>, quick: bool, cas
         File::create(json).with_context(|| format!("cannot write {}", json.display()))?;
         command.arg("--json").arg(json);
     }
+    if let Some(plots) = plots {
+        fs::create_dir_all(plots).with_context(|| format!("cannot make {}", plots.display()))?;
+        command.arg("--plots").arg(plots);
+    }
     if quick {
         command.arg("--quick");
     }
+    if let Some(contenders) = contenders {
+        command.arg("--contenders").arg(contenders);
+    }
     command.args(cases);
+    become_it(command)
+}
+
+/// `cargo xtask bench --redraw`: what was measured before, without root.
+pub(crate) fn redraw(workspace: &Workspace, results: &Path, plots: Option<&Path>) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet-bench"])?;
+    let mut command = Command::new(workspace.binary("wavnet-bench", true));
+    command.arg("--redraw").arg(results);
+    if let Some(plots) = plots {
+        command.arg("--plots").arg(plots);
+    }
     become_it(command)
 }
 

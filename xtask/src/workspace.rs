@@ -83,9 +83,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_tools_are_pinned() {
+    fn all_tools_are_pinned() {
         let workspace = Workspace::discover().unwrap();
-        for tool in ["bpf-linker", "cargo-deny"] {
+        for tool in ["bpf-linker", "cargo-deny", "vpncloud"] {
             assert!(workspace.pin(tool).unwrap().starts_with(|c: char| c.is_ascii_digit()), "{tool}");
         }
         assert!(workspace.pin("no-such-tool").is_err());

@@ -1,25 +1,27 @@
-//! The benchmark: wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved in one run on one topology.
+//! The benchmark: wavnet, what the kernel offers for the same job, and what others made for it, interleaved in one run on one
+//! topology.
 //!
 //! `docs/benchmarks.md` says how each figure comes about and what it is worth.
 
 mod affinity;
 mod case;
 mod contender;
-mod frames;
-mod kernel;
-mod overlay;
+mod estimate;
+mod machine;
 mod pinned;
 mod plan;
-mod program;
 mod report;
 mod rig;
 mod rtt;
-mod scrape;
+mod run;
 mod sender;
-mod tcp;
+mod setting;
 mod test_run;
+mod turns;
 
 pub use case::Case;
 pub use contender::Contender;
-pub use plan::{Plan, run};
-pub use report::{Report, Row, Summary};
+pub use machine::Disturbance;
+pub use plan::Plan;
+pub use report::{Against, Curve, Point, Report, Row, Summary, plots};
+pub use run::run;

@@ -1,144 +1,213 @@
-//! The order of measurement: round by round, so that what disturbs the machine disturbs everybody.
+//! What is measured of whom, and how much.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-
-use super::{
-    case::Case,
-    contender::Contender,
-    frames,
-    overlay::{Detours, Overlay},
-    program,
-    report::{Report, human},
-    rig::Rig,
-    rtt, scrape, tcp,
-};
-use crate::lab::Lab;
+use super::{case::Case, contender::Contender, setting::Setting};
 
 /// How much to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Cases; empty: all.
     pub cases: Vec<Case>,
-    /// Who; empty: everybody.
+    /// Who; empty: `usual`.
     pub contenders: Vec<Contender>,
+    /// Who is measured unless others are asked for.
+    pub usual: &'static [Contender],
     /// Runs of each case and contender.
     pub runs: usize,
+    /// Runs, at most, of programs in user space, which are far from the others.
+    pub slow_runs: usize,
     /// How long a run measures.
     pub time: Duration,
-    /// Idle time before each run, which lets queues drain and CPUs cool.
+    /// Idle time before each run, which lets queues drain and CPUs cool; zero: not even an idle machine is waited for.
     pub idle: Duration,
+    /// How long to wait for an idle machine, in all.
+    pub patience: Duration,
+    /// Whether to measure also between the ends of curves.
+    pub curves: bool,
 }
 
 impl Plan {
-    /// What the published figures come from: about seven minutes.
+    /// What the published figures come from.
     pub const FULL: Plan = Plan {
         cases: Vec::new(),
         contenders: Vec::new(),
-        runs: 5,
+        usual: &Contender::ALL,
+        runs: 7,
+        slow_runs: 3,
         time: Duration::from_millis(2500),
         idle: Duration::from_secs(1),
+        patience: Duration::from_secs(1200),
+        curves: true,
     };
-    /// For a look while developing: about a minute.
+    /// For a look while developing: under five minutes.
     pub const QUICK: Plan = Plan {
         cases: Vec::new(),
         contenders: Vec::new(),
+        usual: &Contender::MAIN,
         runs: 3,
-        time: Duration::from_millis(600),
-        idle: Duration::from_millis(200),
+        slow_runs: 3,
+        time: Duration::from_millis(350),
+        idle: Duration::from_millis(250),
+        patience: Duration::from_secs(20),
+        curves: false,
     };
 
-    fn wants(&self, case: Case) -> bool {
+    pub(super) fn wants(&self, case: Case) -> bool {
         self.cases.is_empty() || self.cases.contains(&case)
     }
 
-    fn contenders(&self) -> Vec<Contender> {
-        Contender::ALL.into_iter().filter(|c| self.contenders.is_empty() || self.contenders.contains(c)).collect()
+    /// In the order of [`Contender::ALL`], without those whose programs are missing, which `skipped` then says.
+    pub(super) fn contenders(&self, skipped: &mut Vec<String>) -> Vec<Contender> {
+        let asked = if self.contenders.is_empty() { self.usual } else { &self.contenders };
+        let there = |contender: &Contender| match contender.missing() {
+            None => true,
+            Some(why) => {
+                skipped.push(format!("skipped: {why}"));
+                false
+            }
+        };
+        Contender::ALL.into_iter().filter(|c| asked.contains(c)).filter(there).collect()
     }
-}
 
-/// Cases that one measurement answers together.
-const TOGETHER: [&[Case]; 6] =
-    [&[Case::SmallFrames], &[Case::Encap], &[Case::Decap], &[Case::Tcp1], &[Case::Tcp4], &[Case::RttP50, Case::RttP99]];
-
-/// Carries out a plan.
-///
-/// # Errors
-/// Something cannot be set up, or a contender does not do what it is measured for: what, and which.
-pub fn run(lab: &Lab, plan: &Plan) -> Result<Report> {
-    let mut report = Report::default();
-    let start = Instant::now();
-    let groups: Vec<_> = TOGETHER.into_iter().filter(|cases| cases.iter().any(|c| plan.wants(*c))).collect();
-    let mut rigs = Vec::new();
-    if !groups.is_empty() {
-        for contender in plan.contenders() {
-            let rig = Rig::build(lab, contender).with_context(|| format!("setting up {contender}"))?;
-            rtt::prime(&rig)?;
-            rigs.push(rig);
-        }
+    /// What is measured of these contenders in turns.
+    pub(super) fn batches(&self, contenders: &[Contender]) -> Vec<Batch> {
+        let measurement = |cases: &'static [Case]| {
+            let wanted = cases.iter().any(|case| self.wants(*case));
+            let who: Vec<_> = contenders.iter().copied().filter(|c| wanted && c.refuses(cases[0]).is_none()).collect();
+            (!who.is_empty()).then_some(Measurement { cases, who })
+        };
+        let batch = |(setting, all): (Setting, &[&'static [Case]])| {
+            let measurements: Vec<_> = all.iter().copied().filter_map(measurement).collect();
+            (!measurements.is_empty()).then_some(Batch { setting, measurements })
+        };
+        TOGETHER.into_iter().filter_map(batch).collect()
     }
-    for cases in groups {
-        let mut samples = vec![vec![Vec::new(); cases.len()]; rigs.len()];
-        for round in 0..plan.runs {
-            // Whoever comes first may find a cooler machine: take turns.
-            for turn in 0..rigs.len() {
-                let index = (turn + round) % rigs.len();
-                let (rig, samples) = (&mut rigs[index], &mut samples[index]);
-                let figures = measure(rig, plan, cases).with_context(|| format!("{}, {}", cases[0], rig.contender))?;
-                let shown: Vec<_> = cases.iter().zip(&figures).map(|(c, f)| human(*f, c.unit())).collect();
-                let seconds = start.elapsed().as_secs();
-                eprintln!(
-                    "{seconds:4} s  {:<12} {:>2}/{}  {:<12} {}",
-                    cases[0],
-                    round + 1,
-                    plan.runs,
-                    rig.contender,
-                    shown.join(", ")
-                );
-                samples.iter_mut().zip(figures).for_each(|(runs, figure)| runs.push(figure));
+
+    /// The cases of our own that are measured.
+    pub(super) fn own_cases(&self, contenders: &[Contender]) -> Vec<Case> {
+        let own = |case: &Case| self.wants(*case) && case.is_own() && contenders.contains(&Contender::Wavnet);
+        Case::ALL.iter().copied().filter(own).collect()
+    }
+
+    /// Which cases are not measured of whom, and why: a sentence for each reason.
+    pub(super) fn refusals(&self, contenders: &[Contender]) -> Vec<String> {
+        let mut found: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
+        for contender in contenders {
+            let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+            // Those of our own are missed of nobody else.
+            for case in Case::ALL.iter().filter(|case| self.wants(**case) && !case.is_own()) {
+                let Some(why) = contender.refuses(*case) else { continue };
+                match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+                    Some((_, cases)) => cases.push(case.name()),
+                    None => reasons.push((why, vec![case.name()])),
+                }
+            }
+            for (why, cases) in reasons {
+                match found.iter_mut().find(|(reason, same, _)| *reason == why && *same == cases) {
+                    Some((.., who)) => who.push(contender.name()),
+                    None => found.push((why, cases, vec![contender.name()])),
+                }
             }
         }
-        for (i, case) in cases.iter().enumerate().filter(|(_, case)| plan.wants(**case)) {
-            let figures: Vec<_> = rigs.iter().zip(&samples).map(|(rig, s)| (rig.contender, s[i].clone())).collect();
-            report.add(*case, &figures);
+        let own: Vec<_> =
+            Case::ALL.iter().filter(|case| self.wants(**case) && case.is_own()).map(|c| c.name()).collect();
+        let mut notes: Vec<_> = found
+            .into_iter()
+            .map(|(why, cases, who)| format!("skipped: {} of {}: {why}", cases.join(", "), who.join(", ")))
+            .collect();
+        if !own.is_empty() && !contenders.contains(&Contender::Wavnet) {
+            notes.push(format!("skipped: {}: of wavnet only", own.join(", ")));
         }
+        notes
     }
-    if plan.wants(Case::ProgramNs) {
-        for figure in program::measure(lab, plan.runs).context(Case::ProgramNs.name())? {
-            report.add_own(Case::ProgramNs, figure.variant, &figure.runs);
-        }
-    }
-    if plan.wants(Case::Scrape) {
-        let runs = scrape::measure(lab, plan.runs).context(Case::Scrape.name())?;
-        report.add_own(Case::Scrape, scrape::VARIANT.to_owned(), &runs);
-    }
-    Ok(report)
 }
 
-/// One run: one figure for each of the cases.
-fn measure(rig: &mut Rig, plan: &Plan, cases: &[Case]) -> Result<Vec<f64>> {
-    thread::sleep(plan.idle);
-    rtt::prime(rig)?;
-    let before = detours(rig)?;
-    let figures = match cases[0] {
-        Case::Tcp1 => vec![tcp::measure(rig, 1, plan.time)?],
-        Case::Tcp4 => vec![tcp::measure(rig, 4, plan.time)?],
-        Case::RttP50 => {
-            let rtt = rtt::measure(rig, plan.time)?;
-            vec![rtt.p50, rtt.p99]
-        }
-        case => vec![frames::measure(rig, case, plan.time)?],
-    };
-    if let (Some(before), Some(after)) = (before, detours(rig)?) {
-        after.none_since(&before)?;
-    }
-    Ok(figures)
+/// What is measured in one setting.
+pub(super) struct Batch {
+    pub(super) setting: Setting,
+    pub(super) measurements: Vec<Measurement>,
 }
 
-fn detours(rig: &Rig) -> Result<Option<Detours>> {
-    rig.overlay.as_ref().map(Overlay::detours).transpose()
+impl Batch {
+    /// Everybody who is measured in it.
+    pub(super) fn contenders(&self) -> Vec<Contender> {
+        let takes_part = |c: &Contender| self.measurements.iter().any(|m| m.who.contains(c));
+        Contender::ALL.into_iter().filter(takes_part).collect()
+    }
+
+    /// Its cases' names.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.measurements.iter().flat_map(|m| m.cases).map(|case| case.name()).collect();
+        names.join(", ")
+    }
+}
+
+/// Cases that one measurement answers together, and of whom.
+pub(super) struct Measurement {
+    pub(super) cases: &'static [Case],
+    pub(super) who: Vec<Contender>,
+}
+
+/// Cases by setting, and those together that one measurement answers.
+const TOGETHER: [(Setting, &[&[Case]]); 7] = [
+    (
+        Setting::Plain,
+        &[
+            &[Case::SmallFrames],
+            &[Case::Encap],
+            &[Case::Decap],
+            &[Case::Tcp1],
+            &[Case::Tcp4],
+            &[Case::Tcp8Receive],
+            &[Case::RttP50, Case::RttP99],
+            &[Case::RttBlockingP50, Case::RttBlockingP99],
+        ],
+    ),
+    (Setting::PacketRate, &[&[Case::SmallFramesPacketRate], &[Case::EncapPacketRate]]),
+    (Setting::TapReceiver, &[&[Case::UdpToTap], &[Case::Tcp1Tap]]),
+    (Setting::TapSender, &[&[Case::UdpFromTap], &[Case::Tcp1FromTap]]),
+    (Setting::Flood(1), &[&[Case::Flood1]]),
+    (Setting::Flood(8), &[&[Case::Flood8]]),
+    (Setting::Flood(64), &[&[Case::Flood64]]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_of_our_own_or_measured_once_in_turns() {
+        for case in Case::ALL {
+            let times = TOGETHER.iter().flat_map(|(_, all)| all.iter()).flat_map(|cases| cases.iter());
+            let times = times.filter(|c| *c == case).count();
+            assert_eq!(times, usize::from(!case.is_own()), "{case}");
+        }
+    }
+
+    #[test]
+    fn cases_that_are_measured_together_are_refused_together() {
+        for (contender, cases) in Contender::ALL.iter().flat_map(|c| TOGETHER.iter().map(move |(_, all)| (c, all))) {
+            for cases in *cases {
+                assert!(cases.iter().all(|case| contender.refuses(*case) == contender.refuses(cases[0])));
+            }
+        }
+    }
+
+    #[test]
+    fn programs_in_user_space_are_measured_in_four_ways() {
+        let batches = Plan::FULL.batches(&[Contender::Tinc]);
+        let names: Vec<_> = batches.iter().map(Batch::names).collect();
+        assert_eq!(names, ["small_frames, tcp_1, tcp_4, rtt_blocking_p50, rtt_blocking_p99"]);
+    }
+
+    #[test]
+    fn who_is_not_measured_is_said_once_for_each_reason() {
+        let plan = Plan { cases: vec![Case::Encap, Case::Decap, Case::LearnOn], ..Plan::FULL };
+        let notes = plan.refusals(&[Contender::Wavnet, Contender::N2n, Contender::Tinc]);
+        assert_eq!(notes, ["skipped: encap, decap of n2n, tinc: its frames on the wire are no VXLAN"]);
+        assert_eq!(plan.refusals(&[Contender::Bridge]), ["skipped: learn_on: of wavnet only"]);
+        assert!(plan.batches(&[Contender::N2n]).is_empty());
+        assert_eq!(plan.own_cases(&[Contender::Wavnet]), [Case::LearnOn]);
+    }
 }

@@ -4,14 +4,21 @@
 //! VM ns ─ veth ─ hypervisor ns ─ u0  w1 ─ wire ns ─ w2  u0 ─ hypervisor ns ─ veth ─ VM ns
 //! ```
 //!
-//! The wire redirects between its ends in XDP, so that the receiving NIC gets page-backed frames as from a driver.
+//! The wire redirects between its ends in XDP, so that the receiving NIC gets page-backed frames as from a driver. A setting may
+//! have a tap in the place of one of the VMs' veths, or more.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use wavnet_common::addr::{Mac, Vni};
 
-use super::{contender::Contender, overlay::Overlay};
+use super::{
+    affinity::{Side, pin},
+    contender::{Contender, Detours, Overlay, Running},
+    sender::Stream,
+    setting::{ABSENT, Setting},
+    test_run::BATCH,
+};
 use crate::lab::{
     Lab,
     frame::{self, Outer, udp4},
@@ -22,6 +29,7 @@ use crate::lab::{
         Place, Programs,
         abi::{self, Probe},
     },
+    tap::Tap,
     topology::UNDERLAY_MTU,
 };
 
@@ -38,8 +46,11 @@ const PAYLOAD: [u8; 64] = [0x5a; 64];
 
 /// Two hypervisors on a wire, with a VM each.
 pub(super) struct Wired {
+    pub(super) setting: Setting,
     pub(super) hosts: [Host; 2],
     pub(super) vms: [Vm; 2],
+    /// The port of the VM that is on a tap, as its machine sees it.
+    pub(super) tap: Option<Tap>,
 }
 
 /// A contender in place.
@@ -47,7 +58,7 @@ pub(super) struct Rig {
     pub(super) contender: Contender,
     pub(super) wired: Wired,
     pub(super) programs: Programs,
-    pub(super) overlay: Option<Overlay>,
+    running: Box<dyn Running>,
     wire: Netns,
 }
 
@@ -66,11 +77,13 @@ pub(super) fn vni() -> Vni {
 }
 
 impl Rig {
-    pub(super) fn build(lab: &Lab, contender: Contender) -> Result<Rig> {
-        let letter = contender.letter();
-        let wire = lab.netns(&format!("{letter}-wire"))?;
-        let hosts = [host(lab, &wire, letter, 0)?, host(lab, &wire, letter, 1)?];
-        let vms = [vm(lab, &hosts[0], letter, 0)?, vm(lab, &hosts[1], letter, 1)?];
+    pub(super) fn build(lab: &Lab, contender: Contender, setting: Setting) -> Result<Rig> {
+        let prefix = format!("{}{}", contender.letter(), setting.letter());
+        let wire = lab.netns(&format!("{prefix}-wire"))?;
+        let hosts = [host(lab, &wire, &prefix, 0)?, host(lab, &wire, &prefix, 1)?];
+        let (vm1, tap1) = vm(lab, &hosts[0], &prefix, 0, setting)?;
+        let (vm2, tap2) = vm(lab, &hosts[1], &prefix, 1, setting)?;
+        let vms = [vm1, vm2];
         for (side, vm) in vms.iter().enumerate() {
             // Resolution is not what is measured, and a contender that loses an ARP request would look slow.
             let (address, mac) = (vm_addr(1 - side), vm_mac(1 - side));
@@ -79,38 +92,70 @@ impl Rig {
         let mut programs = Programs::load()?;
         programs.wire(&wire, ENDS)?;
         programs.sink(&vms[1].ns, Vm::NIC, Place::First)?;
-        let wired = Wired { hosts, vms };
-        let overlay = contender.install(lab, &wired)?;
-        let mut rig = Rig { contender, wired, programs, overlay, wire };
-        rig.hold_at_wire(false)?;
+        let wired = Wired { setting, hosts, vms, tap: tap1.or(tap2) };
+        if setting.absent_vteps().next().is_some() {
+            wired.hosts[0].ns.ip(&format!("route add {ABSENT} via {}", wired.hosts[1].addr))?;
+        }
+        let running = if setting == Setting::Bare { Box::new(()) } else { contender.install(lab, &wired)? };
+        let mut rig = Rig { contender, wired, programs, running, wire };
+        rig.pass_all()?;
         Ok(rig)
     }
 
-    /// Has the wire count and drop small frames, or pass them on.
-    pub(super) fn hold_at_wire(&mut self, hold: bool) -> Result<()> {
+    /// Has the wire pass everything on, and the second VM count small frames.
+    pub(super) fn pass_all(&mut self) -> Result<()> {
+        self.count_frames_to(vm_mac(1), 0, false)
+    }
+
+    /// Has the wire count and drop small frames to the second VM.
+    pub(super) fn hold_at_wire(&mut self) -> Result<()> {
+        self.count_frames_to(vm_mac(1), 0, true)
+    }
+
+    /// Has the wire count and drop broadcasts.
+    pub(super) fn hold_broadcasts(&mut self) -> Result<()> {
+        self.count_frames_to(Mac::BROADCAST, 0, true)
+    }
+
+    /// Counts, at the wire (where they end) or at the second VM, small frames to it or to a MAC that differs in bits of `any`.
+    pub(super) fn count_frames(&mut self, any: u64, hold: bool) -> Result<()> {
+        self.count_frames_to(vm_mac(1), any, hold)
+    }
+
+    fn count_frames_to(&mut self, mac: Mac, any: u64, hold: bool) -> Result<()> {
         let vni = if self.contender.encapsulates() { VNI } else { 0 };
-        self.programs.set_probe(Probe { mac: vm_mac(1).to_u64(), vni, hold: hold.into() })
+        self.programs.set_probe(Probe { mac: mac.to_u64(), any, vni, hold: hold.into() })
     }
 
-    /// Where small frames begin: the first VM's NIC.
-    pub(super) fn at_vm(&self) -> Result<(Netns, u32, Vec<u8>)> {
+    /// What must not rise while frames are measured; `None` for those who do not count it.
+    pub(super) fn detours(&self) -> Result<Option<Detours>> {
+        self.running.overlay().map(Overlay::detours).transpose()
+    }
+
+    /// Small frames from where they begin: the first VM's NIC.
+    pub(super) fn at_vm(&self) -> Result<Stream> {
         let ns = self.wired.vms[0].ns.clone();
-        let ifindex = ns.ifindex(Vm::NIC)?;
-        Ok((ns, ifindex, small_frame()))
+        Ok(Stream { ifindex: ns.ifindex(Vm::NIC)?, ns, frame: small_frame(), batch: BATCH })
     }
 
-    /// Where small frames begin that are on their way already: the wire's second end. They look as the first hypervisor sent them.
-    pub(super) fn at_wire(&self) -> Result<(Netns, u32, Vec<u8>)> {
+    /// Small frames that are on their way already, out of the wire's second end. They look as the first hypervisor sent them.
+    pub(super) fn at_wire(&self) -> Result<Stream> {
         let ifindex = self.wire.ifindex(ENDS[1])?;
         let [from, to] = &self.wired.hosts;
         let frame = if self.contender.encapsulates() {
-            let src_mac = from.ns.mac(Host::NIC)?;
-            let outer = Outer { src_mac, ..Outer::new(to.ns.mac(Host::NIC)?, from.addr, to.addr, vni()) };
+            let underlay = self.contender.underlay();
+            let src_mac = from.ns.mac(underlay)?;
+            let outer = Outer { src_mac, ..Outer::new(to.ns.mac(underlay)?, from.addr, to.addr, vni()) };
             outer.wrap(&small_frame())
         } else {
             small_frame()
         };
-        Ok((self.wire.clone(), ifindex, frame))
+        Ok(Stream { ns: self.wire.clone(), ifindex, frame, batch: BATCH })
+    }
+
+    /// The tap's other side: where the stand-in for QEMU is.
+    pub(super) fn tap(&self) -> Result<&Tap> {
+        self.wired.tap.as_ref().context("no VM is on a tap here")
     }
 }
 
@@ -120,8 +165,8 @@ pub(super) fn small_frame() -> Vec<u8> {
     frame::ethernet(vm_mac(1), vm_mac(0), frame::IPV4, &udp4(from, to, &PAYLOAD))
 }
 
-fn host(lab: &Lab, wire: &Netns, letter: char, side: usize) -> Result<Host> {
-    let ns = lab.netns(&format!("{letter}-hv{}", side + 1))?;
+fn host(lab: &Lab, wire: &Netns, prefix: &str, side: usize) -> Result<Host> {
+    let ns = lab.netns(&format!("{prefix}-hv{}", side + 1))?;
     link::veth((&ns, Host::NIC), (wire, ENDS[side]), UNDERLAY_MTU, QUEUES)?;
     link::like_a_nic(&ns, Host::NIC)?;
     let host = Host { ns, addr: Ipv4Addr::new(172, 31, 0, side as u8 + 1) };
@@ -129,10 +174,17 @@ fn host(lab: &Lab, wire: &Netns, letter: char, side: usize) -> Result<Host> {
     Ok(host)
 }
 
-fn vm(lab: &Lab, host: &Host, letter: char, side: usize) -> Result<Vm> {
-    let name = format!("{letter}-vm{}", side + 1);
-    let vm = host.vm(lab, &VmSpec { mtu: VM_MTU, ..VmSpec::new(&name, vm_mac(side), vm_addr(side)) })?;
+fn vm(lab: &Lab, host: &Host, prefix: &str, side: usize, setting: Setting) -> Result<(Vm, Option<Tap>)> {
+    let name = format!("{prefix}-vm{}", side + 1);
+    let queues = setting.port_queues();
+    let spec = VmSpec { mtu: VM_MTU, queues, ..VmSpec::new(&name, vm_mac(side), vm_addr(side)) };
+    if setting.on_tap(side) {
+        let whose = if side == 0 { Side::Sender } else { Side::Receiver };
+        let (vm, tap) = host.vnet_vm(lab, &spec, move || pin(whose))?;
+        return Ok((vm, Some(tap)));
+    }
+    let vm = host.vm(lab, &spec)?;
     // The generator's frames enter the port as from XDP, which takes a port that polls.
     link::gro_on(&host.ns, &vm.port)?;
-    Ok(vm)
+    Ok((vm, None))
 }

@@ -1,4 +1,4 @@
-//! Round trips: a UDP request, a response, real sockets that block.
+//! Round trips: a UDP request, a response, real sockets that block or are polled without a pause.
 
 use std::{
     io::ErrorKind,
@@ -23,19 +23,25 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Nobody answers so late.
 const TOO_LATE: Duration = Duration::from_secs(10);
 
-/// Percentiles of one run, nanoseconds.
-pub(super) struct Rtt {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
+/// How both sides wait for a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Asleep: waking up is part of the round trip.
+    Blocking,
+    /// Asking again and again, each side on a CPU of its own.
+    Polling,
 }
 
-/// Exchanges requests and responses for a while.
-pub(super) fn measure(rig: &Rig, time: Duration) -> Result<Rtt> {
-    let mut times = exchange(rig, |count, elapsed| count >= WARM_UP && elapsed >= time)?.split_off(WARM_UP);
+/// Where the distribution's curve has its points.
+pub(super) const PERCENTILES: [f64; 11] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9];
+
+/// Exchanges requests and responses for a while: median and 99th percentile in nanoseconds, and behind them [`PERCENTILES`].
+pub(super) fn measure(rig: &Rig, wait: Wait, time: Duration) -> Result<Vec<f64>> {
+    let mut times = exchange(rig, wait, |count, elapsed| count >= WARM_UP && elapsed >= time)?.split_off(WARM_UP);
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos() as f64;
+    let at = |percentile: f64| times[((times.len() - 1) as f64 * percentile / 100.0) as usize].as_nanos() as f64;
     ensure!(times.len() >= 100, "{} round trips are too few for percentiles", times.len());
-    Ok(Rtt { p50: at(0.5), p99: at(0.99) })
+    Ok([50.0, 99.0].into_iter().chain(PERCENTILES).map(at).collect())
 }
 
 /// Round trips before the first that counts.
@@ -43,13 +49,13 @@ const WARM_UP: usize = 200;
 
 /// Sees that the VMs reach each other, and lets everybody on the way learn where they are.
 pub(super) fn prime(rig: &Rig) -> Result<()> {
-    exchange(rig, |count, _| count >= 20).map(drop)
+    exchange(rig, Wait::Blocking, |count, _| count >= 20).map(drop)
 }
 
-fn exchange(rig: &Rig, done: impl Fn(usize, Duration) -> bool + Send) -> Result<Vec<Duration>> {
+fn exchange(rig: &Rig, wait: Wait, done: impl Fn(usize, Duration) -> bool + Send) -> Result<Vec<Duration>> {
     let [a, b] = &rig.wired.vms;
-    let server = socket(&b.ns, SocketAddrV4::new(vm_addr(1), PORT))?;
-    let client = socket(&a.ns, SocketAddrV4::new(vm_addr(0), 0))?;
+    let server = socket(&b.ns, wait, SocketAddrV4::new(vm_addr(1), PORT))?;
+    let client = socket(&a.ns, wait, SocketAddrV4::new(vm_addr(0), 0))?;
     client.connect(SocketAddrV4::new(vm_addr(1), PORT))?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -65,9 +71,12 @@ fn exchange(rig: &Rig, done: impl Fn(usize, Duration) -> bool + Send) -> Result<
     })
 }
 
-fn socket(ns: &Netns, at: SocketAddrV4) -> Result<UdpSocket> {
+fn socket(ns: &Netns, wait: Wait, at: SocketAddrV4) -> Result<UdpSocket> {
     let socket = ns.enter(|| UdpSocket::bind(at).with_context(|| format!("binding {at}")))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    match wait {
+        Wait::Blocking => socket.set_read_timeout(Some(PATIENCE))?,
+        Wait::Polling => socket.set_nonblocking(true)?,
+    }
     Ok(socket)
 }
 
@@ -105,6 +114,7 @@ fn ask(socket: &UdpSocket, done: impl Fn(usize, Duration) -> bool) -> Result<Vec
                 }
                 // The late response to a request that was given up.
                 Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock && sent.elapsed() < PATIENCE => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e).context("receiving a response"),
             }

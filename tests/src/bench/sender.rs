@@ -23,6 +23,16 @@ use crate::lab::netns::Netns;
 /// What ends the test run. It does nothing else.
 const WAKE: Signal = Signal::SIGUSR2;
 
+/// What to send: copies of a frame, out of an interface of a namespace.
+#[derive(Clone)]
+pub(super) struct Stream {
+    pub(super) ns: Netns,
+    pub(super) ifindex: u32,
+    pub(super) frame: Vec<u8>,
+    /// How many at once.
+    pub(super) batch: u32,
+}
+
 /// Sends until it is stopped or dropped.
 pub(super) struct Sender {
     thread: Option<JoinHandle<Result<()>>>,
@@ -31,17 +41,19 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Begins to send copies of `frame` out of an interface of a namespace, as from a NIC's ring.
-    pub(super) fn start(ns: Netns, program: ProgramFd, ifindex: u32, frame: Vec<u8>) -> Result<Sender> {
+    /// Begins to send as from a NIC's ring, on the CPU of a side. The program may change each frame.
+    pub(super) fn start(stream: &Stream, program: &ProgramFd, side: Side) -> Result<Sender> {
+        let Stream { ns, ifindex, frame, batch } = stream.clone();
+        let program = program.try_clone()?;
         interruptible()?;
         let (id, told) = mpsc::channel();
         let (stop, stopped) = mpsc::channel();
         let send = move || -> Result<()> {
             id.send(pthread_self()).context("telling the thread")?;
-            pin(Side::Sender)?;
+            pin(side)?;
             // A signal may come before the call: not only the call's end counts.
             while stopped.try_recv().is_err() {
-                send_until_signal(program.as_fd(), ifindex, &frame).context("sending frames by test run")?;
+                send_until_signal(program.as_fd(), ifindex, &frame, batch).context("sending frames by test run")?;
             }
             Ok(())
         };

@@ -50,14 +50,14 @@ pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Ran>
 }
 
 /// Frames that the kernel hands to a driver at once, as NICs do: the most it takes is 256.
-const BATCH: u32 = 64;
+pub(super) const BATCH: u32 = 64;
 const LIVE_FRAMES: u32 = 1 << 1;
 
 /// Runs an XDP program on copies of a frame that seem to come from an interface of the caller's namespace, and does with them
 /// what it says, until a signal comes or, in hours, the number of copies is reached.
 ///
 /// One call is one stretch of work: the kernel waits for all CPUs when it begins and when it ends (its XDP dispatcher changes).
-pub(super) fn send_until_signal(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+pub(super) fn send_until_signal(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8], batch: u32) -> io::Result<()> {
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, frame.len() as u32, 0, ifindex, 0, 0];
     let ran = run(Attr {
@@ -68,7 +68,7 @@ pub(super) fn send_until_signal(program: BorrowedFd<'_>, ifindex: u32, frame: &[
         ctx_in: context.as_ptr() as u64,
         repeat: u32::MAX,
         flags: LIVE_FRAMES,
-        batch_size: BATCH,
+        batch_size: batch,
         ..Attr::default()
     });
     match ran {

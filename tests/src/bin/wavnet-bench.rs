@@ -1,27 +1,41 @@
 //! The benchmark; `cargo xtask bench` builds and runs it. See docs/benchmarks.md.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use wavnet_tests::{
-    bench::{Case, Plan, run},
+    bench::{Case, Contender, Plan, Report, plots, run},
     lab::{self, Lab, Need, binary},
 };
 
-/// Measures wavnet, the kernel's vxlan with a bridge, and a plain bridge, interleaved on one topology.
+/// Measures wavnet, what the kernel offers for the same job, and what others made for it, interleaved on one topology.
 #[derive(Debug, Parser)]
 #[command(name = "wavnet-bench", bin_name = "cargo xtask bench", version)]
 struct Arguments {
-    /// Cases to measure: small_frames, encap, decap, tcp_1, tcp_4, rtt_p50, rtt_p99, program_ns; none: all of them
+    /// Cases to measure, such as small_frames, tcp_1, rtt_p50 (docs/benchmarks.md has all of them); none: all of them
     cases: Vec<Case>,
+    /// Who is measured, separated by commas, such as wavnet,kernel-vxlan,ovs; default: all that are installed
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    contenders: Vec<Contender>,
     /// Also write the results to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draw plots of the results into a directory, as SVG
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "contenders", "json", "quick", "runs", "time"])]
+    redraw: Option<PathBuf>,
     /// The `wavnet` whose agents are measured; default: the one beside this program
     #[arg(long, value_name = "FILE")]
     wavnet: Option<PathBuf>,
-    /// Fewer and shorter runs: a first look, not figures to publish
+    /// Fewer and shorter runs, of wavnet, kernel-vxlan and bridge unless others are named: a first look, not to be published
     #[arg(long)]
     quick: bool,
     /// How often to measure each case and contender
@@ -43,6 +57,12 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: Arguments) -> Result<()> {
+    if let Some(path) = &arguments.redraw {
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let report =
+            serde_json::from_str(&text).with_context(|| format!("{} is not what --json writes", path.display()))?;
+        return show(&report, arguments.plots.as_deref());
+    }
     if let Some(path) = arguments.wavnet {
         binary::choose(path);
     }
@@ -54,7 +74,10 @@ fn bench(arguments: Arguments) -> Result<()> {
     }
     let mut plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
     plan.cases = arguments.cases;
-    plan.runs = arguments.runs.map_or(plan.runs, usize::from);
+    plan.contenders = arguments.contenders;
+    if let Some(runs) = arguments.runs {
+        (plan.runs, plan.slow_runs) = (runs.into(), runs.into());
+    }
     plan.time = arguments.time.map_or(plan.time, Duration::from_millis);
     if let Some(path) = &arguments.json {
         // Now, not after minutes of measuring.
@@ -64,11 +87,22 @@ fn bench(arguments: Arguments) -> Result<()> {
             .open(path)
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    let report = run(&Lab::new()?, &plan)?;
-    println!("{}", report.table());
+    let report = run(&Lab::new()?, &plan);
     if let Some(path) = arguments.json {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    show(&report, arguments.plots.as_deref())?;
+    ensure!(report.failures.is_empty(), "some cases failed, and their rows are missing: see above");
+    Ok(())
+}
+
+fn show(report: &Report, plots: Option<&Path>) -> Result<()> {
+    println!("{}", report.table());
+    if let Some(dir) = plots {
+        for path in plots::write(report, dir)? {
+            println!("{}", path.display());
+        }
     }
     Ok(())
 }

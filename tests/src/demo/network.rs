@@ -115,7 +115,7 @@ fn tenant(lab: &Lab, underlay: &Routed, name: &'static str, vni: Vni, server: us
         // The same in both tenants.
         let mac = Mac([0x52, 0x54, 0, 0, 0, n]);
         let addr = (i == server).then_some(SERVER);
-        let spec = VmSpec { name: &vm_name, mac, addr, mtu: MTU };
+        let spec = VmSpec { name: &vm_name, mac, addr, mtu: MTU, queues: 1 };
         // One of them is behind a tap, as QEMU's guests are.
         vms.push(if vm_name == "red-2" { host.tap_vm(lab, &spec)? } else { host.vm(lab, &spec)? });
     }

@@ -106,15 +106,18 @@ impl Agent {
         let (bin, file) = (self.bin.display().to_string(), self.file.display().to_string());
         let script = format!("exec \"$0\" agent --config \"$1\" {redirection}");
         self.process = Some(self.ns.spawn("agent", "sh", &["-c", &script, &bin, &file])?);
-        poll_until(&format!("the agent on {} to answer", self.ns.short_name()), READY, || {
-            if let Some(process) = &mut self.process {
-                process.still_running()?;
+        let name = self.ns.short_name().to_owned();
+        let ended = poll_until(&format!("the agent on {name} to answer"), READY, || {
+            if let Some(Err(ended)) = self.process.as_mut().map(Process::still_running) {
+                // To wait longer is of no use.
+                return Ok(Some(ended));
             }
             let pid = self.status()?.pid;
             let ours = self.process.as_ref().map(Process::pid);
             ensure!(Some(pid) == ours, "process {pid} answers, not {ours:?}");
-            Ok(())
-        })
+            Ok(None)
+        })?;
+        ended.map_or(Ok(()), |ended| Err(ended).with_context(|| format!("starting the agent on {name}")))
     }
 
     /// Kills the process with SIGKILL, as a crash would; what it pinned stays.

@@ -8,6 +8,7 @@ use wavnet_common::addr::{Mac, Vni};
 #[derive(Clone, Debug, Default)]
 pub struct AgentConfig {
     vnis: Vec<Vni>,
+    knows_all: bool,
     ports: Vec<String>,
     peers: Vec<(Ipv4Addr, Vec<Vni>)>,
     statics: Vec<String>,
@@ -30,6 +31,12 @@ impl AgentConfig {
         self
     }
 
+    /// Nothing is learned in any VNI.
+    pub fn without_learning(mut self) -> AgentConfig {
+        self.knows_all = true;
+        self
+    }
+
     /// A port by name or pattern.
     pub fn port(self, interface: &str, vni: Vni) -> AgentConfig {
         self.port_with(interface, vni, "")
@@ -38,6 +45,11 @@ impl AgentConfig {
     /// A port that drops tagged frames.
     pub fn port_discarding_tags(self, interface: &str, vni: Vni) -> AgentConfig {
         self.port_with(interface, vni, "vlan = \"discard\"\n")
+    }
+
+    /// A port in a mode, such as `packet-rate`.
+    pub fn port_mode(self, interface: &str, vni: Vni, mode: &str) -> AgentConfig {
+        self.port_with(interface, vni, &format!("mode = \"{mode}\"\n"))
     }
 
     fn port_with(mut self, interface: &str, vni: Vni, more: &str) -> AgentConfig {
@@ -116,7 +128,8 @@ impl AgentConfig {
         );
         let _ = writeln!(out, "{}", self.extra);
         for vni in &self.vnis {
-            let _ = writeln!(out, "[[vni]]\nid = {vni}\n");
+            let learning = if self.knows_all { "learning = false\n" } else { "" };
+            let _ = writeln!(out, "[[vni]]\nid = {vni}\n{learning}");
         }
         for table in self.ports.iter().chain(&self.statics) {
             let _ = writeln!(out, "{table}");

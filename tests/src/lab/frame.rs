@@ -174,12 +174,19 @@ pub fn ipv4_header(
     ip
 }
 
-/// An IPv4 packet with a UDP datagram, checksum left out.
+/// An IPv4 packet with a UDP datagram.
 pub fn udp4(src: SocketAddrV4, dst: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     let length = 8 + payload.len();
     let ip = ipv4_header(*src.ip(), *dst.ip(), 17, 64, 0, &[], length);
     let (sport, dport) = (src.port().to_be_bytes(), dst.port().to_be_bytes());
-    [&ip[..], &sport, &dport, &(length as u16).to_be_bytes(), &[0, 0], payload].concat()
+    let mut udp = [&sport[..], &dport, &(length as u16).to_be_bytes(), &[0, 0], payload].concat();
+    // Zero would say that there is none.
+    let sum = match transport_checksum(*src.ip(), *dst.ip(), 17, &udp) {
+        0 => u16::MAX,
+        sum => sum,
+    };
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    [ip, udp].concat()
 }
 
 #[cfg(test)]
@@ -199,6 +206,16 @@ mod tests {
         assert_eq!(transport_checksum(outer.src, outer.dst, 17, &summed[34..]), 0);
         let bad = Outer { corrupt: true, ..outer }.wrap(&[0; 60]);
         assert_ne!(checksum(&bad[14..34]), 0);
+    }
+
+    #[test]
+    fn datagrams_have_checksums_that_are_right_and_never_zero() {
+        let [from, to] = [1, 2].map(|n| SocketAddrV4::new([10, 0, 0, n].into(), 9));
+        let packet = udp4(from, to, b"odd");
+        assert_eq!(transport_checksum(*from.ip(), *to.ip(), 17, &packet[20..]), 0);
+        let plain = u16::from_be_bytes([udp4(from, to, &[0; 2])[26], udp4(from, to, &[0; 2])[27]]);
+        let zero = udp4(from, to, &plain.to_be_bytes());
+        assert_eq!(zero[26..28], [0xff; 2]);
     }
 
     #[test]

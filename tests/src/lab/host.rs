@@ -9,6 +9,7 @@ use super::{
     Lab, link,
     netns::Netns,
     tap::{Pump, Tap},
+    vnet::VnetTap,
 };
 
 /// A hypervisor: a namespace with an underlay NIC.
@@ -30,7 +31,7 @@ impl Host {
     /// What `ip` says.
     pub fn vm(&self, lab: &Lab, spec: &VmSpec<'_>) -> Result<Vm> {
         let ns = lab.netns(spec.name)?;
-        let vm = Vm { ns, port: format!("p-{}", spec.name), mac: spec.mac, pump: None };
+        let vm = Vm { ns, port: format!("p-{}", spec.name), mac: spec.mac, queues: spec.queues, pump: None };
         vm.plug(self, spec.mtu)?;
         if let Some(addr) = spec.addr {
             vm.set_address(addr)?;
@@ -47,12 +48,27 @@ impl Host {
         let port = format!("tap-{}", spec.name);
         let near = Tap::create(&self.ns, &port, spec.mtu)?;
         let far = Tap::create(&ns, Vm::NIC, spec.mtu)?;
-        ns.ip(&format!("link set dev {} address {}", Vm::NIC, spec.mac))?;
-        let vm = Vm { ns, port, mac: spec.mac, pump: Some(Pump::start(near, far)?) };
-        if let Some(addr) = spec.addr {
-            vm.set_address(addr)?;
-        }
-        Ok(vm)
+        Vm::on_tap(ns, port, spec, Pump::start(near, far)?)
+    }
+
+    /// The same with vnet headers and offloads, as QEMU has them by default: super-packets and partial checksums go through as they
+    /// are. `first` is done in the stand-in's thread before it begins. Also gives the port's descriptor, for frames with a vnet
+    /// header as the machine would send them.
+    ///
+    /// # Errors
+    /// What `ip`, the tun device or `first` says.
+    pub fn vnet_vm(
+        &self,
+        lab: &Lab,
+        spec: &VmSpec<'_>,
+        first: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<(Vm, Tap)> {
+        let ns = lab.netns(spec.name)?;
+        let port = format!("tap-{}", spec.name);
+        let near = VnetTap::create(&self.ns, &port, spec.mtu, true)?.into_raw();
+        let far = VnetTap::create(&ns, Vm::NIC, spec.mtu, true)?.into_raw();
+        let raw = near.try_clone()?;
+        Ok((Vm::on_tap(ns, port, spec, Pump::start_with(near, far, first)?)?, raw))
     }
 }
 
@@ -67,12 +83,14 @@ pub struct VmSpec<'a> {
     pub addr: Option<Ipv4Addr>,
     /// MTU of its NIC and port.
     pub mtu: u32,
+    /// Queues of both, if its port is a veth.
+    pub queues: u32,
 }
 
 impl<'a> VmSpec<'a> {
-    /// A machine with an address and an MTU of 1500.
+    /// A machine with an address, an MTU of 1500 and one queue.
     pub fn new(name: &'a str, mac: Mac, addr: Ipv4Addr) -> VmSpec<'a> {
-        VmSpec { name, mac, addr: Some(addr), mtu: 1500 }
+        VmSpec { name, mac, addr: Some(addr), mtu: 1500, queues: 1 }
     }
 }
 
@@ -85,6 +103,7 @@ pub struct Vm {
     pub port: String,
     /// Link address.
     pub mac: Mac,
+    queues: u32,
     pump: Option<Pump>,
 }
 
@@ -97,7 +116,7 @@ impl Vm {
     /// # Errors
     /// What `ip` says.
     pub fn plug(&self, host: &Host, mtu: u32) -> Result<()> {
-        link::veth((&host.ns, &self.port), (&self.ns, Vm::NIC), mtu, 1)?;
+        link::veth((&host.ns, &self.port), (&self.ns, Vm::NIC), mtu, self.queues)?;
         self.ns.ip(&format!("link set dev {} address {}", Vm::NIC, self.mac))?;
         link::gro_on(&self.ns, Vm::NIC)
     }
@@ -123,5 +142,19 @@ impl Vm {
     /// Frames that the stand-in for QEMU moved, on a tap port.
     pub fn pumped(&self) -> Option<u64> {
         self.pump.as_ref().map(Pump::moved)
+    }
+
+    /// The stand-in for QEMU, on a tap port.
+    pub fn pump(&self) -> Option<&Pump> {
+        self.pump.as_ref()
+    }
+
+    fn on_tap(ns: Netns, port: String, spec: &VmSpec<'_>, pump: Pump) -> Result<Vm> {
+        ns.ip(&format!("link set dev {} address {}", Vm::NIC, spec.mac))?;
+        let vm = Vm { ns, port, mac: spec.mac, queues: 1, pump: Some(pump) };
+        if let Some(addr) = spec.addr {
+            vm.set_address(addr)?;
+        }
+        Ok(vm)
     }
 }

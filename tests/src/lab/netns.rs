@@ -135,6 +135,14 @@ impl Netns {
     pub fn spawn(&self, what: &str, program: impl AsRef<Path>, args: &[&str]) -> Result<Process> {
         let mut command = self.command(program);
         command.args(args);
+        self.start(what, command)
+    }
+
+    /// The same of a command made by [`Netns::command`].
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, what: &str, command: Command) -> Result<Process> {
         Process::start(what, command, &self.log_path(what))
     }
 

@@ -1,4 +1,6 @@
-//! The lab's own kernel programs: wire, generator, counters.
+//! The lab's own kernel programs: wire, generator, counters, and those of the benchmark's contenders.
+
+mod forward;
 
 use anyhow::{Context, Result};
 use aya::{
@@ -16,10 +18,16 @@ use super::netns::Netns;
 /// What the kernel side and this side agree on.
 pub mod abi;
 
-use abi::{Counter, Probe, name};
+use abi::{Counter, Pair, Probe, Tunnel, Vary, name};
 
 // SAFETY: repr(C) of integers without padding.
 unsafe impl Pod for Probe {}
+// SAFETY: as above.
+unsafe impl Pod for Pair {}
+// SAFETY: as above.
+unsafe impl Pod for Tunnel {}
+// SAFETY: as above.
+unsafe impl Pod for Vary {}
 
 /// Where [`Programs::sink`] is among other TC programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +44,7 @@ pub enum Place {
 pub struct Programs {
     ebpf: Ebpf,
     probe: Array<MapData, Probe>,
+    vary: Array<MapData, Vary>,
     counts: PerCpuArray<MapData, u64>,
     devices: DevMapHash<MapData>,
 }
@@ -46,19 +55,12 @@ impl Programs {
     /// # Errors
     /// Built without them, or the kernel refuses.
     pub fn load() -> Result<Programs> {
-        let mut ebpf = EbpfLoader::new().load(object()?).context("loading the lab's kernel programs")?;
-        for (name, program) in ebpf.programs_mut() {
-            match program {
-                Program::Xdp(p) => p.load(),
-                Program::SchedClassifier(p) => p.load(),
-                _ => Ok(()),
-            }
-            .with_context(|| format!("loading {name}"))?;
-        }
+        let mut ebpf = load(&mut EbpfLoader::new())?;
         let probe = take(&mut ebpf, name::PROBE)?;
+        let vary = take(&mut ebpf, name::VARY)?;
         let counts = take(&mut ebpf, name::COUNTS)?;
         let devices = take(&mut ebpf, name::WIRE_DEVS)?;
-        Ok(Programs { ebpf, probe, counts, devices })
+        Ok(Programs { ebpf, probe, vary, counts, devices })
     }
 
     /// Joins two interfaces of a namespace: what comes in on one goes out of the other.
@@ -66,15 +68,7 @@ impl Programs {
     /// # Errors
     /// No such interface, or it has an XDP program.
     pub fn wire(&mut self, ns: &Netns, ends: [&str; 2]) -> Result<()> {
-        let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
-        ns.enter(|| {
-            for (from, to) in [(a, b), (b, a)] {
-                self.devices.insert(from, to, None, 0).context("writing the wire's devices")?;
-                let program: &mut Xdp = find(&mut self.ebpf, name::WIRE)?;
-                program.attach_to_if_index(from, XdpMode::Driver).context("attaching the wire")?;
-            }
-            Ok(())
-        })
+        join(&mut self.ebpf, &mut self.devices, name::WIRE, ns, ends).context("making the wire")
     }
 
     /// Counts and drops at an interface of a namespace what comes in there and matches the probe.
@@ -123,6 +117,16 @@ impl Programs {
         Ok(program.fd()?)
     }
 
+    /// The same for frames that differ, as `vary` says.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn varied_sender(&mut self, vary: Vary) -> Result<&ProgramFd> {
+        self.vary.set(0, vary, 0).context("writing what frames differ in")?;
+        let program: &mut Xdp = find(&mut self.ebpf, name::SEND_VARIED)?;
+        Ok(program.fd()?)
+    }
+
     /// The XDP program that does nothing.
     ///
     /// # Errors
@@ -142,6 +146,33 @@ impl Programs {
     }
 }
 
+/// Attaches an XDP program to two interfaces and enters each as what the other redirects to.
+fn join(ebpf: &mut Ebpf, devices: &mut DevMapHash<MapData>, name: &str, ns: &Netns, ends: [&str; 2]) -> Result<()> {
+    let [a, b] = [ns.ifindex(ends[0])?, ns.ifindex(ends[1])?];
+    ns.enter(|| {
+        for (from, to) in [(a, b), (b, a)] {
+            devices.insert(from, to, None, 0).context("writing the devices")?;
+            let program: &mut Xdp = find(ebpf, name)?;
+            program.attach_to_if_index(from, XdpMode::Driver).with_context(|| format!("attaching {name}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Loads the object's programs.
+pub(super) fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf> {
+    let mut ebpf = loader.load(object()?).context("loading the lab's kernel programs")?;
+    for (name, program) in ebpf.programs_mut() {
+        match program {
+            Program::Xdp(p) => p.load(),
+            Program::SchedClassifier(p) => p.load(),
+            _ => Ok(()),
+        }
+        .with_context(|| format!("loading {name}"))?;
+    }
+    Ok(ebpf)
+}
+
 #[cfg(wavnet_lab)]
 fn object() -> Result<&'static [u8]> {
     Ok(aya::include_bytes_aligned!(env!("WAVNET_LAB_OBJECT")))
@@ -152,12 +183,12 @@ fn object() -> Result<&'static [u8]> {
     anyhow::bail!("this program was built without the lab's kernel programs: run `cargo xtask setup`, then build again")
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T> {
     let map = ebpf.take_map(name).with_context(|| format!("the lab's object has no map {name}"))?;
     T::try_from(map).with_context(|| format!("opening map {name}"))
 }
 
-fn find<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+pub(super) fn find<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {

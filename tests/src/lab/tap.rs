@@ -4,8 +4,11 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
 };
 
@@ -17,7 +20,7 @@ use nix::{
 
 use super::netns::Netns;
 
-/// An open tap device without vnet header; the device goes when this is dropped.
+/// An open tap device without vnet header; the device goes when this and its clones are dropped.
 #[derive(Debug)]
 pub struct Tap {
     pub(super) file: File,
@@ -36,6 +39,14 @@ impl Tap {
         let file = netns.enter(|| open(name, flags).with_context(|| format!("making tap {name}")))?;
         netns.ip(&format!("link set dev {name} mtu {mtu} up"))?;
         Ok(Tap { file })
+    }
+
+    /// Another handle of the same device.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn try_clone(&self) -> Result<Tap> {
+        Ok(Tap { file: self.file.try_clone().context("duplicating a tap's descriptor")? })
     }
 
     /// Sends a frame into the device: the host receives it.
@@ -81,38 +92,80 @@ fn open(name: &str, flags: libc::c_int) -> io::Result<File> {
     Ok(file)
 }
 
-/// Moves frames between two taps as QEMU moves them between a tap and a guest's virtio NIC. Ends, and deletes both
-/// devices, when dropped.
+/// Moves frames between two taps as QEMU, without vhost, moves them between a tap and a guest's virtio NIC: one thread, which reads
+/// as much as there is whenever it is woken. Ends, and deletes both devices, when dropped.
 #[derive(Debug)]
 pub struct Pump {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-    moved: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    moved: AtomicU64,
+    swallowing: AtomicBool,
+    swallowed: AtomicU64,
 }
 
 impl Pump {
-    /// Starts moving.
+    /// Starts moving between the hypervisor's tap and the machine's.
     ///
     /// # Errors
     /// No more threads or descriptors.
-    pub fn start(a: Tap, b: Tap) -> Result<Pump> {
+    pub fn start(near: Tap, far: Tap) -> Result<Pump> {
+        Pump::start_with(near, far, || Ok(()))
+    }
+
+    /// The same in a thread that does something else first: it chooses its CPU, say.
+    ///
+    /// # Errors
+    /// No more threads or descriptors, or what `first` says.
+    pub fn start_with(near: Tap, far: Tap, first: impl FnOnce() -> Result<()> + Send + 'static) -> Result<Pump> {
         let (stopped, stop) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        let moved = Arc::new(AtomicU64::new(0));
-        let count = moved.clone();
+        let shared = Arc::new(Shared::default());
+        let (ready, began) = mpsc::channel();
+        let pump = shared.clone();
         let thread = thread::Builder::new().name("lab-pump".into()).spawn(move || {
-            let mut buffer = vec![0; 65_536];
-            while wait_readable(&stopped, &a, &b) {
-                for (from, to) in [(&a, &b), (&b, &a)] {
-                    count.fetch_add(forward(from, to, &mut buffer), Ordering::Relaxed);
-                }
+            let done = first();
+            let failed = done.is_err();
+            if ready.send(done).is_err() || failed {
+                return;
+            }
+            let mut buffer = vec![0; LONGEST];
+            while wait_readable(&stopped, &near, &far) {
+                pump.forward(&near, &far, &mut buffer);
+                pump.moved.fetch_add(forward(&far, &near, &mut buffer), Ordering::Relaxed);
             }
         })?;
-        Ok(Pump { stop: Some(stop), thread: Some(thread), moved })
+        began.recv().context("the pump's thread ended")??;
+        Ok(Pump { stop: Some(stop), thread: Some(thread), shared })
     }
 
     /// How many frames were moved, both ways.
     pub fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
+        self.shared.moved.load(Ordering::Relaxed)
+    }
+
+    /// From now on reads frames for the machine and counts them, but does not hand them over; or does so again.
+    pub fn swallow(&self, swallow: bool) {
+        self.shared.swallowing.store(swallow, Ordering::Relaxed);
+    }
+
+    /// How many frames were read and not handed over.
+    pub fn swallowed(&self) -> u64 {
+        self.shared.swallowed.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn forward(&self, near: &Tap, far: &Tap, buffer: &mut [u8]) {
+        if self.swallowing.load(Ordering::Relaxed) {
+            let read = (0..BURST).take_while(|_| (&near.file).read(buffer).is_ok()).count();
+            self.swallowed.fetch_add(read as u64, Ordering::Relaxed);
+        } else {
+            self.moved.fetch_add(forward(near, far, buffer), Ordering::Relaxed);
+        }
     }
 }
 
@@ -125,6 +178,11 @@ impl Drop for Pump {
         }
     }
 }
+
+/// A super-packet with its vnet header.
+const LONGEST: usize = 65_536 + 64;
+/// Frames from one tap before the other one's turn.
+const BURST: u64 = 64;
 
 /// Waits until a tap has a frame; false when it is time to end.
 fn wait_readable(stopped: &OwnedFd, a: &Tap, b: &Tap) -> bool {
@@ -139,7 +197,6 @@ fn wait_readable(stopped: &OwnedFd, a: &Tap, b: &Tap) -> bool {
 
 /// Moves up to a burst of frames and says how many. A frame that the other side cannot take now is lost, as on a NIC.
 fn forward(from: &Tap, to: &Tap, buffer: &mut [u8]) -> u64 {
-    const BURST: u64 = 64;
     for n in 0..BURST {
         match (&from.file).read(buffer) {
             Ok(length) => drop((&to.file).write(&buffer[..length])),

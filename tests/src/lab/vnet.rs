@@ -38,7 +38,8 @@ impl VnetHdr {
     pub const ECN: u8 = 0x80;
     const LEN: usize = 10;
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it stands before a frame.
+    pub fn bytes(&self) -> Vec<u8> {
         let words = [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset].map(u16::to_ne_bytes);
         [&[self.flags, self.gso_type][..], &words.concat()].concat()
     }
@@ -88,6 +89,11 @@ impl VnetTap {
         let flags = if waiting { flags - OFlag::O_NONBLOCK } else { flags | OFlag::O_NONBLOCK };
         fcntl(&self.0.file, FcntlArg::F_SETFL(flags))?;
         Ok(())
+    }
+
+    /// The device with vnet headers as part of what is read and written.
+    pub fn into_raw(self) -> Tap {
+        self.0
     }
 
     /// Sends a frame into the device: the host receives it.

@@ -1,4 +1,5 @@
-//! Programs of the lab and the benchmark: the wire between hypervisors, a generator of small frames, and counters.
+//! Programs of the lab and the benchmark: the wire between hypervisors, a generator of small frames, and counters; in modules,
+//! contenders of the benchmark.
 //!
 //! An object of its own, so that none of it can end up in a hypervisor.
 
@@ -8,8 +9,16 @@
 #[path = "../lab/abi.rs"]
 #[expect(dead_code, unreachable_pub, reason = "for user space, too; the names are here the statics' own")]
 mod abi;
+#[path = "../lab/lookup.rs"]
+mod lookup;
 #[path = "../object.rs"]
 mod object;
+#[path = "../lab/redirect.rs"]
+mod redirect;
+#[path = "../lab/tunnel.rs"]
+mod tunnel;
+#[path = "../lab/varied.rs"]
+mod varied;
 
 use aya_ebpf::{
     bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action::*},
@@ -63,7 +72,7 @@ fn lab_sink(ctx: TcContext) -> i32 {
     }
     let frame = Linear { start: ctx.data(), end: ctx.data_end() };
     match PROBE.get(0) {
-        Some(probe) if is_counted(&frame, 0, probe.mac) => {
+        Some(probe) if is_counted(&frame, 0, probe) => {
             count(Counter::Sink);
             TC_ACT_SHOT
         }
@@ -115,22 +124,24 @@ impl Packet for Linear {
 #[inline(always)]
 fn carried(frame: &Linear, probe: &Probe) -> bool {
     if probe.vni == 0 {
-        return is_counted(frame, 0, probe.mac);
+        return is_counted(frame, 0, probe);
     }
     let Some(outer) = frame.at::<OuterHdr>(0) else { return false };
     outer.eth.ethertype.get() == ethertype::IPV4
         && outer.ip.protocol == PROTO_UDP
         && outer.udp.dst.get() == abi::VXLAN_PORT
         && outer.vxlan.vni() == Some(probe.vni)
-        && is_counted(frame, OUTER_LEN, probe.mac)
+        && is_counted(frame, OUTER_LEN, probe)
 }
 
 #[inline(always)]
-fn is_counted(frame: &Linear, at: usize, mac: u64) -> bool {
+fn is_counted(frame: &Linear, at: usize, probe: &Probe) -> bool {
     let (Some(eth), Some(udp)) = (frame.at::<EthHdr>(at), frame.at::<UdpHdr>(at + EthHdr::LEN + Ipv4Hdr::LEN)) else {
         return false;
     };
-    eth.ethertype.get() == ethertype::IPV4 && udp.dst.get() == abi::PORT && eth.dst().to_u64() == mac
+    eth.ethertype.get() == ethertype::IPV4
+        && udp.dst.get() == abi::PORT
+        && (eth.dst().to_u64() ^ probe.mac) & !probe.any == 0
 }
 
 #[inline(always)]

@@ -106,7 +106,12 @@ fn by_rustup() -> &'static str {
 
 /// Directories with the libraries of an unpacked root, for `LD_LIBRARY_PATH`.
 pub(super) fn library_path(root: &Path) -> String {
-    let lib = root.join("usr/lib");
+    library_path_below(&root.join("usr"))
+}
+
+/// The same of a directory that has a `lib`.
+pub(super) fn library_path_below(prefix: &Path) -> String {
+    let lib = prefix.join("lib");
     let multiarch = fs::read_dir(&lib).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let mut dirs: Vec<String> = multiarch
         .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))

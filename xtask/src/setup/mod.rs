@@ -2,6 +2,7 @@
 
 mod apt;
 mod compiler;
+mod contenders;
 mod linker;
 mod tools;
 
@@ -17,8 +18,11 @@ use crate::{
 pub(crate) use tools::cargo_deny;
 
 /// Gets everything, and says what there is.
-pub(crate) fn everything(workspace: &Workspace, ci: bool) -> Result<()> {
+pub(crate) fn everything(workspace: &Workspace, ci: bool, contenders: bool) -> Result<()> {
     ensure(workspace)?;
+    if contenders {
+        contenders::ensure(workspace)?;
+    }
     if ci {
         println!("cargo-deny: {}", tools::cargo_deny(workspace)?.display());
     }

@@ -1,9 +1,13 @@
 //! The kernel's own contenders.
 
+use std::iter;
+
 use anyhow::Result;
 
-use super::rig::{VM_MTU, VNI, Wired};
-use crate::lab::{host::Host, link};
+use crate::{
+    bench::rig::{VM_MTU, VNI, Wired},
+    lab::{host::Host, link},
+};
 
 const BRIDGE: &str = "br0";
 const VXLAN: &str = "vx0";
@@ -17,7 +21,10 @@ pub(super) fn vxlan(wired: &Wired) -> Result<()> {
             "link add name {VXLAN} mtu {VM_MTU} type vxlan id {VNI} local {local} dstport 4789 noudpcsum nolearning"
         ))?;
         join(wired, side, VXLAN)?;
-        host.ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {VXLAN} dst {remote}"))?;
+        let absent = wired.setting.absent_vteps().filter(|_| side == 0);
+        for vtep in iter::once(remote).chain(absent) {
+            host.ns.bridge(&format!("fdb append 00:00:00:00:00:00 dev {VXLAN} dst {vtep}"))?;
+        }
         host.ns.bridge(&format!("fdb append {mac} dev {VXLAN} dst {remote}"))?;
     }
     Ok(())
@@ -28,7 +35,8 @@ pub(super) fn bridge(wired: &Wired) -> Result<()> {
     (0..2).try_for_each(|side| join(wired, side, Host::NIC))
 }
 
-fn join(wired: &Wired, side: usize, uplink: &str) -> Result<()> {
+/// Puts an interface and the port on a bridge.
+pub(super) fn join(wired: &Wired, side: usize, uplink: &str) -> Result<()> {
     let ns = &wired.hosts[side].ns;
     link::bridge(ns, BRIDGE, VM_MTU)?;
     for name in [uplink, &wired.vms[side].port] {

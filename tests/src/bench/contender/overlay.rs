@@ -5,19 +5,37 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use wavnet_user::api::model::{AttachState, HookMode};
 
-use super::rig::{Wired, vni};
-use crate::lab::{Lab, agent::Agent, config::AgentConfig};
+use super::Running;
+use crate::{
+    bench::{
+        rig::{Wired, vni},
+        setting::Setting,
+    },
+    lab::{Lab, agent::Agent, config::AgentConfig},
+};
 
 /// Both hypervisors' agents.
-pub(super) struct Overlay {
+pub(in crate::bench) struct Overlay {
     agents: [Agent; 2],
 }
 
 impl Overlay {
-    pub(super) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
+    pub(in crate::bench) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
         let start = |side: usize| -> Result<Agent> {
             let (host, peer, port) = (&wired.hosts[side], &wired.hosts[1 - side], &wired.vms[side].port);
-            let config = AgentConfig::new(&[vni()]).port(port, vni()).peer(peer.addr, &[vni()]);
+            let mut config = AgentConfig::new(&[vni()]).peer(peer.addr, &[vni()]);
+            config = match wired.setting {
+                setting if setting.packet_rate() => config.port_mode(port, vni(), "packet-rate"),
+                Setting::NoLearning => {
+                    let [own, other] = [wired.vms[side].mac, wired.vms[1 - side].mac];
+                    let config = config.port(port, vni()).without_learning();
+                    config.static_port(vni(), own, port).static_peer(vni(), other, peer.addr)
+                }
+                _ => config.port(port, vni()),
+            };
+            if side == 0 {
+                config = wired.setting.absent_vteps().fold(config, |config, vtep| config.peer(vtep, &[vni()]));
+            }
             Agent::start(lab, host, &config)
         };
         let overlay = Overlay { agents: [start(0)?, start(1)?] };
@@ -31,7 +49,7 @@ impl Overlay {
     }
 
     /// What must not rise while frames are measured.
-    pub(super) fn detours(&self) -> Result<Detours> {
+    pub(in crate::bench) fn detours(&self) -> Result<Detours> {
         let mut found = BTreeMap::new();
         for (agent, side) in self.agents.iter().zip(["sending", "receiving"]) {
             for line in agent.metrics()?.lines().filter(|line| DETOURS.iter().any(|name| line.starts_with(name))) {
@@ -45,20 +63,34 @@ impl Overlay {
     }
 }
 
+impl Running for Overlay {
+    fn overlay(&self) -> Option<&Overlay> {
+        Some(self)
+    }
+}
+
 /// Metrics of frames that did not go the way that is measured.
-const DETOURS: [&str; 3] = ["wavnet_flooded_frames_total", "wavnet_kernel_next_hop_frames_total", "wavnet_drops_total"];
+const DETOURS: [&str; 3] = [FLOODED, "wavnet_kernel_next_hop_frames_total", "wavnet_drops_total"];
+const FLOODED: &str = "wavnet_flooded_frames_total";
 
 /// Values of [`DETOURS`], by series.
 #[derive(Debug)]
-pub(super) struct Detours(BTreeMap<String, f64>);
+pub(in crate::bench) struct Detours(BTreeMap<String, f64>);
 
 impl Detours {
-    /// Fails if there were any since `before`: the figure would be that of something else.
-    pub(super) fn none_since(&self, before: &Detours) -> Result<()> {
+    /// Fails if there were any since `before`: the figure would be that of something else. Where flooding is what is measured,
+    /// there must be some.
+    pub(in crate::bench) fn none_since(&self, before: &Detours, flooding: bool) -> Result<()> {
+        let mut flooded = false;
         for (series, now) in &self.0 {
             let more = now - before.0.get(series).copied().unwrap_or(0.0);
+            if flooding && series.starts_with(FLOODED) {
+                flooded |= more > 0.0;
+                continue;
+            }
             ensure!(more <= 0.0, "{series} rose by {more} during the run");
         }
+        ensure!(flooded || !flooding, "nothing was flooded");
         Ok(())
     }
 }

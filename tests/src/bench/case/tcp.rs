@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
+use crate::bench::{
     affinity::{Side, pin},
     rig::{Rig, vm_addr},
 };
@@ -18,12 +18,12 @@ use super::{
 const PORT: u16 = 5201;
 const BUFFER: usize = 128 << 10;
 /// The congestion window opens before counting begins.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(in crate::bench) const WARM_UP: Duration = Duration::from_millis(500);
 /// How often a thread that cannot go on looks whether it is time to end.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Sends through so many streams for a while; bits per second that arrived.
-pub(super) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
+pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
     let pairs = connect(rig, streams)?;
     let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
     let (bytes, took) = thread::scope(|scope| {

@@ -18,9 +18,9 @@ use wavnet_common::{
     fdb::Place,
 };
 use wavnet_proto::command::Command;
-use wavnet_user::datapath::Error;
+use wavnet_user::datapath::{Error, Sizes};
 
-use super::{
+use crate::bench::{
     affinity::{Side, pin},
     case::Case,
     pinned::{MAX_INNER, ONLY, Pinned},
@@ -44,17 +44,17 @@ const LOCAL: [u8; 4] = [172, 31, 0, 1];
 const REMOTE: [u8; 4] = [172, 31, 0, 2];
 
 /// One program with one size of the FDB.
-pub(super) struct Figure {
+pub(in crate::bench) struct Figure {
     /// Program and size.
-    pub(super) variant: String,
+    pub(in crate::bench) variant: String,
     /// Nanoseconds per packet, one for each round.
-    pub(super) runs: Vec<f64>,
+    pub(in crate::bench) runs: Vec<f64>,
 }
 
 /// Measures every program `rounds` times.
-pub(super) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>> {
+pub(in crate::bench) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>> {
     let ns = lab.netns("programs")?;
-    let mut pinned = Pinned::open(lab, "programs")?;
+    let mut pinned = Pinned::open(lab, "programs", Sizes::default())?;
     let mut empty = Programs::load()?;
     ns.enter(|| {
         pin(Side::Sender)?;

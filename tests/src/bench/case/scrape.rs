@@ -19,14 +19,14 @@ use crate::lab::{
 };
 
 /// What the row says that was scraped.
-pub(super) const VARIANT: &str = "100 peers, 10000 MACs";
+pub(in crate::bench) const VARIANT: &str = "100 peers, 10000 MACs";
 const PEERS: u8 = 100;
 const MACS: u64 = 10_000;
 /// IEEE's ethertype for experiments.
 const EXPERIMENT: u16 = 0x88b5;
 
 /// Nanoseconds from connecting to the last byte, one for each round.
-pub(super) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<f64>> {
+pub(in crate::bench) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<f64>> {
     let net = Both::start(lab, Shape::default())?;
     let agent = &net.agents[0];
     let mut config = AgentConfig::new(&[blue()]).port("p-a", blue()).peer(net.hosts[1].addr, &[blue()]);
