@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_common::{
-    abi::{Count, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
+    abi::{Count, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
     addr::{Mac, Vni},
     datapath::OUTER_LEN,
     fdb::Place,
@@ -139,7 +139,7 @@ impl Scale {
                 }
                 let hook = datapath.attach_underlay(nic, Host::NIC, HookWish::Driver)?;
                 ensure!(hook == HookMode::Driver, "the underlay's hook is {hook:?}");
-                datapath.attach_port(port, &own.port)?;
+                datapath.attach_port(port, &own.port, false)?;
                 Ok(())
             })?;
             Ok(pinned)
@@ -218,6 +218,7 @@ fn next_hop(rig: &Rig, side: usize) -> Result<NextHop> {
         dst_mac: other.ns.mac(Host::NIC)?.0,
         src_mac: host.ns.mac(Host::NIC)?.0,
         src_v4: host.addr.octets(),
+        flags: HopFlags::XDP,
     })
 }
 
