@@ -145,9 +145,9 @@ impl Contender {
                 Some("it has no list of VTEPs to flood to")
             }
             Case::UdpToTap | Case::UdpFromTap | Case::Tcp1Tap | Case::Tcp1FromTap if !ours && !compared => match self {
-                Contender::Bridge => None,
+                Contender::Bridge | Contender::MetadataVxlan | Contender::TcRedirect => None,
                 Contender::XdpRedirect => Some("nobody would finish the checksums that a VM on a tap leaves to others"),
-                _ => Some("VMs on taps are compared by wavnet, kernel-vxlan and bridge"),
+                _ => Some("with VMs on taps, only what runs in the kernel is compared"),
             },
             Case::Encap | Case::Decap if self.is_slow() && !self.encapsulates() => {
                 Some("its frames on the wire are no VXLAN")
