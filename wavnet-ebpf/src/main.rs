@@ -72,7 +72,7 @@ fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32)
             XDP_DROP
         }
         Verdict::Consumed => XDP_DROP,
-        Verdict::ToPeer { .. } | Verdict::ToNeighbour { .. } => XDP_ABORTED,
+        Verdict::ToNeighbour { .. } => XDP_ABORTED,
     }
 }
 
@@ -116,7 +116,6 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
         Verdict::Consumed | Verdict::HandedOver => TC_ACT_SHOT,
         // SAFETY: the helper takes plain numbers.
         Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
-        Verdict::ToPeer { ifindex } => SkbPacket::new(ctx).to_peer(ifindex),
         // SAFETY: a null parameter block is the documented way to have the kernel look up the next hop.
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }

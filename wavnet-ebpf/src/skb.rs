@@ -8,7 +8,7 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
-        bpf_clone_redirect, bpf_loop, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
         bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
@@ -166,20 +166,6 @@ impl AsIpv4 for SkbPacket {
     fn become_ipv4(&mut self) -> bool {
         const IPV4: u32 = (ethertype::IPV4.to_be()) as u32;
         self.get().protocol == IPV4 || self.retake_protocol()
-    }
-}
-
-impl SkbPacket {
-    /// Has the other end of a veth, in another network namespace, receive the packet right now, instead of by its queue.
-    #[inline(always)]
-    pub(crate) fn to_peer(&mut self, ifindex: u32) -> i32 {
-        const PACKET_HOST: u32 = 0;
-        // Our interface took it for another host's, and nobody asks again. That it is for somebody behind the port, we know.
-        // SAFETY: a valid skb.
-        unsafe {
-            bpf_skb_change_type(self.skb, PACKET_HOST);
-            bpf_redirect_peer(ifindex, 0) as i32
-        }
     }
 }
 

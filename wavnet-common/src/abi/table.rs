@@ -68,16 +68,14 @@ impl PortFlags {
     pub const ONE_BUFFER: u16 = 1 << 3;
     /// The interface is administratively down: what is sent to it would vanish uncounted.
     pub const DOWN: u16 = 1 << 4;
-    /// TC hands frames straight to the other end of the veth, which is in another network namespace.
-    pub const PEER: u16 = 1 << 5;
     /// The port has an XDP program, too.
-    pub const XDP: u16 = 1 << 6;
+    pub const XDP: u16 = 1 << 5;
     /// The VM may send super-packets of datagrams, which XDP cannot tell from frames with a checksum to be completed.
-    pub const DATAGRAM_GSO: u16 = 1 << 7;
+    pub const DATAGRAM_GSO: u16 = 1 << 6;
     /// A tap: XDP sees frames of user space before the kernel has made packets of them, and some after.
-    pub const TAP: u16 = 1 << 8;
+    pub const TAP: u16 = 1 << 7;
     /// The VNI does not learn from data.
-    pub const NO_LEARNING: u16 = 1 << 9;
+    pub const NO_LEARNING: u16 = 1 << 8;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.

@@ -47,11 +47,6 @@ pub enum Verdict {
         /// Its interface.
         ifindex: u32,
     },
-    /// To a local port, past its queue: straight to the other end of the veth.
-    ToPeer {
-        /// Our end.
-        ifindex: u32,
-    },
     /// Encapsulated, with link addresses: out of this interface.
     ToWire {
         /// Interface.

@@ -1,10 +1,6 @@
 //! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
 
-use super::{
-    Kind, Of, Tables, Verdict, copy_to_port, encap, flow,
-    receiver::{from_tc, receiver},
-    source, source_port,
-};
+use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
     abi::{Bulky, Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
     fdb::{Key, Place, lookup},
@@ -85,7 +81,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
         Some(Place::Port(index)) => {
             let port = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged)?;
             tables.sent(Of::Port(index), frame.frames, frame.bytes);
-            Ok(from_tc(index, port))
+            Ok(Verdict::ToPort { index, ifindex: port.ifindex })
         }
     }
 }

@@ -1,6 +1,6 @@
 //! May a local port get a frame? The same whether it comes from the underlay or from another port.
 
-use super::{Tables, Verdict};
+use super::Tables;
 use crate::{
     abi::{Port, PortFlags},
     reason::Reason,
@@ -30,13 +30,6 @@ pub(super) fn receiver<T: Tables>(
         return Err(Reason::ExceedsPortMtu);
     }
     Ok(port)
-}
-
-/// How TC delivers to the port.
-#[inline(always)]
-pub(super) fn from_tc(index: u16, port: &Port) -> Verdict {
-    let ifindex = port.ifindex;
-    if port.flags & PortFlags::PEER != 0 { Verdict::ToPeer { ifindex } } else { Verdict::ToPort { index, ifindex } }
 }
 
 /// Bytes of the longest frame that a port takes.

@@ -4,7 +4,7 @@ use super::{
     Note, Of, Tables, Verdict, flow,
     flow::is_tcp,
     outer::{OUTER, Outer, VxlanFrame, outer},
-    receiver::{from_tc, longest, receiver},
+    receiver::{longest, receiver},
     source,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
         }
         // Counted and measured by XDP. Only what has changed meanwhile can stand in its way.
         return match receiver(tables, index, vni_index, 0, false) {
-            Ok(port) => from_tc(index, port),
+            Ok(port) => Verdict::ToPort { index, ifindex: port.ifindex },
             Err(reason) => drop(tables, reason),
         };
     }
@@ -77,7 +77,6 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
             Verdict::Pass
         }
         Decision::Drop(reason) | Decision::Known { fate: Err(reason), .. } => drop(tables, reason),
-        // Not straight to the peer of a veth, which would take the frame for what it was before it was stripped.
         Decision::Known { fate: Ok(to), from } => deliver(pkt, tables, &to, &from),
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
     }

@@ -2,7 +2,7 @@
 
 use super::{
     entry::{Entry, Key, Place, Seen},
-    table::{Claim, Memory, claim, rows, slot_of, value_of},
+    table::{Claim, Memory, claim, rows, slot_of_either, value_of},
     word::exchange,
 };
 
@@ -28,18 +28,12 @@ pub enum Learnt {
 pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epoch: u32) -> Learnt {
     let Some((a, b)) = rows(mem, key) else { return Learnt::Raced };
     let new = Entry { place, is_static: false, seen: now, epoch };
-    let slot = match slot_of(a, key) {
-        Some(slot) => slot,
-        None => match slot_of(b, key) {
-            Some(slot) => slot,
-            None => {
-                return match claim(a, b, key, new) {
-                    Claim::Done => Learnt::New,
-                    Claim::Full => Learnt::Full,
-                    Claim::Raced => Learnt::Raced,
-                };
-            }
-        },
+    let Some(slot) = slot_of_either(a, b, key) else {
+        return match claim(a, b, key, new) {
+            Claim::Done => Learnt::New,
+            Claim::Full => Learnt::Full,
+            Claim::Raced => Learnt::Raced,
+        };
     };
     let Some(word) = value_of(slot, key) else { return Learnt::Raced };
     let Some(old) = Entry::from_word(word) else { return Learnt::Raced };

@@ -68,7 +68,7 @@ impl Express<'_> {
         let fragment = ipv6(remote(0), mac(0), 44, &[17; 40]);
         self.encapsulated("fragment over IPv6", 0, &fragment, &fragment, 0, 0);
         for (name, dst, port) in
-            [("to a port", mac(1), 1u8), ("to a static MAC", MAC_STATIC, 1), ("to a peer's port", mac(3), 3)]
+            [("to a port", mac(1), 1u8), ("to a static MAC", MAC_STATIC, 1), ("to another port", mac(3), 3)]
         {
             let ifindex = self.devices.ports[usize::from(port)];
             let frame = summed(&udp4(dst, mac(0), 80), UdpSum::Right);

@@ -72,7 +72,6 @@ impl Underlay<'_> {
         let note = |port, vni| Note::new(TestTables::COOKIE, port, vni);
         let port = |index: u16| self.devices.ports[usize::from(index)];
         add("to a port", note(0, 0), Verdict::ToPort { index: 0, ifindex: port(0) }, &[]);
-        add("to a port in another namespace", note(3, 0), Verdict::ToPeer { ifindex: port(3) }, &[]);
         let gone = Verdict::Drop(Reason::UnknownPort);
         add("to a port that went", note(60, 0), gone, &[Reason::UnknownPort]);
         add("to a port that is another VNI's by now", note(2, 0), gone, &[Reason::UnknownPort]);

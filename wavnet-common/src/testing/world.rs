@@ -2,7 +2,7 @@
 //!
 //! | VNI | ports | VTEPs |
 //! | --- | --- | --- |
-//! | 100 | 0, 1, 3 (discards VLANs, other end reached directly), 4 (jumbo), 5 (delivered in TC) | 0, 1 (small MTU), 2 (unresolved), 3 (no route) |
+//! | 100 | 0, 1, 3 (discards VLANs), 4 (jumbo), 5 (delivered in TC) | 0, 1 (small MTU), 2 (unresolved), 3 (no route) |
 //! | 200 | 2 | 0 |
 //! | 300 | 6, alone | |
 //! | 400 | 7 | 2 |
@@ -146,7 +146,7 @@ impl World {
                 port(0, 0, PortFlags::XDP, MAX_FRAME),
                 port(1, 0, PortFlags::ONE_BUFFER | PortFlags::XDP | PortFlags::TAP, MAX_FRAME),
                 port(2, 1, 0, MAX_FRAME),
-                port(3, 0, PortFlags::VLAN_DISCARD | PortFlags::PEER, MAX_FRAME),
+                port(3, 0, PortFlags::VLAN_DISCARD, MAX_FRAME),
                 port(4, 0, PortFlags::XDP | PortFlags::DATAGRAM_GSO, MAX_JUMBO),
                 port(5, 0, PortFlags::DELIVER_TC, MAX_FRAME),
                 port(6, 2, 0, MAX_FRAME),

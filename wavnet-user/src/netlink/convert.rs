@@ -31,18 +31,12 @@ pub(super) fn link(message: &LinkMessage) -> Option<LinkInfo> {
         no_arp: flags.intersects(LinkFlags::Noarp | LinkFlags::Pointopoint),
         kind: None,
         xdp_redirect: None,
-        peer_apart: false,
         datagram_gso: false,
     };
-    // What a veth takes. While its other end runs XDP, which `bpf_redirect_peer` would pass by, that depends on the program.
-    const ANY_MTU: u32 = u16::MAX as u32;
-    let (mut other_namespace, mut any_mtu) = (false, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => info.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => info.mtu = *mtu,
-            LinkAttribute::MaxMtu(most) => any_mtu = *most == ANY_MTU,
-            LinkAttribute::LinkNetNsId(_) => other_namespace = true,
             LinkAttribute::Address(bytes) if message.header.link_layer_type == LinkLayerType::Ether => {
                 info.mac = mac(bytes);
             }
@@ -55,7 +49,6 @@ pub(super) fn link(message: &LinkMessage) -> Option<LinkInfo> {
             _ => {}
         }
     }
-    info.peer_apart = info.kind.as_deref() == Some("veth") && other_namespace && any_mtu;
     info.datagram_gso = info.is_tap();
     (!info.name.is_empty()).then_some(info)
 }

@@ -80,9 +80,6 @@ pub struct LinkInfo {
     pub kind: Option<String>,
     /// What XDP can redirect into it; `None`: not known.
     pub xdp_redirect: Option<XdpRedirect>,
-    /// A veth whose other end is in another network namespace and runs no XDP program of its own: TC may hand frames straight to
-    /// that end (`bpf_redirect_peer`).
-    pub peer_apart: bool,
     /// A tap whose owner takes super-packets of datagrams, and so may send them, or of which that is not known.
     pub datagram_gso: bool,
 }

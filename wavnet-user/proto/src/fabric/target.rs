@@ -141,7 +141,6 @@ impl Target {
                 // Not known counts as no: frames redirected to a device that cannot take them vanish.
                 | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
                 | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER)
-                | flag(info.peer_apart, PortFlags::PEER)
                 | flag(xdp, PortFlags::XDP)
                 | flag(info.is_tap(), PortFlags::TAP)
                 | flag(info.datagram_gso, PortFlags::DATAGRAM_GSO)

@@ -34,7 +34,6 @@ pub(crate) fn veth(ifindex: u32, name: &str) -> LinkInfo {
         no_arp: false,
         kind: Some("veth".into()),
         xdp_redirect: Some(XdpRedirect::Everything),
-        peer_apart: false,
         datagram_gso: false,
     }
 }
@@ -54,7 +53,6 @@ fn ports_have_xdp_where_it_costs_nothing_or_is_asked_for() {
         (LinkInfo { datagram_gso: true, ..tap() }, PortMode::Auto, tap_flags | PortFlags::DATAGRAM_GSO),
         (jumbo(tap()), PortMode::Auto, PortFlags::TAP),
         (jumbo(veth(20, "tap0")), packet_rate, 0),
-        (LinkInfo { peer_apart: true, ..veth(20, "tap0") }, PortMode::Auto, PortFlags::PEER),
     ] {
         let mut w = routed(&[]);
         w.fabric.add_port("tap0", RuntimePort { mode, ..RuntimePort::of(vni(0)) }).unwrap();

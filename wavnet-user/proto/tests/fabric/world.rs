@@ -75,7 +75,6 @@ impl World {
                     no_arp,
                     kind: None,
                     xdp_redirect: xdp,
-                    peer_apart: false,
                     datagram_gso: false,
                 };
                 // No two interfaces have one name at the same time.
