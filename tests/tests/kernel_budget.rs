@@ -80,6 +80,9 @@ fn maps_are_those_of_the_abi_and_fit_their_budget() {
     assert_eq!(names, wanted);
     let cpus = aya::util::nr_cpus().expect("the number of CPUs") as u64;
     println!("maps: {} KiB on {cpus} CPUs", memory >> 10);
+    // What `wavnet doctor` says beforehand.
+    let said = Sizes::default().memory(cpus);
+    assert!(said.abs_diff(memory) < memory / 4, "{said} bytes said, {memory} taken");
     assert!(memory <= MAP_MEMORY + cpus.saturating_sub(2) * PER_CPU, "{memory} bytes of maps");
 }
 

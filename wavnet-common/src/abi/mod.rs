@@ -39,10 +39,23 @@ pub struct MapSpec {
     pub key_size: u32,
     /// Bytes of a value (of one CPU's value in per-CPU maps).
     pub value_size: u32,
+    /// What kind of map it is.
+    pub kind: MapKind,
+}
+
+/// What a map is made of, as far as it matters for its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// Values, one behind the other; a devmap of pointers.
+    Array,
+    /// An array for each CPU.
+    PerCpu,
+    /// Elements that are allocated beforehand, and a table of chains.
+    Hash,
 }
 
 macro_rules! maps {
-    ($($(#[doc = $doc:literal])+ $name:ident: $key:ty => $value:ty;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident $key:ty => $value:ty;)+) => {
         /// Names of the maps; the statics of the eBPF crate have the same names.
         pub mod map {
             $($(#[doc = $doc])+ pub const $name: &str = stringify!($name);)+
@@ -52,53 +65,54 @@ macro_rules! maps {
             name: map::$name,
             key_size: size_of::<$key>() as u32,
             value_size: size_of::<$value>() as u32,
+            kind: MapKind::$kind,
         },)+];
     };
 }
 
 maps! {
     /// `[0]`: ABI version and sizes. Written once by the agent that creates the maps, read by agents that find them.
-    META: u32 => Meta;
+    META: Array u32 => Meta;
     /// `[0]`: addresses and UDP port of this VTEP. Written by the agent, read for every frame.
-    CONFIG: u32 => Config;
+    CONFIG: Array u32 => Config;
     /// `[0]`: when the agent was last alive. Written by the agent, read by the port program to know stale next hops.
-    HEARTBEAT: u32 => Heartbeat;
+    HEARTBEAT: Array u32 => Heartbeat;
     /// Port index → port. Written by the agent, read when a frame comes from or goes to a port.
-    PORTS: u32 => Port;
+    PORTS: Array u32 => Port;
     /// Interface index → port index. Written by the agent, read by the port program.
-    PORT_OF_IFINDEX: u32 => u32;
+    PORT_OF_IFINDEX: Hash u32 => u32;
     /// Port index → device, for redirects from XDP. Written by the agent.
-    PORT_DEVS: u32 => u64;
+    PORT_DEVS: Array u32 => u64;
     /// VNI index → VNI. Written by the agent, read on flooding.
-    VNIS: u32 => VniEntry;
+    VNIS: Array u32 => VniEntry;
     /// {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent.
-    MEMBERS: MemberKey => Member;
+    MEMBERS: Hash MemberKey => Member;
     /// VNI → VNI index. Written by the agent, read when `MEMBERS` has no answer, to name the reason.
-    INDEX_OF_VNI: u32 => u32;
+    INDEX_OF_VNI: Hash u32 => u32;
     /// IPv4 address of a peer (wire order) → VTEP index. Written by the agent, read as `INDEX_OF_VNI`.
-    INDEX_OF_VTEP: u32 => u32;
+    INDEX_OF_VTEP: Hash u32 => u32;
     /// VTEP index → how to reach it. Written by the agent, read for every frame that is encapsulated.
-    VTEPS: u32 => Vtep;
+    VTEPS: Array u32 => Vtep;
     /// 2 × VNI index + active half → who gets flooded frames. Written by the agent, read on flooding.
-    FLOODS: u32 => FloodSet;
+    FLOODS: Array u32 => FloodSet;
     /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
-    FDB: u32 => Bucket;
+    FDB: Array u32 => Bucket;
     /// Per CPU: port index → frames between the port's XDP and TC programs. Written by both.
-    PORT_GATES: u32 => Gate;
+    PORT_GATES: PerCpu u32 => Gate;
     /// Per CPU: VNI index → frames between the underlay's XDP and TC programs. Written by both.
-    VNI_GATES: u32 => Gate;
+    VNI_GATES: PerCpu u32 => Gate;
     /// Hash of a flow from a port → when it last sent super-packets of datagrams. Written by the port's programs.
-    BULKY: u32 => Bulky;
+    BULKY: Array u32 => Bulky;
     /// Per CPU: frames dropped, by `Reason`. Written by the programs.
-    DROPS: u32 => u64;
+    DROPS: PerCpu u32 => u64;
     /// Per CPU: everything else that is counted, by `Count`. Written by the programs.
-    COUNTS: u32 => u64;
+    COUNTS: PerCpu u32 => u64;
     /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port. Written by the programs.
-    PORT_STATS: u32 => Traffic;
+    PORT_STATS: PerCpu u32 => Traffic;
     /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN. Written by the programs.
-    VNI_STATS: u32 => Traffic;
+    VNI_STATS: PerCpu u32 => Traffic;
     /// Per CPU: VTEP index → frames and bytes from (rx) and to (tx) the peer. Written by the programs.
-    VTEP_STATS: u32 => Traffic;
+    VTEP_STATS: PerCpu u32 => Traffic;
 }
 
 /// The ring buffer of [`Event`]s, kernel to agent; pinned too, but has neither keys nor values.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use wavnet_common::abi::size;
 use wavnet_proto::{
     command,
     fabric::{
@@ -100,16 +99,6 @@ pub(super) fn place(place: &model::PlaceInfo) -> StaticPlace {
 }
 
 /// Sizes of the maps.
-pub(super) fn sizes(config: &Config) -> Sizes {
-    Sizes {
-        ports: config.limits.ports,
-        vnis: config.limits.vnis,
-        vteps: config.limits.peers,
-        members: size::MEMBERS,
-        fdb_buckets: config.fdb.buckets,
-    }
-}
-
 /// What fits into maps of these sizes.
 pub(super) fn limits(sizes: &Sizes) -> Limits {
     Limits {

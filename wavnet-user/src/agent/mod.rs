@@ -146,7 +146,7 @@ impl Agent {
     /// Opens everything that belongs to the kernel. Nothing is changed yet, but programs are loaded and maps made if there
     /// were none.
     fn open(source: Source, config: Config) -> Result<Agent> {
-        let sizes = convert::sizes(&config);
+        let sizes = config.sizes();
         let options = datapath::Options {
             bpffs: config.agent.bpffs.clone(),
             sizes,

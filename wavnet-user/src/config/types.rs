@@ -12,7 +12,10 @@ use wavnet_common::{
 };
 
 use super::pattern::InterfacePattern;
-use crate::api::model::{PortMode, VlanMode};
+use crate::{
+    api::model::{PortMode, VlanMode},
+    datapath::Sizes,
+};
 
 /// Bytes that VXLAN over IPv4 adds inside the underlay's MTU: IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
 pub const VXLAN_OVERHEAD: u32 = 50;
@@ -46,6 +49,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Sizes of the tables.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            ports: self.limits.ports,
+            vnis: self.limits.vnis,
+            vteps: self.limits.peers,
+            members: size::MEMBERS,
+            fdb_buckets: self.fdb.buckets,
+        }
+    }
+
     /// The entry for an interface: the one with its exact name, else the pattern that matches it.
     pub fn port_for(&self, interface: &str) -> Option<&PortConfig> {
         let exact = self.ports.iter().find(|p| p.interface.exact() == Some(interface));

@@ -7,7 +7,8 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry, Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry, Vtep,
+        map as name,
     },
     reason::Reason,
 };
@@ -49,6 +50,24 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
         (name::COUNTS, abi::Count::COUNT as u32),
     ]
     .into_iter()
+}
+
+/// Bytes that all maps take, about, on a machine with so many CPUs.
+pub(super) fn memory(sizes: &Sizes, cpus: u64) -> u64 {
+    /// What the kernel adds to each element of a hash map, its chain's head included.
+    const ELEMENT: u64 = 64;
+    let word = |bytes: u32| u64::from(bytes.next_multiple_of(8));
+    let maps = abi::MAPS.iter().map(|map| {
+        let sized = entries(sizes).find(|(name, _)| *name == map.name).map(|(_, n)| n);
+        let unsized_entries = if map.name == name::BULKY { abi::Bulky::COUNT } else { 1 };
+        let each = match map.kind {
+            MapKind::Array => word(map.value_size),
+            MapKind::PerCpu => word(map.value_size) * cpus,
+            MapKind::Hash => word(map.key_size) + word(map.value_size) + ELEMENT,
+        };
+        u64::from(sized.unwrap_or(unsized_entries)) * each
+    });
+    maps.sum::<u64>() + u64::from(abi::size::EVENTS)
 }
 
 type Table<T> = Array<MapData, Abi<T>>;

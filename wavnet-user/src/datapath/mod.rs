@@ -54,6 +54,14 @@ pub struct Sizes {
     pub fdb_buckets: u32,
 }
 
+impl Sizes {
+    /// Bytes that all maps take, about, on a machine with so many CPUs.
+    #[must_use]
+    pub fn memory(&self, cpus: u64) -> u64 {
+        maps::memory(self, cpus)
+    }
+}
+
 impl Default for Sizes {
     fn default() -> Sizes {
         Sizes {

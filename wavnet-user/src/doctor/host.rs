@@ -32,7 +32,7 @@ pub(super) fn checks(asked: &Asked) -> Vec<Check> {
     ]
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 

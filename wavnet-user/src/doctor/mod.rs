@@ -3,6 +3,7 @@
 //! Each check is a fact read from the system and a pure judgement of it, which the tests cover.
 
 mod host;
+mod memory;
 mod underlay;
 
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     config::{Agent, Config, Underlay},
+    datapath::Sizes,
     output,
 };
 pub(crate) use underlay::checksum_warning;
@@ -30,6 +32,8 @@ pub struct Asked {
     pub vni_mtu: Option<u32>,
     /// The programs' run time is to be measured.
     pub program_run_time: bool,
+    /// Sizes of the tables.
+    pub sizes: Sizes,
     /// Directory of the pins.
     pub bpffs: PathBuf,
     /// Socket of the agent.
@@ -44,6 +48,7 @@ impl Default for Asked {
             udp_port: Underlay::UDP_PORT,
             vni_mtu: None,
             program_run_time: false,
+            sizes: Sizes::default(),
             bpffs: Agent::BPFFS.into(),
             socket: Agent::default().socket(),
         }
@@ -58,6 +63,7 @@ impl From<&Config> for Asked {
             udp_port: c.underlay.udp_port,
             vni_mtu: c.vnis.iter().filter_map(|v| v.mtu).max(),
             program_run_time: c.metrics.program_run_time,
+            sizes: c.sizes(),
             bpffs: c.agent.bpffs.clone(),
             socket: c.agent.socket(),
         }
@@ -125,6 +131,7 @@ pub struct Report {
 /// Checks everything. Changes nothing.
 pub fn examine(asked: &Asked) -> Report {
     let mut checks = host::checks(asked);
+    checks.push(memory::check(asked));
     checks.extend(underlay::checks(asked));
     Report { ok: checks.iter().all(|c| c.verdict != Verdict::Fail), checks }
 }
