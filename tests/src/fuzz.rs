@@ -16,18 +16,22 @@ pub fn underlay(data: &[u8]) {
     }
 }
 
-/// A frame from a port. The first byte as of [`underlay`], 8 a VLAN tag beside the data, upper half: which port, or, beyond the
-/// last, on an errand to which VTEP.
+/// A frame from a port, through XDP and TC. The first byte as of [`underlay`] (4 in XDP: nothing is kept beside the bytes), 8 a VLAN
+/// tag beside the data, upper half: which port, or, beyond the last, on an errand to which VTEP.
 pub fn port(data: &[u8]) {
     let place = data.first().map_or(0, |b| usize::from(b >> 4));
     let errand = place.checked_sub(Devices::STRANGER + 1).map(|vtep| vtep as u16);
+    if errand.is_none() {
+        frame(Hook::PortXdp(place), None, data);
+    }
     frame(Hook::Port(if errand.is_none() { place } else { 0 }), errand, data);
 }
 
 fn frame(hook: Hook, errand: Option<u16>, data: &[u8]) {
     let Some((flags, bytes)) = data.split_first() else { return };
     let mut stimulus = Stimulus { errand, ..Stimulus::new(hook, bytes.to_vec()) };
-    let is_xdp = hook == Hook::UnderlayXdp;
+    let is_xdp = hook.is_xdp();
+    stimulus.raw = flags & 4 != 0;
     stimulus.stale_agent = flags & 1 != 0;
     if flags & 2 != 0 && !is_xdp {
         stimulus.gso = (1448, 2);

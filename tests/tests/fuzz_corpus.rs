@@ -32,7 +32,8 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         }
         let mut flags = u8::from(s.stale_agent) | u8::from(s.gso.0 != 0) << 1 | u8::from(s.linear < 64) << 2;
         let target = match s.hook {
-            Hook::Port(place) => {
+            Hook::Port(place) | Hook::PortXdp(place) => {
+                flags |= u8::from(s.raw) << 2;
                 flags |= u8::from(s.meta_tag.is_some()) << 3 | (place as u8) << 4;
                 "port"
             }

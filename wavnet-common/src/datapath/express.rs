@@ -124,7 +124,8 @@ fn checksum<P: Packet + Sum, const V6: bool>(pkt: &mut P, port: &Port) -> Option
 #[inline(always)]
 fn way<'a, T: Tables>(tables: &'a T, frame: &Frame, eth: &EthHdr) -> Option<Way<'a>> {
     let dst = eth.dst();
-    if dst.is_group() {
+    // A frame from its own destination moves that first.
+    if dst.is_group() || dst == eth.src() {
         return None;
     }
     match lookup(tables.fdb(), Key::new(frame.vni_index, dst))?.place {

@@ -211,6 +211,11 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     if !BEFORE_TC {
         from.note(tables);
     }
+    // A frame from its own destination moves that first: TC learns before it looks.
+    if BEFORE_TC && dst == from.mac {
+        passed();
+        return Ok(Decision::Pass);
+    }
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
     let Some(known) = known else {
         passed();

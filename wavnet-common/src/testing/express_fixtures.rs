@@ -122,6 +122,7 @@ impl Express<'_> {
         self.passes("other protocols over IPv6", 0, &ipv6(remote(0), mac(0), 58, &[0; 8]));
         self.passes("broadcast", 0, &right([0xff; 6], mac(0), 80));
         self.passes("unknown MAC", 0, &right(MAC_UNKNOWN, mac(0), 80));
+        self.passes("from its own destination", 0, &right(remote(0), remote(0), 80));
         self.passes("to itself", 0, &right(mac(0), mac(0), 80));
         self.passes("multicast source MAC", 0, &right(remote(0), [3, 0, 0, 0, 0, 1], 80));
         self.passes("STP", 0, &right([1, 0x80, 0xc2, 0, 0, 0], mac(0), 80));
