@@ -2,15 +2,18 @@
 //!
 //! Sizes are defaults: the agent sets the configured ones at load.
 
+use crate::xdp::Scratch;
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use crate::xdp::Scratch;
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Heartbeat, Member, MemberKey, Meta, Port, Traffic, VniEntry, Vtep, size},
+    abi::{
+        Bulky, Config, Count, Event, FloodSet, Gate, Heartbeat, Member, MemberKey, Meta, Port, Traffic, VniEntry, Vtep,
+        size,
+    },
     fdb::Row,
     reason::Reason,
 };

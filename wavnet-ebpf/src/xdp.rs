@@ -1,10 +1,13 @@
 //! Packet memory in XDP.
 
+use crate::maps;
 use aya_ebpf::{
-    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     programs::XdpContext,
 };
-use crate::maps;
 use wavnet_common::{
     datapath::Note,
     packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Strip, Sum},
@@ -148,7 +151,8 @@ impl<const DRIVER: bool> Sum for XdpPacket<'_, DRIVER> {
                 let rest = core::hint::black_box(len - at + 3) & 0xffc;
                 let rest = if rest > Scratch::PIECE { Scratch::PIECE } else { rest };
                 // SAFETY: within the scratch: `at + rest` is at the most `len + 3`.
-                sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.add(at).cast(), rest as u32, sum as u32) };
+                sum =
+                    unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.add(at).cast(), rest as u32, sum as u32) };
                 if sum < 0 {
                     return None;
                 }
