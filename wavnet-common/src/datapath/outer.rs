@@ -7,7 +7,8 @@ use crate::{
     wire::{Be32, EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ethernet::ethertype, ipv4::PROTO_UDP},
 };
 
-const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+/// Bytes before the UDP header.
+pub(super) const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
 /// Bytes before the inner frame. A constant wherever it is used: the verifier follows no other.
 pub(super) const OUTER: usize = L4 + UdpHdr::LEN + VxlanHdr::LEN;
 

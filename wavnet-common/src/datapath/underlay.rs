@@ -3,7 +3,7 @@
 use super::{
     Note, Of, Tables, Verdict, flow,
     flow::is_tcp,
-    outer::{OUTER, Outer, VxlanFrame, outer},
+    outer::{L4, OUTER, Outer, VxlanFrame, outer},
     receiver::{longest, receiver},
     source,
 };
@@ -84,8 +84,6 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
 
 /// Bytes of Ethernet, IPv4 and TCP headers: only for counting the frames of super-packets whose segments nobody has counted.
 const INNER_HEADERS: usize = EthHdr::LEN + 40;
-
-const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
 
 /// Where an encapsulated frame came from.
 struct From {
