@@ -143,7 +143,9 @@ impl Taps {
         let near = VnetTap::create(&hosts[0].ns, "tap-n", 1500, false)?;
         let far = VnetTap::create(&hosts[1].ns, "tap-f", 1500, false)?;
         let start = |i: usize| {
-            let config = AgentConfig::new(&[blue()]).port("tap-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
+            let config = AgentConfig::new(&[blue()])
+                .port_mode("tap-*", blue(), "packet-rate")
+                .peer(hosts[1 - i].addr, &[blue()]);
             let config = match i {
                 0 => config.static_peer(blue(), FAR, hosts[1].addr),
                 _ => config.static_port(blue(), FAR, "tap-f"),

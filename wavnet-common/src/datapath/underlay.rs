@@ -244,11 +244,11 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
         } else {
             Way::Direct
         };
-        if way == Way::ByTc {
-            passed();
-        }
     }
     let fate = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged);
+    if way == Way::ByTc && fate.is_ok() {
+        passed();
+    }
     Ok(Decision::Known { from, fate: fate.map(|port| To { index, ifindex: port.ifindex, way }) })
 }
 

@@ -306,8 +306,10 @@ fn detach(dir: &Path, name: &str) -> Result<(), Error> {
 /// Detaches everything that is pinned. Returns how many programs that were.
 pub(super) fn detach_all(dir: &Path) -> Result<usize, Error> {
     // What says who made a qdisc is no attachment, and goes last.
-    let (qdiscs, links): (Vec<String>, Vec<String>) =
+    let (qdiscs, mut links): (Vec<String>, Vec<String>) =
         list(dir)?.into_iter().partition(|name| name.starts_with(clsact::QDISC));
+    // XDP before TC: what it strips must find somebody to deliver it.
+    links.sort_by_key(|name| !name.starts_with("xdp-"));
     links.iter().try_for_each(|name| detach(dir, name))?;
     qdiscs.iter().filter_map(|name| ifindex_of(name)).try_for_each(|ifindex| clsact::release_qdisc(dir, ifindex))?;
     Ok(links.len())

@@ -133,7 +133,9 @@ impl Target {
             let taken = unfit(info).is_some() || link.failed.is_some() || underlays.contains_key(&info.ifindex);
             let Some(Rule { port, .. }) = rule_for(desired, runtime, &info.name).filter(|_| !taken) else { continue };
             let max_frame = info.mtu.saturating_add(ETHERNET);
-            let xdp = (info.is_tap() || port.mode == PortMode::PacketRate) && max_frame <= XDP_MAX_FRAME;
+            // XDP sees a tap's tags in its frames, but not those that a veth's other end keeps beside them.
+            let tags_seen = info.is_tap() || port.vlan != VlanMode::Discard;
+            let xdp = port.mode == PortMode::PacketRate && tags_seen && max_frame <= XDP_MAX_FRAME;
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
                 | flag(!info.up, PortFlags::DOWN)

@@ -38,9 +38,9 @@ pub(crate) fn veth(ifindex: u32, name: &str) -> LinkInfo {
     }
 }
 
-/// XDP costs a tap nothing; a veth has it only if it is asked for; none with frames that are too long for one buffer.
+/// A port has XDP only if it is asked for, and not with frames that are too long for one buffer.
 #[test]
-fn ports_have_xdp_where_it_costs_nothing_or_is_asked_for() {
+fn ports_have_xdp_if_it_is_asked_for() {
     let tap = || LinkInfo { kind: Some("tun".into()), ..veth(20, "tap0") };
     let jumbo = |link: LinkInfo| LinkInfo { mtu: 9000, ..link };
     let packet_rate = PortMode::PacketRate;
@@ -48,10 +48,10 @@ fn ports_have_xdp_where_it_costs_nothing_or_is_asked_for() {
     for (link, mode, flags) in [
         (veth(20, "tap0"), PortMode::Auto, 0),
         (veth(20, "tap0"), packet_rate, PortFlags::XDP),
-        (tap(), PortMode::Auto, tap_flags),
+        (tap(), PortMode::Auto, PortFlags::TAP),
         (tap(), packet_rate, tap_flags),
-        (LinkInfo { datagram_gso: true, ..tap() }, PortMode::Auto, tap_flags | PortFlags::DATAGRAM_GSO),
-        (jumbo(tap()), PortMode::Auto, PortFlags::TAP),
+        (LinkInfo { datagram_gso: true, ..tap() }, packet_rate, tap_flags | PortFlags::DATAGRAM_GSO),
+        (jumbo(tap()), packet_rate, PortFlags::TAP),
         (jumbo(veth(20, "tap0")), packet_rate, 0),
     ] {
         let mut w = routed(&[]);
