@@ -50,10 +50,8 @@ impl Net {
     }
 
     fn config(hosts: &[Host; 2], vms: &[Vm; 2], i: usize, mode: &str) -> AgentConfig {
-        let port = &vms[i].port;
-        let port = format!("[[port]]\ninterface = \"{port}\"\nvni = {}\nmode = \"{mode}\"\n", blue());
-        let config = AgentConfig::new(&[blue()]).table(&port).peer(hosts[1 - i].addr, &[blue()]);
-        config.metrics("program_run_time = true")
+        let config = AgentConfig::new(&[blue()]).port_mode(&vms[i].port, blue(), mode);
+        config.peer(hosts[1 - i].addr, &[blue()]).metrics("program_run_time = true")
     }
 
     /// By a reload, while the VMs run.

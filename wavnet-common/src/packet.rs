@@ -101,8 +101,12 @@ pub trait HandOver: Packet {
 
 /// A frame in XDP whose checksums can be computed.
 pub trait Sum: Packet {
-    /// The one's complement sum of `len` bytes (1 to 2047) from `offset`, folded to 16 bits, in memory order. `None`: they are not there.
-    fn sum(&mut self, offset: usize, len: usize) -> Option<u16>;
+    /// Bytes that are summed at the most: what fits one buffer. All ones in binary, as the verifier follows a mask.
+    const LONGEST: usize = 2047;
+
+    /// The one's complement sum of `len` bytes (1 to [`Sum::LONGEST`]) from `offset`, in memory order, not folded yet. `None`: they are
+    /// not there.
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u32>;
 
     /// True if the bytes are all there is, as in a driver. A tap gives XDP some frames as packets, with a checksum to be computed
     /// noted beside them (generic XDP).

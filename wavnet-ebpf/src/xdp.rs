@@ -124,15 +124,15 @@ pub(crate) struct Scratch([u8; Scratch::LEN]);
 
 impl Scratch {
     /// The longest datagram, and room to fill up its last word.
-    const LEN: usize = 2048 + 8;
-    const LONGEST: usize = 2047;
+    const LEN: usize = Scratch::LONGEST + 1 + 8;
+    const LONGEST: usize = <XdpPacket<'static, true> as Sum>::LONGEST;
     /// What the helper sums at once, on kernels before 6.13.
     const PIECE: usize = 512;
 }
 
 impl<const DRIVER: bool> Sum for XdpPacket<'_, DRIVER> {
     #[inline(always)]
-    fn sum(&mut self, offset: usize, len: usize) -> Option<u16> {
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u32> {
         // The verifier follows a mask, not a comparison that the compiler may move.
         let len = core::hint::black_box(len) & Scratch::LONGEST;
         let scratch = maps::SCRATCH.get_ptr_mut(0)?.cast::<u8>();
@@ -158,9 +158,7 @@ impl<const DRIVER: bool> Sum for XdpPacket<'_, DRIVER> {
                 }
             }
         }
-        let sum = sum as u32;
-        let sum = (sum & 0xffff) + (sum >> 16);
-        Some(((sum & 0xffff) + (sum >> 16)) as u16)
+        Some(sum as u32)
     }
 
     #[inline(always)]

@@ -2,8 +2,8 @@
 //! ones and those with IP options.
 //!
 //! XDP sees bytes alone. What the kernel or a VM keeps beside them would be lost: checksums that are still to be computed, and
-//! that a packet is many. So only UDP goes this way, whose checksum tells its own state (`udp`); and nothing is dropped
-//! here: what is wrong with a frame, TC finds out and counts.
+//! that a packet is many. So only UDP goes this way, whose checksum tells its own state (`udp`); and what is
+//! wrong with a frame, TC finds out and counts: nothing is dropped here but what there is no room to put a header before.
 //!
 //! A flow must not overtake itself on two ways. Datagrams of a port go up while others of it that went up wait (`Gate`), and so do
 //! flows that send super-packets (`Bulky`).

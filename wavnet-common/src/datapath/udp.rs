@@ -27,7 +27,7 @@ pub(super) enum Checksum {
 pub(super) fn settle<P: Packet + Sum, const V6: bool>(pkt: &mut P, complete: bool) -> Option<Checksum> {
     let udp = pkt.at::<UdpHdr>(l4::<V6>())?;
     let (checksum, len, raw_len) = (udp.checksum.raw(), udp.len.get() as usize, udp.len.raw());
-    if checksum == 0 || !(UdpHdr::LEN..=MAX_LEN).contains(&len) {
+    if checksum == 0 || !(UdpHdr::LEN..=P::LONGEST).contains(&len) {
         return None;
     }
     let pseudo = fold(addresses::<P, V6>(pkt)? + u32::from(u16::from_ne_bytes([0, PROTO_UDP])) + u32::from(raw_len));
@@ -35,7 +35,7 @@ pub(super) fn settle<P: Packet + Sum, const V6: bool>(pkt: &mut P, complete: boo
     if partial && !complete {
         return None;
     }
-    let sum = u32::from(pkt.sum(l4::<V6>(), len)?);
+    let sum = fold(pkt.sum(l4::<V6>(), len)?);
     if partial {
         let sum = !(sum as u16);
         // Zero would say that there is none.
@@ -46,9 +46,6 @@ pub(super) fn settle<P: Packet + Sum, const V6: bool>(pkt: &mut P, complete: boo
         None
     }
 }
-
-/// The longest datagram that is looked at: what fits one buffer.
-const MAX_LEN: usize = 2047;
 
 /// Writes a checksum in memory order.
 #[inline(always)]

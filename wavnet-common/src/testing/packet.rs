@@ -177,9 +177,9 @@ impl Noted for TestPacket {
 }
 
 impl Sum for TestPacket {
-    fn sum(&mut self, offset: usize, len: usize) -> Option<u16> {
+    fn sum(&mut self, offset: usize, len: usize) -> Option<u32> {
         let bytes = self.bytes().get(offset..offset + len)?;
-        Some(u16::from_ne_bytes((!checksum(bytes)).to_be_bytes()))
+        Some(u16::from_ne_bytes((!checksum(bytes)).to_be_bytes()).into())
     }
 
     fn is_raw(&mut self) -> bool {

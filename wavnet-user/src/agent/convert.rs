@@ -98,7 +98,6 @@ pub(super) fn place(place: &model::PlaceInfo) -> StaticPlace {
     }
 }
 
-/// Sizes of the maps.
 /// What fits into maps of these sizes.
 pub(super) fn limits(sizes: &Sizes) -> Limits {
     Limits {

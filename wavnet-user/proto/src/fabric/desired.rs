@@ -83,10 +83,10 @@ pub struct PortRule {
 /// Which frames a port is to be fast for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortMode {
-    /// All kinds: XDP on the port where it costs nothing, as on taps.
+    /// All kinds, by TC.
     #[default]
     Auto,
-    /// Many small frames: XDP on the port in any case. The other end of a veth then loses its segmentation offload.
+    /// Many small frames: XDP on the port, too. The other end of a veth then loses its segmentation offload.
     PacketRate,
 }
 
