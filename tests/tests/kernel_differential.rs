@@ -105,11 +105,12 @@ fn random_frames_come_to_the_same_on_host_and_in_the_kernel() {
         println!("{seen:#?} {counted:#?}");
         // What a test-run cannot bring about: copies and rewriting that the kernel refuses, tags beside the data, super-packets;
         // ports that are down, which this world has none of; and what is counted for single copies of a frame alone.
-        const BEYOND: [Reason; 7] = [
+        const BEYOND: [Reason; 8] = [
             Reason::CloneFailed,
             Reason::Rewrite,
             Reason::VlanStack,
             Reason::OuterAggregated,
+            Reason::OuterTagged,
             Reason::PortDown,
             Reason::NeighbourUnresolved,
             Reason::NestedTunnel,

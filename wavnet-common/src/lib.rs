@@ -7,7 +7,8 @@
 //! - [`wire`]: one file per header.
 //! - [`packet`]: the small traits over packet memory that XDP, TC and a buffer on the host implement.
 //! - [`datapath`]: parse → decide → encapsulate / decapsulate, generic over [`packet`] and over the tables.
-//! - [`fdb`]: the forwarding table, a bucketised array of 64-bit words changed by compare-and-exchange alone.
+//! - [`buckets`]: tables that both sides share, of 64-bit words changed by compare-and-exchange alone.
+//! - [`fdb`]: the forwarding table, in buckets: learning and ageing.
 //! - `testing` (feature of that name): tables and packets on the host, and the table of fixtures that tests of the host's and of
 //!   the kernel's code, the fuzzer and benches share.
 
@@ -19,6 +20,7 @@ extern crate std;
 
 pub mod abi;
 pub mod addr;
+pub mod buckets;
 pub mod datapath;
 pub mod fdb;
 pub mod packet;

@@ -38,6 +38,8 @@ reasons! {
     OuterFragment = "outer_fragment",
     /// The kernel merged several datagrams before the program saw them; `ethtool -K NIC rx-udp-gro-forwarding off rx-gro-list off`.
     OuterAggregated = "outer_aggregated",
+    /// The NIC took a VLAN tag off a frame of another network before XDP saw it; `ethtool -K NIC rx-vlan-offload off`.
+    OuterTagged = "outer_tagged",
     /// The outer TTL was zero on arrival.
     OuterTtl = "outer_ttl",
     /// The outer source is this VTEP's own address: a loop or a forgery.

@@ -2,7 +2,7 @@
 
 use wavnet_common::{
     abi::PortFlags,
-    datapath::Verdict,
+    datapath::{Note, Verdict},
     reason::Reason,
     testing::{
         Devices, Hook, Outcome, Stimulus, TestTables, World,
@@ -28,6 +28,16 @@ fn a_tag_beside_the_data_makes_an_underlay_frame_another_networks() {
     stimulus.meta_tag = Some([0x8100, 7]);
     let tagged = outcome(&world(), &stimulus);
     assert_eq!((tagged.verdict, tagged.bytes), (Verdict::Pass, frame));
+}
+
+#[test]
+fn a_tag_that_the_nic_took_off_is_seen_behind_xdp() {
+    let inner = tcp4(mac(0), remote(0), 100);
+    let mut stimulus = Stimulus::new(Hook::UnderlayTc, inner);
+    stimulus.note = Some(Note::new(TestTables::COOKIE, 0, 0));
+    assert!(matches!(outcome(&world(), &stimulus).verdict, Verdict::ToPort { index: 0, .. }));
+    stimulus.meta_tag = Some([0x8100, 7]);
+    assert_eq!(outcome(&world(), &stimulus).verdict, Verdict::Drop(Reason::OuterTagged));
 }
 
 #[test]

@@ -10,11 +10,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use wavnet_common::{
-    abi::{
-        Bulky, Config, Count, Event, FloodSet, Gate, Heartbeat, Member, MemberKey, Meta, Port, Traffic, VniEntry, Vtep,
-        size,
-    },
-    fdb::Row,
+    abi::{Bulky, Config, Count, Event, FloodSet, Heartbeat, Ledger, Meta, Port, Traffic, VniEntry, Vtep, size},
+    buckets::{Row, rows_for},
     reason::Reason,
 };
 
@@ -31,13 +28,14 @@ pub(crate) static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<Port, PORTS_MAX> = Array::new();
 #[btf_map]
-pub(crate) static PORT_OF_IFINDEX: HashMap<u32, u32, PORTS_MAX> = HashMap::new();
+pub(crate) static PORT_OF_IFINDEX: Array<Row, { rows_for(size::PORTS) as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
 #[btf_map]
 pub(crate) static PORT_DEVS: DevMap<PORTS_MAX> = DevMap::new();
 #[btf_map]
 pub(crate) static VNIS: Array<VniEntry, VNIS_MAX> = Array::new();
 #[btf_map]
-pub(crate) static MEMBERS: HashMap<MemberKey, Member, { size::MEMBERS as usize }> = HashMap::new();
+pub(crate) static MEMBERS: Array<Row, { rows_for(size::MEMBERS) as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub(crate) static INDEX_OF_VNI: HashMap<u32, u32, VNIS_MAX> = HashMap::new();
 #[btf_map]
@@ -49,19 +47,15 @@ pub(crate) static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
 #[btf_map]
 pub(crate) static FDB: Array<Row, { size::FDB_BUCKETS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-pub(crate) static PORT_GATES: PerCpuArray<Gate, PORTS_MAX> = PerCpuArray::new();
-#[btf_map]
-pub(crate) static VNI_GATES: PerCpuArray<Gate, VNIS_MAX> = PerCpuArray::new();
-#[btf_map]
 pub(crate) static BULKY: Array<Bulky, { Bulky::COUNT as usize }> = Array::new();
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static COUNTS: PerCpuArray<u64, { Count::COUNT }> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static PORT_STATS: PerCpuArray<Traffic, PORTS_MAX> = PerCpuArray::new();
+pub(crate) static PORT_STATS: PerCpuArray<Ledger, PORTS_MAX> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static VNI_STATS: PerCpuArray<Traffic, VNIS_MAX> = PerCpuArray::new();
+pub(crate) static VNI_STATS: PerCpuArray<Ledger, VNIS_MAX> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static VTEP_STATS: PerCpuArray<Traffic, VTEPS_MAX> = PerCpuArray::new();
 #[btf_map]
@@ -74,6 +68,14 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 /// Buckets of `FDB` minus one; set at load.
 #[unsafe(no_mangle)]
 pub(crate) static FDB_MASK: Global<u32> = Global::new(size::FDB_BUCKETS - 1);
+
+/// The same of `MEMBERS`.
+#[unsafe(no_mangle)]
+pub(crate) static MEMBERS_MASK: Global<u32> = Global::new(rows_for(size::MEMBERS) - 1);
+
+/// The same of `PORT_OF_IFINDEX`.
+#[unsafe(no_mangle)]
+pub(crate) static PORTS_MASK: Global<u32> = Global::new(rows_for(size::PORTS) - 1);
 
 /// Marks notes from XDP to TC as this datapath's; set at load, the same as long as the maps live.
 #[unsafe(no_mangle)]

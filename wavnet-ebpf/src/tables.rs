@@ -2,9 +2,9 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, PortOf, Traffic, Vtep},
+    buckets::{self, Memory, Row},
     datapath::{Of, Tables},
-    fdb::{Memory, Row},
     reason::Reason,
 };
 
@@ -13,20 +13,28 @@ use crate::maps;
 /// The maps of this object.
 pub(crate) struct KernelTables;
 
-/// The FDB map.
-pub(crate) struct KernelFdb;
+/// Declares the memory of a table in buckets.
+macro_rules! memory {
+    ($name:ident, $map:ident, $mask:ident) => {
+        pub(crate) struct $name;
 
-impl Memory for KernelFdb {
-    #[inline(always)]
-    fn mask(&self) -> u32 {
-        maps::FDB_MASK.load()
-    }
+        impl Memory for $name {
+            #[inline(always)]
+            fn mask(&self) -> u32 {
+                maps::$mask.load()
+            }
 
-    #[inline(always)]
-    fn row(&self, index: u32) -> Option<&Row> {
-        maps::FDB.get(index)
-    }
+            #[inline(always)]
+            fn row(&self, index: u32) -> Option<&Row> {
+                maps::$map.get(index)
+            }
+        }
+    };
 }
+
+memory!(KernelFdb, FDB, FDB_MASK);
+memory!(KernelMembers, MEMBERS, MEMBERS_MASK);
+memory!(KernelPorts, PORT_OF_IFINDEX, PORTS_MASK);
 
 impl Tables for KernelTables {
     type Fdb = KernelFdb;
@@ -38,11 +46,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn member(&self, key: &MemberKey) -> Option<Member> {
-        // SAFETY: the agent alone writes; an element that is deleted meanwhile may be another member's by now.
-        let member = unsafe { maps::MEMBERS.get(key) }?;
-        // In one load, so that the VNI in it speaks for the rest. Values of 8 bytes are aligned to 8.
-        // SAFETY: plain data of the same size.
-        Some(unsafe { core::mem::transmute::<u64, Member>(core::ptr::from_ref(member).cast::<u64>().read_volatile()) })
+        buckets::get(&KernelMembers, key.to_word()).map(Member::from_word)
     }
 
     #[inline(always)]
@@ -57,8 +61,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn port_of(&self, ifindex: u32) -> Option<u16> {
-        // SAFETY: as in `member`.
-        unsafe { maps::PORT_OF_IFINDEX.get(ifindex) }.map(|index| *index as u16)
+        buckets::get(&KernelPorts, ifindex.into()).map(PortOf::from_word)
     }
 
     #[inline(always)]
@@ -100,13 +103,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
-        let gate = match of {
-            Of::Port(i) => maps::PORT_GATES.get_ptr_mut(i.into()),
-            Of::Vni(i) => maps::VNI_GATES.get_ptr_mut(i.into()),
+        let ledger = match of {
+            Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()),
+            Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
             Of::Vtep(_) => None,
         }?;
         // SAFETY: this CPU's own value; programs do not interrupt each other on a CPU.
-        Some(work(unsafe { &mut *gate }))
+        Some(work(unsafe { &mut (*ledger).gate }))
     }
 
     #[inline(always)]
@@ -166,11 +169,12 @@ fn add<const N: usize>(map: &PerCpuArray<u64, N>, index: u32, n: u64) {
 
 #[inline(always)]
 fn traffic(of: Of) -> Option<&'static mut Traffic> {
-    let ptr = match of {
+    let ledger = match of {
         Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()),
         Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
-        Of::Vtep(i) => maps::VTEP_STATS.get_ptr_mut(i.into()),
+        // SAFETY: as in `add`.
+        Of::Vtep(i) => return maps::VTEP_STATS.get_ptr_mut(i.into()).map(|traffic| unsafe { &mut *traffic }),
     }?;
     // SAFETY: as in `add`.
-    Some(unsafe { &mut *ptr })
+    Some(unsafe { &mut (*ledger).traffic })
 }

@@ -90,14 +90,20 @@ impl<const DRIVER: bool> Strip for XdpPacket<'_, DRIVER> {
 impl<const DRIVER: bool> HandOver for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver> {
-        // First, as some drivers keep none; it moves along with the front of the frame.
-        // SAFETY: a valid context.
-        if !DRIVER || unsafe { bpf_xdp_adjust_meta(self.ctx.ctx, -(Note::LEN as i32)) } != 0 {
+        if !DRIVER {
             return Err(NotHandedOver::Unable);
         }
         let lost = NotHandedOver::Lost(Reason::Rewrite);
         if !self.strip(outer, inner) {
             return Err(lost);
+        }
+        // Afterwards: whatever moves the front of a frame has to copy its metadata along.
+        // SAFETY: a valid context.
+        if unsafe { bpf_xdp_adjust_meta(self.ctx.ctx, -(Note::LEN as i32)) } != 0 {
+            // Some drivers keep none. What was cut off in front is still there.
+            // SAFETY: a valid context.
+            let restored = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(outer as i32)) } == 0;
+            return Err(if restored { NotHandedOver::Unable } else { lost });
         }
         let at = self.ctx.metadata();
         if at + Note::LEN > self.ctx.data() {

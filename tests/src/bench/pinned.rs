@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
+    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     datapath::OUTER_LEN,
     wire::EthHdr,
 };
@@ -52,7 +52,7 @@ impl Pinned {
             flags: PortFlags::USED,
             max_frame: VM_MTU + EthHdr::LEN as u32,
         };
-        let vtep = Vtep { flags: VtepFlags::USED, addr: remote, udp_port, next_hop: [hop; 2], ..Vtep::FREE };
+        let vtep = Vtep::new(0, remote, udp_port, &hop);
         let mut set = Box::new(FloodSet::EMPTY);
         (set.vtep_count, set.vteps[0], set.port_count, set.ports[0]) = (1, ONLY, 1, ONLY);
         let key = MemberKey { vni: vni().get(), addr: remote };

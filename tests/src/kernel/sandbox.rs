@@ -21,7 +21,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use wavnet_common::{
-    abi::{Count, map, program},
+    abi::{Count, Ledger, map, program},
     addr::Mac,
     datapath::{Note, Of, errand},
     fdb::{self, Place, Seen},
@@ -108,7 +108,10 @@ pub struct Sandbox {
 }
 
 /// What keeps frames in order between XDP and TC, of ports and of VNIs.
-struct Gates(Vec<PerCpuArray<MapData, u64>>);
+struct Gates(Vec<PerCpuArray<MapData, Words>>);
+
+/// A [`Ledger`], of which the maps are.
+type Words = [u64; size_of::<Ledger>() / 8];
 
 impl Gates {
     fn of(pins: &PinPath) -> Result<Gates> {
@@ -116,14 +119,14 @@ impl Gates {
             let map = MapData::from_pin(pins.path().join("maps").join(name))?;
             anyhow::Ok(PerCpuArray::try_from(Map::PerCpuArray(map))?)
         };
-        Ok(Gates(vec![pinned(map::PORT_GATES)?, pinned(map::VNI_GATES)?]))
+        Ok(Gates(vec![pinned(map::PORT_STATS)?, pinned(map::VNI_STATS)?]))
     }
 
     fn open(&mut self) -> Result<()> {
         let cpus = nr_cpus().map_err(|(what, e)| anyhow::anyhow!("{what}: {e}"))?;
         for gates in &mut self.0 {
             for index in 0..Devices::PORTS as u32 {
-                gates.set(index, PerCpuValues::try_from(vec![0; cpus])?, 0)?;
+                gates.set(index, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
             }
         }
         Ok(())

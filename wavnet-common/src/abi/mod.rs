@@ -10,14 +10,14 @@ mod table;
 
 pub use event::{Event, EventKind, PlaceCode};
 pub use order::{Bulky, Gate};
-pub use stats::{Count, Traffic};
+pub use stats::{Count, Ledger, Traffic};
 pub use table::{
-    Bucket, Config, FloodSet, Heartbeat, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry, Vtep,
-    VtepFlags,
+    Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, PortOf,
+    VniEntry, Vtep, VtepFlags,
 };
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///
@@ -79,14 +79,15 @@ maps! {
     HEARTBEAT: Array u32 => Heartbeat;
     /// Port index → port. Written by the agent, read when a frame comes from or goes to a port.
     PORTS: Array u32 => Port;
-    /// Interface index → port index. Written by the agent, read by the port program.
-    PORT_OF_IFINDEX: Hash u32 => u32;
+    /// In `buckets`: interface index → port index. Written by the agent through mmap, read by the port's programs.
+    PORT_OF_IFINDEX: Array u32 => Bucket;
     /// Port index → device, for redirects from XDP. Written by the agent.
     PORT_DEVS: Array u32 => u64;
     /// VNI index → VNI. Written by the agent, read on flooding.
     VNIS: Array u32 => VniEntry;
-    /// {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent.
-    MEMBERS: Hash MemberKey => Member;
+    /// In `buckets`: {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent
+    /// through mmap.
+    MEMBERS: Array u32 => Bucket;
     /// VNI → VNI index. Written by the agent, read when `MEMBERS` has no answer, to name the reason.
     INDEX_OF_VNI: Hash u32 => u32;
     /// IPv4 address of a peer (wire order) → VTEP index. Written by the agent, read as `INDEX_OF_VNI`.
@@ -97,20 +98,18 @@ maps! {
     FLOODS: Array u32 => FloodSet;
     /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
     FDB: Array u32 => Bucket;
-    /// Per CPU: port index → frames between the port's XDP and TC programs. Written by both.
-    PORT_GATES: PerCpu u32 => Gate;
-    /// Per CPU: VNI index → frames between the underlay's XDP and TC programs. Written by both.
-    VNI_GATES: PerCpu u32 => Gate;
     /// Hash of a flow from a port → when it last sent super-packets of datagrams. Written by the port's programs.
     BULKY: Array u32 => Bulky;
     /// Per CPU: frames dropped, by `Reason`. Written by the programs.
     DROPS: PerCpu u32 => u64;
     /// Per CPU: everything else that is counted, by `Count`. Written by the programs.
     COUNTS: PerCpu u32 => u64;
-    /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port. Written by the programs.
-    PORT_STATS: PerCpu u32 => Traffic;
-    /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN. Written by the programs.
-    VNI_STATS: PerCpu u32 => Traffic;
+    /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port, and frames between its XDP and TC programs. Written by
+    /// the programs.
+    PORT_STATS: PerCpu u32 => Ledger;
+    /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN, and frames between the underlay's XDP and TC programs.
+    /// Written by the programs.
+    VNI_STATS: PerCpu u32 => Ledger;
     /// Per CPU: VTEP index → frames and bytes from (rx) and to (tx) the peer. Written by the programs.
     VTEP_STATS: PerCpu u32 => Traffic;
 }

@@ -1,6 +1,6 @@
 //! Types of the counters that the programs write.
 
-use super::Plain;
+use super::{Gate, Plain};
 
 /// Frames and bytes of one port, VNI or peer on one CPU. Bytes are those of inner frames, without FCS.
 #[repr(C)]
@@ -16,8 +16,30 @@ pub struct Traffic {
     pub tx_bytes: u64,
 }
 
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Traffic) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+    }
+}
+
+/// What a CPU keeps of a port or VNI: together, as most frames want both, and what is apart is fetched apart.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Frames between an XDP and a TC program: the port's, or the underlay's.
+    pub gate: Gate,
+    /// Frames and bytes.
+    pub traffic: Traffic,
+}
+
+const _: () = assert!(size_of::<Traffic>() == 32 && size_of::<Ledger>() == 40);
 // SAFETY: four u64.
 unsafe impl Plain for Traffic {}
+// SAFETY: repr(C) of plain types of 8 and 32 bytes, both aligned to 4 or 8: no padding.
+unsafe impl Plain for Ledger {}
 
 /// Index into `COUNTS`: what is counted beside traffic and drops.
 #[repr(u32)]

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Plain, size};
+use crate::{datapath::outer_header, wire::be::load32};
 
 /// `META[0]`.
 #[repr(C)]
@@ -110,7 +111,6 @@ pub struct VniEntry {
 }
 
 /// Key of `MEMBERS`.
-#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberKey {
     /// The VNI.
@@ -119,12 +119,29 @@ pub struct MemberKey {
     pub addr: [u8; 4],
 }
 
+impl MemberKey {
+    /// Keeps the key from being zero.
+    const TAG: u64 = 1 << 56;
+
+    /// The key as it stands in a bucket.
+    #[inline(always)]
+    #[must_use]
+    pub fn to_word(self) -> u64 {
+        MemberKey::TAG | (self.vni as u64) << 32 | load32(&self.addr) as u64
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub const fn from_word(word: u64) -> MemberKey {
+        MemberKey { vni: (word >> 32) as u32 & 0x00ff_ffff, addr: (word as u32).to_ne_bytes() }
+    }
+}
+
 /// Value of `MEMBERS`.
-#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The VNI of the key, again: an element that is deleted may become another key's while a program still reads it. In its upper
-    /// eight bits [`Member::NO_LEARNING`].
+    /// The VNI of the key, again: the CPU may read the value of an entry that has taken this one's place. In its upper eight bits
+    /// [`Member::NO_LEARNING`].
     pub vni: u32,
     /// Index in `VNIS`.
     pub vni_index: u16,
@@ -135,12 +152,47 @@ pub struct Member {
 impl Member {
     /// The VNI does not learn from data.
     pub const NO_LEARNING: u32 = 1 << 24;
+    /// Keeps the word from being zero.
+    const IN_FORCE: u32 = 1 << 25;
 
     /// True if this is a member of that VNI.
     #[inline(always)]
     #[must_use]
     pub const fn is_of(&self, vni: u32) -> bool {
         self.vni & 0x00ff_ffff == vni
+    }
+
+    /// The value as it stands in a bucket.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        (self.vtep_index as u64) << 48 | (self.vni_index as u64) << 32 | (self.vni | Member::IN_FORCE) as u64
+    }
+
+    /// The other way round.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Member {
+        Member { vni: word as u32 & !Member::IN_FORCE, vni_index: (word >> 32) as u16, vtep_index: (word >> 48) as u16 }
+    }
+}
+
+/// Values of `PORT_OF_IFINDEX`, whose keys are interface indices.
+pub struct PortOf;
+
+impl PortOf {
+    const IN_FORCE: u64 = 1 << 16;
+
+    /// A port's index as it stands in a bucket.
+    #[must_use]
+    pub const fn to_word(port_index: u16) -> u64 {
+        PortOf::IN_FORCE | port_index as u64
+    }
+
+    /// The other way round.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> u16 {
+        word as u16
     }
 }
 
@@ -152,8 +204,7 @@ impl VtepFlags {
     pub const USED: u32 = 1;
 }
 
-/// How to reach a VTEP: everything in the outer header that does not change from frame to frame.
-#[repr(C)]
+/// How to reach a VTEP, as the agent finds it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
     /// Interface to send on; zero: there is no route.
@@ -182,23 +233,70 @@ impl NextHop {
     /// No route.
     pub const NONE: NextHop =
         NextHop { ifindex: 0, max_inner: 0, dst_mac: [0; 6], src_mac: [0; 6], src_v4: [0; 4], flags: 0 };
+}
+
+/// How to reach a VTEP, as the programs use it: the outer header is there but for what differs from frame to frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// [`NextHop::ifindex`].
+    pub ifindex: u32,
+    /// [`NextHop::max_inner`].
+    pub max_inner: u32,
+    /// [`HopFlags`].
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// See [`crate::datapath::outer_header`].
+    pub header: [u64; 6],
+}
+
+impl Hop {
+    /// No route.
+    pub const NONE: Hop = Hop { ifindex: 0, max_inner: 0, flags: 0, reserved: 0, header: [0; 6] };
+    const MAC: u64 = u64::MAX >> 16;
+
+    /// To a VTEP at this address and UDP port, both in wire order.
+    #[must_use]
+    pub fn new(hop: &NextHop, addr: [u8; 4], udp_port: [u8; 2]) -> Hop {
+        if hop.ifindex == 0 {
+            return Hop::NONE;
+        }
+        let NextHop { ifindex, max_inner, flags, .. } = *hop;
+        Hop { ifindex, max_inner, flags, reserved: 0, header: outer_header(hop, addr, udp_port) }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn next_hop(&self) -> NextHop {
+        let bytes = |at: usize| self.header[at / 8].to_ne_bytes()[at % 8];
+        let mac = |at: usize| core::array::from_fn(|i| bytes(at + i));
+        NextHop {
+            ifindex: self.ifindex,
+            max_inner: self.max_inner,
+            dst_mac: mac(0),
+            src_mac: mac(6),
+            src_v4: core::array::from_fn(|i| bytes(26 + i)),
+            flags: self.flags,
+        }
+    }
 
     /// True when the link address is known.
     #[inline(always)]
+    #[must_use]
     pub const fn is_resolved(&self) -> bool {
-        let m = self.dst_mac;
-        (m[0] | m[1] | m[2] | m[3] | m[4] | m[5]) != 0
+        self.header[0] & Hop::MAC != 0
     }
 }
 
 /// `VTEPS[i]`: a peer.
 ///
-/// The kernel reads [`Vtep::half`] once per frame and then that half of `next_hop`. The agent changes the other half first and
+/// The kernel reads [`Vtep::half`] once per frame and then that half of `hops`. The agent changes the other half first and
 /// this word afterwards, in two updates, so that no frame sees half of a change.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vtep {
-    /// Which of `next_hop` is in force: 0 or 1.
+    /// Which of `hops` is in force: 0 or 1.
     pub half: u32,
     /// [`VtepFlags`].
     pub flags: u32,
@@ -209,13 +307,33 @@ pub struct Vtep {
     /// Zero.
     pub reserved: [u8; 2],
     /// Both halves.
-    pub next_hop: [NextHop; 2],
+    pub hops: [Hop; 2],
 }
 
 impl Vtep {
     /// A free slot.
     pub const FREE: Vtep =
-        Vtep { half: 0, flags: 0, addr: [0; 4], udp_port: [0; 2], reserved: [0; 2], next_hop: [NextHop::NONE; 2] };
+        Vtep { half: 0, flags: 0, addr: [0; 4], udp_port: [0; 2], reserved: [0; 2], hops: [Hop::NONE; 2] };
+
+    /// A slot in use. Both halves are the same, so that a frame on its way while it is written sees no difference.
+    #[must_use]
+    pub fn new(half: u32, addr: [u8; 4], udp_port: [u8; 2], next_hop: &NextHop) -> Vtep {
+        let hop = Hop::new(next_hop, addr, udp_port);
+        Vtep { half, flags: VtepFlags::USED, addr, udp_port, reserved: [0; 2], hops: [hop; 2] }
+    }
+
+    /// The next hop in force.
+    #[must_use]
+    pub fn next_hop(&self) -> NextHop {
+        self.hops[(self.half & 1) as usize].next_hop()
+    }
+
+    /// Puts another next hop into the half that is not in force; it is when [`Vtep::half`] is the one returned.
+    pub fn prepare(&mut self, next_hop: &NextHop) -> u32 {
+        let other = (self.half & 1) ^ 1;
+        self.hops[other as usize] = Hop::new(next_hop, self.addr, self.udp_port);
+        other
+    }
 }
 
 /// `FLOODS[2 * vni_index + half]`: who gets broadcast, unknown unicast and multicast frames of a VNI.
@@ -248,7 +366,7 @@ impl fmt::Debug for FloodSet {
     }
 }
 
-/// `FDB[i]`: four entries in one cache line; see `fdb` for the meaning of the words.
+/// `FDB[i]`, `MEMBERS[i]`, `PORT_OF_IFINDEX[i]`: four entries in one cache line; see `buckets` for the meaning of the words.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
@@ -260,9 +378,8 @@ const _: () = {
     assert!(size_of::<Meta>() == 16);
     assert!(size_of::<Config>() == 8);
     assert!(size_of::<Port>() == 16);
-    assert!(size_of::<NextHop>() == 28);
-    assert!(size_of::<Vtep>() == 72);
-    assert!(size_of::<Member>() == 8 && size_of::<MemberKey>() == 8);
+    assert!(size_of::<Hop>() == 64);
+    assert!(size_of::<Vtep>() == 144);
     assert!(size_of::<FloodSet>() == 8 + 2 * (size::FLOOD_VTEPS + size::FLOOD_PORTS));
     assert!(size_of::<Bucket>() == 64);
 };
@@ -274,4 +391,4 @@ macro_rules! plain {
     )+};
 }
 
-plain!(Meta, Config, Heartbeat, Port, VniEntry, MemberKey, Member, NextHop, Vtep, FloodSet, Bucket);
+plain!(Meta, Config, Heartbeat, Port, VniEntry, Hop, Vtep, FloodSet, Bucket);

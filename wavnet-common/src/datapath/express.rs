@@ -96,7 +96,7 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
         }
         Way::ToVtep(index, path) => {
             let written = pkt.grow(encap::OUTER_LEN).and_then(|()| {
-                let written = encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, frame.segment);
+                let written = encap::write(pkt, path.hop, frame.vni, frame.source_port, frame.segment);
                 if written { Ok(()) } else { Err(Reason::Rewrite) }
             });
             if let Err(reason) = written {

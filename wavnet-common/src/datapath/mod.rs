@@ -23,7 +23,7 @@ mod tables;
 mod udp;
 pub mod underlay;
 
-pub use encap::{OUTER_LEN, OuterHdr};
+pub use encap::{OUTER_LEN, OuterHdr, outer_header};
 pub use express::xdp as port_xdp;
 pub use flow::{Flow, Kind, flow, source_port};
 pub use handover::Note;

@@ -2,7 +2,7 @@
 
 use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
-    abi::{Bulky, Count, FloodSet, Heartbeat, NextHop, Port, PortFlags, Vtep},
+    abi::{Bulky, Count, FloodSet, Heartbeat, Hop, Port, PortFlags},
     fdb::{Key, Place, lookup},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
     reason::Reason,
@@ -64,7 +64,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let dst = eth.dst();
     let frame = inspect(pkt, tables, &eth, port_index, port);
     if port.flags & PortFlags::XDP != 0 && frame.kind.is_udp() {
-        came_from_xdp(pkt, tables, &frame);
+        came_from_xdp(pkt, tables, port, &frame);
     }
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
     source::check(&eth)?;
@@ -88,9 +88,10 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 
 /// XDP has left a datagram to us.
 #[inline(always)]
-fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &Frame) {
-    // On its way it was one frame.
-    let _ = tables.gate(Of::Port(frame.port_index), |gate| gate.seen(1));
+fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, port: &Port, frame: &Frame) {
+    // A tap's super-packet was one before XDP, too; any other was made behind it (GRO).
+    let passed = if port.flags & PortFlags::TAP == 0 { pkt.gso_segs().max(1) } else { 1 };
+    let _ = tables.gate(Of::Port(frame.port_index), |gate| gate.seen(passed));
     if pkt.gso_size() != 0 && tables.bulky(frame.hash) != Bulky(Bulky::tick(frame.now_ns)) {
         tables.set_bulky(frame.hash, Bulky(Bulky::tick(frame.now_ns)));
     }
@@ -174,8 +175,7 @@ fn inspect<P: Packet + FrameMeta, T: Tables>(pkt: &P, tables: &T, eth: &EthHdr, 
 
 /// How a frame gets to a VTEP.
 pub(super) struct Path<'a> {
-    pub(super) vtep: &'a Vtep,
-    pub(super) hop: &'a NextHop,
+    pub(super) hop: &'a Hop,
     /// The agent does not know the link address, or is not there to know better: the kernel shall find it.
     pub(super) by_kernel: bool,
 }
@@ -183,14 +183,14 @@ pub(super) struct Path<'a> {
 #[inline(always)]
 pub(super) fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> Result<Path<'a>, Reason> {
     let vtep = tables.vtep(index).ok_or(Reason::NoRoute)?;
-    let hop = if vtep.half == 0 { &vtep.next_hop[0] } else { &vtep.next_hop[1] };
+    let hop = if vtep.half == 0 { &vtep.hops[0] } else { &vtep.hops[1] };
     if hop.ifindex == 0 {
         return Err(Reason::NoRoute);
     }
     if frame.segment > hop.max_inner as usize {
         return Err(Reason::ExceedsUnderlayMtu);
     }
-    Ok(Path { vtep, hop, by_kernel: !(frame.agent_alive && hop.is_resolved()) })
+    Ok(Path { hop, by_kernel: !(frame.agent_alive && hop.is_resolved()) })
 }
 
 #[inline(always)]
@@ -203,7 +203,7 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
     let path = path(tables, frame, index)?;
     pkt.grow(encap::OUTER_LEN)?;
     let inner = pkt.len() - encap::OUTER_LEN;
-    if !encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, inner) {
+    if !encap::write(pkt, path.hop, frame.vni, frame.source_port, inner) {
         return Err(Reason::Rewrite);
     }
     if path.by_kernel && !pkt.become_ipv4() {
@@ -277,8 +277,7 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
         if let Some(&index) = set.vteps.get(i as usize) {
             match path(tables, frame, index) {
                 Ok(path) if path.hop.is_resolved() => {
-                    if encap::write(pkt, path.vtep, path.hop, frame.vni, frame.source_port, inner)
-                        && pkt.copy_to(path.hop.ifindex)
+                    if encap::write(pkt, path.hop, frame.vni, frame.source_port, inner) && pkt.copy_to(path.hop.ifindex)
                     {
                         tables.count(Count::FloodCopies, 1);
                         departed(tables, frame, index);

@@ -47,7 +47,7 @@ pub trait Tables {
     /// `HEARTBEAT[0]`, nanoseconds.
     fn heartbeat_ns(&self) -> u64;
 
-    /// Works on `PORT_GATES` or `VNI_GATES`; `None`: there is none.
+    /// Works on the gate in `PORT_STATS` or `VNI_STATS`; `None`: there is none.
     fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
     /// `BULKY`.
     fn bulky(&self, hash: u32) -> Bulky;

@@ -59,6 +59,9 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
         if !is_tcp(pkt, 0) {
             let _ = tables.gate(Of::Vni(vni_index), |gate| gate.seen(pkt.gso_segs().max(1)));
         }
+        if pkt.has_meta_tag() {
+            return drop(tables, Reason::OuterTagged);
+        }
         // Counted and measured by XDP. Only what has changed meanwhile can stand in its way.
         return match receiver(tables, index, vni_index, 0, false) {
             Ok(port) => Verdict::ToPort { index, ifindex: port.ifindex },

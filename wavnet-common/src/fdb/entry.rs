@@ -33,18 +33,6 @@ impl Key {
     pub const fn mac(self) -> Mac {
         Mac::from_u64(self.0)
     }
-
-    /// The two buckets that may hold the key, as numbers to be masked: a 64-bit mixer (two rounds of multiply and xor-shift).
-    #[inline(always)]
-    pub(super) const fn hashes(self) -> (u32, u32) {
-        let mut h = self.0;
-        h ^= h >> 32;
-        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        h ^= h >> 32;
-        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        h ^= h >> 32;
-        (h as u32, (h >> 32) as u32)
-    }
 }
 
 /// When an entry was last seen: CLOCK_MONOTONIC in units of 2^30 ns (1.07 s), modulo 2^16 (19.5 hours).

@@ -1,10 +1,7 @@
 //! Learning from data (RFC 7348 section 4.1), in the kernel, for every frame.
 
-use super::{
-    entry::{Entry, Key, Place, Seen},
-    table::{Claim, Memory, claim, rows, slot_of_either, value_of},
-    word::exchange,
-};
+use super::entry::{Entry, Key, Place, Seen};
+use crate::buckets::{Claim, Memory, claim, exchange, rows, slot_of_either, value_of};
 
 /// What a frame's source MAC meant for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +23,16 @@ pub enum Learnt {
 /// Enters, refreshes or moves the source of a frame that came from `place`, with the epoch of that place (0: none known).
 #[inline(always)]
 pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epoch: u32) -> Learnt {
-    let Some((a, b)) = rows(mem, key) else { return Learnt::Raced };
+    let Some((a, b)) = rows(mem, key.0) else { return Learnt::Raced };
     let new = Entry { place, is_static: false, seen: now, epoch };
-    let Some(slot) = slot_of_either(a, b, key) else {
-        return match claim(a, b, key, new) {
+    let Some(slot) = slot_of_either(a, b, key.0) else {
+        return match claim(a, b, key.0, new.to_word()) {
             Claim::Done => Learnt::New,
             Claim::Full => Learnt::Full,
             Claim::Raced => Learnt::Raced,
         };
     };
-    let Some(word) = value_of(slot, key) else { return Learnt::Raced };
+    let Some(word) = value_of(slot, key.0) else { return Learnt::Raced };
     let Some(old) = Entry::from_word(word) else { return Learnt::Raced };
     let stays = old.place == place;
     if stays && (old.is_static || (old.seen == now && old.epoch >= epoch)) {

@@ -4,12 +4,11 @@ use std::{boxed::Box, collections::HashMap, iter, vec::Vec};
 
 use proptest::prelude::*;
 
-use super::{
-    table::rows,
-    word::{exchange, load},
-    *,
+use super::*;
+use crate::{
+    addr::Mac,
+    buckets::{exchange, load, rows},
 };
-use crate::addr::Mac;
 
 fn table(buckets: usize) -> Box<[Row]> {
     iter::repeat_with(Row::default).take(buckets).collect()
@@ -46,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// True if every slot that the key may live in has another's key.
 fn no_room(table: &[Row], key: Key) -> bool {
-    let (a, b) = rows(table, key).unwrap();
+    let (a, b) = rows(table, key.0).unwrap();
     a.slots.iter().chain(&b.slots).all(|slot| load(&slot.key) != 0)
 }
 

@@ -70,7 +70,7 @@ pub struct TestTables {
     pub now_ns: u64,
     /// `HEARTBEAT[0]`, nanoseconds.
     pub heartbeat_ns: u64,
-    /// `PORT_GATES` and `VNI_GATES`, as [`Tally::traffic`].
+    /// The gates in `PORT_STATS` and `VNI_STATS`, as [`Tally::traffic`].
     pub gates: RefCell<BTreeMap<(u8, u16), Gate>>,
     /// `BULKY`.
     pub bulky: RefCell<BTreeMap<u32, Bulky>>,

@@ -13,7 +13,7 @@
 use std::{vec, vec::Vec};
 
 use crate::{
-    abi::{Config, FloodSet, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
+    abi::{Config, FloodSet, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     addr::Mac,
     fdb::{self, Entry, Key, Memory, Place, Seen},
 };
@@ -118,10 +118,9 @@ impl World {
         let vtep = |i: u8, half: u32, next_hop: NextHop| {
             // The half that is not in force holds rubbish that no frame may ever carry.
             let rubbish = NextHop { dst_mac: [0xba; 6], src_mac: [0xbb; 6], src_v4: [0xbc; 4], ..next_hop };
-            let mut next_hops = [rubbish; 2];
-            next_hops[half as usize] = next_hop;
-            let (addr, udp_port) = (vtep_addr(i), UDP_PORT.to_be_bytes());
-            (u16::from(i), Vtep { half, flags: VtepFlags::USED, addr, udp_port, reserved: [0; 2], next_hop: next_hops })
+            let mut vtep = Vtep::new(half ^ 1, vtep_addr(i), UDP_PORT.to_be_bytes(), &rubbish);
+            vtep.half = vtep.prepare(&next_hop);
+            (u16::from(i), vtep)
         };
         let member = |vni_index: u16, vtep_index: u16| {
             let key = MemberKey { vni: vni(vni_index), addr: vtep_addr(vtep_index as u8) };

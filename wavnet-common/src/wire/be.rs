@@ -94,12 +94,12 @@ pub(crate) fn store16(bytes: &mut [u8; 2], n: u16) {
     }
 }
 
-/// Writes four bytes in memory order.
+/// Writes eight bytes in memory order.
 #[inline(always)]
-pub(crate) fn store32(bytes: &mut [u8; 4], n: u32) {
+pub(crate) fn store64(bytes: &mut [u8; 8], n: u64) {
     if cfg!(target_arch = "bpf") {
         // SAFETY: as in `load16`.
-        unsafe { *bytes.as_mut_ptr().cast::<u32>() = n }
+        unsafe { *bytes.as_mut_ptr().cast::<u64>() = n }
     } else {
         *bytes = n.to_ne_bytes();
     }

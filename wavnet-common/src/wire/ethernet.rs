@@ -1,6 +1,6 @@
 //! Ethernet II and IEEE 802.1Q tags.
 
-use super::be::{Be16, load16, load32, store16, store32};
+use super::be::{Be16, load16, load32};
 use crate::addr::Mac;
 
 /// Ethertypes that the datapath tells apart.
@@ -63,19 +63,5 @@ pub(crate) fn load_mac(bytes: &[u8; 6]) -> Mac {
         Mac::from_u64(u64::from(u32::from_be(hi)) << 16 | u64::from(u16::from_be(lo)))
     } else {
         Mac([*a, *b, *c, *d, *e, *f])
-    }
-}
-
-/// Copies a MAC address by one 32-bit and one 16-bit store.
-#[inline(always)]
-pub(crate) fn copy_mac(to: &mut [u8; 6], from: &[u8; 6]) {
-    if cfg!(target_arch = "bpf") {
-        // SAFETY: both lie inside the six bytes.
-        unsafe {
-            store32(&mut *to.as_mut_ptr().cast(), load32(&*from.as_ptr().cast()));
-            store16(&mut *to.as_mut_ptr().add(4).cast(), load16(&*from.as_ptr().add(4).cast()));
-        }
-    } else {
-        *to = *from;
     }
 }

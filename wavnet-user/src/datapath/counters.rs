@@ -8,7 +8,7 @@ use aya::{
     sys::{Stats, enable_stats as enable},
 };
 use wavnet_common::{
-    abi::{Count, Traffic},
+    abi::{Count, Plain, Traffic},
     datapath::Of,
     reason::Reason,
 };
@@ -35,6 +35,18 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, Error> {
     Ok(values.iter().sum())
 }
 
+fn total<T: Plain>(
+    map: &PerCpuArray<MapData, Abi<T>>,
+    index: u16,
+    traffic: impl Fn(T) -> Traffic,
+) -> Result<Traffic, Error> {
+    let values = map.get(&index.into(), 0).map_err(|e| Error::kernel("reading a counter", e))?;
+    Ok(values.iter().fold(Traffic::default(), |mut sum, Abi(one)| {
+        sum += traffic(*one);
+        sum
+    }))
+}
+
 impl Datapath {
     /// Frames dropped, by reason, in the order of [`Reason::ALL`].
     ///
@@ -57,19 +69,11 @@ impl Datapath {
     /// # Errors
     /// Those of the kernel.
     pub fn traffic(&self, of: Of) -> Result<Traffic, Error> {
-        let (map, index): (&PerCpuArray<MapData, Abi<Traffic>>, u16) = match of {
-            Of::Port(i) => (&self.maps.port_stats, i),
-            Of::Vni(i) => (&self.maps.vni_stats, i),
-            Of::Vtep(i) => (&self.maps.vtep_stats, i),
-        };
-        let values = map.get(&u32::from(index), 0).map_err(|e| Error::kernel("reading a counter", e))?;
-        Ok(values.iter().fold(Traffic::default(), |mut sum, Abi(one)| {
-            sum.rx_frames += one.rx_frames;
-            sum.rx_bytes += one.rx_bytes;
-            sum.tx_frames += one.tx_frames;
-            sum.tx_bytes += one.tx_bytes;
-            sum
-        }))
+        match of {
+            Of::Port(i) => total(&self.maps.port_stats, i, |ledger| ledger.traffic),
+            Of::Vni(i) => total(&self.maps.vni_stats, i, |ledger| ledger.traffic),
+            Of::Vtep(i) => total(&self.maps.vtep_stats, i, |traffic| traffic),
+        }
     }
 
     /// How often and how long each program ran, as far as the kernel measures it.

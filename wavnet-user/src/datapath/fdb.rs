@@ -1,16 +1,13 @@
-//! The forwarding table, mapped into the agent's memory: reading it costs no system call and stops nobody.
+//! The forwarding table as the agent handles it.
 
-use std::os::fd::AsFd;
-
-use aya::{Ebpf, maps::Map};
-use memmap2::{MmapOptions, MmapRaw};
+use aya::Ebpf;
 use wavnet_common::{
-    abi::{Bucket, map},
+    abi::map,
     addr::Mac,
     fdb::{self, Entry, Key, Memory, Place, Row, Seen},
 };
 
-use super::{Error, object::monotonic_ns};
+use super::{Error, mapped::Mapped, object::monotonic_ns};
 
 /// An entry as people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,36 +27,21 @@ pub struct FdbEntry {
 }
 
 /// The table.
-pub struct FdbView {
-    memory: MmapRaw,
-    buckets: u32,
-}
+pub struct FdbView(Mapped);
 
 impl FdbView {
-    pub(super) fn map(ebpf: &mut Ebpf, buckets: u32) -> Result<FdbView, Error> {
-        let fail = |e: std::io::Error| Error::kernel("mapping the FDB", e);
-        let Some(Map::Array(data)) = ebpf.take_map(map::FDB) else {
-            return Err(fail(std::io::Error::other("the object has no such array")));
-        };
-        let len = buckets as usize * size_of::<Bucket>();
-        let memory = MmapOptions::new().len(len).map_raw(&data.fd().as_fd()).map_err(fail)?;
-        Ok(FdbView { memory, buckets })
+    pub(super) fn map(ebpf: &mut Ebpf) -> Result<FdbView, Error> {
+        Ok(FdbView(Mapped::map(ebpf, map::FDB)?))
     }
 
-    /// Frees slots that an agent which was killed while it removed entries left behind. Takes a second if there are any.
+    /// See [`Mapped::recover`].
     pub(super) fn recover(&self) -> usize {
-        let mut found = Vec::new();
-        fdb::unfinished(self, |slot| found.push(slot));
-        if !found.is_empty() {
-            // Most are programs at work: those are done long before.
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        }
-        found.into_iter().filter(|slot| fdb::give_up(self, *slot)).count()
+        self.0.recover()
     }
 
     /// Entries that fit.
     pub fn capacity(&self) -> usize {
-        self.buckets as usize * fdb::SLOTS
+        self.0.rows() as usize * fdb::SLOTS
     }
 
     /// Entries in force.
@@ -113,16 +95,11 @@ impl FdbView {
 
 impl Memory for FdbView {
     fn mask(&self) -> u32 {
-        self.buckets - 1
+        self.0.mask()
     }
 
     fn row(&self, index: u32) -> Option<&Row> {
-        if index >= self.buckets {
-            return None;
-        }
-        // SAFETY: inside the mapping, which is page-aligned and lives as long as `self`; rows are atomics, which others may
-        // change at any time.
-        Some(unsafe { &*self.memory.as_ptr().cast::<Row>().add(index as usize) })
+        self.0.row(index)
     }
 }
 

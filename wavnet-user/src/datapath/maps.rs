@@ -7,9 +7,10 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry, Vtep,
-        map as name,
+        self, Config, FloodSet, Heartbeat, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, PortOf, Traffic,
+        VniEntry, Vtep, map as name,
     },
+    buckets::{self, rows_for},
     reason::Reason,
 };
 use wavnet_proto::{
@@ -17,7 +18,7 @@ use wavnet_proto::{
     fabric::Adopted,
 };
 
-use super::{Error, Sizes};
+use super::{Error, Sizes, mapped::Mapped};
 
 /// A type of the ABI as aya wants it.
 #[repr(transparent)]
@@ -32,24 +33,31 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
     let Sizes { ports, vnis, vteps, members, fdb_buckets } = *sizes;
     [
         (name::PORTS, ports),
-        (name::PORT_OF_IFINDEX, ports),
+        (name::PORT_OF_IFINDEX, rows_for(ports)),
         (name::PORT_DEVS, ports),
         (name::PORT_STATS, ports),
-        (name::PORT_GATES, ports),
         (name::VNIS, vnis),
         (name::INDEX_OF_VNI, vnis),
         (name::FLOODS, 2 * vnis),
         (name::VNI_STATS, vnis),
-        (name::VNI_GATES, vnis),
         (name::VTEPS, vteps),
         (name::INDEX_OF_VTEP, vteps),
         (name::VTEP_STATS, vteps),
-        (name::MEMBERS, members),
+        (name::MEMBERS, rows_for(members)),
         (name::FDB, fdb_buckets),
         (name::DROPS, Reason::COUNT as u32),
         (name::COUNTS, abi::Count::COUNT as u32),
     ]
     .into_iter()
+}
+
+/// What programs mask hashes of keys with: buckets of a table minus one, by the name of their global.
+pub(super) fn masks(sizes: &Sizes) -> [(&'static str, u32); 3] {
+    [
+        ("FDB_MASK", sizes.fdb_buckets - 1),
+        ("MEMBERS_MASK", rows_for(sizes.members) - 1),
+        ("PORTS_MASK", rows_for(sizes.ports) - 1),
+    ]
 }
 
 /// Bytes that all maps take, about, on a machine with so many CPUs.
@@ -78,18 +86,18 @@ pub(super) struct Maps {
     config: Table<Config>,
     heartbeat: Table<Heartbeat>,
     ports: Table<Port>,
-    port_of_ifindex: HashMap<MapData, u32, u32>,
+    port_of_ifindex: Mapped,
     port_devs: DevMap<MapData>,
     vnis: Table<VniEntry>,
     index_of_vni: HashMap<MapData, u32, u32>,
-    members: HashMap<MapData, Abi<MemberKey>, Abi<Member>>,
+    members: Mapped,
     vteps: Table<Vtep>,
     index_of_vtep: HashMap<MapData, [u8; 4], u32>,
     floods: Table<FloodSet>,
     pub(super) drops: PerCpuArray<MapData, u64>,
     pub(super) counts: PerCpuArray<MapData, u64>,
-    pub(super) port_stats: PerCpuArray<MapData, Abi<Traffic>>,
-    pub(super) vni_stats: PerCpuArray<MapData, Abi<Traffic>>,
+    pub(super) port_stats: PerCpuArray<MapData, Abi<Ledger>>,
+    pub(super) vni_stats: PerCpuArray<MapData, Abi<Ledger>>,
     pub(super) vtep_stats: PerCpuArray<MapData, Abi<Traffic>>,
 }
 
@@ -122,11 +130,11 @@ impl Maps {
             config: take(ebpf, name::CONFIG)?,
             heartbeat: take(ebpf, name::HEARTBEAT)?,
             ports: take(ebpf, name::PORTS)?,
-            port_of_ifindex: take(ebpf, name::PORT_OF_IFINDEX)?,
+            port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX)?,
             port_devs: take(ebpf, name::PORT_DEVS)?,
             vnis: take(ebpf, name::VNIS)?,
             index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
-            members: take(ebpf, name::MEMBERS)?,
+            members: Mapped::map(ebpf, name::MEMBERS)?,
             vteps: take(ebpf, name::VTEPS)?,
             index_of_vtep: take(ebpf, name::INDEX_OF_VTEP)?,
             floods: take(ebpf, name::FLOODS)?,
@@ -136,6 +144,12 @@ impl Maps {
             vni_stats: take(ebpf, name::VNI_STATS)?,
             vtep_stats: take(ebpf, name::VTEP_STATS)?,
         })
+    }
+
+    /// Frees what an agent left behind that was killed while it removed entries.
+    pub(super) fn recover(&self) {
+        self.members.recover();
+        self.port_of_ifindex.recover();
     }
 
     pub(super) fn meta(&self) -> Result<Meta, Error> {
@@ -151,14 +165,17 @@ impl Maps {
     }
 
     pub(super) fn adopted(&self) -> Result<Adopted, Error> {
-        let members = self.members.iter().map(|item| item.map(|(k, v)| (k.0, v.0))).collect::<Result<_, _>>();
+        let mut members = Vec::new();
+        buckets::for_each(&self.members, |key, value| {
+            members.push((MemberKey::from_word(key), Member::from_word(value)));
+        });
         let config = self.config.get(&0, 0).map_err(|e| Error::kernel("reading map CONFIG", e))?.0;
         Ok(Adopted {
             config: Some(config),
             ports: in_use(&self.ports, |p| p.ifindex != 0)?,
             vnis: in_use(&self.vnis, |v| v.vni != 0)?,
             vteps: in_use(&self.vteps, |v| v.flags & abi::VtepFlags::USED != 0)?,
-            members: members.map_err(|e| Error::kernel("reading map MEMBERS", e))?,
+            members,
             ..Adopted::default()
         })
     }
@@ -173,8 +190,7 @@ impl Maps {
             Command::SetNextHop { index, next_hop } => {
                 let index = u32::from(*index);
                 let mut vtep = self.vteps.get(&index, 0).map_err(fail(name::VTEPS))?.0;
-                let other = (vtep.half & 1) ^ 1;
-                vtep.next_hop[other as usize] = *next_hop;
+                let other = vtep.prepare(next_hop);
                 self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
                 vtep.half = other;
                 self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))
@@ -183,9 +199,12 @@ impl Maps {
             Command::ResetCounters(Slot::Vni(i)) => clear(&mut self.vni_stats, *i, name::VNI_STATS),
             Command::ResetCounters(Slot::Vtep(i)) => clear(&mut self.vtep_stats, *i, name::VTEP_STATS),
             Command::SetMember { key, member: Some(member) } => {
-                self.members.insert(Abi(*key), Abi(*member), 0).map_err(fail(name::MEMBERS))
+                enter(&self.members, name::MEMBERS, key.to_word(), member.to_word())
             }
-            Command::SetMember { key, member: None } => forgiving(self.members.remove(&Abi(*key)), name::MEMBERS),
+            Command::SetMember { key, member: None } => {
+                buckets::remove(&self.members, key.to_word());
+                Ok(())
+            }
             Command::SetFlood { vni_index, set } => {
                 let index = u32::from(*vni_index);
                 let mut vni = self.vnis.get(&index, 0).map_err(fail(name::VNIS))?.0;
@@ -217,7 +236,7 @@ impl Maps {
         let slot = u32::from(index);
         let old = self.ports.get(&slot, 0).map_err(fail(name::PORTS))?.0;
         if old.ifindex != 0 && old.ifindex != port.ifindex {
-            forgiving(self.port_of_ifindex.remove(&old.ifindex), name::PORT_OF_IFINDEX)?;
+            buckets::remove(&self.port_of_ifindex, old.ifindex.into());
         }
         if port.ifindex == 0 {
             self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS))?;
@@ -226,7 +245,7 @@ impl Maps {
         }
         self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
-        self.port_of_ifindex.insert(port.ifindex, slot, 0).map_err(fail(name::PORT_OF_IFINDEX))
+        enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), PortOf::to_word(index))
     }
 
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
@@ -259,8 +278,17 @@ fn in_use<T: Plain>(table: &Table<T>, used: impl Fn(&T) -> bool) -> Result<Vec<(
     Ok(found)
 }
 
-fn clear(stats: &mut PerCpuArray<MapData, Abi<Traffic>>, index: u16, name: &'static str) -> Result<(), Error> {
+fn enter(table: &Mapped, map: &'static str, key: u64, value: u64) -> Result<(), Error> {
+    buckets::set(table, key, value)
+        .map_err(|buckets::Full| fail(map)("it is full: see the table sizes in the configuration"))
+}
+
+fn clear<T: Plain + Default>(
+    stats: &mut PerCpuArray<MapData, Abi<T>>,
+    index: u16,
+    name: &'static str,
+) -> Result<(), Error> {
     let cpus = nr_cpus().map_err(|(_, e)| Error::kernel("counting CPUs", e))?;
-    let zero = PerCpuValues::try_from(vec![Abi(Traffic::default()); cpus]).map_err(fail(name))?;
+    let zero = PerCpuValues::try_from(vec![Abi(T::default()); cpus]).map_err(fail(name))?;
     stats.set(index.into(), zero, 0).map_err(fail(name))
 }

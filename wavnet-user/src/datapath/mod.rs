@@ -11,6 +11,7 @@ mod events;
 mod fdb;
 mod kernel_log;
 mod links;
+mod mapped;
 mod maps;
 mod neighbours;
 mod object;
@@ -122,11 +123,13 @@ impl Datapath {
             ..Meta::UNWRITTEN
         });
         let cookie = meta.cookie();
-        let mask = options.sizes.fdb_buckets - 1;
         let mut loader = EbpfLoader::new();
         let (log_drops, log_level): (u8, u8) =
             if options.kernel_log { (1, aya_log::Level::Warn as u8) } else { (0, 0) };
-        loader.override_global("FDB_MASK", &mask, true);
+        let masks = maps::masks(&options.sizes);
+        for (name, mask) in &masks {
+            loader.override_global(name, mask, true);
+        }
         loader.override_global("COOKIE", &cookie, true);
         loader.override_global("LOG_DROPS", &log_drops, true);
         loader.override_global(aya_log::LEVEL, &log_level, true);
@@ -142,9 +145,10 @@ impl Datapath {
         if fresh {
             maps.write_meta(&meta)?;
         }
-        let fdb = FdbView::map(&mut ebpf, options.sizes.fdb_buckets)?;
+        let fdb = FdbView::map(&mut ebpf)?;
         if !fresh {
             fdb.recover();
+            maps.recover();
         }
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_common::{
-    abi::{Count, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep, VtepFlags},
+    abi::{Count, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     addr::{Mac, Vni},
     datapath::OUTER_LEN,
     fdb::Place,
@@ -88,7 +88,7 @@ impl Scale {
         for index in 1..VTEPS {
             let addr = Ipv4Addr::new(172, 31, 1 + (index / 250) as u8, 1 + (index % 250) as u8);
             let udp_port = VXLAN_PORT.to_be_bytes();
-            let vtep = Vtep { flags: VtepFlags::USED, addr: addr.octets(), udp_port, next_hop: [hop; 2], ..Vtep::FREE };
+            let vtep = Vtep::new(0, addr.octets(), udp_port, &hop);
             datapath.apply(&Command::SetVtep { index, vtep, addr })?;
             let (mac, place) = (mac(index.into()), Place::Vtep(index));
             datapath.apply(&Command::SetStatic { vni_index: ONLY, mac, place })?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, NextHop, Port, Vtep, VtepFlags},
+    abi::{Config, FloodSet, Member, NextHop, Port, Vtep},
     addr::{Mac, Vni},
     fdb::Place,
 };
@@ -37,16 +37,9 @@ pub(super) struct VtepSlot {
 }
 
 impl VtepSlot {
-    /// The slot's content. Both halves are the same, so that a frame on its way while it is written sees no difference.
+    /// The slot's content.
     pub(super) fn entry(&self, addr: Ipv4Addr) -> Vtep {
-        Vtep {
-            half: self.half,
-            flags: VtepFlags::USED,
-            addr: addr.octets(),
-            udp_port: self.udp_port.to_be_bytes(),
-            reserved: [0; 2],
-            next_hop: [self.next_hop; 2],
-        }
+        Vtep::new(self.half, addr.octets(), self.udp_port.to_be_bytes(), &self.next_hop)
     }
 }
 
@@ -121,7 +114,7 @@ impl Tables {
                     index: *index,
                     udp_port: u16::from_be_bytes(v.udp_port),
                     half: v.half & 1,
-                    next_hop: v.next_hop[(v.half & 1) as usize],
+                    next_hop: v.next_hop(),
                 };
                 vteps.entry(Ipv4Addr::from(v.addr)).or_insert(slot);
             }

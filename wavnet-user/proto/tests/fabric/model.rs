@@ -87,17 +87,17 @@ impl Model {
                 assert!(vtep.addr == addr.octets() || *vtep == Vtep::FREE);
                 assert!(slot.addr == [0; 4] || slot.addr == addr.octets(), "{slot:?} becomes {vtep:?}");
                 if slot.addr == vtep.addr {
-                    let now = slot.next_hop[slot.half as usize];
-                    assert_eq!((vtep.half, vtep.next_hop), (slot.half, [now; 2]), "a live slot keeps its next hop");
+                    let now = slot.next_hop();
+                    let kept = Vtep::new(slot.half, vtep.addr, vtep.udp_port, &now);
+                    assert_eq!(*vtep, kept, "a live slot keeps its next hop");
                 }
                 *slot = *vtep;
             }
             Command::SetNextHop { index, next_hop } => {
                 let slot = &mut self.vteps[usize::from(*index)];
                 assert_ne!(slot.addr, [0; 4], "next hop of a free slot");
-                assert_ne!(slot.next_hop[slot.half as usize], *next_hop, "a change that changes nothing");
-                slot.half ^= 1;
-                slot.next_hop[slot.half as usize] = *next_hop;
+                assert_ne!(slot.next_hop(), *next_hop, "a change that changes nothing");
+                slot.half = slot.prepare(next_hop);
             }
             Command::SetMember { key, member } => match member {
                 Some(m) => drop(self.members.insert((key.vni, key.addr), *m)),
@@ -234,7 +234,7 @@ impl Model {
 
     pub(crate) fn next_hop(&self, addr: Ipv4Addr) -> NextHop {
         let v = self.vteps.iter().find(|v| v.addr == addr.octets()).expect("a peer");
-        v.next_hop[v.half as usize]
+        v.next_hop()
     }
 
     pub(crate) fn neighbours(&self) -> &BTreeSet<(u32, Ipv4Addr)> {

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 /// The word. x86 and arm64 never tear an aligned 64-bit load. On the host neither the compiler nor the machine moves it past
 /// another access of a word; on x86 that costs a load nothing.
 #[inline(always)]
-pub(super) fn load(word: &AtomicU64) -> u64 {
+pub(crate) fn load(word: &AtomicU64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         // The backend has no atomic loads at this instruction set; a volatile one is the same single instruction.
@@ -22,7 +22,7 @@ pub(super) fn load(word: &AtomicU64) -> u64 {
 
 /// Compare-and-exchange with a full barrier. `false`: the word was not `old`.
 #[inline(always)]
-pub(super) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
+pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
     #[cfg(target_arch = "bpf")]
     {
         use core::intrinsics::{AtomicOrdering, atomic_cxchg};

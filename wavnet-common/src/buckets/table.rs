@@ -1,0 +1,310 @@
+//! Lookup, claim, removal.
+
+use core::sync::atomic::AtomicU64;
+
+use super::word::{exchange, load};
+
+/// Entries of a bucket.
+pub const SLOTS: usize = 4;
+
+/// Buckets in a page of memory; both that a key may live in are in the same one.
+const PAGE: u32 = 64;
+
+/// One entry's words; free by default.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Slot {
+    pub(crate) key: AtomicU64,
+    pub(crate) value: AtomicU64,
+}
+
+/// A bucket: what the ABI calls [`crate::abi::Bucket`], as atomics; empty by default.
+#[repr(C, align(8))]
+#[derive(Debug, Default)]
+pub struct Row {
+    pub(crate) slots: [Slot; SLOTS],
+}
+
+const _: () = assert!(size_of::<Row>() == size_of::<crate::abi::Bucket>());
+
+/// Where the buckets are: an array map in the kernel, a mapping of it or a slice on the host.
+pub trait Memory {
+    /// Number of buckets minus one; the number is a power of two.
+    fn mask(&self) -> u32;
+
+    /// A bucket; `None` only beyond the mask.
+    fn row(&self, index: u32) -> Option<&Row>;
+}
+
+impl Memory for [Row] {
+    fn mask(&self) -> u32 {
+        (self.len() as u32).wrapping_sub(1)
+    }
+
+    fn row(&self, index: u32) -> Option<&Row> {
+        self.get(index as usize)
+    }
+}
+
+/// Both buckets that the key may live in have no free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// How many buckets a table of so many entries needs: a quarter of the slots in use, which leaves next to no chance that both
+/// buckets of a key are full.
+pub const fn rows_for(entries: u32) -> u32 {
+    let rows = entries.next_power_of_two();
+    if rows < PAGE { PAGE } else { rows }
+}
+
+/// The two buckets that may hold a key, as numbers to be masked: a 64-bit mixer (two rounds of multiply and xor-shift) chooses a
+/// page, a bucket in it, and another one in it.
+#[inline(always)]
+const fn choices(key: u64) -> (u32, u32) {
+    let mut h = key;
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^= h >> 32;
+    let first = h as u32;
+    // Odd, so that it is another bucket.
+    (first, first ^ ((h >> 32) as u32 & (PAGE - 1) | 1))
+}
+
+/// The two buckets of a key; they may be the same one.
+#[inline(always)]
+pub(crate) fn rows<M: Memory + ?Sized>(mem: &M, key: u64) -> Option<(&Row, &Row)> {
+    let (a, b) = choices(key);
+    let mask = mem.mask();
+    Some((mem.row(a & mask)?, mem.row(b & mask)?))
+}
+
+/// The slot in a bucket that has the key.
+#[inline(always)]
+fn slot_of(row: &Row, key: u64) -> Option<&Slot> {
+    row.slots.iter().find(|slot| load(&slot.key) == key)
+}
+
+/// The slot in one of two buckets that has the key.
+///
+/// The second bucket is touched before the first is searched: in a large table neither is in the CPU's cache, and it then fetches
+/// both at once.
+#[inline(always)]
+pub(crate) fn slot_of_either<'a>(a: &'a Row, b: &'a Row, key: u64) -> Option<&'a Slot> {
+    let [first, rest @ ..] = &b.slots;
+    let first_key = load(&first.key);
+    slot_of(a, key)
+        .or_else(|| if first_key == key { Some(first) } else { rest.iter().find(|slot| load(&slot.key) == key) })
+}
+
+/// The value of a key; never zero.
+#[inline(always)]
+pub fn get<M: Memory + ?Sized>(mem: &M, key: u64) -> Option<u64> {
+    let (a, b) = rows(mem, key)?;
+    match value_of(slot_of_either(a, b, key)?, key)? {
+        0 => None,
+        value => Some(value),
+    }
+}
+
+/// The value word of a slot that had the key a moment ago; `None` if the slot was given to another key meanwhile. The loads are
+/// in program order on x86; on weaker machines it may be the value of the slot's new owner, so whoever reads it compares what it
+/// leads to with the key again.
+#[inline(always)]
+pub(crate) fn value_of(slot: &Slot, key: u64) -> Option<u64> {
+    let word = load(&slot.value);
+    if load(&slot.key) == key { Some(word) } else { None }
+}
+
+/// What [`claim`] came to.
+pub(crate) enum Claim {
+    Done,
+    Full,
+    /// Another CPU claimed the key or the slot at the same moment.
+    Raced,
+}
+
+/// Enters a key that was not found a moment ago.
+///
+/// Of the two buckets the emptier one is taken, which keeps the chance that both are full low up to high loads.
+#[inline(always)]
+pub(crate) fn claim(a: &Row, b: &Row, key: u64, value: u64) -> Claim {
+    let row = if free_slots(b) > free_slots(a) { b } else { a };
+    let Some(slot) = row.slots.iter().find(|slot| load(&slot.key) == 0) else {
+        return Claim::Full;
+    };
+    if !exchange(&slot.key, 0, key) {
+        return Claim::Raced;
+    }
+    let alone = count_of(a, key) + if core::ptr::eq(a, b) { 0 } else { count_of(b, key) } == 1;
+    if alone {
+        exchange(&slot.value, 0, value);
+        Claim::Done
+    } else {
+        exchange(&slot.key, key, 0);
+        Claim::Raced
+    }
+}
+
+#[inline(always)]
+fn free_slots(row: &Row) -> u32 {
+    row.slots.iter().filter(|slot| load(&slot.key) == 0).count() as u32
+}
+
+#[inline(always)]
+fn count_of(row: &Row, key: u64) -> u32 {
+    row.slots.iter().filter(|slot| load(&slot.key) == key).count() as u32
+}
+
+/// Enters or replaces a value, whatever is there: for the agent. Neither key nor value is zero.
+///
+/// # Errors
+/// [`Full`] when both buckets are full.
+pub fn set<M: Memory + ?Sized>(mem: &M, key: u64, value: u64) -> Result<(), Full> {
+    let (a, b) = rows(mem, key).ok_or(Full)?;
+    loop {
+        let Some(slot) = slot_of_either(a, b, key) else {
+            match claim(a, b, key, value) {
+                Claim::Done => return Ok(()),
+                Claim::Full => return Err(Full),
+                Claim::Raced => continue,
+            }
+        };
+        let old = load(&slot.value);
+        // Zero: a claimant or remover is in the middle of it; look again.
+        if old != 0 && exchange(&slot.value, old, value) {
+            return Ok(());
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Removes a key; `true` if it was there.
+pub fn remove<M: Memory + ?Sized>(mem: &M, key: u64) -> bool {
+    let Some((a, b)) = rows(mem, key) else { return false };
+    loop {
+        let Some(slot) = slot_of_either(a, b, key) else { return false };
+        let old = load(&slot.value);
+        if old == 0 {
+            return false;
+        }
+        if take(slot, key, old) {
+            return true;
+        }
+    }
+}
+
+/// Takes an entry out if it still is what it was: value first, so that the slot is ours alone, then the key.
+fn take(slot: &Slot, key: u64, value: u64) -> bool {
+    exchange(&slot.value, value, 0) && exchange(&slot.key, key, 0)
+}
+
+/// A slot that has a key and no value: somebody is in the middle of claiming or emptying it, or was killed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    row: u32,
+    slot: usize,
+    key: u64,
+}
+
+/// Calls `visit` for every slot that has a key and no value at this moment.
+///
+/// Kernel programs run to their end within microseconds, but an agent that is killed while it removes entries leaves such a slot
+/// for good, and its key could not be entered again. An agent that takes a table over calls this, waits for far longer than any
+/// program runs, and gives what it found to [`give_up`].
+pub fn unfinished<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Unfinished)) {
+    for row in 0..=mem.mask() {
+        for (slot, words) in mem.row(row).into_iter().flat_map(|row| &row.slots).enumerate() {
+            let key = load(&words.key);
+            if key != 0 && load(&words.value) == 0 && load(&words.key) == key {
+                visit(Unfinished { row, slot, key });
+            }
+        }
+    }
+}
+
+/// Frees a slot that [`unfinished`] found, if it still is as it was; `true` if so. Nobody else may be removing entries.
+pub fn give_up<M: Memory + ?Sized>(mem: &M, what: Unfinished) -> bool {
+    let Some(slot) = mem.row(what.row).and_then(|row| row.slots.get(what.slot)) else { return false };
+    load(&slot.value) == 0 && exchange(&slot.key, what.key, 0)
+}
+
+/// Calls `visit` with every key and value in force. What changes meanwhile may be seen in its old or new state, never in between.
+pub fn for_each<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(u64, u64)) {
+    scan(mem, |_, key, value| visit(key, value));
+}
+
+/// Removes every entry that `gone` says; an entry that changes at the same moment stays. Returns how many were removed.
+pub fn remove_if<M: Memory + ?Sized>(mem: &M, mut gone: impl FnMut(u64, u64) -> bool) -> usize {
+    let mut removed = 0;
+    scan(mem, |slot, key, value| {
+        if gone(key, value) && take(slot, key, value) {
+            removed += 1;
+        }
+    });
+    removed
+}
+
+fn scan<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(&Slot, u64, u64)) {
+    for index in 0..=mem.mask() {
+        let Some(row) = mem.row(index) else { continue };
+        for slot in &row.slots {
+            let key = load(&slot.key);
+            if key == 0 {
+                continue;
+            }
+            // The slot may have been given to another key between the two loads: take the value only if the key is still there.
+            let value = load(&slot.value);
+            if value != 0 && load(&slot.key) == key {
+                visit(slot, key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{boxed::Box, iter};
+
+    use super::*;
+
+    fn table(rows: u32) -> Box<[Row]> {
+        iter::repeat_with(Row::default).take(rows as usize).collect()
+    }
+
+    #[test]
+    fn both_buckets_are_in_one_page_and_are_two() {
+        for key in 1..100_000 {
+            let (a, b) = choices(key);
+            assert!(a != b && a / PAGE == b / PAGE, "{key}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_table_takes_as_many_entries_as_it_is_made_for() {
+        for (entries, seed) in [(64, 1), (1024, 2), (65_536, 3), (65_536, 4), (65_536, 5)] {
+            let table = table(rows_for(entries));
+            for n in 0..u64::from(entries) {
+                // As members are: small numbers above, addresses of one network below.
+                let key = (seed << 56) | ((n / 512) << 32) | 0x0a00_0000 | (n % 512);
+                assert_eq!(set(&*table, key, n + 1), Ok(()), "{n} of {entries}, seed {seed}");
+            }
+            let mut n = 0;
+            for_each(&*table, |_, _| n += 1);
+            assert_eq!(n, entries);
+        }
+    }
+
+    #[test]
+    fn values_are_replaced_and_removed() {
+        let table = table(64);
+        assert_eq!(get(&*table, 7), None);
+        assert_eq!(set(&*table, 7, 1), Ok(()));
+        assert_eq!(set(&*table, 7, 2), Ok(()));
+        assert_eq!(get(&*table, 7), Some(2));
+        assert!(remove(&*table, 7));
+        assert!(!remove(&*table, 7));
+        assert_eq!(get(&*table, 7), None);
+    }
+}
