@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, PortOf, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
     buckets::{self, Memory, Row},
     datapath::{Of, Tables},
     reason::Reason,
@@ -61,7 +61,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn port_of(&self, ifindex: u32) -> Option<u16> {
-        buckets::get(&KernelPorts, ifindex.into()).map(PortOf::from_word)
+        buckets::get(&KernelPorts, ifindex.into()).map(|index| index as u16)
     }
 
     #[inline(always)]

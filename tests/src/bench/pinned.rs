@@ -56,7 +56,7 @@ impl Pinned {
         let mut set = Box::new(FloodSet::EMPTY);
         (set.vtep_count, set.vteps[0], set.port_count, set.ports[0]) = (1, ONLY, 1, ONLY);
         let key = MemberKey { vni: vni().get(), addr: remote };
-        let member = Some(Member { vni: vni().get(), vni_index: ONLY, vtep_index: ONLY });
+        let member = Some(Member { vni: vni().get(), vni_index: ONLY, vtep_index: ONLY, learns: true });
         let commands = [
             Command::SetVni { index: ONLY, vni: vni(), used: true },
             Command::SetPort { index: ONLY, port },

@@ -12,8 +12,8 @@ pub use event::{Event, EventKind, PlaceCode};
 pub use order::{Bulky, Gate};
 pub use stats::{Count, Ledger, Traffic};
 pub use table::{
-    Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, PortOf,
-    VniEntry, Vtep, VtepFlags,
+    Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
+    Vtep, VtepFlags,
 };
 
 /// Version of everything in this module.

@@ -121,78 +121,57 @@ pub struct MemberKey {
 
 impl MemberKey {
     /// Keeps the key from being zero.
-    const TAG: u64 = 1 << 56;
+    const TAG: u64 = 1 << 63;
 
-    /// The key as it stands in a bucket.
+    /// The key as it stands in a bucket: the address, the VNI's lower byte, and, beyond the bit that is not for keys, its other two.
     #[inline(always)]
     #[must_use]
     pub fn to_word(self) -> u64 {
-        MemberKey::TAG | (self.vni as u64) << 32 | load32(&self.addr) as u64
+        let vni = u64::from(self.vni);
+        MemberKey::TAG | (vni >> 8) << 41 | (vni & 0xff) << 32 | u64::from(load32(&self.addr))
     }
 
     /// The other way round.
     #[must_use]
     pub const fn from_word(word: u64) -> MemberKey {
-        MemberKey { vni: (word >> 32) as u32 & 0x00ff_ffff, addr: (word as u32).to_ne_bytes() }
+        let vni = (word >> 41) as u32 & 0xffff;
+        MemberKey { vni: vni << 8 | (word >> 32) as u32 & 0xff, addr: (word as u32).to_ne_bytes() }
     }
 }
 
 /// Value of `MEMBERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The VNI of the key, again: the CPU may read the value of an entry that has taken this one's place. In its upper eight bits
-    /// [`Member::NO_LEARNING`].
+    /// The VNI of the key, again: the CPU may read the value of an entry that has taken this one's place.
     pub vni: u32,
     /// Index in `VNIS`.
     pub vni_index: u16,
     /// Index in `VTEPS`.
     pub vtep_index: u16,
+    /// False if the VNI does not learn from data.
+    pub learns: bool,
 }
 
 impl Member {
-    /// The VNI does not learn from data.
-    pub const NO_LEARNING: u32 = 1 << 24;
-    /// Keeps the word from being zero.
-    const IN_FORCE: u32 = 1 << 25;
-
-    /// True if this is a member of that VNI.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_of(&self, vni: u32) -> bool {
-        self.vni & 0x00ff_ffff == vni
-    }
+    const FIXED: u64 = 1 << 57;
 
     /// The value as it stands in a bucket.
     #[must_use]
     pub const fn to_word(self) -> u64 {
-        (self.vtep_index as u64) << 48 | (self.vni_index as u64) << 32 | (self.vni | Member::IN_FORCE) as u64
+        let fixed = if self.learns { 0 } else { Member::FIXED };
+        fixed | (self.vtep_index as u64) << 40 | (self.vni_index as u64) << 24 | self.vni as u64
     }
 
     /// The other way round.
     #[inline(always)]
     #[must_use]
     pub const fn from_word(word: u64) -> Member {
-        Member { vni: word as u32 & !Member::IN_FORCE, vni_index: (word >> 32) as u16, vtep_index: (word >> 48) as u16 }
-    }
-}
-
-/// Values of `PORT_OF_IFINDEX`, whose keys are interface indices.
-pub struct PortOf;
-
-impl PortOf {
-    const IN_FORCE: u64 = 1 << 16;
-
-    /// A port's index as it stands in a bucket.
-    #[must_use]
-    pub const fn to_word(port_index: u16) -> u64 {
-        PortOf::IN_FORCE | port_index as u64
-    }
-
-    /// The other way round.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> u16 {
-        word as u16
+        Member {
+            vni: word as u32 & 0x00ff_ffff,
+            vni_index: (word >> 24) as u16,
+            vtep_index: (word >> 40) as u16,
+            learns: word & Member::FIXED == 0,
+        }
     }
 }
 

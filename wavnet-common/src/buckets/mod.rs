@@ -6,23 +6,31 @@
 //!
 //! | slot | key | value |
 //! | --- | --- | --- |
-//! | free | 0 | 0 |
-//! | claimed: its claimant alone may touch it | K | 0 |
-//! | in force | K | V ≠ 0, replaced or zeroed by compare-and-exchange |
-//! | being removed: whoever zeroed the value alone may touch it | K | 0 |
+//! | free | 0 | not in force |
+//! | claimed: its claimant alone may touch it | K with the bit of a claim | not in force, then V |
+//! | in force | K | V, replaced or taken out of force by compare-and-exchange |
+//! | being removed: whoever took the value out of force alone may touch it | K | not in force |
 //!
 //! A claimant looks over both buckets once more before it publishes a value, and gives up if it finds its key elsewhere: both
-//! claims are full barriers, so of two that race at least one sees the other, and no key is ever in force twice.
+//! claims are full barriers, so of two that race at least one sees the other, and no key is ever in force twice. Nobody else finds a
+//! key by its claim: one that comes too late would else hide the entry that is in force, and be given to another key under the
+//! eyes of whoever took it for that.
+//!
+//! Each removal gives the slot's value another generation. Whoever was held up may still have the word of an entry that
+//! is gone; that of the slot's next entry differs from it even if both say the same. (Who sleeps while a slot changes hands 32
+//! times is not guarded against.)
 //!
 //! Any number of programs enter and change; one process, the agent, removes, from one thread at a time.
+//!
+//! What users may put into the words: any bit of a key but [`CLAIM`], not all zero; of a value those of [`PAYLOAD`].
 
 mod table;
 mod word;
 
-pub(crate) use table::{Claim, claim, rows, slot_of_either, value_of};
 pub use table::{
-    Full, Memory, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, remove, remove_if, rows_for, set, unfinished,
+    CLAIM, Full, Memory, PAYLOAD, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, remove, remove_if, rows_for,
+    set, unfinished,
 };
-pub(crate) use word::exchange;
+pub(crate) use table::{Claim, claim, replace, rows, slot_of_either, value_of};
 #[cfg(test)]
-pub(crate) use word::load;
+pub(crate) use word::{exchange, load};

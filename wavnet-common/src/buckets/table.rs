@@ -10,6 +10,33 @@ pub const SLOTS: usize = 4;
 /// Buckets in a page of memory; both that a key may live in are in the same one.
 const PAGE: u32 = 64;
 
+/// In a key word: the slot is claimed for the key. (In the FDB's keys it is the I/G bit of the MAC, IEEE 802-2014, 8.2.)
+pub const CLAIM: u64 = 1 << 40;
+
+/// In a value word: what it says.
+pub const PAYLOAD: u64 = !(GENERATION | IN_FORCE);
+const IN_FORCE: u64 = 1 << 56;
+const GENERATION: u64 = 0x1f << 59;
+
+/// True if the value word is one: false in a slot that is free, claimed or being emptied.
+#[inline(always)]
+const fn is_in_force(word: u64) -> bool {
+    word & IN_FORCE != 0
+}
+
+/// The value word with this payload, in place of an older one in the same slot.
+#[inline(always)]
+const fn in_place_of(old: u64, payload: u64) -> u64 {
+    old & GENERATION | IN_FORCE | payload
+}
+
+/// The value word of a slot whose entry is gone. The next entry there is of another generation, so that whoever still has the old
+/// word in its hand cannot take the new one for it, though all else may be the same.
+#[inline(always)]
+const fn vacated(word: u64) -> u64 {
+    (word & GENERATION).wrapping_add(1 << 59)
+}
+
 /// One entry's words; free by default.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -98,23 +125,26 @@ pub(crate) fn slot_of_either<'a>(a: &'a Row, b: &'a Row, key: u64) -> Option<&'a
         .or_else(|| if first_key == key { Some(first) } else { rest.iter().find(|slot| load(&slot.key) == key) })
 }
 
-/// The value of a key; never zero.
+/// The value of a key.
 #[inline(always)]
 pub fn get<M: Memory + ?Sized>(mem: &M, key: u64) -> Option<u64> {
     let (a, b) = rows(mem, key)?;
-    match value_of(slot_of_either(a, b, key)?, key)? {
-        0 => None,
-        value => Some(value),
-    }
+    Some(value_of(slot_of_either(a, b, key)?, key)? & PAYLOAD)
 }
 
-/// The value word of a slot that had the key a moment ago; `None` if the slot was given to another key meanwhile. The loads are
-/// in program order on x86; on weaker machines it may be the value of the slot's new owner, so whoever reads it compares what it
-/// leads to with the key again.
+/// The value word of a slot that had the key a moment ago; `None` if it is not in force, or the slot was given to another key
+/// meanwhile. The loads are in program order on x86; on weaker machines it may be the value of the slot's new owner, so whoever
+/// reads it compares what it leads to with the key again.
 #[inline(always)]
 pub(crate) fn value_of(slot: &Slot, key: u64) -> Option<u64> {
     let word = load(&slot.value);
-    if load(&slot.key) == key { Some(word) } else { None }
+    if is_in_force(word) && load(&slot.key) == key { Some(word) } else { None }
+}
+
+/// Changes the value if its word is still what it was; `true` if so.
+#[inline(always)]
+pub(crate) fn replace(slot: &Slot, word: u64, payload: u64) -> bool {
+    exchange(&slot.value, word, in_place_of(word, payload))
 }
 
 /// What [`claim`] came to.
@@ -129,20 +159,23 @@ pub(crate) enum Claim {
 ///
 /// Of the two buckets the emptier one is taken, which keeps the chance that both are full low up to high loads.
 #[inline(always)]
-pub(crate) fn claim(a: &Row, b: &Row, key: u64, value: u64) -> Claim {
+pub(crate) fn claim(a: &Row, b: &Row, key: u64, payload: u64) -> Claim {
     let row = if free_slots(b) > free_slots(a) { b } else { a };
     let Some(slot) = row.slots.iter().find(|slot| load(&slot.key) == 0) else {
         return Claim::Full;
     };
-    if !exchange(&slot.key, 0, key) {
+    if !exchange(&slot.key, 0, key | CLAIM) {
         return Claim::Raced;
     }
     let alone = count_of(a, key) + if core::ptr::eq(a, b) { 0 } else { count_of(b, key) } == 1;
     if alone {
-        exchange(&slot.value, 0, value);
+        // The slot is ours: the value first, then the key by which others find it.
+        let free = load(&slot.value);
+        exchange(&slot.value, free, in_place_of(free, payload));
+        exchange(&slot.key, key | CLAIM, key);
         Claim::Done
     } else {
-        exchange(&slot.key, key, 0);
+        exchange(&slot.key, key | CLAIM, 0);
         Claim::Raced
     }
 }
@@ -152,28 +185,28 @@ fn free_slots(row: &Row) -> u32 {
     row.slots.iter().filter(|slot| load(&slot.key) == 0).count() as u32
 }
 
+/// Slots that have the key or are claimed for it.
 #[inline(always)]
 fn count_of(row: &Row, key: u64) -> u32 {
-    row.slots.iter().filter(|slot| load(&slot.key) == key).count() as u32
+    row.slots.iter().filter(|slot| load(&slot.key) | CLAIM == key | CLAIM).count() as u32
 }
 
-/// Enters or replaces a value, whatever is there: for the agent. Neither key nor value is zero.
+/// Enters or replaces a value, whatever is there: for the agent.
 ///
 /// # Errors
 /// [`Full`] when both buckets are full.
-pub fn set<M: Memory + ?Sized>(mem: &M, key: u64, value: u64) -> Result<(), Full> {
+pub fn set<M: Memory + ?Sized>(mem: &M, key: u64, payload: u64) -> Result<(), Full> {
     let (a, b) = rows(mem, key).ok_or(Full)?;
     loop {
         let Some(slot) = slot_of_either(a, b, key) else {
-            match claim(a, b, key, value) {
+            match claim(a, b, key, payload) {
                 Claim::Done => return Ok(()),
                 Claim::Full => return Err(Full),
                 Claim::Raced => continue,
             }
         };
         let old = load(&slot.value);
-        // Zero: a claimant or remover is in the middle of it; look again.
-        if old != 0 && exchange(&slot.value, old, value) {
+        if is_in_force(old) && replace(slot, old, payload) {
             return Ok(());
         }
         core::hint::spin_loop();
@@ -186,7 +219,7 @@ pub fn remove<M: Memory + ?Sized>(mem: &M, key: u64) -> bool {
     loop {
         let Some(slot) = slot_of_either(a, b, key) else { return false };
         let old = load(&slot.value);
-        if old == 0 {
+        if !is_in_force(old) {
             return false;
         }
         if take(slot, key, old) {
@@ -197,10 +230,11 @@ pub fn remove<M: Memory + ?Sized>(mem: &M, key: u64) -> bool {
 
 /// Takes an entry out if it still is what it was: value first, so that the slot is ours alone, then the key.
 fn take(slot: &Slot, key: u64, value: u64) -> bool {
-    exchange(&slot.value, value, 0) && exchange(&slot.key, key, 0)
+    exchange(&slot.value, value, vacated(value)) && exchange(&slot.key, key, 0)
 }
 
-/// A slot that has a key and no value: somebody is in the middle of claiming or emptying it, or was killed there.
+/// A slot that is claimed, or has a key and no value in force: somebody is in the middle of filling or emptying it, or was
+/// killed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     row: u32,
@@ -208,16 +242,16 @@ pub struct Unfinished {
     key: u64,
 }
 
-/// Calls `visit` for every slot that has a key and no value at this moment.
+/// Calls `visit` for every slot that is neither free nor an entry's at this moment.
 ///
-/// Kernel programs run to their end within microseconds, but an agent that is killed while it removes entries leaves such a slot
+/// Kernel programs run to their end within microseconds, but an agent that is killed while it changes entries leaves such a slot
 /// for good, and its key could not be entered again. An agent that takes a table over calls this, waits for far longer than any
 /// program runs, and gives what it found to [`give_up`].
 pub fn unfinished<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Unfinished)) {
     for row in 0..=mem.mask() {
         for (slot, words) in mem.row(row).into_iter().flat_map(|row| &row.slots).enumerate() {
             let key = load(&words.key);
-            if key != 0 && load(&words.value) == 0 && load(&words.key) == key {
+            if key != 0 && (key & CLAIM != 0 || !is_in_force(load(&words.value))) && load(&words.key) == key {
                 visit(Unfinished { row, slot, key });
             }
         }
@@ -227,19 +261,28 @@ pub fn unfinished<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Unfinished)
 /// Frees a slot that [`unfinished`] found, if it still is as it was; `true` if so. Nobody else may be removing entries.
 pub fn give_up<M: Memory + ?Sized>(mem: &M, what: Unfinished) -> bool {
     let Some(slot) = mem.row(what.row).and_then(|row| row.slots.get(what.slot)) else { return false };
-    load(&slot.value) == 0 && exchange(&slot.key, what.key, 0)
+    let value = load(&slot.value);
+    if load(&slot.key) != what.key {
+        return false;
+    }
+    if is_in_force(value) {
+        // It was killed before it gave the slot its key.
+        what.key & CLAIM != 0 && take(slot, what.key, value)
+    } else {
+        exchange(&slot.key, what.key, 0)
+    }
 }
 
 /// Calls `visit` with every key and value in force. What changes meanwhile may be seen in its old or new state, never in between.
 pub fn for_each<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(u64, u64)) {
-    scan(mem, |_, key, value| visit(key, value));
+    scan(mem, |_, key, word| visit(key, word & PAYLOAD));
 }
 
 /// Removes every entry that `gone` says; an entry that changes at the same moment stays. Returns how many were removed.
 pub fn remove_if<M: Memory + ?Sized>(mem: &M, mut gone: impl FnMut(u64, u64) -> bool) -> usize {
     let mut removed = 0;
-    scan(mem, |slot, key, value| {
-        if gone(key, value) && take(slot, key, value) {
+    scan(mem, |slot, key, word| {
+        if gone(key, word & PAYLOAD) && take(slot, key, word) {
             removed += 1;
         }
     });
@@ -251,13 +294,12 @@ fn scan<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(&Slot, u64, u64)) {
         let Some(row) = mem.row(index) else { continue };
         for slot in &row.slots {
             let key = load(&slot.key);
-            if key == 0 {
+            if key == 0 || key & CLAIM != 0 {
                 continue;
             }
             // The slot may have been given to another key between the two loads: take the value only if the key is still there.
-            let value = load(&slot.value);
-            if value != 0 && load(&slot.key) == key {
-                visit(slot, key, value);
+            if let Some(word) = value_of(slot, key) {
+                visit(slot, key, word);
             }
         }
     }
@@ -287,7 +329,7 @@ mod tests {
             let table = table(rows_for(entries));
             for n in 0..u64::from(entries) {
                 // As members are: small numbers above, addresses of one network below.
-                let key = (seed << 56) | ((n / 512) << 32) | 0x0a00_0000 | (n % 512);
+                let key = (seed << 57) | ((n / 512) << 32) | 0x0a00_0000 | (n % 512);
                 assert_eq!(set(&*table, key, n + 1), Ok(()), "{n} of {entries}, seed {seed}");
             }
             let mut n = 0;

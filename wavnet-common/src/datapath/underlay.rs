@@ -8,7 +8,7 @@ use super::{
     source,
 };
 use crate::{
-    abi::{Count, Member, MemberKey, PortFlags},
+    abi::{Count, MemberKey, PortFlags},
     addr::Mac,
     fdb::{Key, Place, lookup},
     packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
@@ -174,7 +174,7 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     frame: &VxlanFrame,
 ) -> Result<Decision, Reason> {
     let member = tables.member(&MemberKey { vni: frame.vni, addr: frame.src });
-    let Some(member) = member.filter(|member| member.is_of(frame.vni)) else {
+    let Some(member) = member.filter(|member| member.vni == frame.vni) else {
         return Err(if !tables.knows_vni(frame.vni) {
             Reason::UnknownVni
         } else if tables.knows_vtep(frame.src) {
@@ -200,13 +200,7 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
             let _ = tables.gate(Of::Vni(vni_index), |gate| gate.passed(tables.now_ns()));
         }
     };
-    let from = From {
-        vni_index,
-        vtep_index,
-        mac: eth.src(),
-        learns: member.vni & Member::NO_LEARNING == 0,
-        inner: frame.inner,
-    };
+    let from = From { vni_index, vtep_index, mac: eth.src(), learns: member.learns, inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
     let dst = eth.dst();
     if !BEFORE_TC {

@@ -11,7 +11,8 @@ pub enum Place {
     Vtep(u16),
 }
 
-/// The key word: VNI index (16 bits), MAC (48 bits). Never zero for a station's MAC.
+/// The key word: VNI index (16 bits), MAC (48 bits). Never zero for a station's MAC; a group's MAC is no key, as its I/G bit marks
+/// claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub(super) u64);
 
@@ -70,8 +71,7 @@ pub struct Entry {
     pub epoch: u32,
 }
 
-// The value word: flags (8 bits), index of the place (16), last seen (16), epoch (24).
-const IN_FORCE: u64 = 1 << 56;
+// The value's payload: flags (2 bits), a bit that is not ours, index of the place (16), last seen (16), epoch (24).
 const STATIC: u64 = 1 << 57;
 const REMOTE: u64 = 1 << 58;
 
@@ -85,27 +85,22 @@ impl Entry {
             Place::Port(i) => (0, i),
             Place::Vtep(i) => (REMOTE, i),
         };
-        IN_FORCE
-            | remote
+        remote
             | if self.is_static { STATIC } else { 0 }
             | (index as u64) << 40
             | (self.seen.0 as u64) << 24
             | (self.epoch & (Entry::EPOCH_LIMIT - 1)) as u64
     }
 
-    /// `None` for zero: not in force.
     #[inline(always)]
-    pub(super) const fn from_word(word: u64) -> Option<Entry> {
-        if word == 0 {
-            return None;
-        }
+    pub(super) const fn from_word(word: u64) -> Entry {
         let index = (word >> 40) as u16;
-        Some(Entry {
+        Entry {
             place: if word & REMOTE != 0 { Place::Vtep(index) } else { Place::Port(index) },
             is_static: word & STATIC != 0,
             seen: Seen((word >> 24) as u16),
             epoch: word as u32 & (Entry::EPOCH_LIMIT - 1),
-        })
+        }
     }
 }
 
@@ -120,8 +115,8 @@ mod tests {
         fn words_round_trip(index: u16, remote: bool, is_static: bool, seen: u16, epoch in 0..Entry::EPOCH_LIMIT) {
             let place = if remote { Place::Vtep(index) } else { Place::Port(index) };
             let e = Entry { place, is_static, seen: Seen(seen), epoch };
-            prop_assert_ne!(e.to_word(), 0);
-            prop_assert_eq!(Entry::from_word(e.to_word()), Some(e));
+            prop_assert_eq!(e.to_word() & !crate::buckets::PAYLOAD, 0);
+            prop_assert_eq!(Entry::from_word(e.to_word()), e);
         }
 
         #[test]

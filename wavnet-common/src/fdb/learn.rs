@@ -1,7 +1,7 @@
 //! Learning from data (RFC 7348 section 4.1), in the kernel, for every frame.
 
 use super::entry::{Entry, Key, Place, Seen};
-use crate::buckets::{Claim, Memory, claim, exchange, rows, slot_of_either, value_of};
+use crate::buckets::{Claim, Memory, claim, replace, rows, slot_of_either, value_of};
 
 /// What a frame's source MAC meant for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epo
         };
     };
     let Some(word) = value_of(slot, key.0) else { return Learnt::Raced };
-    let Some(old) = Entry::from_word(word) else { return Learnt::Raced };
+    let old = Entry::from_word(word);
     let stays = old.place == place;
     if stays && (old.is_static || (old.seen == now && old.epoch >= epoch)) {
         return Learnt::Known;
@@ -43,7 +43,7 @@ pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epo
     }
     // A late frame from the same place says that the MAC is alive, not that its place's epoch went back.
     let new = Entry { epoch: if stays && old.epoch > epoch { old.epoch } else { epoch }, ..new };
-    if !exchange(&slot.value, word, new.to_word()) {
+    if !replace(slot, word, new.to_word()) {
         return Learnt::Raced;
     }
     if stays { Learnt::Known } else { Learnt::Moved(old.place) }

@@ -7,7 +7,7 @@ use crate::buckets::{self, Full, Memory};
 /// ports and members are checked against the VNI again.
 #[inline(always)]
 pub fn lookup<M: Memory + ?Sized>(mem: &M, key: Key) -> Option<Entry> {
-    Entry::from_word(buckets::get(mem, key.0)?)
+    buckets::get(mem, key.0).map(Entry::from_word)
 }
 
 /// Enters or replaces an entry, whatever is there: for the agent's static entries.
@@ -25,11 +25,7 @@ pub fn remove<M: Memory + ?Sized>(mem: &M, key: Key) -> bool {
 
 /// Calls `visit` for every entry in force. What changes meanwhile may be seen in its old or new state, never in between.
 pub fn for_each<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Key, Entry)) {
-    buckets::for_each(mem, |key, word| {
-        if let Some(entry) = Entry::from_word(word) {
-            visit(Key(key), entry);
-        }
-    });
+    buckets::for_each(mem, |key, word| visit(Key(key), Entry::from_word(word)));
 }
 
 /// How many entries are in force.
@@ -41,7 +37,7 @@ pub fn len<M: Memory + ?Sized>(mem: &M) -> usize {
 
 /// Removes every entry that `gone` says; an entry that changes at the same moment stays. Returns how many were removed.
 pub fn remove_if<M: Memory + ?Sized>(mem: &M, mut gone: impl FnMut(Key, Entry) -> bool) -> usize {
-    buckets::remove_if(mem, |key, word| Entry::from_word(word).is_some_and(|entry| gone(Key(key), entry)))
+    buckets::remove_if(mem, |key, word| gone(Key(key), Entry::from_word(word)))
 }
 
 /// Removes learned entries that were last seen more than `limit` ticks ago. Returns how many.

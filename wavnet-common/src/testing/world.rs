@@ -124,7 +124,7 @@ impl World {
         };
         let member = |vni_index: u16, vtep_index: u16| {
             let key = MemberKey { vni: vni(vni_index), addr: vtep_addr(vtep_index as u8) };
-            (key, Member { vni: vni(vni_index), vni_index, vtep_index })
+            (key, Member { vni: vni(vni_index), vni_index, vtep_index, learns: true })
         };
         let mut fdb = vec![
             (0, MAC_STALE, Place::Port(2), false),

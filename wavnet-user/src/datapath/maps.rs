@@ -7,8 +7,8 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, PortOf, Traffic,
-        VniEntry, Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry,
+        Vtep, map as name,
     },
     buckets::{self, rows_for},
     reason::Reason,
@@ -245,7 +245,7 @@ impl Maps {
         }
         self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
-        enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), PortOf::to_word(index))
+        enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), index.into())
     }
 
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {

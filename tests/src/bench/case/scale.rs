@@ -113,7 +113,7 @@ impl Scale {
                 let port = Port { ifindex, vni: vni.get(), vni_index: index, flags: PortFlags::USED, max_frame };
                 datapath.apply(&Command::SetPort { index, port })?;
                 let key = MemberKey { vni: vni.get(), addr: from.addr.octets() };
-                let member = Member { vni: vni.get(), vni_index: index, vtep_index: ONLY };
+                let member = Member { vni: vni.get(), vni_index: index, vtep_index: ONLY, learns: true };
                 datapath.apply(&Command::SetMember { key, member: Some(member) })?;
                 datapath.apply(&Command::SetStatic { vni_index: index, mac: vm.mac, place: Place::Port(index) })?;
             }

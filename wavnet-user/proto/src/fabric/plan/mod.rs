@@ -282,8 +282,8 @@ impl Plan<'_> {
             let Some(slot) = self.tables.vteps.get(addr) else { continue };
             for vni in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
-                let learning = if self.target.fixed_vnis.contains(vni) { Member::NO_LEARNING } else { 0 };
-                let member = Member { vni: vni.get() | learning, vni_index, vtep_index: slot.index };
+                let learns = !self.target.fixed_vnis.contains(vni);
+                let member = Member { vni: vni.get(), vni_index, vtep_index: slot.index, learns };
                 let key = (*vni, *addr);
                 if self.tables.members.insert(key, member) != Some(member) {
                     self.out.push_back(Command::SetMember { key: member_key(&key), member: Some(member) });
