@@ -18,6 +18,9 @@ const OWN: [Case; 7] = [
     Case::FdbLookup100k,
 ];
 
+/// Cases in which ours is measured with default ports, and beside that with packet-rate ports.
+const IN_BOTH_MODES: [Case; 3] = [Case::Local, Case::UdpFromTap, Case::Tcp1FromTap];
+
 #[test]
 fn every_case_has_a_figure_for_every_contender() {
     lab::run("every_case_has_a_figure_for_every_contender", &[Need::Wavnet], |lab| {
@@ -30,9 +33,9 @@ fn every_case_has_a_figure_for_every_contender() {
             assert!(rows.iter().all(|row| row.runs == 1 && row.unit == case.unit() && row.median > 0.0), "{rows:?}");
             let names: Vec<_> = rows.iter().map(|row| row.contender.as_str()).collect();
             match case {
-                // Three programs, three sizes of the FDB.
+                // Four programs, three sizes of the FDB.
                 Case::ProgramNs => {
-                    assert_eq!(rows.len(), 9, "{rows:?}");
+                    assert_eq!(rows.len(), 12, "{rows:?}");
                     assert!(rows.iter().all(|row| row.ratio.is_none() && row.variant.is_some()), "{rows:?}");
                 }
                 Case::Scrape => assert!(matches!(&rows[..], [row] if row.variant.is_some()), "{rows:?}"),
@@ -43,6 +46,10 @@ fn every_case_has_a_figure_for_every_contender() {
                 _ => {
                     assert!(names.starts_with(&["wavnet", "kernel-vxlan"]), "{names:?}");
                     assert!(rows.iter().all(|row| row.ratio.is_some()), "{rows:?}");
+                    let variants: Vec<_> =
+                        rows.iter().filter_map(|row| Some((&*row.contender, row.variant.as_deref()?))).collect();
+                    let expected: &[_] = if IN_BOTH_MODES.contains(&case) { &[("wavnet", "packet-rate")] } else { &[] };
+                    assert_eq!(variants, expected, "{case}");
                 }
             }
         }
@@ -59,7 +66,7 @@ fn every_case_has_a_figure_for_every_contender() {
 #[test]
 fn every_contender_that_is_installed_carries_what_makes_sense_for_it() {
     lab::run("every_contender_that_is_installed_carries_what_makes_sense_for_it", &[Need::Wavnet], |lab| {
-        let cases = vec![Case::SmallFrames, Case::Encap, Case::Tcp1, Case::RttBlockingP50];
+        let cases = vec![Case::SmallFrames, Case::Encap, Case::Local, Case::Tcp1, Case::RttBlockingP50];
         let others = Contender::ALL.into_iter().filter(|c| !Contender::MAIN.contains(c)).collect();
         let time = Duration::from_millis(200);
         let plan = Plan { cases, contenders: others, runs: 1, time, idle: Duration::ZERO, ..Plan::QUICK };

@@ -3,23 +3,23 @@
 
 use std::{
     net::{SocketAddrV4, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use wavnet_common::addr::Mac;
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
-    frame::{checksum, has_mark, marked},
+    frame::checksum,
     host::{Host, Vm, VmSpec},
     netns::Netns,
     overlay::{SOON, blue, ip, mac},
-    ping, poll_until, stream,
+    ping, stream,
     super_packet::{Kind, SuperPacket},
+    taps::{TapShape, Taps},
     topology::UNDERLAY_MTU,
-    vnet::{VnetHdr, VnetTap},
+    vnet::VnetHdr,
 };
 use wavnet_user::api::model::PortMode;
 
@@ -125,67 +125,22 @@ fn datagrams_of_packet_rate_ports_arrive_whole_and_in_order() {
     });
 }
 
-/// Two hypervisors with a tap each, written and read by the test.
-struct Taps {
-    agents: [Agent; 2],
-    near: VnetTap,
-    far: VnetTap,
-}
+/// Taps in packet-rate mode.
+const TAPS: TapShape<'_> = TapShape { mode: "packet-rate", ..TapShape::PLAIN };
 
-const NEAR: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const FAR: Mac = Mac([2, 0, 0, 0, 0, 2]);
-
-impl Taps {
-    fn start(lab: &Lab) -> Result<Taps> {
-        let hosts = lab.pair(UNDERLAY_MTU)?;
-        let near = VnetTap::create(&hosts[0].ns, "tap-n", 1500, false)?;
-        let far = VnetTap::create(&hosts[1].ns, "tap-f", 1500, false)?;
-        let start = |i: usize| {
-            let config = AgentConfig::new(&[blue()])
-                .port_mode("tap-*", blue(), "packet-rate")
-                .peer(hosts[1 - i].addr, &[blue()]);
-            let config = match i {
-                0 => config.static_peer(blue(), FAR, hosts[1].addr),
-                _ => config.static_port(blue(), FAR, "tap-f"),
-            };
-            Agent::start(lab, &hosts[i], &config.metrics("program_run_time = true"))
-        };
-        let taps = Taps { agents: [start(0)?, start(1)?], near, far };
-        for agent in &taps.agents {
-            agent.wait_ready()?;
-            poll_until("the tap to be a port", SOON, || {
-                ensure!(agent.status()?.warnings.is_empty(), "{:?}", agent.status()?.warnings);
-                Ok(())
-            })?;
-        }
-        let port = taps.agents[0].port("tap-n")?;
-        ensure!(port.xdp == Some(true), "a tap without XDP: {port:?}");
-        Ok(taps)
-    }
-
-    /// What arrives before a frame that is sent now.
-    fn arrived(&self) -> Result<Vec<Vec<u8>>> {
-        self.near.send(&VnetHdr::default(), &marked(FAR, NEAR, "fence"))?;
-        let (end, mut all) = (Instant::now() + SOON, Vec::new());
-        loop {
-            match self.far.recv()? {
-                Some((_, frame)) if has_mark(&frame, "fence") => return Ok(all),
-                Some((header, frame)) => {
-                    ensure!(header.flags & VnetHdr::NEEDS_CSUM == 0, "a checksum is not complete: {header:?}");
-                    all.push(frame);
-                }
-                None => {
-                    ensure!(Instant::now() < end, "the fence did not arrive after {} frames", all.len());
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-        }
-    }
+/// What arrives at the far tap before a frame that is sent now.
+fn arrived(taps: &Taps) -> Result<Vec<Vec<u8>>> {
+    let frames = taps.received(&taps.far, Taps::FAR)?.into_iter().map(|(header, frame)| {
+        ensure!(header.flags & VnetHdr::NEEDS_CSUM == 0, "a checksum is not complete: {header:?}");
+        Ok(frame)
+    });
+    frames.collect()
 }
 
 /// A datagram with its checksum left to others: what the guest's driver hands over, and the frame that it must become.
 fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
-    let packet = SuperPacket { kind: Kind::Udp4, dst: FAR, src: NEAR, tag: None, payload, segment: payload.max(1) };
+    let packet =
+        SuperPacket { kind: Kind::Udp4, dst: Taps::FAR, src: Taps::NEAR, tag: None, payload, segment: payload.max(1) };
     let (header, frame) = packet.handed_over();
     let header = VnetHdr { gso_type: 0, gso_size: 0, ..header };
     let whole = packet.segments().pop().unwrap_or_else(|| frame.clone());
@@ -196,18 +151,18 @@ fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
 fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
     const TEST: &str = "express::partial_checksums_of_a_tap_are_completed_whoever_completes_them";
     lab::run(TEST, &[Need::Wavnet], |lab| {
-        let taps = Taps::start(lab)?;
+        let taps = Taps::start(lab, TAPS)?;
         // A writer that waits gets its frames to XDP as packets, whose checksum is noted beside them; those are TC's.
         for (waiting, by_tc) in [(false, 0), (true, 400)] {
             taps.near.set_waiting(waiting)?;
-            let before = (runs(&taps.agents[0], "port_xdp")?, runs(&taps.agents[0], "port_tc")?);
+            let before = (taps.runs("port_xdp")?, taps.runs("port_tc")?);
             let mut wanted = Vec::new();
             for n in 0..400 {
                 let (header, frame, whole) = datagram(1 + n * 13 % 1472);
                 taps.near.send(&header, &frame)?;
                 wanted.push(whole);
                 if n % 50 == 49 {
-                    let arrived = taps.arrived()?;
+                    let arrived = arrived(&taps)?;
                     ensure!(
                         arrived == wanted,
                         "waiting {waiting}: {} frames arrived of {}",
@@ -217,7 +172,7 @@ fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
                     wanted.clear();
                 }
             }
-            let ran = (runs(&taps.agents[0], "port_xdp")? - before.0, runs(&taps.agents[0], "port_tc")? - before.1);
+            let ran = (taps.runs("port_xdp")? - before.0, taps.runs("port_tc")? - before.1);
             ensure!(ran.0 >= 400.0, "{} runs in XDP", ran.0);
             // The fences, and whatever the kernel itself sends.
             ensure!((by_tc as f64..by_tc as f64 + 60.0).contains(&ran.1), "waiting {waiting}: {} runs in TC", ran.1);
@@ -229,7 +184,7 @@ fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
 #[test]
 fn corrupted_datagrams_of_a_tap_stay_corrupted() {
     lab::run("express::corrupted_datagrams_of_a_tap_stay_corrupted", &[Need::Wavnet], |lab| {
-        let taps = Taps::start(lab)?;
+        let taps = Taps::start(lab, TAPS)?;
         let (_, _, whole) = datagram(200);
         let mut sent = Vec::new();
         for byte in [40, 41, 42, 100, 241] {
@@ -243,7 +198,7 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
         bare[40..42].fill(0);
         taps.near.send(&VnetHdr::default(), &bare)?;
         sent.push(bare);
-        ensure!(taps.arrived()? == sent, "frames were changed");
+        ensure!(arrived(&taps)? == sent, "frames were changed");
         Ok(())
     });
 }
@@ -252,7 +207,7 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
 #[test]
 fn datagrams_and_their_super_packets_stay_in_order() {
     lab::run("express::datagrams_and_their_super_packets_stay_in_order", &[Need::Wavnet], |lab| {
-        let taps = Taps::start(lab)?;
+        let taps = Taps::start(lab, TAPS)?;
         taps.near.take(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | USO)?;
         // The agent hears of it.
         std::thread::sleep(Duration::from_millis(300));
@@ -263,12 +218,12 @@ fn datagrams_and_their_super_packets_stay_in_order() {
             wanted.push(whole);
             // Some shorter than a frame may be, some longer.
             let (payload, segment) = [(900, 300), (9000, 1000), (64, 32)][n % 3];
-            let packet = SuperPacket { kind: Kind::Udp4, dst: FAR, src: NEAR, tag: None, payload, segment };
+            let packet = SuperPacket { kind: Kind::Udp4, dst: Taps::FAR, src: Taps::NEAR, tag: None, payload, segment };
             let (header, frame) = packet.handed_over();
             taps.near.send(&header, &frame)?;
             wanted.extend(packet.segments());
             if n % 10 == 9 {
-                let arrived = taps.arrived()?;
+                let arrived = arrived(&taps)?;
                 ensure!(arrived.len() == wanted.len(), "{} frames arrived of {}", arrived.len(), wanted.len());
                 for (i, (arrived, wanted)) in arrived.iter().zip(&wanted).enumerate() {
                     ensure!(arrived == wanted, "frame {i} of round {n} is another");

@@ -16,11 +16,11 @@ const AROUND: Duration = Duration::from_millis(250);
 pub(super) fn sentence(plan: &Plan, batches: &[Batch], own: &[Case]) -> String {
     let time = spoken(duration(plan, batches, own));
     let measurements = || batches.iter().flat_map(|batch| &batch.measurements);
-    let who: BTreeSet<_> = measurements().flat_map(|m| &m.who).map(|contender| contender.name()).collect();
+    let who: BTreeSet<_> = measurements().flat_map(|m| &m.who).map(|entry| entry.contender.name()).collect();
     let counts = [(measurements().count() + own.len(), "measurement"), (who.len(), "contender"), (plan.runs, "run")];
     let counts: Vec<_> = counts.into_iter().filter(|(number, _)| *number > 0).map(counted).collect();
     let mut text = format!("About {time}: {} of each", counts.join(", "));
-    if measurements().flat_map(|m| &m.who).any(|contender| contender.runs(plan) != plan.runs) {
+    if measurements().flat_map(|m| &m.who).any(|entry| entry.contender.runs(plan) != plan.runs) {
         text += &format!(" ({} of programs in user space)", plan.slow_runs.min(plan.runs));
     }
     text + "; longer where the machine is not idle."
@@ -29,8 +29,10 @@ pub(super) fn sentence(plan: &Plan, batches: &[Batch], own: &[Case]) -> String {
 /// Without waiting for an idle machine.
 fn duration(plan: &Plan, batches: &[Batch], own: &[Case]) -> Duration {
     let in_turns = batches.iter().map(|batch| {
-        let of = |m: &Measurement| m.who.iter().map(|c| run(plan, m.cases[0]) * c.runs(plan) as u32).sum::<Duration>();
-        SETTING_UP * batch.contenders().len() as u32 + batch.measurements.iter().map(of).sum::<Duration>()
+        let of = |m: &Measurement| {
+            m.who.iter().map(|entry| run(plan, m.cases[0]) * entry.contender.runs(plan) as u32).sum::<Duration>()
+        };
+        SETTING_UP * batch.entries().len() as u32 + batch.measurements.iter().map(of).sum::<Duration>()
     });
     in_turns.sum::<Duration>() + own.iter().map(|case| alone(plan, *case)).sum::<Duration>()
 }

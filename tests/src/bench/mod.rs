@@ -6,6 +6,7 @@
 mod affinity;
 mod case;
 mod contender;
+mod entry;
 mod estimate;
 mod machine;
 mod pinned;

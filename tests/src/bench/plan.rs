@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{case::Case, contender::Contender, setting::Setting};
+use super::{case::Case, contender::Contender, entry::Entry, setting::Setting};
 
 /// How much to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Plan {
         usual: &Contender::MAIN,
         runs: 3,
         slow_runs: 3,
-        time: Duration::from_millis(350),
+        time: Duration::from_millis(330),
         idle: Duration::from_millis(250),
         patience: Duration::from_secs(20),
         curves: false,
@@ -72,14 +72,14 @@ impl Plan {
 
     /// What is measured of these contenders in turns.
     pub(super) fn batches(&self, contenders: &[Contender]) -> Vec<Batch> {
-        let measurement = |cases: &'static [Case]| {
+        let measurement = |setting, cases: &'static [Case]| {
             let wanted = cases.iter().any(|case| self.wants(*case));
             let who: Vec<_> = contenders.iter().copied().filter(|c| wanted && c.refuses(cases[0]).is_none()).collect();
-            (!who.is_empty()).then_some(Measurement { cases, who })
+            (!who.is_empty()).then(|| Measurement { cases, who: Entry::all(&who, setting) })
         };
         let batch = |(setting, all): (Setting, &[&'static [Case]])| {
-            let measurements: Vec<_> = all.iter().copied().filter_map(measurement).collect();
-            (!measurements.is_empty()).then_some(Batch { setting, measurements })
+            let measurements: Vec<_> = all.iter().filter_map(|cases| measurement(setting, cases)).collect();
+            (!measurements.is_empty()).then_some(Batch { measurements })
         };
         TOGETHER.into_iter().filter_map(batch).collect()
     }
@@ -123,17 +123,21 @@ impl Plan {
     }
 }
 
-/// What is measured in one setting.
+/// What is measured in one setting, and in the one beside it.
 pub(super) struct Batch {
-    pub(super) setting: Setting,
     pub(super) measurements: Vec<Measurement>,
 }
 
 impl Batch {
     /// Everybody who is measured in it.
-    pub(super) fn contenders(&self) -> Vec<Contender> {
-        let takes_part = |c: &Contender| self.measurements.iter().any(|m| m.who.contains(c));
-        Contender::ALL.into_iter().filter(takes_part).collect()
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let mut all: Vec<Entry> = Vec::new();
+        for entry in self.measurements.iter().flat_map(|measurement| &measurement.who) {
+            if !all.contains(entry) {
+                all.push(*entry);
+            }
+        }
+        all
     }
 
     /// Its cases' names.
@@ -146,11 +150,11 @@ impl Batch {
 /// Cases that one measurement answers together, and of whom.
 pub(super) struct Measurement {
     pub(super) cases: &'static [Case],
-    pub(super) who: Vec<Contender>,
+    pub(super) who: Vec<Entry>,
 }
 
 /// Cases by setting, and those together that one measurement answers.
-const TOGETHER: [(Setting, &[&[Case]]); 7] = [
+const TOGETHER: [(Setting, &[&[Case]]); 8] = [
     (
         Setting::Plain,
         &[
@@ -165,6 +169,7 @@ const TOGETHER: [(Setting, &[&[Case]]); 7] = [
         ],
     ),
     (Setting::PacketRate, &[&[Case::SmallFramesPacketRate], &[Case::EncapPacketRate]]),
+    (Setting::Local, &[&[Case::Local]]),
     (Setting::TapReceiver, &[&[Case::UdpToTap], &[Case::Tcp1Tap]]),
     (Setting::TapSender, &[&[Case::UdpFromTap], &[Case::Tcp1FromTap]]),
     (Setting::Flood(1), &[&[Case::Flood1]]),
@@ -199,6 +204,19 @@ mod tests {
         let batches = Plan::FULL.batches(&[Contender::Tinc]);
         let names: Vec<_> = batches.iter().map(Batch::names).collect();
         assert_eq!(names, ["small_frames, tcp_1, tcp_4, rtt_blocking_p50, rtt_blocking_p99"]);
+    }
+
+    #[test]
+    fn ours_in_another_mode_is_measured_in_the_rounds_of_everybody_else() {
+        let plan = Plan { cases: vec![Case::UdpFromTap], ..Plan::FULL };
+        let names = |contenders: &[Contender]| {
+            let batches = plan.batches(contenders);
+            assert_eq!(batches.len(), 1);
+            batches[0].measurements[0].who.iter().map(Entry::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&Contender::MAIN), ["wavnet", "kernel-vxlan", "bridge", "wavnet, packet-rate"]);
+        assert_eq!(names(&[Contender::KernelVxlan]), ["kernel-vxlan"]);
+        assert_eq!(plan.batches(&Contender::MAIN)[0].entries().len(), 4);
     }
 
     #[test]

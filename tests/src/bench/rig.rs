@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The wire redirects between its ends in XDP, so that the receiving NIC gets page-backed frames as from a driver. A setting may
-//! have a tap in the place of one of the VMs' veths, or more.
+//! have a tap in the place of one of the VMs' veths, both VMs on one hypervisor, or more.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,6 +15,7 @@ use wavnet_common::addr::{Mac, Vni};
 use super::{
     affinity::{Side, pin},
     contender::{Contender, Detours, Overlay, Running},
+    entry::Entry,
     sender::Stream,
     setting::{ABSENT, Setting},
     test_run::BATCH,
@@ -44,13 +45,20 @@ const ENDS: [&str; 2] = ["w1", "w2"];
 /// UDP payload of small frames.
 const PAYLOAD: [u8; 64] = [0x5a; 64];
 
-/// Two hypervisors on a wire, with a VM each.
+/// Two hypervisors on a wire, with a VM each, or both VMs on the first.
 pub(super) struct Wired {
     pub(super) setting: Setting,
     pub(super) hosts: [Host; 2],
     pub(super) vms: [Vm; 2],
     /// The port of the VM that is on a tap, as its machine sees it.
     pub(super) tap: Option<Tap>,
+}
+
+impl Wired {
+    /// VMs of a hypervisor: which ones.
+    pub(super) fn vms_of(&self, host: usize) -> impl Iterator<Item = (usize, &Vm)> {
+        self.vms.iter().enumerate().filter(move |(vm, _)| self.setting.host_of(*vm) == host)
+    }
 }
 
 /// A contender in place.
@@ -81,8 +89,8 @@ impl Rig {
         let prefix = format!("{}{}", contender.letter(), setting.letter());
         let wire = lab.netns(&format!("{prefix}-wire"))?;
         let hosts = [host(lab, &wire, &prefix, 0)?, host(lab, &wire, &prefix, 1)?];
-        let (vm1, tap1) = vm(lab, &hosts[0], &prefix, 0, setting)?;
-        let (vm2, tap2) = vm(lab, &hosts[1], &prefix, 1, setting)?;
+        let (vm1, tap1) = vm(lab, &hosts[setting.host_of(0)], &prefix, 0, setting)?;
+        let (vm2, tap2) = vm(lab, &hosts[setting.host_of(1)], &prefix, 1, setting)?;
         let vms = [vm1, vm2];
         for (side, vm) in vms.iter().enumerate() {
             // Resolution is not what is measured, and a contender that loses an ARP request would look slow.
@@ -100,6 +108,11 @@ impl Rig {
         let mut rig = Rig { contender, wired, programs, running, wire };
         rig.pass_all()?;
         Ok(rig)
+    }
+
+    /// Who it is, and in which setting.
+    pub(super) fn entry(&self) -> Entry {
+        Entry { contender: self.contender, setting: self.wired.setting }
     }
 
     /// Has the wire pass everything on, and the second VM count small frames.

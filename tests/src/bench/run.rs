@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     case::{Case, duel, frames, program, scrape, tcp},
     contender::Contender,
+    entry::Entry,
     estimate,
     machine::Disturbance,
     plan::{Batch, Measurement, Plan},
@@ -53,32 +54,31 @@ pub fn run(lab: &Lab, plan: &Plan) -> Report {
 /// Measures everybody in one setting.
 fn in_setting(lab: &Lab, plan: &Plan, batch: &Batch, turns: &mut Turns<'_>, report: &mut Report) {
     let mut rigs = Vec::new();
-    for contender in batch.contenders() {
-        let rig = set_up(lab, contender, batch.setting);
-        rigs.extend(turns.attempt(rig.with_context(|| format!("{}: setting up {contender}", batch.names()))));
+    for entry in batch.entries() {
+        let rig = set_up(lab, entry);
+        rigs.extend(turns.attempt(rig.with_context(|| format!("{}: setting up {entry}", batch.names()))));
     }
     for Measurement { cases, who } in &batch.measurements {
-        let mut rigs: Vec<_> = rigs.iter_mut().filter(|rig| who.contains(&rig.contender)).collect();
-        let entrant =
-            |rig: &&mut Rig| Entrant { name: rig.contender.name().to_owned(), runs: rig.contender.runs(plan) };
+        let mut rigs: Vec<_> = rigs.iter_mut().filter(|rig| who.contains(&rig.entry())).collect();
+        let entrant = |rig: &&mut Rig| Entrant { name: rig.entry().to_string(), runs: rig.contender.runs(plan) };
         let entrants: Vec<_> = rigs.iter().map(entrant).collect();
         let samples = turns.take(cases, &entrants, |index| measure(rigs[index], plan, cases));
-        let of_all = || rigs.iter().map(|rig| rig.contender).zip(&samples);
+        let of_all = || rigs.iter().map(|rig| rig.entry()).zip(&samples);
         for (i, case) in cases.iter().enumerate().filter(|(_, case)| plan.wants(**case)) {
-            report.add(*case, &of_all().map(|(contender, runs)| (contender, figures(runs, i))).collect::<Vec<_>>());
+            report.add(*case, &of_all().map(|(entry, runs)| (entry, figures(runs, i))).collect::<Vec<_>>());
         }
-        for (contender, runs) in of_all() {
+        for (entry, runs) in of_all() {
             if cases[0].has_percentiles() {
                 let points = (cases.len()..).map(|i| figures(runs, i));
-                report.add_curve(cases[0], contender, "percentile", rtt::PERCENTILES.into_iter().zip(points));
+                report.add_curve(cases[0], entry.contender, "percentile", rtt::PERCENTILES.into_iter().zip(points));
             }
-            report.add_disturbance(cases, contender, &disturbances(runs));
+            report.add_disturbance(cases, entry.contender, entry.variant(), &disturbances(runs));
         }
     }
 }
 
-fn set_up(lab: &Lab, contender: Contender, setting: Setting) -> Result<Rig> {
-    let rig = Rig::build(lab, contender, setting)?;
+fn set_up(lab: &Lab, entry: Entry) -> Result<Rig> {
+    let rig = Rig::build(lab, entry.contender, entry.setting)?;
     rtt::prime(&rig)?;
     Ok(rig)
 }
@@ -115,7 +115,8 @@ fn duels(lab: &Lab, plan: &Plan, case: Case, turns: &mut Turns<'_>, report: &mut
         if let Some(samples) = samples {
             let all: Vec<_> = samples.iter().map(|runs| figures(runs, 0)).collect();
             report.add_duel(case, *variant, &lanes, &all);
-            report.add_disturbance(&[case], Contender::Wavnet, &disturbances(samples.iter().flatten()));
+            let disturbances = disturbances(samples.iter().flatten());
+            report.add_disturbance(&[case], Contender::Wavnet, *variant, &disturbances);
         }
     }
 }

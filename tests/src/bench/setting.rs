@@ -13,6 +13,12 @@ pub(super) enum Setting {
     TapReceiver,
     /// The sending VM is on a tap.
     TapSender,
+    /// The same, and that tap is in packet-rate mode if it is a port of ours.
+    TapSenderPacketRate,
+    /// Both VMs are on the first hypervisor.
+    Local,
+    /// The same, and ports of ours are in packet-rate mode.
+    LocalPacketRate,
     /// So many VTEPs get what is flooded.
     Flood(u8),
     /// Nothing is learned: we are told who is where.
@@ -33,6 +39,9 @@ impl Setting {
             Setting::PacketRate => 'p',
             Setting::TapReceiver => 'r',
             Setting::TapSender => 's',
+            Setting::TapSenderPacketRate => 't',
+            Setting::Local => 'l',
+            Setting::LocalPacketRate => 'm',
             Setting::Flood(_) => 'f',
             Setting::NoLearning => 'n',
             Setting::TwoQueues => 'q',
@@ -43,7 +52,15 @@ impl Setting {
 
     /// Whether the VM on a side (0 sends, 1 receives) is on a tap.
     pub(super) const fn on_tap(self, side: usize) -> bool {
-        matches!((self, side), (Setting::TapSender, 0) | (Setting::TapReceiver, 1))
+        matches!((self, side), (Setting::TapSender | Setting::TapSenderPacketRate, 0) | (Setting::TapReceiver, 1))
+    }
+
+    /// On which hypervisor a VM is.
+    pub(super) const fn host_of(self, vm: usize) -> usize {
+        match self {
+            Setting::Local | Setting::LocalPacketRate => 0,
+            _ => vm,
+        }
     }
 
     /// Queues of a veth port.
@@ -54,9 +71,31 @@ impl Setting {
         }
     }
 
-    /// Whether ports of ours are in packet-rate mode.
-    pub(super) const fn packet_rate(self) -> bool {
-        matches!(self, Setting::PacketRate | Setting::TwoQueuesPacketRate)
+    /// Whether the port of a VM is in packet-rate mode if it is ours.
+    pub(super) const fn packet_rate(self, vm: usize) -> bool {
+        match self {
+            Setting::PacketRate | Setting::TwoQueuesPacketRate | Setting::LocalPacketRate => true,
+            // What the mode costs and gives there is a tap's; the receiver's answers are not what is measured.
+            Setting::TapSenderPacketRate => vm == 0,
+            _ => false,
+        }
+    }
+
+    /// What wavnet is measured in, too, in the same rounds as everybody in this setting.
+    pub(super) const fn beside(self) -> Option<Setting> {
+        match self {
+            Setting::TapSender => Some(Setting::TapSenderPacketRate),
+            Setting::Local => Some(Setting::LocalPacketRate),
+            _ => None,
+        }
+    }
+
+    /// What rows of a setting are called that is measured beside another.
+    pub(super) const fn variant(self) -> Option<&'static str> {
+        match self {
+            Setting::TapSenderPacketRate | Setting::LocalPacketRate => Some("packet-rate"),
+            _ => None,
+        }
     }
 
     /// Addresses of the VTEPs beside the two that there are. Frames to them go to the second hypervisor's NIC, as to a router.

@@ -36,8 +36,14 @@ impl Tap {
     }
 
     pub(super) fn with_flags(netns: &Netns, name: &str, mtu: u32, flags: libc::c_int) -> Result<Tap> {
-        let file = netns.enter(|| open(name, flags).with_context(|| format!("making tap {name}")))?;
+        let tap = Tap::open(netns, name, flags)?;
         netns.ip(&format!("link set dev {name} mtu {mtu} up"))?;
+        Ok(tap)
+    }
+
+    /// The device of this name, made if it is not there.
+    pub(super) fn open(netns: &Netns, name: &str, flags: libc::c_int) -> Result<Tap> {
+        let file = netns.enter(|| open(name, flags).with_context(|| format!("opening tap {name}")))?;
         Ok(Tap { file })
     }
 

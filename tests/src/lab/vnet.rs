@@ -51,9 +51,12 @@ impl VnetHdr {
     }
 }
 
-/// An open tap device with a vnet header; the device goes when this is dropped.
+/// An open tap device with a vnet header, or one queue of it; the device goes when this is dropped.
 #[derive(Debug)]
 pub struct VnetTap(Tap);
+
+/// Each queue of a device is opened with the same flags.
+const QUEUE: libc::c_int = libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
 impl VnetTap {
     /// Makes the device and sets it up. Its reader gets plain frames, unless `takes_offloads`: then super-packets of TCP as they are,
@@ -66,6 +69,22 @@ impl VnetTap {
         let tap = VnetTap(tap);
         tap.take(if takes_offloads { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 })?;
         Ok(tap)
+    }
+
+    /// Makes a device that has one queue for each handle (`IFF_MULTI_QUEUE`), this being the first. Readers get plain frames.
+    ///
+    /// # Errors
+    /// No `/dev/net/tun`, or the name is taken.
+    pub fn create_multi_queue(netns: &Netns, name: &str, mtu: u32) -> Result<VnetTap> {
+        Tap::with_flags(netns, name, mtu, QUEUE).map(VnetTap)
+    }
+
+    /// Another queue of a device that [`VnetTap::create_multi_queue`] made. The device goes with the last of its handles.
+    ///
+    /// # Errors
+    /// No such device, or no more queues.
+    pub fn another_queue(netns: &Netns, name: &str) -> Result<VnetTap> {
+        Tap::open(netns, name, QUEUE).map(VnetTap)
     }
 
     /// From now on the reader takes this (`TUN_F_*`).

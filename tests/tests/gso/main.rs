@@ -16,10 +16,11 @@ use wavnet_tests::lab::{
     raw::RawSocket,
     stream,
     super_packet::{Kind, SuperPacket},
+    taps::{TapShape, Taps, up_to_fence},
     topology::UNDERLAY_MTU,
 };
 
-use taps::{Counted, Taps, equal, rx, tx};
+use taps::{Counted, check_beside, check_far, counted, equal, rx, tx};
 
 const NEEDS: &[Need] = &[Need::Wavnet];
 const KINDS: [Kind; 4] = [Kind::Tcp4, Kind::Tcp4Ecn, Kind::Tcp6, Kind::Udp4];
@@ -51,7 +52,7 @@ fn packets(dst: Mac, tag: Option<u16>) -> impl Iterator<Item = SuperPacket> {
         [(30_000, 1400), (2830, 1400), (14_000, 1400), (9000, 536)].map(|(payload, segment)| SuperPacket {
             kind,
             dst,
-            src: Taps::SENDER,
+            src: Taps::NEAR,
             tag,
             payload,
             segment,
@@ -62,14 +63,15 @@ fn packets(dst: Mac, tag: Option<u16>) -> impl Iterator<Item = SuperPacket> {
 #[test]
 fn super_packets_of_a_tap_cross_the_overlay_as_their_segments() {
     lab::run("super_packets_of_a_tap_cross_the_overlay_as_their_segments", NEEDS, |lab| {
-        let net = Taps::start(lab, false)?;
-        packets(Taps::FAR, None).try_for_each(|packet| net.check_far(&packet))
+        let net = Taps::start(lab, TapShape::PLAIN)?;
+        packets(Taps::FAR, None).try_for_each(|packet| check_far(&net, &packet))
     });
 }
 
 /// As when GRO has merged what a NIC received: TC decapsulates super-packets, and the port's device has them segmented.
 fn super_packets_arrive_whole(lab: &Lab, hook: &str) -> Result<()> {
-    let net = Taps::start_with(lab, false, &format!("hook = \"{hook}\""))?;
+    let underlay = &format!("hook = \"{hook}\"");
+    let net = Taps::start(lab, TapShape { underlay, ..TapShape::PLAIN })?;
     let wire = RawSocket::open(&net.hosts[1].ns, Host::NIC)?;
     for host in &net.hosts {
         link::offload(
@@ -80,7 +82,7 @@ fn super_packets_arrive_whole(lab: &Lab, hook: &str) -> Result<()> {
     }
     for tag in [None, Some(42)] {
         for packet in packets(Taps::FAR, tag).filter(|p| p.kind != Kind::Udp4) {
-            net.check_far(&packet).with_context(|| format!("{hook}: {packet:?}"))?;
+            check_far(&net, &packet).with_context(|| format!("{hook}: {packet:?}"))?;
         }
     }
     let whole = wire.drain(|frame| frame.len() > 14 + UNDERLAY_MTU as usize)?;
@@ -134,9 +136,9 @@ fn super_packets_of_a_tunnel_in_a_container_are_counted() {
 #[test]
 fn super_packets_between_taps_of_a_host_count_as_their_segments() {
     lab::run("super_packets_between_taps_of_a_host_count_as_their_segments", NEEDS, |lab| {
-        let net = Taps::start(lab, false)?;
+        let net = Taps::start(lab, TapShape::PLAIN)?;
         for packet in packets(Taps::BESIDE, None).chain(packets(Taps::BESIDE, Some(42))) {
-            let got = net.check_beside(&packet)?;
+            let got = check_beside(&net, &packet)?;
             equal(&packet, &packet.segments(), got.into_iter().map(|f| f.1).collect())?;
         }
         Ok(())
@@ -146,27 +148,27 @@ fn super_packets_between_taps_of_a_host_count_as_their_segments() {
 #[test]
 fn flooded_super_packets_reach_everybody_as_their_segments() {
     lab::run("flooded_super_packets_reach_everybody_as_their_segments", NEEDS, |lab| {
-        let net = Taps::start(lab, false)?;
+        let net = Taps::start(lab, TapShape::PLAIN)?;
         let flood = || -> Result<()> {
             for packet in packets(Mac([2, 0, 0, 0, 0, 0x77]), None).chain(packets(Mac::BROADCAST, Some(7))) {
                 let counters = || -> Result<Vec<(&str, Counted)>> {
                     let mut all = vec![
-                        ("the sender's port", rx(net.agents[0].port("tap-s")?.traffic)),
-                        ("the port beside it", tx(net.agents[0].port("tap-b")?.traffic)),
-                        ("the port of the other host", tx(net.agents[1].port("tap-f")?.traffic)),
+                        ("the sender's port", rx(net.agents[0].port(Taps::NEAR_PORT)?.traffic)),
+                        ("the port beside it", tx(net.agents[0].port(Taps::BESIDE_PORT)?.traffic)),
+                        ("the port of the other host", tx(net.agents[1].port(Taps::FAR_PORT)?.traffic)),
                     ];
                     all.extend(net.agents[0].peers()?.iter().map(|peer| ("a peer", tx(peer.traffic))));
                     Ok(all)
                 };
                 let before = counters()?;
                 let (header, frame) = packet.handed_over();
-                net.sender.send(&header, &frame)?;
+                net.near.send(&header, &frame)?;
                 net.send_fence(packet.dst)?;
                 for tap in [&net.beside, &net.far] {
-                    let got = Taps::up_to_fence(tap)?;
+                    let got = up_to_fence(&[tap])?;
                     equal(&packet, &packet.segments(), got.into_iter().map(|f| f.1).collect())?;
                 }
-                net.counted(&packet, &before, &counters()?)?;
+                counted(&packet, &before, &counters()?)?;
             }
             Ok(())
         };
@@ -182,9 +184,9 @@ fn flooded_super_packets_reach_everybody_as_their_segments() {
 #[test]
 fn a_tap_that_takes_super_packets_gets_those_of_its_host_whole() {
     lab::run("a_tap_that_takes_super_packets_gets_those_of_its_host_whole", NEEDS, |lab| {
-        let net = Taps::start(lab, true)?;
+        let net = Taps::start(lab, TapShape { beside_takes_offloads: true, ..TapShape::PLAIN })?;
         for packet in packets(Taps::BESIDE, None).filter(|p| [Kind::Tcp4, Kind::Tcp6].contains(&p.kind)) {
-            let got = net.check_beside(&packet)?;
+            let got = check_beside(&net, &packet)?;
             let (header, frame) = packet.handed_over();
             ensure!(got.len() == 1, "{} frames instead of one for {packet:?}", got.len());
             ensure!(got[0].1 == frame, "the super-packet {packet:?} was changed");
@@ -199,12 +201,12 @@ fn a_tap_that_takes_super_packets_gets_those_of_its_host_whole() {
 fn tagged_super_packets_are_vxlan_with_the_tag_in_every_segment() {
     let needs = [Need::Wavnet, Need::Tool("tcpdump"), Need::Tool("tshark")];
     lab::run("tagged_super_packets_are_vxlan_with_the_tag_in_every_segment", &needs, |lab| {
-        let net = Taps::start(lab, false)?;
+        let net = Taps::start(lab, TapShape::PLAIN)?;
         let capture = Capture::start(&net.hosts[0].ns, Host::NIC, "udp dst port 4789 and src 172.31.0.1")?;
         let mut segments = 0;
         for tci in [7, 0xe000 | 4094] {
             for packet in packets(Taps::FAR, Some(tci)) {
-                net.check_far(&packet)?;
+                check_far(&net, &packet)?;
                 segments += packet.segments().len();
             }
         }
@@ -239,21 +241,21 @@ fn tagged_super_packets_are_vxlan_with_the_tag_in_every_segment() {
 #[test]
 fn sizes_of_segments_are_checked_against_mtus() {
     lab::run("sizes_of_segments_are_checked_against_mtus", NEEDS, |lab| {
-        let net = Taps::start(lab, false)?;
+        let net = Taps::start(lab, TapShape::PLAIN)?;
         for (dst, reason) in [(Taps::FAR, Reason::ExceedsUnderlayMtu), (Taps::BESIDE, Reason::ExceedsPortMtu)] {
             // 14 + 20 + 32 of headers: 1564 are 1498 of payload to the peer; 1514 are 1448 to the port.
             let fits = if dst == Taps::FAR { 1498 } else { 1448 };
             let packet = |segment| SuperPacket {
                 kind: Kind::Tcp4,
                 dst,
-                src: Taps::SENDER,
+                src: Taps::NEAR,
                 tag: None,
                 payload: 3 * segment,
                 segment,
             };
             let before = net.agents[0].drops(reason)?;
             let (header, frame) = packet(fits + 1).handed_over();
-            net.sender.send(&header, &frame)?;
+            net.near.send(&header, &frame)?;
             poll_until("a super-packet with too long segments to be counted", SOON, || {
                 let now = net.agents[0].drops(reason)?;
                 ensure!(now == before + 1, "{now} drops after {before}");
@@ -264,12 +266,12 @@ fn sizes_of_segments_are_checked_against_mtus() {
         let tight = SuperPacket {
             kind: Kind::Tcp4,
             dst: Taps::BESIDE,
-            src: Taps::SENDER,
+            src: Taps::NEAR,
             tag: None,
             payload: 3 * 1448,
             segment: 1448,
         };
-        let got = net.check_beside(&tight)?;
+        let got = check_beside(&net, &tight)?;
         equal(&tight, &tight.segments(), got.into_iter().map(|f| f.1).collect())?;
         Ok(())
     });

@@ -49,6 +49,8 @@ cases! {
     Encap = "encap" in "frames/s";
     /// Small frames per second from the end of the wire to the VM.
     Decap = "decap" in "frames/s";
+    /// Small frames per second from VM to VM on one hypervisor.
+    Local = "local" in "frames/s";
     /// Bulk TCP, one stream.
     Tcp1 = "tcp_1" in "bit/s";
     /// Bulk TCP, four streams.

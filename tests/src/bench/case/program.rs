@@ -131,7 +131,7 @@ const TC_VERDICTS: [u32; 2] = [7, 0];
 const XDP_VERDICTS: [u32; 2] = [4, 2];
 
 impl Subject {
-    fn all(pinned: &Pinned) -> Result<[Subject; 3]> {
+    fn all(pinned: &Pinned) -> Result<[Subject; 4]> {
         let mut outgoing = small_frame();
         outgoing[6..12].copy_from_slice(&own_mac().0);
         let mut inner = small_frame();
@@ -141,7 +141,8 @@ impl Subject {
             anyhow::Ok(Subject { name, program: find(pinned, name)?, is_xdp, frame, remote_at })
         };
         Ok([
-            subject(program::PORT_TC, false, outgoing, 0)?,
+            subject(program::PORT_TC, false, outgoing.clone(), 0)?,
+            subject(program::PORT_XDP, true, outgoing, 0)?,
             subject(program::UNDERLAY_XDP, true, incoming.clone(), OUTER_LEN + 6)?,
             subject(program::UNDERLAY_TC, false, incoming, OUTER_LEN + 6)?,
         ])

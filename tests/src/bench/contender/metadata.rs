@@ -11,7 +11,7 @@ use crate::{
 const VXLAN: &str = "vx0";
 
 /// Makes the devices, and attaches the programs, which go with what this returns.
-pub(super) fn vxlan(wired: &Wired) -> Result<[Programs; 2]> {
+pub(super) fn vxlan(wired: &Wired) -> Result<Vec<Programs>> {
     let install = |side: usize| -> Result<Programs> {
         let (host, remote, port) = (&wired.hosts[side], wired.hosts[1 - side].addr, &wired.vms[side].port);
         host.ns.ip(&format!("link add name {VXLAN} mtu {VM_MTU} type vxlan external dstport 4789 nolearning"))?;
@@ -20,7 +20,7 @@ pub(super) fn vxlan(wired: &Wired) -> Result<[Programs; 2]> {
         programs.tunnel(&host.ns, [port, VXLAN], VNI, remote.to_bits())?;
         Ok(programs)
     };
-    Ok([install(0)?, install(1)?])
+    Ok(vec![install(0)?, install(1)?])
 }
 
-impl Running for [Programs; 2] {}
+impl Running for Vec<Programs> {}

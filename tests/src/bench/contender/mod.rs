@@ -141,6 +141,7 @@ impl Contender {
             Case::SmallFramesPacketRate | Case::EncapPacketRate if !ours && !compared => {
                 Some("only wavnet's ports have this mode, and it is compared with kernel-vxlan")
             }
+            Case::Local if matches!(self, Contender::MetadataVxlan) => Some("it joins one port and a tunnel"),
             Case::Flood1 | Case::Flood8 | Case::Flood64 if !ours && !compared => {
                 Some("it has no list of VTEPs to flood to")
             }

@@ -11,7 +11,7 @@ use crate::{
         rig::{Wired, vni},
         setting::Setting,
     },
-    lab::{Lab, agent::Agent, config::AgentConfig},
+    lab::{Lab, agent::Agent, config::AgentConfig, host::Vm},
 };
 
 /// Both hypervisors' agents.
@@ -22,25 +22,33 @@ pub(in crate::bench) struct Overlay {
 impl Overlay {
     pub(in crate::bench) fn start(lab: &Lab, wired: &Wired) -> Result<Overlay> {
         let start = |side: usize| -> Result<Agent> {
-            let (host, peer, port) = (&wired.hosts[side], &wired.hosts[1 - side], &wired.vms[side].port);
+            let (host, peer) = (&wired.hosts[side], &wired.hosts[1 - side]);
             let mut config = AgentConfig::new(&[vni()]).peer(peer.addr, &[vni()]);
-            config = match wired.setting {
-                setting if setting.packet_rate() => config.port_mode(port, vni(), "packet-rate"),
-                Setting::NoLearning => {
-                    let [own, other] = [wired.vms[side].mac, wired.vms[1 - side].mac];
-                    let config = config.port(port, vni()).without_learning();
-                    config.static_port(vni(), own, port).static_peer(vni(), other, peer.addr)
+            for (vm, Vm { port, .. }) in wired.vms_of(side) {
+                let packet_rate = wired.setting.packet_rate(vm);
+                config =
+                    if packet_rate { config.port_mode(port, vni(), "packet-rate") } else { config.port(port, vni()) };
+            }
+            if wired.setting == Setting::NoLearning {
+                config = config.without_learning();
+                for (_, vm) in wired.vms_of(side) {
+                    config = config.static_port(vni(), vm.mac, &vm.port);
                 }
-                _ => config.port(port, vni()),
-            };
+                for (_, vm) in wired.vms_of(1 - side) {
+                    config = config.static_peer(vni(), vm.mac, peer.addr);
+                }
+            }
             if side == 0 {
                 config = wired.setting.absent_vteps().fold(config, |config, vtep| config.peer(vtep, &[vni()]));
             }
             Agent::start(lab, host, &config)
         };
         let overlay = Overlay { agents: [start(0)?, start(1)?] };
-        for (agent, vm) in overlay.agents.iter().zip(&wired.vms) {
-            agent.wait_port(&vm.port, AttachState::Attached)?;
+        for (side, agent) in overlay.agents.iter().enumerate() {
+            for (vm, Vm { port, .. }) in wired.vms_of(side) {
+                let port = agent.wait_port(port, AttachState::Attached)?;
+                ensure!(port.xdp == Some(wired.setting.packet_rate(vm)), "another mode than is measured: {port:?}");
+            }
             agent.wait_peers()?;
             let mode = agent.status()?.underlay.hook_mode;
             ensure!(mode == Some(HookMode::XdpDriver), "the underlay's hook is {mode:?}, not XDP in the driver");

@@ -1,4 +1,4 @@
-//! Port and underlay NIC joined by programs that redirect and do nothing else: what XDP and TC can do at most, without an overlay.
+//! Port and underlay NIC, or two ports, joined by programs that redirect and do nothing else: what XDP and TC can do at most, without an overlay.
 
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// In XDP.
-pub(super) fn xdp(wired: &Wired) -> Result<[Programs; 2]> {
+pub(super) fn xdp(wired: &Wired) -> Result<Vec<Programs>> {
     for vm in &wired.vms {
         // XDP loses what the kernel knows about unfinished checksums: nobody behind it would finish them.
         link::offload(&vm.ns, Vm::NIC, "tx off")?;
@@ -22,17 +22,19 @@ pub(super) fn xdp(wired: &Wired) -> Result<[Programs; 2]> {
 }
 
 /// In TC.
-pub(super) fn tc(wired: &Wired) -> Result<[Programs; 2]> {
+pub(super) fn tc(wired: &Wired) -> Result<Vec<Programs>> {
     both(wired, Programs::redirect_tc)
 }
 
 type Join = fn(&mut Programs, &Netns, [&str; 2]) -> Result<()>;
 
-fn both(wired: &Wired, join: Join) -> Result<[Programs; 2]> {
-    let install = |side: usize| -> Result<Programs> {
+fn both(wired: &Wired, join: Join) -> Result<Vec<Programs>> {
+    let install = |side: usize| -> Result<Option<Programs>> {
+        let mut ends = wired.vms_of(side).map(|(_, vm)| &*vm.port).chain([Host::NIC]);
+        let (Some(one), Some(other)) = (ends.next(), ends.next()) else { return Ok(None) };
         let mut programs = Programs::load()?;
-        join(&mut programs, &wired.hosts[side].ns, [&wired.vms[side].port, Host::NIC])?;
-        Ok(programs)
+        join(&mut programs, &wired.hosts[side].ns, [one, other])?;
+        Ok(Some(programs))
     };
-    Ok([install(0)?, install(1)?])
+    Ok([install(0)?, install(1)?].into_iter().flatten().collect())
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     case::{Case, duel::Lane},
     contender::Contender,
+    entry::Entry,
     machine::Disturbance,
 };
 
@@ -42,7 +43,7 @@ impl Summary {
 pub struct Row {
     /// Name of the case.
     pub case: String,
-    /// Which of a case's several figures, where it has several: program and number of MACs.
+    /// Which of a case's several figures, where it has several: program and number of MACs, or the mode of ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Name of the contender.
@@ -126,13 +127,13 @@ pub struct Report {
 const NOTICEABLE: f64 = 0.02;
 
 impl Report {
-    /// Adds a case's contenders, with their runs.
-    pub(super) fn add(&mut self, case: Case, figures: &[(Contender, Vec<f64>)]) {
-        let summaries: Vec<_> = figures.iter().filter_map(|(c, runs)| Some((*c, Summary::of(runs)?))).collect();
-        let reference = summaries.iter().find(|(c, _)| *c == Contender::KernelVxlan).map(|(_, s)| s.median);
-        for (contender, summary) in summaries {
+    /// Adds those who were measured in a case, with their runs.
+    pub(super) fn add(&mut self, case: Case, figures: &[(Entry, Vec<f64>)]) {
+        let summaries: Vec<_> = figures.iter().filter_map(|(e, runs)| Some((*e, Summary::of(runs)?))).collect();
+        let reference = summaries.iter().find(|(e, _)| e.contender == Contender::KernelVxlan).map(|(_, s)| s.median);
+        for (entry, summary) in summaries {
             let ratio = reference.filter(|r| *r > 0.0).map(|r| summary.median / r);
-            self.rows.push(row(case, None, contender, &summary, ratio));
+            self.rows.push(row(case, entry.variant().map(str::to_owned), entry.contender, &summary, ratio));
         }
     }
 
@@ -177,22 +178,30 @@ impl Report {
     }
 
     /// Says what the machine did during the runs behind rows that were just added: those of cases that were measured together.
-    pub(super) fn add_disturbance(&mut self, cases: &[Case], contender: Contender, runs: &[Disturbance]) {
+    pub(super) fn add_disturbance(
+        &mut self,
+        cases: &[Case],
+        contender: Contender,
+        variant: Option<&str>,
+        runs: &[Disturbance],
+    ) {
         let shares = |share: fn(&Disturbance) -> f64| Summary::of(&runs.iter().map(share).collect::<Vec<_>>());
         let (Some(steal), Some(others)) = (shares(|d| d.steal), shares(|d| d.others)) else { return };
-        // A case may have rows of other variants, which have theirs.
         let behind = |row: &&mut Row| {
-            row.steal.is_none() && row.contender == contender.name() && cases.iter().any(|c| c.name() == row.case)
+            row.contender == contender.name()
+                && row.variant.as_deref() == variant
+                && cases.iter().any(|c| c.name() == row.case)
         };
         for row in self.rows.iter_mut().filter(behind) {
             row.steal = Some(rounded(steal.median, 10_000.0));
             row.other_load = Some(rounded(others.median, 10_000.0));
         }
         let names: Vec<_> = cases.iter().map(|case| case.name()).collect();
+        let who = variant.map_or(contender.to_string(), |variant| format!("{contender}, {variant}"));
         let took = [(steal.max, "the hypervisor under this machine"), (others.max, "other processes")];
-        for (share, who) in took.into_iter().filter(|(share, _)| *share >= NOTICEABLE) {
+        for (share, others) in took.into_iter().filter(|(share, _)| *share >= NOTICEABLE) {
             let (names, percent) = (names.join(" and "), share * 100.0);
-            self.notes.push(format!("{names}, {contender}: {who} took up to {percent:.0} % of the CPUs in a run"));
+            self.notes.push(format!("{names}, {who}: {others} took up to {percent:.0} % of the CPUs in a run"));
         }
     }
 
@@ -265,6 +274,11 @@ pub(super) fn human(figure: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::setting::Setting;
+
+    fn entry(contender: Contender) -> Entry {
+        Entry { contender, setting: Setting::TapSender }
+    }
 
     #[test]
     fn medians_of_odd_and_even_numbers_of_runs() {
@@ -279,7 +293,7 @@ mod tests {
         let mut report = Report::default();
         report.add(
             Case::SmallFrames,
-            &[(Contender::Wavnet, vec![380.0, 400.0, 420.0]), (Contender::KernelVxlan, vec![200.0])],
+            &[(entry(Contender::Wavnet), vec![380.0, 400.0, 420.0]), (entry(Contender::KernelVxlan), vec![200.0])],
         );
         report.add_own(Case::ProgramNs, "port_tc, 1 MACs".into(), &[61.25]);
         let json = serde_json::to_value(&report).unwrap();
@@ -323,14 +337,20 @@ mod tests {
     #[test]
     fn what_disturbed_is_in_the_row_and_noted_where_it_counts() {
         let mut report = Report::default();
-        let figures = [(Contender::Wavnet, vec![1.0; 3]), (Contender::KernelVxlan, vec![1.0; 3])];
-        report.add(Case::Tcp1, &figures);
+        let who = Entry::all(&[Contender::Wavnet, Contender::KernelVxlan], Setting::TapSender);
+        report.add(Case::Tcp1FromTap, &[(who[0], vec![1.0; 3]), (who[1], vec![1.0; 3]), (who[2], vec![0.9; 3])]);
         let runs = [(0.001, 0.0), (0.003, 0.01), (0.002, 0.31)].map(|(steal, others)| Disturbance { steal, others });
-        report.add_disturbance(&[Case::Tcp1], Contender::KernelVxlan, &runs);
+        report.add_disturbance(&[Case::Tcp1FromTap], who[2].contender, who[2].variant(), &runs);
         let json = serde_json::to_value(&report).unwrap();
-        assert_eq!((&json["rows"][1]["steal"], &json["rows"][1]["other_load"]), (&0.002.into(), &0.01.into()));
-        assert!(json["rows"][0].get("steal").is_none());
-        assert_eq!(report.notes, ["tcp_1, kernel-vxlan: other processes took up to 31 % of the CPUs in a run"]);
+        let row = &json["rows"][2];
+        assert_eq!(
+            (&row["variant"], &row["contender"], &row["ratio"]),
+            (&"packet-rate".into(), &"wavnet".into(), &0.9.into())
+        );
+        assert_eq!((&row["steal"], &row["other_load"]), (&0.002.into(), &0.01.into()));
+        assert!((0..2).all(|n| json["rows"][n].get("steal").is_none() && json["rows"][n].get("variant").is_none()));
+        let note = "tcp_1_from_tap, wavnet, packet-rate: other processes took up to 31 % of the CPUs in a run";
+        assert_eq!(report.notes, [note]);
         assert!(report.table().ends_with(&format!("Note: {}", report.notes[0])));
     }
 
@@ -354,7 +374,7 @@ mod tests {
     #[test]
     fn without_the_kernels_vxlan_there_is_no_ratio() {
         let mut report = Report::default();
-        report.add(Case::Tcp1, &[(Contender::Bridge, vec![1e9])]);
+        report.add(Case::Tcp1, &[(entry(Contender::Bridge), vec![1e9])]);
         assert_eq!(report.rows[0].ratio, None);
         let table = report.table();
         assert!(table.contains("1.00 Gbit/s") && table.contains('–'), "{table}");

@@ -11,7 +11,7 @@ type Panel = (&'static str, &'static str);
 
 /// Small frames.
 pub(super) fn packet_rates(report: &Report) -> Option<String> {
-    const PANELS: [Panel; 7] = [
+    const PANELS: [Panel; 8] = [
         ("small_frames", "VM to VM, default ports"),
         ("small_frames_packet_rate", "VM to VM, packet-rate ports"),
         ("encap", "VM to wire, default ports"),
@@ -19,6 +19,7 @@ pub(super) fn packet_rates(report: &Report) -> Option<String> {
         ("decap", "Wire to VM"),
         ("udp_to_tap", "Wire to VM on a tap"),
         ("udp_from_tap", "VM on a tap to wire"),
+        ("local", "VM to VM on one hypervisor"),
     ];
     panels(report, &PANELS, "Small frames (64 B of UDP payload), million frames per second", 1e6)
 }
@@ -40,7 +41,7 @@ const COLUMNS: usize = 2;
 const MARGIN: f64 = 20.0;
 const HEAD: f64 = 50.0;
 /// Room for contenders' names.
-const NAMES: f64 = 120.0;
+const NAMES: f64 = 140.0;
 /// Room for values behind the bars.
 const VALUES: f64 = 60.0;
 const ROW: f64 = 24.0;
@@ -93,7 +94,9 @@ fn panel(svg: &mut Svg, (left, top): (f64, f64), title: &str, rows: &[&Row], sca
     for (n, row) in rows.iter().enumerate() {
         let middle = first + (n as f64 + 0.5) * ROW;
         let [median, min, max] = [row.median, row.min, row.max].map(|value| x(value / scale));
-        svg.text((zero - 8.0, middle + 4.5), Anchor::End, &row.contender);
+        let name =
+            row.variant.as_ref().map_or(row.contender.clone(), |variant| format!("{}, {variant}", row.contender));
+        svg.text((zero - 8.0, middle + 4.5), Anchor::End, &name);
         svg.bar((zero, middle - BAR / 2.0), median - zero, BAR, colour(&row.contender));
         svg.line(&[(min, middle), (max, middle)], 1.5, INK);
         for end in [min, max] {
