@@ -33,4 +33,7 @@ pub use table::{
 };
 pub(crate) use table::{Claim, claim, replace, rows, slot_of_either, value_of};
 #[cfg(test)]
-pub(crate) use word::{exchange, load};
+pub(crate) use {
+    table::in_place_of,
+    word::{exchange, load},
+};

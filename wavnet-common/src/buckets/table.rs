@@ -26,7 +26,7 @@ const fn is_in_force(word: u64) -> bool {
 
 /// The value word with this payload, in place of an older one in the same slot.
 #[inline(always)]
-const fn in_place_of(old: u64, payload: u64) -> u64 {
+pub(crate) const fn in_place_of(old: u64, payload: u64) -> u64 {
     old & GENERATION | IN_FORCE | payload
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     addr::Mac,
-    buckets::{exchange, load, rows},
+    buckets::{CLAIM, exchange, in_place_of, load, rows},
 };
 
 fn table(buckets: usize) -> Box<[Row]> {
@@ -171,4 +171,27 @@ fn slots_of_a_killed_agent_are_found_and_freed() {
     assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::New);
     assert!(!give_up(&*table, found[0]), "what is in force again stays");
     assert_eq!(len(&*table), 5);
+}
+
+/// The agent claims slots for static entries; it may be killed before its claim has a value, or before that has its key.
+#[test]
+fn claims_of_a_killed_agent_are_found_and_freed() {
+    for has_value in [false, true] {
+        let table = table(1);
+        let slot = &table[0].slots[0];
+        assert!(exchange(&slot.key, 0, key(3).0 | CLAIM));
+        let entry = Entry { place: Place::Port(1), is_static: true, seen: Seen(1), epoch: 0 };
+        if has_value {
+            assert!(exchange(&slot.value, 0, in_place_of(0, entry.to_word())));
+        }
+        assert_eq!((lookup(&*table, key(3)), len(&*table)), (None, 0));
+        assert!(!remove(&*table, key(3)), "nobody finds a claim");
+        assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::Raced);
+        let mut found = Vec::new();
+        unfinished(&*table, |slot| found.push(slot));
+        assert_eq!(found.len(), 1);
+        assert!(give_up(&*table, found[0]));
+        assert_eq!(learn(&*table, key(3), Place::Port(2), Seen(1), 0), Learnt::New);
+        assert_eq!(lookup(&*table, key(3)).map(|entry| entry.place), Some(Place::Port(2)));
+    }
 }
