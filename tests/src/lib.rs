@@ -9,3 +9,4 @@ pub mod demo;
 pub mod fuzz;
 pub mod kernel;
 pub mod lab;
+mod test_run;

@@ -17,7 +17,6 @@ mod rtt;
 mod run;
 mod sender;
 mod setting;
-mod test_run;
 mod turns;
 
 pub use case::Case;

@@ -18,7 +18,6 @@ use super::{
     entry::Entry,
     sender::Stream,
     setting::{ABSENT, Setting},
-    test_run::BATCH,
 };
 use crate::lab::{
     Lab,
@@ -33,6 +32,7 @@ use crate::lab::{
     tap::Tap,
     topology::UNDERLAY_MTU,
 };
+use crate::test_run::BATCH;
 
 /// MTU of VMs and their ports.
 pub(super) const VM_MTU: u32 = 1500;

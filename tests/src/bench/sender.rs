@@ -14,11 +14,8 @@ use nix::sys::{
     signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
 };
 
-use super::{
-    affinity::{Side, pin},
-    test_run::send_until_signal,
-};
-use crate::lab::netns::Netns;
+use super::affinity::{Side, pin};
+use crate::{lab::netns::Netns, test_run::send_until_signal};
 
 /// What ends the test run. It does nothing else.
 const WAKE: Signal = Signal::SIGUSR2;

@@ -3,10 +3,12 @@
 
 mod capture;
 mod program;
+mod runner;
 mod sandbox;
 mod world;
 
 pub use capture::{Capture, Frames};
 pub use program::{Size, size_of};
+pub use runner::Runner;
 pub use sandbox::{KernelOutcome, PinPath, SIZES, Sandbox, is_testable, require};
 pub use world::install;

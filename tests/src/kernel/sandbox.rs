@@ -284,7 +284,7 @@ fn xdp_context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
 }
 
 /// `struct __sk_buff` with the fields that a test-run takes from it.
-fn context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
+pub(super) fn context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
     const GSO_SEGS: usize = 164;

@@ -10,14 +10,12 @@ use wavnet_common::abi::size;
 
 use super::duel::{Duel, Lane};
 use crate::{
-    bench::{
-        affinity::{Side, pin},
-        test_run::test_run,
-    },
+    bench::affinity::{Side, pin},
     lab::{
         lookups::{Lookups, Where},
         programs::abi::Lookups as Order,
     },
+    test_run::test_run,
 };
 
 /// Lookups of one test run: some milliseconds, for a program cannot be interrupted.

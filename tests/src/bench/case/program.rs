@@ -25,9 +25,11 @@ use crate::bench::{
     case::Case,
     pinned::{MAX_INNER, ONLY, Pinned},
     rig::{small_frame, vni},
+};
+use crate::{
+    lab::{Lab, frame::Outer, programs::Programs},
     test_run::test_run,
 };
-use crate::lab::{Lab, frame::Outer, programs::Programs};
 
 /// Sizes of the FDB.
 const MACS: [u32; 3] = [1, 1_000, 100_000];
