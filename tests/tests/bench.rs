@@ -8,7 +8,7 @@ use wavnet_tests::{
 };
 
 /// Cases in which we are compared with ourselves, or with a part of the kernel.
-const OWN: [Case; 7] = [
+const OWN: [Case; 9] = [
     Case::LearnOn,
     Case::Queues2,
     Case::ScaleMacs,
@@ -16,6 +16,8 @@ const OWN: [Case; 7] = [
     Case::ScaleVnis,
     Case::FdbLookup1k,
     Case::FdbLookup100k,
+    Case::FdbRead100k,
+    Case::ForwardBesideRead,
 ];
 
 /// Cases in which ours is measured with default ports, and beside that with packet-rate ports.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Case, lookup, queues, scale};
+use super::{Case, lookup, queues, read, scale};
 use crate::{
     bench::{affinity::Side, case::frames, contender::Contender, rig::Rig, rtt, sender::Sender, setting::Setting},
     lab::{
@@ -59,6 +59,8 @@ pub(in crate::bench) const fn of(case: Case) -> &'static [(Option<&'static str>,
             (None, |_| Ok(Box::new(lookup::Lookup::among(100_000)?))),
             (Some(CHAINED), |_| Ok(Box::new(lookup::Lookup::chained(100_000)?))),
         ],
+        Case::FdbRead100k => &[(None, |lab| Ok(Box::new(read::Timed::set_up(lab)?)))],
+        Case::ForwardBesideRead => &[(None, |lab| Ok(Box::new(read::Beside::set_up(lab)?)))],
         _ => &[],
     }
 }

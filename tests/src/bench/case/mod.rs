@@ -5,6 +5,7 @@ pub(super) mod frames;
 pub(super) mod lookup;
 pub(super) mod program;
 pub(super) mod queues;
+pub(super) mod read;
 pub(super) mod scale;
 pub(super) mod scrape;
 pub(super) mod tcp;
@@ -97,6 +98,11 @@ cases! {
     FdbLookup1k = "fdb_lookup_1k" in "ns";
     /// One lookup of the forwarding table, 100,000 MACs, against the kernel's hash map.
     FdbLookup100k = "fdb_lookup_100k" in "ns";
+    /// One read of a forwarding table of 100,000 MACs by the agent's code, while frames to all of them are forwarded, against the same
+    /// while there are none.
+    FdbRead100k = "fdb_read_100k" in "ns";
+    /// Frames to 100,000 MACs while the agent reads the table again and again, against the same while it does not.
+    ForwardBesideRead = "forward_beside_read" in "frames/s";
     /// Nanoseconds per packet of each program by test run.
     ProgramNs = "program_ns" in "ns";
     /// One scrape of the metrics, with many peers and MACs.
@@ -115,6 +121,8 @@ impl Case {
                 | Case::ScaleVnis
                 | Case::FdbLookup1k
                 | Case::FdbLookup100k
+                | Case::FdbRead100k
+                | Case::ForwardBesideRead
                 | Case::ProgramNs
                 | Case::Scrape
         )

@@ -36,7 +36,8 @@ use crate::{
     },
 };
 
-const MACS: u32 = 100_000;
+/// MACs in the tables of [`Scale::macs`].
+pub(super) const MACS: u32 = 100_000;
 const VTEPS: u16 = 1_000;
 const VNIS: u16 = 4_000;
 
@@ -148,12 +149,49 @@ impl Scale {
         Ok(Scale { rig, sides, what })
     }
 
-    fn beat(&mut self) -> Result<()> {
-        for side in &mut self.sides {
-            side.datapath()?.heartbeat()?;
+    /// Does something while frames go to, or of, so many things. Fails if they took another way than the one that is measured.
+    pub(super) fn forwarding<R>(
+        &mut self,
+        count: u32,
+        work: impl FnOnce(&mut [Pinned; 2], &dyn Fn() -> Result<u64>) -> Result<R>,
+    ) -> Result<R> {
+        beat(&mut self.sides)?;
+        rtt::prime(&self.rig)?;
+        let macs = Vary { at: MAC_AT, first: FIRST_MAC, step: 1, count };
+        let (stream, vary, counter) = match self.what {
+            What::Macs => (self.rig.at_vm()?, macs, Counter::Sink),
+            What::Vteps => (self.rig.at_vm()?, macs, Counter::Wire),
+            What::Vnis => {
+                let vnis = Vary { at: VNI_AT, first: vni().get() << 8, step: 1 << 8, count };
+                (self.rig.at_wire()?, vnis, Counter::Sink)
+            }
+        };
+        self.rig.count_frames(MAC_BITS, counter == Counter::Wire)?;
+        let astray = [self.sides[0].astray()?, self.sides[1].astray()?];
+        let sender = Sender::start(&stream, self.rig.programs.varied_sender(vary)?, Side::Sender)?;
+        let programs = &self.rig.programs;
+        let before = programs.count(counter)?;
+        let done = work(&mut self.sides, &|| programs.count(counter))?;
+        let frames = programs.count(counter)? - before;
+        sender.stop()?;
+        for (side, before) in self.sides.iter_mut().zip(astray) {
+            let more = side.astray()? - before;
+            // Frames to MACs that found no room are flooded: very few.
+            ensure!(more <= frames / 1_000, "{more} frames of {frames} were dropped or flooded");
         }
-        Ok(())
+        self.rig.pass_all()?;
+        Ok(done)
     }
+
+    /// Both sides' tables.
+    pub(super) fn sides(&mut self) -> &mut [Pinned; 2] {
+        &mut self.sides
+    }
+}
+
+/// Agents are alive.
+pub(super) fn beat(sides: &mut [Pinned; 2]) -> Result<()> {
+    sides.iter_mut().try_for_each(|side| Ok(side.datapath()?.heartbeat()?))
 }
 
 impl Duel for Scale {
@@ -171,32 +209,8 @@ impl Duel for Scale {
     }
 
     fn run(&mut self, lane: usize, time: Duration) -> Result<f64> {
-        self.beat()?;
-        rtt::prime(&self.rig)?;
         let count = self.lanes()[lane].at.context("a number of things")?;
-        let macs = Vary { at: MAC_AT, first: FIRST_MAC, step: 1, count };
-        let (stream, vary, counter) = match self.what {
-            What::Macs => (self.rig.at_vm()?, macs, Counter::Sink),
-            What::Vteps => (self.rig.at_vm()?, macs, Counter::Wire),
-            What::Vnis => {
-                let vnis = Vary { at: VNI_AT, first: vni().get() << 8, step: 1 << 8, count };
-                (self.rig.at_wire()?, vnis, Counter::Sink)
-            }
-        };
-        self.rig.count_frames(MAC_BITS, counter == Counter::Wire)?;
-        let before = [self.sides[0].astray()?, self.sides[1].astray()?];
-        let sender = Sender::start(&stream, self.rig.programs.varied_sender(vary)?, Side::Sender)?;
-        let (programs, sides) = (&self.rig.programs, &mut self.sides);
-        let beat = || sides.iter_mut().try_for_each(|side| Ok(side.datapath()?.heartbeat()?));
-        let rate = frames::rate(time, beat, || programs.count(counter))?;
-        sender.stop()?;
-        for (side, before) in self.sides.iter_mut().zip(before) {
-            let more = side.astray()? - before;
-            // Frames to MACs that found no room are flooded: very few.
-            ensure!(more as f64 <= rate * time.as_secs_f64() / 1_000.0, "{more} frames were dropped or flooded");
-        }
-        self.rig.pass_all()?;
-        Ok(rate)
+        self.forwarding(count, |sides, frames| frames::rate(time, || beat(sides), frames))
     }
 }
 
