@@ -11,7 +11,7 @@ use wavnet_common::{
 
 use crate::{
     agent::{LIMIT, Removals},
-    net::{self, FIXED, Net, ROVER, SHARED, Sent, VTEPS, places},
+    net::{self, FIXED, Net, ROVER, Sent, VTEPS, pick_shared, places},
 };
 
 /// What is known of a MAC that nobody else sends from.
@@ -62,7 +62,7 @@ impl<'a> Learner<'a> {
                 0..3 => self.send_from_own()?,
                 3..5 => self.look_up_own()?,
                 5 => {
-                    let n = self.rng.below(SHARED.len()) as u16 + SHARED.start;
+                    let n = pick_shared(&mut self.rng);
                     self.send_from_shared(n)?;
                 }
                 6 => self.watch()?,
@@ -121,7 +121,7 @@ impl<'a> Learner<'a> {
 
     /// Once it is found, frames to it are not flooded while nobody removes anything.
     fn watch(&mut self) -> Result<()> {
-        let n = self.rng.below(SHARED.len()) as u16 + SHARED.start;
+        let n = pick_shared(&mut self.rng);
         let Some(quiet) = self.removals.quiet() else { return Ok(()) };
         let mut found = self.net.look_up(n)?;
         for _ in 0..3 {

@@ -21,7 +21,12 @@ use agent::{Agent, Removals};
 use anyhow::{Result, anyhow, ensure};
 use learner::{Counts, Learner};
 use net::{CPUS, Net, PORT, Sent, VTEPS};
-use wavnet_common::{abi::Count, datapath::Of, fdb::Entry, reason::Reason};
+use wavnet_common::{
+    abi::Count,
+    datapath::Of,
+    fdb::{self, Entry},
+    reason::Reason,
+};
 use wavnet_tests::{
     kernel::{PinPath, Sandbox, require},
     lab::cpu,
@@ -93,6 +98,7 @@ fn stress(pins: &PinPath, sandbox: &mut Sandbox, time: Duration, seed: u64) -> R
 
     // At rest: every MAC once, none half done, and frames go where the table says.
     let left = agent.contents();
+    fdb::unfinished(agent.sandbox.datapath.fdb(), |slot| panic!("{slot:?} was left behind"));
     for own in learners.iter().flat_map(|(own, ..)| own) {
         let place = left.get(&own.n).map(|entry| entry.place);
         ensure!(place == own.place || place.is_none(), "{own:?} is at {place:?}");

@@ -9,7 +9,7 @@ use wavnet_common::{
     datapath::OUTER_LEN,
     fdb::{Entry, Place},
     testing::{
-        Hook,
+        Hook, Rng,
         frames::{Outer, udp4},
         world::{flood_set, vni, vtep_addr},
     },
@@ -47,6 +47,13 @@ pub(crate) fn owned(cpu: usize) -> Range<u16> {
 pub(crate) fn mac(n: u16) -> Mac {
     let [hi, lo] = n.to_be_bytes();
     Mac([0x52, 0x54, 0, 0x77, hi, lo])
+}
+
+/// A MAC of everybody; often one of a few, over which CPUs meet while the agent removes them.
+pub(crate) fn pick_shared(rng: &mut Rng) -> u16 {
+    const HOT: usize = 4;
+    let among = rng.pick(&[HOT, SHARED.len()]);
+    SHARED.start + rng.below(among) as u16
 }
 
 /// The places at which MACs are learned.
