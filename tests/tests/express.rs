@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
@@ -19,7 +20,7 @@ use wavnet_tests::lab::{
     super_packet::{Kind, SuperPacket},
     taps::{TapShape, Taps},
     topology::UNDERLAY_MTU,
-    vnet::VnetHdr,
+    vnet::{VnetHdr, VnetTap},
 };
 use wavnet_user::api::model::PortMode;
 
@@ -130,8 +131,13 @@ const TAPS: TapShape<'_> = TapShape { mode: "packet-rate", ..TapShape::PLAIN };
 
 /// What arrives at the far tap before a frame that is sent now.
 fn arrived(taps: &Taps) -> Result<Vec<Vec<u8>>> {
-    let frames = taps.received(&taps.far, Taps::FAR)?.into_iter().map(|(header, frame)| {
+    arrived_at(taps, &taps.far, Taps::FAR)
+}
+
+fn arrived_at(taps: &Taps, tap: &VnetTap, dst: Mac) -> Result<Vec<Vec<u8>>> {
+    let frames = taps.received(tap, dst)?.into_iter().map(|(header, frame)| {
         ensure!(header.flags & VnetHdr::NEEDS_CSUM == 0, "a checksum is not complete: {header:?}");
+        ensure!(header.gso_type == 0, "a super-packet: {header:?}");
         Ok(frame)
     });
     frames.collect()
@@ -139,8 +145,11 @@ fn arrived(taps: &Taps) -> Result<Vec<Vec<u8>>> {
 
 /// A datagram with its checksum left to others: what the guest's driver hands over, and the frame that it must become.
 fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
-    let packet =
-        SuperPacket { kind: Kind::Udp4, dst: Taps::FAR, src: Taps::NEAR, tag: None, payload, segment: payload.max(1) };
+    datagram_to(Taps::FAR, payload)
+}
+
+fn datagram_to(dst: Mac, payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
+    let packet = SuperPacket { kind: Kind::Udp4, dst, src: Taps::NEAR, tag: None, payload, segment: payload.max(1) };
     let (header, frame) = packet.handed_over();
     let header = VnetHdr { gso_type: 0, gso_size: 0, ..header };
     let whole = packet.segments().pop().unwrap_or_else(|| frame.clone());
@@ -199,6 +208,32 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
         taps.near.send(&VnetHdr::default(), &bare)?;
         sent.push(bare);
         ensure!(arrived(&taps)? == sent, "frames were changed");
+        Ok(())
+    });
+}
+
+/// A VM says of what is a whole datagram in every byte that it is many: the kernel must not send it so past its own checks.
+#[test]
+fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
+    lab::run("express::a_super_packet_in_a_frames_clothes_goes_nowhere", &[Need::Wavnet], |lab| {
+        let taps = Taps::start(lab, TAPS)?;
+        let hidden = || taps.agents[0].drops(Reason::HiddenOffload);
+        for (dst, tap) in [(Taps::FAR, &taps.far), (Taps::BESIDE, &taps.beside)] {
+            let (before, mut wanted) = (hidden()?, Vec::new());
+            for n in 0..40 {
+                let (partial, frame, whole) = datagram_to(dst, 100 + n);
+                let many = VnetHdr { gso_type: VnetHdr::UDP_L4, gso_size: 32, ..partial };
+                // With a right checksum, and with one to be completed.
+                taps.near.send(&many, if n % 2 == 0 { &whole } else { &frame })?;
+                // Honest ones between them.
+                taps.near.send(&partial, &frame)?;
+                taps.near.send(&VnetHdr::default(), &whole)?;
+                wanted.extend([whole.clone(), whole]);
+            }
+            let arrived = arrived_at(&taps, tap, dst)?;
+            ensure!(arrived == wanted, "{} frames arrived of {}", arrived.len(), wanted.len());
+            ensure!(hidden()? - before == 40, "{} were dropped for it", hidden()? - before);
+        }
         Ok(())
     });
 }

@@ -149,7 +149,7 @@ pub enum PortMode {
     Auto,
     /// Many small frames (DNS, VoIP, games, key-value stores), by XDP: about twice as many. A container's bulk TCP loses about a
     /// quarter, since its end of a veth loses segmentation offload, and its datagrams lose VLAN tags; a VM's on a tap loses a
-    /// tenth. For VMs that are trusted not to harm the NIC by super-packets
+    /// tenth
     PacketRate,
 }
 
