@@ -10,7 +10,7 @@ mod table;
 
 pub use event::{Event, EventKind, PlaceCode};
 pub use order::{Bulky, Gate};
-pub use stats::{Count, Ledger, Traffic};
+pub use stats::{Count, Ledger, Mix, Traffic};
 pub use table::{
     Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
     Vtep, VtepFlags,

@@ -92,6 +92,7 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
         }
     }
     tables.received(of, frame.frames, frame.bytes);
+    tables.mix(frame.port_index, |mix| mix.carried += 1);
     note(tables, port, frame, eth);
     let verdict = match way {
         Way::ToPort(index, ifindex) => {

@@ -58,6 +58,7 @@ impl Fabric {
             return Err(FabricError::Full { what: "ports", limit: self.limits.ports });
         }
         self.runtime.ports.insert(name, port);
+        self.forgive_xdp();
         self.dirty = true;
         Ok(())
     }
