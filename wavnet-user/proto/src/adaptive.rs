@@ -20,8 +20,10 @@ const SUPER_PACKETS: u64 = 100;
 const LEFT: u64 = 4;
 /// How long a port stays as it is, at the least.
 const HOLD: Duration = Duration::from_secs(5);
-/// How long XDP does not come back if it was of no use.
-const USELESS: Duration = Duration::from_secs(60);
+/// XDP that went earlier than this was not worth its coming, and comes back later, twice as late each time.
+const WORTH: Duration = Duration::from_secs(60);
+/// But not later than this. A VM that plays with it costs us a few lines in the log.
+const LATEST: Duration = Duration::from_secs(320);
 /// Over less time nothing is measured.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,9 @@ struct Watched {
     counted: Mix,
     /// It stays as it is until then.
     until: Duration,
+    /// When XDP came, and for how long it stayed away before.
+    came: Duration,
+    pause: Duration,
     /// The time before spoke for XDP, too: one burst does not bring it.
     spoke_for: bool,
 }
@@ -81,7 +86,8 @@ impl Chooser {
     /// Takes what the programs have counted so far of a port that has XDP or not, and says if that is to change. Time is since
     /// whenever.
     pub fn look(&mut self, ifindex: u32, xdp: bool, now: Duration, counted: Mix) -> Option<Choice> {
-        let port = self.0.entry(ifindex).or_insert(Watched { at: now, counted, until: now, spoke_for: false });
+        let new = Watched { at: now, counted, until: now, came: now, pause: HOLD, spoke_for: false };
+        let port = self.0.entry(ifindex).or_insert(new);
         let time = now.saturating_sub(port.at);
         if time < SHORTEST {
             return None;
@@ -91,8 +97,14 @@ impl Chooser {
         let why = if xdp { against(&rates) } else { speaks_for(&rates).then_some(Why::Datagrams) };
         let lasts = std::mem::replace(&mut port.spoke_for, why == Some(Why::Datagrams)) || xdp;
         let why = why.filter(|_| lasts && now >= port.until)?;
-        port.until = now + if why == Why::Useless { USELESS } else { HOLD };
         port.spoke_for = false;
+        if xdp {
+            let worth = now.saturating_sub(port.came) >= WORTH;
+            port.pause = if worth { HOLD } else { (port.pause * 2).min(LATEST) };
+            port.until = now + port.pause;
+        } else {
+            (port.came, port.until) = (now, now + HOLD);
+        }
         Some(Choice { xdp: !xdp, why, rates })
     }
 

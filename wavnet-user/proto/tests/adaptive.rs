@@ -105,8 +105,24 @@ fn what_xdp_cannot_carry_does_not_keep_it() {
     tap.sends(50_000, 0, false, 240);
     let whys = tap.whys();
     assert_eq!(whys[..2], [Why::Datagrams, Why::Useless]);
-    // Tried again once a minute: two minutes have gone by.
-    assert!(whys.len() <= 6, "{whys:?}");
+    // Tried again, but ever more seldom: two minutes have gone by.
+    assert!(whys.len() <= 8, "{whys:?}");
+}
+
+#[test]
+fn a_vm_that_plays_with_it_is_answered_ever_more_seldom() {
+    let mut tap = Tap::new(false);
+    for _ in 0..360 {
+        tap.sends(100_000, 0, true, 10).sends(0, 10_000, true, 10);
+    }
+    // An hour, in which XDP stayed away for 10, 20, 40, 80, 160 and then 320 seconds.
+    assert!((20..=36).contains(&tap.switched.len()), "{} switches", tap.switched.len());
+    // It has done with that.
+    tap.sends(100_000, 0, true, 1000);
+    let before = tap.switched.len();
+    assert!(tap.xdp);
+    tap.sends(0, 10_000, true, 12).sends(100_000, 0, true, 12);
+    assert_eq!((tap.xdp, tap.switched.len()), (true, before + 2));
 }
 
 #[test]
