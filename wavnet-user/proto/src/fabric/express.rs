@@ -31,8 +31,8 @@ impl Fabric {
         }
     }
 
-    /// The kernel has refused XDP on a port, which goes on without. It is not tried again before the interface is another one, or
-    /// somebody asks for something.
+    /// The kernel has refused XDP on a port, which goes on without. It is not tried again before the interface is another one, the
+    /// configuration is read again, or the port is added by command.
     pub fn xdp_refused(&mut self, ifindex: u32, why: &str) {
         if let Some(link) = self.links.get_mut(ifindex) {
             link.xdp_refused = Some(why.to_owned());
@@ -49,9 +49,9 @@ impl Fabric {
         info.is_tap() && (mode == Some(PortMode::PacketRate) || mode == Some(PortMode::Auto) && chosen())
     }
 
-    /// What was refused may be granted now.
-    pub(super) fn forgive_xdp(&mut self) {
-        for link in self.links.iter_mut() {
+    /// What was refused on an interface, or (`None`) on any, may be granted now.
+    pub(super) fn forgive_xdp(&mut self, name: Option<&str>) {
+        for link in self.links.iter_mut().filter(|link| name.is_none_or(|name| link.info.name == name)) {
             self.dirty |= link.xdp_refused.take().is_some();
         }
     }

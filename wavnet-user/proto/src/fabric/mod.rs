@@ -107,7 +107,7 @@ impl Fabric {
         let local = local_address(&self.desired, &self.links);
         (self.desired, self.runtime) = (desired, runtime);
         self.configured = true;
-        self.forgive_xdp();
+        self.forgive_xdp(None);
         self.touch_peers();
         self.local_may_have_changed(local);
         Ok(())

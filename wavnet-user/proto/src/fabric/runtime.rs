@@ -57,8 +57,8 @@ impl Fabric {
         if !there && self.tables.ports.len() >= self.limits.ports {
             return Err(FabricError::Full { what: "ports", limit: self.limits.ports });
         }
+        self.forgive_xdp(Some(&name));
         self.runtime.ports.insert(name, port);
-        self.forgive_xdp();
         self.dirty = true;
         Ok(())
     }

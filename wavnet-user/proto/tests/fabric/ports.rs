@@ -143,8 +143,9 @@ fn a_port_whose_xdp_is_refused_goes_on_without_until_somebody_asks_again() {
         let refused = |w: &World| w.fabric.ports().into_iter().find(|p| p.name == "tap0").unwrap().xdp_refused;
         assert_eq!(refused(&w).as_deref(), Some("another program is there"));
         assert!(w.fabric.adaptive_ports().is_empty(), "there is nothing to choose");
-        // Neither time nor a choice changes that; a reload does.
+        // Neither time nor a choice nor another port changes that; a reload does.
         w.fabric.choose_xdp(20, true);
+        w.fabric.add_port("tap1", RuntimePort::of(vni(0))).unwrap();
         w.step(Step::Retry);
         w.settle();
         assert_eq!(w.model.port_flags(), [PortFlags::USED | PortFlags::TAP], "{mode:?}");
