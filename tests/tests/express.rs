@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
@@ -19,7 +20,7 @@ use wavnet_tests::lab::{
     super_packet::{Kind, SuperPacket},
     taps::{TapShape, Taps},
     topology::UNDERLAY_MTU,
-    vnet::VnetHdr,
+    vnet::{VnetHdr, VnetTap},
 };
 use wavnet_user::api::model::PortMode;
 
@@ -130,8 +131,13 @@ const TAPS: TapShape<'_> = TapShape { mode: "packet-rate", ..TapShape::PLAIN };
 
 /// What arrives at the far tap before a frame that is sent now.
 fn arrived(taps: &Taps) -> Result<Vec<Vec<u8>>> {
-    let frames = taps.received(&taps.far, Taps::FAR)?.into_iter().map(|(header, frame)| {
+    arrived_at(taps, &taps.far, Taps::FAR)
+}
+
+fn arrived_at(taps: &Taps, tap: &VnetTap, dst: Mac) -> Result<Vec<Vec<u8>>> {
+    let frames = taps.received(tap, dst)?.into_iter().map(|(header, frame)| {
         ensure!(header.flags & VnetHdr::NEEDS_CSUM == 0, "a checksum is not complete: {header:?}");
+        ensure!(header.gso_type == 0, "a super-packet: {header:?}");
         Ok(frame)
     });
     frames.collect()
@@ -139,8 +145,11 @@ fn arrived(taps: &Taps) -> Result<Vec<Vec<u8>>> {
 
 /// A datagram with its checksum left to others: what the guest's driver hands over, and the frame that it must become.
 fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
-    let packet =
-        SuperPacket { kind: Kind::Udp4, dst: Taps::FAR, src: Taps::NEAR, tag: None, payload, segment: payload.max(1) };
+    datagram_to(Taps::FAR, payload)
+}
+
+fn datagram_to(dst: Mac, payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
+    let packet = SuperPacket { kind: Kind::Udp4, dst, src: Taps::NEAR, tag: None, payload, segment: payload.max(1) };
     let (header, frame) = packet.handed_over();
     let header = VnetHdr { gso_type: 0, gso_size: 0, ..header };
     let whole = packet.segments().pop().unwrap_or_else(|| frame.clone());
@@ -148,19 +157,20 @@ fn datagram(payload: usize) -> (VnetHdr, Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
-    const TEST: &str = "express::partial_checksums_of_a_tap_are_completed_whoever_completes_them";
+fn checksums_of_a_tap_are_completed_whoever_completes_them() {
+    const TEST: &str = "express::checksums_of_a_tap_are_completed_whoever_completes_them";
     lab::run(TEST, &[Need::Wavnet], |lab| {
         let taps = Taps::start(lab, TAPS)?;
-        // A writer that waits gets its frames to XDP as packets, whose checksum is noted beside them; those are TC's.
-        for (waiting, by_tc) in [(false, 0), (true, 400)] {
+        // A writer that waits gets its frames to XDP as packets, beside which there may be more; those are TC's.
+        for (waiting, by_tc) in [(false, 0), (true, 800)] {
             taps.near.set_waiting(waiting)?;
             let before = (taps.runs("port_xdp")?, taps.runs("port_tc")?);
             let mut wanted = Vec::new();
             for n in 0..400 {
                 let (header, frame, whole) = datagram(1 + n * 13 % 1472);
                 taps.near.send(&header, &frame)?;
-                wanted.push(whole);
+                taps.near.send(&VnetHdr::default(), &whole)?;
+                wanted.extend([whole.clone(), whole]);
                 if n % 50 == 49 {
                     let arrived = arrived(&taps)?;
                     ensure!(
@@ -173,7 +183,7 @@ fn partial_checksums_of_a_tap_are_completed_whoever_completes_them() {
                 }
             }
             let ran = (taps.runs("port_xdp")? - before.0, taps.runs("port_tc")? - before.1);
-            ensure!(ran.0 >= 400.0, "{} runs in XDP", ran.0);
+            ensure!(ran.0 >= 800.0, "{} runs in XDP", ran.0);
             // The fences, and whatever the kernel itself sends.
             ensure!((by_tc as f64..by_tc as f64 + 60.0).contains(&ran.1), "waiting {waiting}: {} runs in TC", ran.1);
         }
@@ -199,6 +209,32 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
         taps.near.send(&VnetHdr::default(), &bare)?;
         sent.push(bare);
         ensure!(arrived(&taps)? == sent, "frames were changed");
+        Ok(())
+    });
+}
+
+/// A VM says of what is a whole datagram in every byte that it is many: the kernel must not send it so past its own checks.
+#[test]
+fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
+    lab::run("express::a_super_packet_in_a_frames_clothes_goes_nowhere", &[Need::Wavnet], |lab| {
+        let taps = Taps::start(lab, TAPS)?;
+        let hidden = || taps.agents[0].drops(Reason::HiddenOffload);
+        for (dst, tap) in [(Taps::FAR, &taps.far), (Taps::BESIDE, &taps.beside)] {
+            let (before, mut wanted) = (hidden()?, Vec::new());
+            for n in 0..40 {
+                let (partial, frame, whole) = datagram_to(dst, 100 + n);
+                let many = VnetHdr { gso_type: VnetHdr::UDP_L4, gso_size: 32, ..partial };
+                // With a right checksum, and with one to be completed.
+                taps.near.send(&many, if n % 2 == 0 { &whole } else { &frame })?;
+                // Honest ones between them.
+                taps.near.send(&partial, &frame)?;
+                taps.near.send(&VnetHdr::default(), &whole)?;
+                wanted.extend([whole.clone(), whole]);
+            }
+            let arrived = arrived_at(&taps, tap, dst)?;
+            ensure!(arrived == wanted, "{} frames arrived of {}", arrived.len(), wanted.len());
+            ensure!(hidden()? - before == 40, "{} were dropped for it", hidden()? - before);
+        }
         Ok(())
     });
 }

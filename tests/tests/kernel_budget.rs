@@ -21,10 +21,11 @@ struct Budget {
     stack: u32,
 }
 
-const BUDGETS: [Budget; 4] = [
+const BUDGETS: [Budget; 5] = [
     Budget { program: program::UNDERLAY_XDP, verified: 80_000, code: 2_700, stack: 256 },
     Budget { program: program::UNDERLAY_TC, verified: 80_000, code: 2_700, stack: 352 },
     Budget { program: program::PORT_XDP, verified: 50_000, code: 2_000, stack: 256 },
+    Budget { program: program::TAP_GUARD, verified: 1_000, code: 150, stack: 64 },
     Budget { program: program::PORT_TC, verified: 100_000, code: 5_000, stack: 320 },
 ];
 

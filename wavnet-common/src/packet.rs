@@ -108,9 +108,19 @@ pub trait Sum: Packet {
     /// not there.
     fn sum(&mut self, offset: usize, len: usize) -> Option<u32>;
 
-    /// True if the bytes are all there is, as in a driver. A tap gives XDP some frames as packets, with a checksum to be computed
-    /// noted beside them (generic XDP).
+    /// False if there is more than the bytes for sure. A tap gives XDP some frames as packets, with a checksum to be computed noted
+    /// beside them (generic XDP).
     fn is_raw(&mut self) -> bool;
+}
+
+/// A frame in XDP whose bytes are all there is only if a seal on it lasts: a redirect keeps what is put beside a driver's frame, and
+/// not what is put beside a packet of the kernel's.
+pub trait Seal {
+    /// Puts a seal beside the frame. `false`: the driver keeps none, which no packet's way to XDP says; so it is a driver's frame.
+    fn seal(&mut self, seal: u32) -> Result<bool, Reason>;
+
+    /// Takes the seal off, if there is one.
+    fn unseal(&mut self) -> Option<u32>;
 }
 
 /// A frame in TC that may have a note from XDP.

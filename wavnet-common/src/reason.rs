@@ -86,6 +86,8 @@ reasons! {
     Rewrite = "rewrite",
     /// The kernel refused a copy for one receiver of a flooded frame, or its transmission.
     CloneFailed = "clone_failed",
+    /// A VM handed a super-packet to a tap with XDP as what looks like one frame: sent as it is, it would have arrived damaged. TC would have cut it; `mode = "throughput"` leaves the port to TC.
+    HiddenOffload = "hidden_offload",
 }
 
 impl Reason {

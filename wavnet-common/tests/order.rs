@@ -1,12 +1,13 @@
 //! Which program carries a flow's frames when that changes: none may overtake those that went before.
 
 use wavnet_common::{
+    abi::{Mix, PortFlags},
     addr::Mac,
     datapath::{Verdict, port, port_xdp, underlay},
     fdb::{self, Key, Place, Seen},
     testing::{
         Devices, TestPacket, TestTables, World,
-        frames::{Outer, UdpSum, summed, tcp4, udp4},
+        frames::{Outer, UdpSum, summed, tagged, tcp4, udp4},
         world::{MAC_UNKNOWN, mac, remote},
     },
 };
@@ -112,4 +113,43 @@ fn a_flow_with_super_packets_is_tcs_for_a_while() {
     tables.now_ns += 40 << 30;
     tables.heartbeat_ns = tables.now_ns;
     assert_eq!(small(&tables, 4000), to_wire);
+}
+
+/// What the agent chooses by, of a port that has no XDP at first.
+#[test]
+fn an_adaptive_port_counts_what_xdp_would_carry_and_what_it_would_harm() {
+    let mut tables = tables();
+    let port = |tables: &mut TestTables, flags| tables.ports[0].flags = PortFlags::USED | flags;
+    let mix = |tables: &TestTables| tables.mixes.borrow().get(&0).copied().unwrap_or_default();
+    let datagram = summed(&udp4(remote(0), mac(0), 80), UdpSum::Right);
+    let send = |tables: &TestTables| {
+        let tc = |frame: &[u8], gso| {
+            let mut packet = TestPacket::new(frame);
+            (packet.gso_size, packet.segments, packet.datagrams) = gso;
+            port::tc(&mut packet, tables, DEVICES.ports[0]);
+        };
+        tc(&datagram, (0, 0, false));
+        // Those that XDP leaves to TC by their kind.
+        tc(&tagged(&datagram, 0x8100, 5), (0, 0, false));
+        tc(&udp4(MAC_UNKNOWN, mac(0), 80), (0, 0, false));
+        tc(&tcp4(remote(0), mac(0), 80), (0, 0, false));
+        // One each, however many it stands for.
+        tc(&tcp4(remote(0), mac(0), 3000), (1000, 3, false));
+        tc(&udp4(remote(0), mac(0), 3000), (1000, 3, true));
+    };
+    port(&mut tables, 0);
+    send(&tables);
+    assert_eq!(mix(&tables), Mix::default(), "nobody wants to know");
+    port(&mut tables, PortFlags::ADAPTIVE);
+    send(&tables);
+    assert_eq!(mix(&tables), Mix { carried: 0, left: 1, super_packets: 2 });
+    // The flow of the last one is TC's from the beginning.
+    port(&mut tables, PortFlags::ADAPTIVE | PortFlags::XDP);
+    let xdp = |frame: &[u8]| port_xdp(&mut TestPacket::new(frame), &tables, DEVICES.ports[0]);
+    assert_eq!(xdp(&datagram), Verdict::Pass);
+    port::tc(&mut TestPacket::new(&datagram), &tables, DEVICES.ports[0]);
+    let mut other = udp4(remote(0), mac(0), 80);
+    other[34..36].copy_from_slice(&4321u16.to_be_bytes());
+    assert_eq!(xdp(&summed(&other, UdpSum::Right)), Verdict::ToWire { ifindex: DEVICES.underlay });
+    assert_eq!(mix(&tables), Mix { carried: 1, left: 2, super_packets: 2 });
 }

@@ -41,6 +41,14 @@ fn encapsulate(frame: &[u8]) -> Outcome {
     run(&mut tables(), DEVICES, &Stimulus::new(Hook::Port(0), frame.to_vec()))
 }
 
+/// Where a frame goes, sealed or not.
+fn interface(verdict: Verdict) -> Option<u32> {
+    match verdict {
+        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::Sealed { ifindex } => Some(ifindex),
+        _ => None,
+    }
+}
+
 proptest! {
     #[test]
     fn a_peer_gets_the_frame_that_was_sent((kind, payload) in ether_payload()) {
@@ -101,11 +109,11 @@ proptest! {
                 continue;
             }
             let tc = run(&mut tables(), DEVICES, &Stimulus { hook: Hook::Port(place), ..stimulus.clone() });
-            prop_assert_eq!(xdp.verdict, tc.verdict);
+            prop_assert_eq!(interface(xdp.verdict), interface(tc.verdict));
             prop_assert_eq!(&xdp.tally, &tc.tally);
             let differing: Vec<usize> = (0..xdp.bytes.len()).filter(|i| xdp.bytes[*i] != tc.bytes[*i]).collect();
             // Behind the outer header, if there is one: Ethernet, IPv4 or IPv6, and the sum in the UDP header.
-            let outer = if matches!(xdp.verdict, Verdict::ToWire { .. }) { OUTER_LEN } else { 0 };
+            let outer = if matches!(tc.verdict, Verdict::ToWire { .. }) { OUTER_LEN } else { 0 };
             let sum = outer + if xdp.bytes[outer + 12] == 0x08 { 40 } else { 60 };
             prop_assert!(differing.iter().all(|i| (sum..sum + 2).contains(i)), "{differing:?} of {:02x?}", stimulus);
             prop_assert_eq!(xdp.bytes.len(), tc.bytes.len());

@@ -61,6 +61,19 @@ fn to_interface(ifindex: u32) -> u32 {
     unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
+/// By the devmap with a program of its own, `tap_guard`.
+#[inline(always)]
+fn to_guarded(ifindex: u32) -> u32 {
+    match maps::GUARDED_DEVS.redirect(ifindex, 0) {
+        Ok(action) => action,
+        // It went a moment ago.
+        Err(_) => {
+            KernelTables.dropped(Reason::UnknownPort);
+            XDP_DROP
+        }
+    }
+}
+
 #[inline(always)]
 fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32) -> u32) -> u32 {
     match verdict {
@@ -72,6 +85,7 @@ fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32)
             XDP_DROP
         }
         Verdict::Consumed => XDP_DROP,
+        Verdict::Sealed { ifindex } => to_guarded(ifindex),
         Verdict::ToNeighbour { .. } => XDP_ABORTED,
     }
 }
@@ -90,6 +104,12 @@ fn port_xdp(ctx: XdpContext) -> u32 {
         datapath::port_xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables, ctx.ingress_ifindex() as u32),
         to_port,
     )
+}
+
+/// `abi::program::TAP_GUARD`.
+#[xdp(frags, map = "devmap")]
+fn tap_guard(ctx: XdpContext) -> u32 {
+    xdp_action(&ctx, datapath::guard(&mut XdpPacket::<true>::new(&ctx), &KernelTables), to_port)
 }
 
 /// `abi::program::PORT_TC`.
@@ -115,7 +135,9 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
         }
         Verdict::Consumed | Verdict::HandedOver => TC_ACT_SHOT,
         // SAFETY: the helper takes plain numbers.
-        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::Sealed { ifindex } => unsafe {
+            bpf_redirect(ifindex, 0) as i32
+        },
         // SAFETY: a null parameter block is the documented way to have the kernel look up the next hop.
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }

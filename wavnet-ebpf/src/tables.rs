@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Traffic, Vtep},
     buckets::{self, Memory, Row},
     datapath::{Of, Tables},
     reason::Reason,
@@ -110,6 +110,14 @@ impl Tables for KernelTables {
         }?;
         // SAFETY: this CPU's own value; programs do not interrupt each other on a CPU.
         Some(work(unsafe { &mut (*ledger).gate }))
+    }
+
+    #[inline(always)]
+    fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix)) {
+        if let Some(ledger) = maps::PORT_STATS.get_ptr_mut(port_index.into()) {
+            // SAFETY: as in `gate`.
+            work(unsafe { &mut (*ledger).mix });
+        }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use wavnet_common::{
     datapath::Note,
-    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Strip, Sum},
+    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Seal, Strip, Sum},
     reason::Reason,
 };
 
@@ -179,3 +179,39 @@ impl<const DRIVER: bool> Sum for XdpPacket<'_, DRIVER> {
         }
     }
 }
+
+impl<const DRIVER: bool> Seal for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn seal(&mut self, seal: u32) -> Result<bool, Reason> {
+        /// ENOTSUPP, which only the kernel knows. A tap's driver says so before Linux 6.15, generic XDP never.
+        const KEEPS_NONE: i64 = -524;
+        // SAFETY: a valid context.
+        match unsafe { bpf_xdp_adjust_meta(self.ctx.ctx, -SEAL_LEN) } {
+            0 => {}
+            KEEPS_NONE => return Ok(false),
+            _ => return Err(Reason::Rewrite),
+        }
+        let at = self.ctx.metadata();
+        if at + SEAL_LEN as usize > self.ctx.data() {
+            return Err(Reason::Rewrite);
+        }
+        // SAFETY: between metadata and data by the check above.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u32>(at).write_unaligned(seal) };
+        Ok(true)
+    }
+
+    #[inline(always)]
+    fn unseal(&mut self) -> Option<u32> {
+        let at = self.ctx.metadata();
+        if at + SEAL_LEN as usize > self.ctx.data() {
+            return None;
+        }
+        // SAFETY: as in `seal`.
+        let seal = unsafe { core::ptr::with_exposed_provenance::<u32>(at).read_unaligned() };
+        // SAFETY: a valid context.
+        if unsafe { bpf_xdp_adjust_meta(self.ctx.ctx, SEAL_LEN) } == 0 { Some(seal) } else { None }
+    }
+}
+
+/// Bytes of a seal.
+const SEAL_LEN: i32 = size_of::<u32>() as i32;

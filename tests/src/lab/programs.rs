@@ -92,6 +92,19 @@ impl Programs {
         })
     }
 
+    /// Puts an XDP program that does nothing on an interface of a namespace, where nobody else's has room then.
+    ///
+    /// # Errors
+    /// No such interface, or it has an XDP program.
+    pub fn occupy(&mut self, ns: &Netns, interface: &str) -> Result<()> {
+        let ifindex = ns.ifindex(interface)?;
+        ns.enter(|| {
+            let program: &mut Xdp = find(&mut self.ebpf, name::EMPTY_XDP)?;
+            program.attach_to_if_index(ifindex, XdpMode::Driver).context("attaching a program that does nothing")?;
+            Ok(())
+        })
+    }
+
     /// Says what is counted.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ mod table;
 
 pub use event::{Event, EventKind, PlaceCode};
 pub use order::{Bulky, Gate};
-pub use stats::{Count, Ledger, Traffic};
+pub use stats::{Count, Ledger, Mix, Traffic};
 pub use table::{
     Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
     Vtep, VtepFlags,
@@ -83,6 +83,9 @@ maps! {
     PORT_OF_IFINDEX: Array u32 => Bucket;
     /// Port index → device, for redirects from XDP. Written by the agent.
     PORT_DEVS: Array u32 => u64;
+    /// Interface index → device with `program::TAP_GUARD`, for redirects of what XDP got from a tap: ports and the interfaces of next
+    /// hops. Written by the agent.
+    GUARDED_DEVS: Array u32 => u64;
     /// VNI index → VNI. Written by the agent, read on flooding.
     VNIS: Array u32 => VniEntry;
     /// In `buckets`: {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent
@@ -127,6 +130,8 @@ pub mod program {
     pub const UNDERLAY_TC: &str = "underlay_tc";
     /// XDP on a port: small datagrams to known places; leaves the rest to [`PORT_TC`].
     pub const PORT_XDP: &str = "port_xdp";
+    /// XDP in [`super::map::GUARDED_DEVS`]: lets pass what [`PORT_XDP`] has redirected, if it was a tap's frame and nothing else.
+    pub const TAP_GUARD: &str = "tap_guard";
     /// TC ingress on a port: everything a VM sends that XDP has not carried.
     pub const PORT_TC: &str = "port_tc";
 }
@@ -135,6 +140,8 @@ pub mod program {
 pub mod size {
     /// Ports per host, default.
     pub const PORTS: u32 = 1024;
+    /// Room in `GUARDED_DEVS` beside that for ports: interfaces of next hops, of which a host has a few.
+    pub const HOP_DEVS: u32 = 64;
     /// VNIs per host, default.
     pub const VNIS: u32 = 1024;
     /// Peers per host, default.

@@ -25,6 +25,27 @@ impl core::ops::AddAssign for Traffic {
     }
 }
 
+/// What a port's VM sends to known places, as far as it tells whether XDP on the port is worth it: counted where the agent chooses by
+/// it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mix {
+    /// Datagrams that XDP carried.
+    pub carried: u64,
+    /// Datagrams that came to TC, and that XDP carries as a rule: in one frame, untagged.
+    pub left: u64,
+    /// Super-packets, each counted once.
+    pub super_packets: u64,
+}
+
+impl core::ops::AddAssign for Mix {
+    fn add_assign(&mut self, other: Mix) {
+        self.carried += other.carried;
+        self.left += other.left;
+        self.super_packets += other.super_packets;
+    }
+}
+
 /// What a CPU keeps of a port or VNI: together, as most frames want both, and what is apart is fetched apart.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,12 +54,16 @@ pub struct Ledger {
     pub gate: Gate,
     /// Frames and bytes.
     pub traffic: Traffic,
+    /// What kinds of frames come from it; of ports.
+    pub mix: Mix,
 }
 
-const _: () = assert!(size_of::<Traffic>() == 32 && size_of::<Ledger>() == 40);
+const _: () = assert!(size_of::<Traffic>() == 32 && size_of::<Mix>() == 24 && size_of::<Ledger>() == 64);
 // SAFETY: four u64.
 unsafe impl Plain for Traffic {}
-// SAFETY: repr(C) of plain types of 8 and 32 bytes, both aligned to 4 or 8: no padding.
+// SAFETY: three u64.
+unsafe impl Plain for Mix {}
+// SAFETY: repr(C) of plain types of 8, 32 and 24 bytes, aligned to 4 or 8: no padding.
 unsafe impl Plain for Ledger {}
 
 /// Index into `COUNTS`: what is counted beside traffic and drops.

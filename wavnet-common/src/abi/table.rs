@@ -77,6 +77,8 @@ impl PortFlags {
     pub const TAP: u16 = 1 << 7;
     /// The VNI does not learn from data.
     pub const NO_LEARNING: u16 = 1 << 8;
+    /// The agent chooses by what the VM sends whether the port has XDP, and wants that counted ([`super::Mix`]).
+    pub const ADAPTIVE: u16 = 1 << 9;
 }
 
 /// `PORTS[i]`: a tap or veth that belongs to a VM or container.

@@ -3,7 +3,8 @@
 //!
 //! XDP sees bytes alone. What the kernel or a VM keeps beside them would be lost: checksums that are still to be computed, and
 //! that a packet is many. So only UDP goes this way, whose checksum tells its own state (`udp`); and what is
-//! wrong with a frame, TC finds out and counts: nothing is dropped here but what there is no room to put a header before.
+//! wrong with a frame, TC finds out and counts: nothing is dropped here but what there is no room to put a header before. Of a tap's
+//! frames not even the bytes tell that there is nothing beside them; those are sealed (`guard`).
 //!
 //! A flow must not overtake itself on two ways. Datagrams of a port go up while others of it that went up wait (`Gate`), and so do
 //! flows that send super-packets (`Bulky`).
@@ -19,14 +20,14 @@ use super::{
 use crate::{
     abi::{HopFlags, Port, PortFlags},
     fdb::{Key, Place, lookup},
-    packet::{FrameMeta, Grow, Packet, Sum},
+    packet::{FrameMeta, Grow, Packet, Seal, Sum},
     reason::Reason,
     wire::{EthHdr, ethernet::ethertype},
 };
 
 /// XDP on a port.
 #[inline(always)]
-pub fn xdp<P: Packet + FrameMeta + Grow + Sum, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
+pub fn xdp<P: Packet + FrameMeta + Grow + Sum + Seal, T: Tables>(pkt: &mut P, tables: &T, ifindex: u32) -> Verdict {
     let Ok((port_index, port)) = origin(tables, ifindex) else { return Verdict::Pass };
     let Some(flow) = plain_udp(pkt) else { return Verdict::Pass };
     let now_ns = tables.now_ns();
@@ -62,7 +63,7 @@ enum Way<'a> {
 }
 
 #[inline(always)]
-fn carry<P: Packet + Grow + Sum, T: Tables>(
+fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
     pkt: &mut P,
     tables: &T,
     port: &Port,
@@ -77,6 +78,9 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
     if tables.gate(of, |gate| gate.is_closed(frame.now_ns))? || tables.bulky(frame.hash).is_recent(frame.now_ns) {
         return None;
     }
+    if is_tap(port) && !pkt.is_raw() {
+        return None;
+    }
     source::check(eth).ok()?;
     let way = way(tables, frame, eth)?;
     // A fragment's checksum is complete: the kernel or VM that makes fragments sees to it.
@@ -88,11 +92,12 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
         }
     }
     tables.received(of, frame.frames, frame.bytes);
+    tables.mix(frame.port_index, |mix| mix.carried += 1);
     note(tables, port, frame, eth);
-    match way {
+    let verdict = match way {
         Way::ToPort(index, ifindex) => {
             tables.sent(Of::Port(index), frame.frames, frame.bytes);
-            Some(Verdict::ToPort { index, ifindex })
+            Verdict::ToPort { index, ifindex }
         }
         Way::ToVtep(index, path) => {
             let written = pkt.grow(encap::OUTER_LEN).and_then(|()| {
@@ -100,13 +105,35 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
                 if written { Ok(()) } else { Err(Reason::Rewrite) }
             });
             if let Err(reason) = written {
-                tables.dropped(reason);
-                return Some(Verdict::Drop(reason));
+                return Some(dropped(tables, reason));
             }
             departed(tables, frame, index);
-            Some(Verdict::ToWire { ifindex: path.hop.ifindex })
+            Verdict::ToWire { ifindex: path.hop.ifindex }
         }
+    };
+    // Last, as a seal moves with the front of the frame.
+    Some(if is_tap(port) { sealed(pkt, tables, verdict) } else { verdict })
+}
+
+/// Read anew each time, so that the verifier need not follow both kinds from one question to the next.
+#[inline(always)]
+fn is_tap(port: &Port) -> bool {
+    core::hint::black_box(port).flags & PortFlags::TAP != 0
+}
+
+#[inline(always)]
+fn sealed<P: Seal, T: Tables>(pkt: &mut P, tables: &T, verdict: Verdict) -> Verdict {
+    match (pkt.seal(tables.cookie()), verdict) {
+        (Ok(true), Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex }) => Verdict::Sealed { ifindex },
+        (Ok(_), verdict) => verdict,
+        (Err(reason), _) => dropped(tables, reason),
     }
+}
+
+#[inline(always)]
+fn dropped<T: Tables>(tables: &T, reason: Reason) -> Verdict {
+    tables.dropped(reason);
+    Verdict::Drop(reason)
 }
 
 /// Sees to it that the datagram's checksum is complete. `None`: that is not for XDP to do.
@@ -114,10 +141,7 @@ fn carry<P: Packet + Grow + Sum, T: Tables>(
 fn checksum<P: Packet + Sum, const V6: bool>(pkt: &mut P, port: &Port) -> Option<()> {
     match udp::settle::<P, V6>(pkt, port.flags & PortFlags::DATAGRAM_GSO == 0)? {
         Checksum::Right => Some(()),
-        Checksum::Completed(sum) if port.flags & PortFlags::TAP == 0 || pkt.is_raw() => {
-            udp::write_checksum::<P, V6>(pkt, sum)
-        }
-        Checksum::Completed(_) => None,
+        Checksum::Completed(sum) => udp::write_checksum::<P, V6>(pkt, sum),
     }
 }
 

@@ -4,7 +4,7 @@
 //! underlay NIC ─▶ underlay::xdp ─▶ port            (unicast, where the port takes redirects from XDP)
 //!                     ├─ decapsulated, noted ─▶ GRO ─▶ underlay::tc ─▶ port      (TCP; ports that take none)
 //!                     └─ as it came ─▶ underlay::tc ─▶ copies to all ports of the VNI
-//! port ─▶ port_xdp ─▶ another port, or encapsulated to a VTEP      (datagrams; where the port has XDP)
+//! port ─▶ port_xdp ─▶ another port, or encapsulated to a VTEP      (datagrams; where the port has XDP; from a tap by way of `guard`)
 //!   └────────┴─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
 //! ```
 //!
@@ -14,6 +14,7 @@ mod encap;
 pub mod errand;
 mod express;
 mod flow;
+mod guard;
 mod handover;
 mod outer;
 pub mod port;
@@ -26,6 +27,7 @@ pub mod underlay;
 pub use encap::{OUTER_LEN, OuterHdr, outer_header};
 pub use express::xdp as port_xdp;
 pub use flow::{Flow, Kind, flow, source_port};
+pub use guard::guard;
 pub use handover::Note;
 pub use tables::{Of, Tables};
 
@@ -49,6 +51,11 @@ pub enum Verdict {
     },
     /// Encapsulated, with link addresses: out of this interface.
     ToWire {
+        /// Interface.
+        ifindex: u32,
+    },
+    /// To this interface, a port or encapsulated to the wire, sealed: by way of [`guard`].
+    Sealed {
         /// Interface.
         ifindex: u32,
     },

@@ -63,7 +63,8 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let eth = link_header(pkt)?;
     let dst = eth.dst();
     let frame = inspect(pkt, tables, &eth, port_index, port);
-    if port.flags & PortFlags::XDP != 0 && frame.kind.is_udp() {
+    // Of a port that has no XDP yet it is remembered what XDP will want to know.
+    if port.flags & (PortFlags::XDP | PortFlags::ADAPTIVE) != 0 && frame.kind.is_udp() {
         came_from_xdp(pkt, tables, port, &frame);
     }
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
@@ -74,15 +75,28 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     note(tables, port, &frame, &eth);
 
     let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(frame.vni_index, dst)) };
-    match known.map(|entry| entry.place) {
-        None => flood(pkt, tables, &frame, ifindex),
-        Some(Place::Vtep(index)) => to_vtep(pkt, tables, &frame, index),
-        Some(Place::Port(index)) if index == port_index => Err(Reason::Hairpin),
-        Some(Place::Port(index)) => {
+    let Some(known) = known else { return flood(pkt, tables, &frame, ifindex) };
+    if port.flags & PortFlags::ADAPTIVE != 0 {
+        weigh(pkt, tables, &frame);
+    }
+    match known.place {
+        Place::Vtep(index) => to_vtep(pkt, tables, &frame, index),
+        Place::Port(index) if index == port_index => Err(Reason::Hairpin),
+        Place::Port(index) => {
             let port = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged)?;
             tables.sent(Of::Port(index), frame.frames, frame.bytes);
             Ok(Verdict::ToPort { index, ifindex: port.ifindex })
         }
+    }
+}
+
+/// Counts what speaks for XDP on the port, and what against it, of what goes to a known place.
+#[inline(always)]
+fn weigh<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &Frame) {
+    if pkt.gso_size() != 0 {
+        tables.mix(frame.port_index, |mix| mix.super_packets += 1);
+    } else if frame.kind.is_udp() && !frame.tagged {
+        tables.mix(frame.port_index, |mix| mix.left += 1);
     }
 }
 

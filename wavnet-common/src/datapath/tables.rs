@@ -1,7 +1,7 @@
 //! The tables as the decisions see them: maps in the kernel, collections on the host.
 
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Vtep},
     fdb,
     reason::Reason,
 };
@@ -49,6 +49,8 @@ pub trait Tables {
 
     /// Works on the gate in `PORT_STATS` or `VNI_STATS`; `None`: there is none.
     fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
+    /// Works on what a port's ledger in `PORT_STATS` says of the kinds of its frames.
+    fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix));
     /// `BULKY`.
     fn bulky(&self, hash: u32) -> Bulky;
     /// Writes to `BULKY`.

@@ -98,7 +98,7 @@ impl Outcome {
         // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
         match (hook.is_xdp(), self.verdict) {
             (true, Verdict::Pass | Verdict::HandedOver) => 2,
-            (true, Verdict::ToPort { .. } | Verdict::ToWire { .. }) => 4,
+            (true, Verdict::ToPort { .. } | Verdict::ToWire { .. } | Verdict::Sealed { .. }) => 4,
             (true, _) => 1,
             (_, Verdict::Pass) => u32::MAX,
             (_, Verdict::Drop(_) | Verdict::Consumed) => 2,

@@ -5,7 +5,7 @@ use std::{boxed::Box, vec, vec::Vec};
 use super::frames::checksum;
 use crate::{
     datapath::Note,
-    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Strip, Sum},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Seal, Strip, Sum},
     reason::Reason,
     wire::{Be16, EthHdr, ethernet::TAG_LEN},
 };
@@ -40,8 +40,10 @@ pub struct TestPacket {
     pub note: Option<Note>,
     /// The driver keeps no notes.
     pub noteless: bool,
-    /// XDP sees it in a driver.
+    /// XDP sees it in a driver, or takes it for that.
     pub raw: bool,
+    /// What XDP has put beside it to be looked for behind a redirect.
+    pub seal: Option<u32>,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
     /// Copies that were sent: interface, bytes.
@@ -71,6 +73,7 @@ impl TestPacket {
             note: None,
             noteless: false,
             raw: false,
+            seal: None,
             refusing: Vec::new(),
             copies: Vec::new(),
             errands: Vec::new(),
@@ -184,6 +187,17 @@ impl Sum for TestPacket {
 
     fn is_raw(&mut self) -> bool {
         self.raw
+    }
+}
+
+impl Seal for TestPacket {
+    fn seal(&mut self, seal: u32) -> Result<bool, Reason> {
+        self.seal = (!self.noteless).then_some(seal);
+        Ok(!self.noteless)
+    }
+
+    fn unseal(&mut self) -> Option<u32> {
+        self.seal.take()
     }
 }
 

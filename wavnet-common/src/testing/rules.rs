@@ -34,8 +34,10 @@ impl Outcome {
         if let (Verdict::HandedOver, Some((index, _))) = (self.verdict, self.noted) {
             receivers.push(devices.ports[usize::from(index)]);
         }
-        if let Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::ToNeighbour { ifindex } =
-            self.verdict
+        if let Verdict::ToPort { ifindex, .. }
+        | Verdict::ToWire { ifindex }
+        | Verdict::Sealed { ifindex }
+        | Verdict::ToNeighbour { ifindex } = self.verdict
         {
             receivers.push(ifindex);
         }

@@ -4,7 +4,7 @@ use std::{boxed::Box, cell::RefCell, collections::BTreeMap, collections::HashMap
 
 use super::World;
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Traffic, Vtep},
     addr::Mac,
     datapath::{Of, Tables},
     fdb::{self, Place, Row, Seen},
@@ -72,6 +72,8 @@ pub struct TestTables {
     pub heartbeat_ns: u64,
     /// The gates in `PORT_STATS` and `VNI_STATS`, as [`Tally::traffic`].
     pub gates: RefCell<BTreeMap<(u8, u16), Gate>>,
+    /// What ports' frames are, in `PORT_STATS`.
+    pub mixes: RefCell<BTreeMap<u16, Mix>>,
     /// `BULKY`.
     pub bulky: RefCell<BTreeMap<u32, Bulky>>,
     /// Counters.
@@ -101,6 +103,7 @@ impl TestTables {
             now_ns: NOW_NS,
             heartbeat_ns: NOW_NS,
             gates: RefCell::default(),
+            mixes: RefCell::default(),
             bulky: RefCell::default(),
             tally: RefCell::default(),
             events: RefCell::default(),
@@ -180,6 +183,10 @@ impl Tables for TestTables {
 
     fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
         Some(work(self.gates.borrow_mut().entry(Tally::slot(of)).or_default()))
+    }
+
+    fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix)) {
+        work(self.mixes.borrow_mut().entry(port_index).or_default());
     }
 
     fn bulky(&self, hash: u32) -> Bulky {

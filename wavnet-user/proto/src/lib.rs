@@ -4,9 +4,11 @@
 //! sockets, no clock. The manifest is the proof.
 //!
 //! - [`fabric`]: what the kernel's tables must hold, and the commands that get them there.
+//! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
 
+pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;

@@ -67,6 +67,7 @@ pub(super) fn mode(mode: model::PortMode) -> PortMode {
     match mode {
         model::PortMode::Auto => PortMode::Auto,
         model::PortMode::PacketRate => PortMode::PacketRate,
+        model::PortMode::Throughput => PortMode::Throughput,
     }
 }
 
@@ -74,6 +75,7 @@ pub(super) fn mode_info(mode: PortMode) -> model::PortMode {
     match mode {
         PortMode::Auto => model::PortMode::Auto,
         PortMode::PacketRate => model::PortMode::PacketRate,
+        PortMode::Throughput => model::PortMode::Throughput,
     }
 }
 

@@ -42,6 +42,7 @@ impl Complaints {
 impl Agent {
     /// Carries out commands until the fabric has none.
     pub(super) async fn settle(&mut self) {
+        self.ask_features();
         while let Some(command) = self.fabric.poll_command() {
             self.execute(command).await;
             // A long list must not make the programs believe that we are dead.
@@ -102,7 +103,8 @@ impl Agent {
                 let (hook, by_xdp) = (convert::port_hook(hooks.tc), hooks.xdp == PortXdp::On);
                 info!(port = name, ifindex, hook, xdp = by_xdp, "port attached");
                 if let PortXdp::Refused(why) = &hooks.xdp {
-                    info!(port = name, "the port has no XDP, TC carries its small datagrams: {why}");
+                    // The programs must not believe that there is XDP before them.
+                    self.fabric.xdp_refused(*ifindex, why);
                 }
                 self.port_hooks.insert(*ifindex, (name.clone(), hooks));
                 Ok(())

@@ -10,10 +10,7 @@ use tracing::{debug, info, warn};
 use wavnet_proto::fabric::LinkInfo;
 
 use super::Agent;
-use crate::{
-    ethtool::Ethtool,
-    netlink::{Error, Event, Monitor},
-};
+use crate::netlink::{Error, Event, Monitor};
 
 /// Routes are asked for at most this often: a router's whole table may be changing.
 const ROUTES_EVERY: Duration = Duration::from_millis(200);
@@ -78,7 +75,7 @@ impl Agent {
     fn link_up(&mut self, mut info: LinkInfo) {
         let known = self.links.get(&info.ifindex).and_then(|l| l.xdp_redirect);
         info.xdp_redirect = known.or_else(|| self.netlink.xdp_redirect(info.ifindex));
-        ask_datagram_gso(&mut info);
+        self.keep_features(&mut info);
         self.links.insert(info.ifindex, info.clone());
         self.fabric.link_up(info);
     }
@@ -107,7 +104,7 @@ impl Agent {
         gone.into_iter().for_each(|ifindex| self.link_gone(ifindex));
         for mut link in all.links {
             link.xdp_redirect = redirect.get(&link.ifindex).copied();
-            ask_datagram_gso(&mut link);
+            self.keep_features(&mut link);
             self.links.insert(link.ifindex, link.clone());
             self.fabric.link_up(link);
         }
@@ -123,12 +120,5 @@ impl Agent {
         if let Err(e) = self.resync().await {
             warn!("{:#}", anyhow::Error::from(e));
         }
-    }
-}
-
-/// Not known stays "yes": XDP then leaves more to TC than it might.
-fn ask_datagram_gso(link: &mut LinkInfo) {
-    if link.datagram_gso {
-        link.datagram_gso = Ethtool::new().and_then(|e| e.takes_datagram_gso(&link.name)).unwrap_or(true);
     }
 }

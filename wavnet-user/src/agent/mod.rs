@@ -4,6 +4,7 @@
 //! carried out here one after the other. The loop holds everything, so nothing is shared and nothing is locked. When it ends,
 //! however it ends, the kernel goes on forwarding.
 
+mod adapt;
 mod additions;
 mod convert;
 mod events;
@@ -23,7 +24,7 @@ mod warnings;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::{Pin, pin},
     time::{Duration, Instant, SystemTime},
 };
@@ -37,6 +38,7 @@ use tokio::{
 use tracing::{info, warn};
 use wavnet_common::abi::Heartbeat;
 use wavnet_proto::{
+    adaptive::{self, Chooser},
     ageing::scan_every,
     fabric::{Fabric, LinkInfo},
 };
@@ -121,6 +123,9 @@ struct Agent {
     occupants: Occupants,
     /// Links as they were told to the fabric.
     links: BTreeMap<u32, LinkInfo>,
+    /// Those of which [`LinkInfo::datagram_gso`] may be news, or of interest only now.
+    features_due: BTreeSet<u32>,
+    chooser: Chooser,
     /// When the routes are to be asked for again.
     routes_due: Option<Instant>,
     /// Names and hooks of attached ports by interface index. A name is wanted when the interface is gone.
@@ -184,6 +189,8 @@ impl Agent {
             kernel_events,
             occupants,
             links: BTreeMap::new(),
+            features_due: BTreeSet::new(),
+            chooser: Chooser::default(),
             routes_due: None,
             port_hooks: BTreeMap::new(),
             hook_modes: BTreeMap::new(),
@@ -230,6 +237,7 @@ impl Agent {
         sockets: &mut Serving,
     ) -> Outcome {
         let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
+        let mut adapt = ticks(adaptive::PERIOD);
         let mut retry = ticks(RETRY);
         let mut warn = ticks(WARN);
         let mut resync = ticks(RESYNC);
@@ -248,6 +256,7 @@ impl Agent {
                 Some(ask) = sockets.scrapes.recv() => drop(ask.send(self.numbers())),
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),
                 _ = scan.tick() => self.scan_fdb(),
+                _ = adapt.tick() => self.adapt(),
                 _ = retry.tick() => self.retry(),
                 _ = warn.tick() => self.log_warnings(),
                 _ = resync.tick() => self.resync_or_complain().await,

@@ -14,7 +14,7 @@ use wavnet_proto::fabric::{PeerState, PeerView, PortState};
 
 use super::{Agent, convert};
 use crate::{
-    datapath,
+    datapath::{self, PortXdp},
     metrics::{PeerSample, PortSample, ProgramSample, Snapshot, VniSample},
 };
 
@@ -32,7 +32,9 @@ impl Agent {
             VniSample { vni: v.vni, traffic: self.traffic(Of::Vni(v.index)), fdb_learned, fdb_static }
         };
         let port = |p: &wavnet_proto::fabric::PortView| {
-            Some(PortSample { port: p.name.clone(), vni: p.vni, traffic: self.traffic(Of::Port(p.index?)) })
+            let hooks = p.ifindex.and_then(|i| self.port_hooks.get(&i));
+            let xdp = hooks.is_some_and(|(_, hooks)| hooks.xdp == PortXdp::On);
+            Some(PortSample { port: p.name.clone(), vni: p.vni, xdp, traffic: self.traffic(Of::Port(p.index?)) })
         };
         let peer = |p: PeerView| {
             let traffic = self.traffic(Of::Vtep(p.index?));

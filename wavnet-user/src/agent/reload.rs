@@ -53,6 +53,7 @@ impl Agent {
         };
         let shadowed = self.fabric.runtime().shadowed(&desired);
         self.fabric.set_desired(desired).map_err(refused)?;
+        self.features_due.extend(self.links.keys());
         let fixed = self.config.needs_restart(&config);
         let mut changes = differences(&before, self.fabric.desired());
         if config.fdb.ageing != self.config.fdb.ageing {

@@ -81,6 +81,7 @@ impl Agent {
 
     /// Puts a change in force and has it survive a restart.
     pub(super) async fn changed(&mut self, what: String) -> Done {
+        self.features_due.extend(self.links.keys());
         self.settle().await;
         let mut done = Done { changes: vec![what], warnings: Vec::new() };
         if let Err(e) = self.additions.save(self.fabric.runtime()) {

@@ -8,6 +8,7 @@ use wavnet_proto::fabric::{Origin, PeerState, PeerView, PortState, PortView, Sta
 
 use super::{
     Agent, RETRY,
+    adapt::refusal_warnings,
     told::{NAMES, Warning},
 };
 use crate::{api::model::AttachState, config::VXLAN_OVERHEAD, datapath::HookMode, doctor};
@@ -69,6 +70,7 @@ impl Agent {
         }
         let ports = self.fabric.ports();
         all.extend(port_warnings(&ports));
+        all.extend(refusal_warnings(&ports));
         // Without an underlay and an address on it no peer can be reached, and that has been said.
         if underlay.hook_mode.is_some() && underlay.address.is_some() {
             all.extend(self.peer_warnings());
@@ -276,6 +278,7 @@ mod tests {
             vni: Vni::new(10).unwrap(),
             vlan: VlanMode::Pass,
             mode: PortMode::Auto,
+            xdp_refused: None,
             origin,
             state,
             mtu: None,

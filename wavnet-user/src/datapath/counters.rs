@@ -1,6 +1,6 @@
 //! Reading counters.
 
-use std::os::fd::OwnedFd;
+use std::{ops::AddAssign, os::fd::OwnedFd};
 
 use aya::{
     maps::{MapData, PerCpuArray},
@@ -8,7 +8,7 @@ use aya::{
     sys::{Stats, enable_stats as enable},
 };
 use wavnet_common::{
-    abi::{Count, Plain, Traffic},
+    abi::{Count, Mix, Plain, Traffic},
     datapath::Of,
     reason::Reason,
 };
@@ -35,14 +35,14 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, Error> {
     Ok(values.iter().sum())
 }
 
-fn total<T: Plain>(
+fn total<T: Plain, S: Default + AddAssign>(
     map: &PerCpuArray<MapData, Abi<T>>,
     index: u16,
-    traffic: impl Fn(T) -> Traffic,
-) -> Result<Traffic, Error> {
+    part: impl Fn(T) -> S,
+) -> Result<S, Error> {
     let values = map.get(&index.into(), 0).map_err(|e| Error::kernel("reading a counter", e))?;
-    Ok(values.iter().fold(Traffic::default(), |mut sum, Abi(one)| {
-        sum += traffic(*one);
+    Ok(values.iter().fold(S::default(), |mut sum, Abi(one)| {
+        sum += part(*one);
         sum
     }))
 }
@@ -74,6 +74,14 @@ impl Datapath {
             Of::Vni(i) => total(&self.maps.vni_stats, i, |ledger| ledger.traffic),
             Of::Vtep(i) => total(&self.maps.vtep_stats, i, |traffic| traffic),
         }
+    }
+
+    /// What kinds of frames come from a port, over all CPUs.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn mix(&self, port_index: u16) -> Result<Mix, Error> {
+        total(&self.maps.port_stats, port_index, |ledger| ledger.mix)
     }
 
     /// How often and how long each program ran, as far as the kernel measures it.

@@ -2,13 +2,14 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
+    programs::{ProgramFd, Xdp},
     util::nr_cpus,
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic, VniEntry,
-        Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic,
+        VniEntry, Vtep, map as name,
     },
     buckets::{self, rows_for},
     reason::Reason,
@@ -35,6 +36,7 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
         (name::PORTS, ports),
         (name::PORT_OF_IFINDEX, rows_for(ports)),
         (name::PORT_DEVS, ports),
+        (name::GUARDED_DEVS, ports + abi::size::HOP_DEVS),
         (name::PORT_STATS, ports),
         (name::VNIS, vnis),
         (name::INDEX_OF_VNI, vnis),
@@ -88,6 +90,9 @@ pub(super) struct Maps {
     ports: Table<Port>,
     port_of_ifindex: Mapped,
     port_devs: DevMap<MapData>,
+    guarded_devs: DevMapHash<MapData>,
+    /// What runs behind redirects by `guarded_devs`.
+    guard: ProgramFd,
     vnis: Table<VniEntry>,
     index_of_vni: HashMap<MapData, u32, u32>,
     members: Mapped,
@@ -132,6 +137,8 @@ impl Maps {
             ports: take(ebpf, name::PORTS)?,
             port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX)?,
             port_devs: take(ebpf, name::PORT_DEVS)?,
+            guarded_devs: take(ebpf, name::GUARDED_DEVS)?,
+            guard: guard(ebpf)?,
             vnis: take(ebpf, name::VNIS)?,
             index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
             members: Mapped::map(ebpf, name::MEMBERS)?,
@@ -188,9 +195,17 @@ impl Maps {
             Command::SetPort { index, port } => self.set_port(*index, port),
             Command::SetVtep { index, vtep, addr } => self.set_vtep(*index, vtep, addr.octets()),
             Command::SetNextHop { index, next_hop } => {
+                let mut next_hop = *next_hop;
+                if next_hop.flags & HopFlags::XDP != 0
+                    && let Err(e) = self.guard(next_hop.ifindex)
+                {
+                    // The interface went a moment ago, as a rule. TC needs no guard.
+                    tracing::debug!(ifindex = next_hop.ifindex, "{:#}", anyhow::Error::from(e));
+                    next_hop.flags &= !HopFlags::XDP;
+                }
                 let index = u32::from(*index);
                 let mut vtep = self.vteps.get(&index, 0).map_err(fail(name::VTEPS))?.0;
-                let other = vtep.prepare(next_hop);
+                let other = vtep.prepare(&next_hop);
                 self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
                 vtep.half = other;
                 self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))
@@ -237,6 +252,7 @@ impl Maps {
         let old = self.ports.get(&slot, 0).map_err(fail(name::PORTS))?.0;
         if old.ifindex != 0 && old.ifindex != port.ifindex {
             buckets::remove(&self.port_of_ifindex, old.ifindex.into());
+            forgiving(self.guarded_devs.remove(old.ifindex), name::GUARDED_DEVS)?;
         }
         if port.ifindex == 0 {
             self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS))?;
@@ -244,8 +260,26 @@ impl Maps {
             return forgiving(self.port_devs.set(slot, 0, None, 0).map_err(map_error), name::PORT_DEVS);
         }
         self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
+        self.guard(port.ifindex)?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
         enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), index.into())
+    }
+
+    /// Lets XDP redirect a tap's frames to an interface. The kernel takes the entry back when the interface goes.
+    fn guard(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.guarded_devs.insert(ifindex, ifindex, Some(&self.guard), 0).map_err(fail(name::GUARDED_DEVS))
+    }
+
+    /// Puts this agent's guard in the place of an earlier one's.
+    pub(super) fn renew_guards(&mut self) -> Result<(), Error> {
+        let known = self.guarded_devs.keys().collect::<Result<Vec<u32>, _>>();
+        for ifindex in known.map_err(|e| Error::kernel("reading map GUARDED_DEVS", e))? {
+            if let Err(e) = self.guard(ifindex) {
+                // Gone since a moment ago, as a rule. The old one does no harm.
+                tracing::debug!(ifindex, "{:#}", anyhow::Error::from(e));
+            }
+        }
+        Ok(())
     }
 
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
@@ -258,6 +292,15 @@ impl Maps {
             self.vteps.set(slot, Abi(Vtep::FREE), 0).map_err(fail(name::VTEPS))
         }
     }
+}
+
+fn guard(ebpf: &Ebpf) -> Result<ProgramFd, Error> {
+    let name = abi::program::TAP_GUARD;
+    let missing = || Error::kernel(format!("finding program {name}"), "the object has no such program");
+    let fail = |e| Error::program(name, e);
+    let program: &Xdp = ebpf.program(name).ok_or_else(missing)?.try_into().map_err(fail)?;
+    let fd = program.fd().map_err(fail)?;
+    fd.try_clone().map_err(|e| Error::kernel(format!("keeping program {name}"), e))
 }
 
 fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {

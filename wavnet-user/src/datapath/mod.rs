@@ -144,6 +144,8 @@ impl Datapath {
         let mut maps = maps::Maps::take(&mut ebpf)?;
         if fresh {
             maps.write_meta(&meta)?;
+        } else {
+            maps.renew_guards()?;
         }
         let fdb = FdbView::map(&mut ebpf)?;
         if !fresh {

@@ -153,6 +153,11 @@ fn traffic(f: &mut Families, s: &Snapshot) {
         s.peers.iter().map(|p| gauge(&[("peer", &p.peer.to_string())], f64::from(u8::from(p.up)))),
     );
     f.gauges(
+        "wavnet_port_xdp",
+        "1 if XDP carries the small datagrams that the port's VM sends, 0 if TC carries all.",
+        s.ports.iter().map(|p| gauge(&[("port", &p.port), ("vni", &p.vni.to_string())], f64::from(u8::from(p.xdp)))),
+    );
+    f.gauges(
         "wavnet_ports_unattached",
         "Ports that are configured or added but not attached, because the interface is missing or refused. See wavnet ports.",
         [gauge(&[], s.ports_unattached as f64)].into_iter(),

@@ -46,6 +46,8 @@ pub struct PortSample {
     pub port: String,
     /// Its VNI.
     pub vni: Vni,
+    /// XDP carries its datagrams.
+    pub xdp: bool,
     /// `rx` from, `tx` to the VM.
     pub traffic: Traffic,
 }

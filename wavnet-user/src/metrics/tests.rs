@@ -26,7 +26,7 @@ fn traffic(n: u64) -> Traffic {
 fn snapshot(peers: u8) -> Snapshot {
     Snapshot {
         start_time_s: 1_700_000_000.5,
-        ports: vec![PortSample { port: "tap\"0".into(), vni: Vni::new(100).unwrap(), traffic: traffic(3) }],
+        ports: vec![PortSample { port: "tap\"0".into(), vni: Vni::new(100).unwrap(), xdp: true, traffic: traffic(3) }],
         vnis: vec![VniSample { vni: Vni::new(100).unwrap(), traffic: traffic(5), fdb_learned: 10_000, fdb_static: 1 }],
         peers: (0..peers)
             .map(|i| PeerSample { peer: [192, 0, 2, i].into(), traffic: traffic(7), up: i % 2 == 0 })
@@ -70,6 +70,7 @@ fn numbers_arrive_under_their_names() {
         r#"wavnet_build_info{version="0.1.0",abi="2"} 1"#,
         "wavnet_agent_start_time_seconds 1700000000.5",
         r#"wavnet_agent_reloads_total{result="failed"} 1"#,
+        r#"wavnet_port_xdp{port="tap\"0",vni="100"} 1"#,
         "wavnet_ports_unattached 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");

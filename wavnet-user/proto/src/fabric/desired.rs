@@ -83,11 +83,13 @@ pub struct PortRule {
 /// Which frames a port is to be fast for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortMode {
-    /// All kinds, by TC.
+    /// Those that it sends: a tap has XDP while they are mostly datagrams. A veth has none.
     #[default]
     Auto,
-    /// Many small frames: XDP on the port, too. The other end of a veth then loses its segmentation offload.
+    /// Many small frames: XDP on the port, always. The other end of a veth then loses its segmentation offload.
     PacketRate,
+    /// Bulk: never XDP on the port.
+    Throughput,
 }
 
 /// What happens to inner frames that carry a VLAN tag.

@@ -13,6 +13,10 @@ pub(super) struct Link {
     pub(super) failed: Option<String>,
     /// There was no room for it as a port.
     pub(super) no_room: bool,
+    /// By what it sends it shall have XDP, if it may.
+    pub(super) xdp: bool,
+    /// Why the kernel has refused XDP.
+    pub(super) xdp_refused: Option<String>,
 }
 
 /// The interfaces there are, by index.
@@ -52,7 +56,8 @@ impl Links {
                 change
             }
             None => {
-                let link = Link { info, addresses: Vec::new(), failed: None, no_room: false };
+                let link =
+                    Link { info, addresses: Vec::new(), failed: None, no_room: false, xdp: false, xdp_refused: None };
                 self.0.insert(link.info.ifindex, link);
                 Change::Carrier
             }

@@ -8,6 +8,7 @@
 
 mod desired;
 mod error;
+mod express;
 mod facts;
 mod failures;
 mod links;
@@ -32,6 +33,7 @@ pub use desired::{
     VniSettings,
 };
 pub use error::FabricError;
+pub use express::AdaptivePort;
 pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via, XdpRedirect};
 pub use paths::PeerState;
 pub use shadowed::Shadowed;
@@ -105,6 +107,7 @@ impl Fabric {
         let local = local_address(&self.desired, &self.links);
         (self.desired, self.runtime) = (desired, runtime);
         self.configured = true;
+        self.forgive_xdp(None);
         self.touch_peers();
         self.local_may_have_changed(local);
         Ok(())
@@ -139,7 +142,11 @@ impl Fabric {
         let ifindex = info.ifindex;
         let local = local_address(&self.desired, &self.links);
         let port = rule_for(&self.desired, &self.runtime, &info.name).is_some();
+        let had_xdp = self.had_xdp(ifindex);
         let change = self.links.put(info);
+        if had_xdp {
+            self.choose_xdp(ifindex, true);
+        }
         if change == Change::None {
             return;
         }

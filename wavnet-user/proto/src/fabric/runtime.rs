@@ -57,6 +57,7 @@ impl Fabric {
         if !there && self.tables.ports.len() >= self.limits.ports {
             return Err(FabricError::Full { what: "ports", limit: self.limits.ports });
         }
+        self.forgive_xdp(Some(&name));
         self.runtime.ports.insert(name, port);
         self.dirty = true;
         Ok(())

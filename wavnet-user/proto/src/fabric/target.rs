@@ -135,7 +135,10 @@ impl Target {
             let max_frame = info.mtu.saturating_add(ETHERNET);
             // XDP sees a tap's tags in its frames, but not those that a veth's other end keeps beside them.
             let tags_seen = info.is_tap() || port.vlan != VlanMode::Discard;
-            let xdp = port.mode == PortMode::PacketRate && tags_seen && max_frame <= XDP_MAX_FRAME;
+            let possible = tags_seen && max_frame <= XDP_MAX_FRAME && link.xdp_refused.is_none();
+            // XDP on a veth takes segmentation offload from the other end: nobody shall find that without having asked for it.
+            let adaptive = possible && port.mode == PortMode::Auto && info.is_tap();
+            let xdp = possible && port.mode == PortMode::PacketRate || adaptive && link.xdp;
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
                 | flag(!info.up, PortFlags::DOWN)
@@ -144,6 +147,7 @@ impl Target {
                 | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
                 | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER)
                 | flag(xdp, PortFlags::XDP)
+                | flag(adaptive, PortFlags::ADAPTIVE)
                 | flag(info.is_tap(), PortFlags::TAP)
                 | flag(info.datagram_gso, PortFlags::DATAGRAM_GSO)
                 | flag(!learns(desired, port.vni), PortFlags::NO_LEARNING);

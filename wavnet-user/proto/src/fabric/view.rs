@@ -66,6 +66,8 @@ pub struct PortView {
     pub up: bool,
     /// Frames are handed to it in TC rather than redirected in XDP.
     pub deliver_tc: bool,
+    /// Why the kernel has refused XDP on it.
+    pub xdp_refused: Option<String>,
 }
 
 /// A peer.
@@ -194,6 +196,7 @@ impl Fabric {
             state,
             mtu: link.map(|l| l.info.mtu),
             up: link.is_some_and(|l| l.info.up),
+            xdp_refused: link.and_then(|l| l.xdp_refused.clone()),
             deliver_tc: slot.is_some_and(|(_, s)| s.port.flags & PortFlags::DELIVER_TC != 0),
         })
     }

@@ -78,6 +78,7 @@ impl Model {
             }
             Command::DetachPort { ifindex } => {
                 self.attached.remove(ifindex);
+                self.with_xdp.remove(ifindex);
                 self.stuck.remove(ifindex);
             }
             Command::AttachUnderlay { ifindex, .. } => drop(self.underlays.insert(*ifindex)),
@@ -184,6 +185,7 @@ impl Model {
     pub(crate) fn link_gone(&mut self, ifindex: u32) {
         self.stuck.remove(&ifindex);
         self.attached.remove(&ifindex);
+        self.with_xdp.remove(&ifindex);
         self.underlays.remove(&ifindex);
     }
 

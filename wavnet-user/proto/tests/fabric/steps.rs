@@ -56,6 +56,10 @@ pub(crate) enum Step {
     RoutesChanged,
     Recheck,
     Retry,
+    /// A port is chosen to have XDP, or not.
+    ChooseXdp(u8, bool),
+    /// The kernel refuses XDP on a port.
+    RefuseXdp(u8),
     /// Carry out this many commands.
     Poll(u8),
     /// An interface goes down or up.
@@ -142,6 +146,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(RoutesChanged),
         1 => Just(Recheck),
         1 => Just(Retry),
+        3 => (b(), any::<bool>()).prop_map(|(i, on)| ChooseXdp(i, on)),
+        1 => b().prop_map(RefuseXdp),
         3 => (0u8..6).prop_map(Poll),
         5 => Just(Poll(255)),
         1 => b().prop_map(PollFailing),

@@ -56,7 +56,7 @@ impl World {
             }
             Step::AddPort(n, v, discard) => {
                 let vlan = if discard { VlanMode::Discard } else { VlanMode::Pass };
-                let mode = if v % 2 == 0 { PortMode::Auto } else { PortMode::PacketRate };
+                let mode = [PortMode::Auto, PortMode::PacketRate, PortMode::Throughput][usize::from(v % 3)];
                 let _ = f.add_port(NAMES[usize::from(n) % NAMES.len()], RuntimePort { vni: vni(v), vlan, mode });
             }
             Step::RemovePort(n) => drop(f.remove_port(NAMES[usize::from(n) % NAMES.len()])),
@@ -73,7 +73,7 @@ impl World {
                     up: true,
                     loopback: false,
                     no_arp,
-                    kind: None,
+                    kind: (ifindex % 2 == 1).then(|| "tun".into()),
                     xdp_redirect: xdp,
                     datagram_gso: false,
                 };
@@ -118,6 +118,13 @@ impl World {
             Step::Neighbour(i, a, m) => f.neighbour(World::link_index(i), peer(a), m.map(mac)),
             Step::RoutesChanged => f.routes_changed(),
             Step::Recheck => f.recheck(),
+            Step::ChooseXdp(i, on) => {
+                let i = World::link_index(i);
+                if f.adaptive_ports().iter().any(|p| p.ifindex == i) {
+                    f.choose_xdp(i, on);
+                }
+            }
+            Step::RefuseXdp(i) => f.xdp_refused(World::link_index(i), "told to"),
             Step::Retry => f.retry(),
             Step::Poll(255) => self.settle(),
             Step::Poll(n) => (0..n).for_each(|_| drop(self.poll())),
@@ -189,7 +196,8 @@ impl World {
 
     /// A new process: pinned maps, the file with run-time additions, the same links.
     pub(crate) fn restart(&mut self) {
-        // Only what was at rest is promised to stay as it is.
+        // Only what was at rest is promised to stay as it is, and a new agent tries again what was refused.
+        self.fabric.set_desired(self.fabric.desired().clone()).unwrap();
         self.settle();
         let mut next = Fabric::new(LIMITS, &self.model.adopt());
         assert_eq!(next.poll_command(), None, "nothing before the facts are there");
@@ -242,6 +250,7 @@ impl World {
             return;
         }
         let m = &self.model;
+        m.check_xdp();
         assert_eq!(m.vnis(), d.vnis.keys().copied().collect::<BTreeSet<_>>());
 
         let mut members = BTreeSet::new();
