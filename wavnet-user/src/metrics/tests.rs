@@ -67,7 +67,7 @@ fn numbers_arrive_under_their_names() {
         r#"wavnet_underlay_hook_mode{interface="eth1",mode="xdp-driver"} 0"#,
         r#"wavnet_program_run_time_seconds_total{program="port_tc"} 1.5"#,
         r#"wavnet_program_runs_total{program="port_tc"} 1000000"#,
-        r#"wavnet_build_info{version="0.1.0",abi="2"} 1"#,
+        r#"wavnet_build_info{version="0.1.0",abi="3"} 1"#,
         "wavnet_agent_start_time_seconds 1700000000.5",
         r#"wavnet_agent_reloads_total{result="failed"} 1"#,
         r#"wavnet_port_xdp{port="tap\"0",vni="100"} 1"#,
