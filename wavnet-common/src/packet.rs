@@ -132,8 +132,9 @@ pub trait Noted {
 /// A packet that can get outer headers.
 pub trait Grow: Packet {
     /// Puts `outer` bytes in front; the old frame follows, with the VLAN tags that were kept beside the data. Of super-packets the
-    /// kernel is told that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment them.
-    fn grow(&mut self, outer: usize) -> Result<(), Reason>;
+    /// kernel is told that the new bytes will be Ethernet, IPv4, UDP and VXLAN, so that it can segment them; and of all packets that
+    /// have a place for it, the flow's hash, so that it chooses the queue to send on without reading headers.
+    fn grow(&mut self, outer: usize, flow: u32) -> Result<(), Reason>;
 }
 
 /// A packet that can be given to the kernel's own neighbour output.

@@ -8,8 +8,8 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
-        bpf_clone_redirect, bpf_loop, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
-        bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_clone_redirect, bpf_loop, bpf_set_hash, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+        bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
@@ -145,7 +145,9 @@ impl Strip for SkbPacket {
 
 impl Grow for SkbPacket {
     #[inline(always)]
-    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
+    fn grow(&mut self, outer: usize, flow: u32) -> Result<(), Reason> {
+        // SAFETY: a valid skb. It refuses nothing.
+        unsafe { bpf_set_hash(self.skb, flow) };
         let mut eth = *self.at::<EthHdr>(0).ok_or(Reason::InnerTruncated)?;
         let (tags, count) = self.pop_tags(&mut eth)?;
         let room = outer + count * TAG_LEN;

@@ -117,7 +117,7 @@ impl<const DRIVER: bool> HandOver for XdpPacket<'_, DRIVER> {
 
 impl<const DRIVER: bool> Grow for XdpPacket<'_, DRIVER> {
     #[inline(always)]
-    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
+    fn grow(&mut self, outer: usize, _flow: u32) -> Result<(), Reason> {
         // SAFETY: a valid context.
         if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(outer as i32)) } == 0 { Ok(()) } else { Err(Reason::Rewrite) }
     }

@@ -31,7 +31,7 @@ pub use table::{
     CLAIM, Full, Memory, PAYLOAD, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, remove, remove_if, rows_for,
     set, unfinished,
 };
-pub(crate) use table::{Claim, claim, replace, rows, slot_of_either, value_of};
+pub(crate) use table::{Candidates, Claim, claim, replace, value_of};
 #[cfg(test)]
 pub(crate) use {
     table::in_place_of,

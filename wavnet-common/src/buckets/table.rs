@@ -99,12 +99,38 @@ const fn choices(key: u64) -> (u32, u32) {
     (first, first ^ ((h >> 32) as u32 & (PAGE - 1) | 1))
 }
 
-/// The two buckets of a key; they may be the same one.
-#[inline(always)]
-pub(crate) fn rows<M: Memory + ?Sized>(mem: &M, key: u64) -> Option<(&Row, &Row)> {
-    let (a, b) = choices(key);
-    let mask = mem.mask();
-    Some((mem.row(a & mask)?, mem.row(b & mask)?))
+/// The two buckets that a key may live in; they may be the same one.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidates<'a> {
+    pub(crate) key: u64,
+    pub(crate) a: &'a Row,
+    pub(crate) b: &'a Row,
+}
+
+impl<'a> Candidates<'a> {
+    /// Touches both buckets. In a large table neither is in the CPU's cache: it then fetches both at once, and, if there is other work
+    /// to do before one asks for what is in them, meanwhile.
+    #[inline(always)]
+    pub(crate) fn of<M: Memory + ?Sized>(mem: &'a M, key: u64) -> Option<Candidates<'a>> {
+        let (a, b) = choices(key);
+        let mask = mem.mask();
+        let (a, b) = (mem.row(a & mask)?, mem.row(b & mask)?);
+        load(&a.slots[0].key);
+        load(&b.slots[0].key);
+        Some(Candidates { key, a, b })
+    }
+
+    /// The slot that has the key.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> Option<&'a Slot> {
+        slot_of(self.a, self.key).or_else(|| slot_of(self.b, self.key))
+    }
+
+    /// The key's value word.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> Option<u64> {
+        value_of(self.slot()?, self.key)
+    }
 }
 
 /// The slot in a bucket that has the key.
@@ -113,23 +139,10 @@ fn slot_of(row: &Row, key: u64) -> Option<&Slot> {
     row.slots.iter().find(|slot| load(&slot.key) == key)
 }
 
-/// The slot in one of two buckets that has the key.
-///
-/// The second bucket is touched before the first is searched: in a large table neither is in the CPU's cache, and it then fetches
-/// both at once.
-#[inline(always)]
-pub(crate) fn slot_of_either<'a>(a: &'a Row, b: &'a Row, key: u64) -> Option<&'a Slot> {
-    let [first, rest @ ..] = &b.slots;
-    let first_key = load(&first.key);
-    slot_of(a, key)
-        .or_else(|| if first_key == key { Some(first) } else { rest.iter().find(|slot| load(&slot.key) == key) })
-}
-
 /// The value of a key.
 #[inline(always)]
 pub fn get<M: Memory + ?Sized>(mem: &M, key: u64) -> Option<u64> {
-    let (a, b) = rows(mem, key)?;
-    Some(value_of(slot_of_either(a, b, key)?, key)? & PAYLOAD)
+    Some(Candidates::of(mem, key)?.value()? & PAYLOAD)
 }
 
 /// The value word of a slot that had the key a moment ago; `None` if it is not in force, or the slot was given to another key
@@ -159,7 +172,7 @@ pub(crate) enum Claim {
 ///
 /// Of the two buckets the emptier one is taken, which keeps the chance that both are full low up to high loads.
 #[inline(always)]
-pub(crate) fn claim(a: &Row, b: &Row, key: u64, payload: u64) -> Claim {
+pub(crate) fn claim(Candidates { key, a, b }: Candidates, payload: u64) -> Claim {
     let row = if free_slots(b) > free_slots(a) { b } else { a };
     let Some(slot) = row.slots.iter().find(|slot| load(&slot.key) == 0) else {
         return Claim::Full;
@@ -196,10 +209,10 @@ fn count_of(row: &Row, key: u64) -> u32 {
 /// # Errors
 /// [`Full`] when both buckets are full.
 pub fn set<M: Memory + ?Sized>(mem: &M, key: u64, payload: u64) -> Result<(), Full> {
-    let (a, b) = rows(mem, key).ok_or(Full)?;
+    let candidates = Candidates::of(mem, key).ok_or(Full)?;
     loop {
-        let Some(slot) = slot_of_either(a, b, key) else {
-            match claim(a, b, key, payload) {
+        let Some(slot) = candidates.slot() else {
+            match claim(candidates, payload) {
                 Claim::Done => return Ok(()),
                 Claim::Full => return Err(Full),
                 Claim::Raced => continue,
@@ -215,9 +228,9 @@ pub fn set<M: Memory + ?Sized>(mem: &M, key: u64, payload: u64) -> Result<(), Fu
 
 /// Removes a key; `true` if it was there.
 pub fn remove<M: Memory + ?Sized>(mem: &M, key: u64) -> bool {
-    let Some((a, b)) = rows(mem, key) else { return false };
+    let Some(candidates) = Candidates::of(mem, key) else { return false };
     loop {
-        let Some(slot) = slot_of_either(a, b, key) else { return false };
+        let Some(slot) = candidates.slot() else { return false };
         let old = load(&slot.value);
         if !is_in_force(old) {
             return false;

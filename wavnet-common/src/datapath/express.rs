@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     abi::{HopFlags, Port, PortFlags},
-    fdb::{Key, Place, lookup},
+    fdb::{Key, Place, Sought, seek},
     packet::{FrameMeta, Grow, Packet, Seal, Sum},
     reason::Reason,
     wire::{EthHdr, ethernet::ethertype},
@@ -74,6 +74,8 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
         // A super-packet, if it is no mistake. TC will know.
         return None;
     }
+    // Early: a large table is not in the CPU's cache.
+    let sought = seek(tables.fdb(), Key::new(frame.vni_index, eth.dst()))?;
     let of = Of::Port(frame.port_index);
     if tables.gate(of, |gate| gate.is_closed(frame.now_ns))? || tables.bulky(frame.hash).is_recent(frame.now_ns) {
         return None;
@@ -82,7 +84,7 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
         return None;
     }
     source::check(eth).ok()?;
-    let way = way(tables, frame, eth)?;
+    let way = way(tables, frame, eth, &sought)?;
     // A fragment's checksum is complete: the kernel or VM that makes fragments sees to it.
     if frame.kind == Kind::Udp {
         if eth.ethertype.get() == ethertype::IPV4 {
@@ -100,7 +102,7 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
             Verdict::ToPort { index, ifindex }
         }
         Way::ToVtep(index, path) => {
-            let written = pkt.grow(encap::OUTER_LEN).and_then(|()| {
+            let written = pkt.grow(encap::OUTER_LEN, frame.hash).and_then(|()| {
                 let written = encap::write(pkt, path.hop, frame.vni, frame.source_port, frame.segment);
                 if written { Ok(()) } else { Err(Reason::Rewrite) }
             });
@@ -146,13 +148,13 @@ fn checksum<P: Packet + Sum, const V6: bool>(pkt: &mut P, port: &Port) -> Option
 }
 
 #[inline(always)]
-fn way<'a, T: Tables>(tables: &'a T, frame: &Frame, eth: &EthHdr) -> Option<Way<'a>> {
+fn way<'a, T: Tables>(tables: &'a T, frame: &Frame, eth: &EthHdr, sought: &Sought) -> Option<Way<'a>> {
     let dst = eth.dst();
     // A frame from its own destination moves that first.
     if dst.is_group() || dst == eth.src() {
         return None;
     }
-    match lookup(tables.fdb(), Key::new(frame.vni_index, dst))?.place {
+    match sought.entry()?.place {
         Place::Port(index) if index == frame.port_index => None,
         Place::Port(index) => {
             let to = receiver(tables, index, frame.vni_index, frame.segment, frame.tagged).ok()?;

@@ -3,7 +3,7 @@
 use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
     abi::{Bulky, Count, FloodSet, Heartbeat, Hop, Port, PortFlags},
-    fdb::{Key, Place, lookup},
+    fdb::{Key, Place, seek},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
     reason::Reason,
     wire::{
@@ -62,6 +62,9 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let (port_index, port) = origin(tables, ifindex)?;
     let eth = link_header(pkt)?;
     let dst = eth.dst();
+    // Early: a large table is not in the CPU's cache. For groups, too, of which there is nothing in the table: the verifier need not
+    // walk everything twice then.
+    let sought = seek(tables.fdb(), Key::new(port.vni_index, dst)).ok_or(Reason::UnknownPort)?;
     let frame = inspect(pkt, tables, &eth, port_index, port);
     // Of a port that has no XDP yet it is remembered what XDP will want to know.
     if port.flags & (PortFlags::XDP | PortFlags::ADAPTIVE) != 0 && frame.kind.is_udp() {
@@ -74,7 +77,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     }
     note(tables, port, &frame, &eth);
 
-    let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(frame.vni_index, dst)) };
+    let known = if dst.is_group() { None } else { sought.entry() };
     let Some(known) = known else { return flood(pkt, tables, &frame, ifindex) };
     if port.flags & PortFlags::ADAPTIVE != 0 {
         weigh(pkt, tables, &frame);
@@ -130,8 +133,10 @@ fn on_errand<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
 /// Learns where the sender of a frame is.
 #[inline(always)]
 pub(super) fn note<T: Tables>(tables: &T, port: &Port, frame: &Frame, eth: &EthHdr) {
-    if port.flags & PortFlags::NO_LEARNING == 0 {
-        source::note(tables, frame.vni_index, eth.src(), Place::Port(frame.port_index), frame.now_ns);
+    if port.flags & PortFlags::NO_LEARNING == 0
+        && let Some(source) = seek(tables.fdb(), Key::new(frame.vni_index, eth.src()))
+    {
+        source::note(tables, &source, Place::Port(frame.port_index), frame.now_ns);
     }
 }
 
@@ -215,7 +220,7 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
     index: u16,
 ) -> Result<Verdict, Reason> {
     let path = path(tables, frame, index)?;
-    pkt.grow(encap::OUTER_LEN)?;
+    pkt.grow(encap::OUTER_LEN, frame.hash)?;
     let inner = pkt.len() - encap::OUTER_LEN;
     if !encap::write(pkt, path.hop, frame.vni, frame.source_port, inner) {
         return Err(Reason::Rewrite);
@@ -285,7 +290,7 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
     frame: &Frame,
     set: &FloodSet,
 ) -> Result<Verdict, Reason> {
-    pkt.grow(encap::OUTER_LEN)?;
+    pkt.grow(encap::OUTER_LEN, frame.hash)?;
     let inner = pkt.len() - encap::OUTER_LEN;
     P::repeat(set.vtep_count, |i| {
         if let Some(&index) = set.vteps.get(i as usize) {

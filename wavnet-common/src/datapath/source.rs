@@ -3,8 +3,7 @@
 use super::Tables;
 use crate::{
     abi::{Count, Event, EventKind, PlaceCode},
-    addr::Mac,
-    fdb::{Key, Learnt, Place, Seen, learn},
+    fdb::{Key, Learnt, Place, Seen, Sought, learn_at},
     reason::Reason,
     wire::EthHdr,
 };
@@ -22,17 +21,20 @@ pub(super) fn check(eth: &EthHdr) -> Result<(), Reason> {
 }
 
 /// Learns the source of a frame, counts and reports what changed.
-#[inline(always)]
-pub(super) fn note<T: Tables>(tables: &T, vni_index: u16, mac: Mac, place: Place, now_ns: u64) {
-    match learn(tables.fdb(), Key::new(vni_index, mac), place, Seen::at(now_ns), 0) {
+///
+/// A function of its own in the kernel, too: the compiler would make copies of it for each way that a frame goes on from there.
+#[inline(never)]
+pub(super) fn note<T: Tables>(tables: &T, source: &Sought, place: Place, now_ns: u64) {
+    let key = source.key();
+    match learn_at(source, place, Seen::at(now_ns), 0) {
         Learnt::Known | Learnt::Raced => {}
         Learnt::New => {
             tables.count(Count::Learned, 1);
-            tables.event(&event(EventKind::Learned, vni_index, mac, PlaceCode::NONE, place, now_ns));
+            tables.event(&event(EventKind::Learned, key, PlaceCode::NONE, place, now_ns));
         }
         Learnt::Moved(from) => {
             tables.count(Count::Moved, 1);
-            tables.event(&event(EventKind::Moved, vni_index, mac, PlaceCode::new(from), place, now_ns));
+            tables.event(&event(EventKind::Moved, key, PlaceCode::new(from), place, now_ns));
         }
         Learnt::Kept => tables.count(Count::StaticKept, 1),
         Learnt::Full => tables.count(Count::FdbFull, 1),
@@ -40,6 +42,14 @@ pub(super) fn note<T: Tables>(tables: &T, vni_index: u16, mac: Mac, place: Place
 }
 
 #[inline(always)]
-fn event(kind: EventKind, vni_index: u16, mac: Mac, from: PlaceCode, to: Place, at_ns: u64) -> Event {
-    Event { at_ns, kind: kind as u32, vni_index: vni_index.into(), from, to: PlaceCode::new(to), mac, reserved: [0; 2] }
+fn event(kind: EventKind, key: Key, from: PlaceCode, to: Place, at_ns: u64) -> Event {
+    Event {
+        at_ns,
+        kind: kind as u32,
+        vni_index: key.vni_index().into(),
+        from,
+        to: PlaceCode::new(to),
+        mac: key.mac(),
+        reserved: [0; 2],
+    }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     abi::{Count, MemberKey, PortFlags},
     addr::Mac,
-    fdb::{Key, Place, lookup},
+    fdb::{Key, Place, seek},
     packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
     reason::Reason,
     wire::{
@@ -102,8 +102,10 @@ impl From {
     /// Learns where the sender is: once for each frame, by the program that decides its fate.
     #[inline(always)]
     fn note<T: Tables>(&self, tables: &T) {
-        if self.learns {
-            source::note(tables, self.vni_index, self.mac, Place::Vtep(self.vtep_index), tables.now_ns());
+        if self.learns
+            && let Some(source) = seek(tables.fdb(), Key::new(self.vni_index, self.mac))
+        {
+            source::note(tables, &source, Place::Vtep(self.vtep_index), tables.now_ns());
         }
     }
 }
@@ -143,7 +145,7 @@ enum Decision {
 
 impl core::convert::From<Reason> for Decision {
     #[inline(always)]
-    fn from(reason: Reason) -> Decision {
+    fn from(reason: Reason) -> Self {
         Decision::Drop(reason)
     }
 }
@@ -190,6 +192,11 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     let Some(eth) = pkt.at::<EthHdr>(OUTER) else { return Ok(Decision::Pass) };
     source::check(eth)?;
     let (vni_index, vtep_index) = (member.vni_index, member.vtep_index);
+    // Early, and both at once: a large table is not in the CPU's cache.
+    let seek = |mac| seek(tables.fdb(), Key::new(vni_index, mac)).ok_or(Reason::UnknownVni);
+    let (dst, src) = (eth.dst(), eth.src());
+    let sought = seek(dst)?;
+    seek(src)?;
     // TCP never takes another way than by GRO; all else keeps its order by the gate.
     let tcp = is_tcp(pkt, OUTER);
     if !BEFORE_TC && !tcp {
@@ -200,18 +207,17 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
             let _ = tables.gate(Of::Vni(vni_index), |gate| gate.passed(tables.now_ns()));
         }
     };
-    let from = From { vni_index, vtep_index, mac: eth.src(), learns: member.learns, inner: frame.inner };
+    let from = From { vni_index, vtep_index, learns: member.learns, mac: src, inner: frame.inner };
     let tagged = ethertype::is_tag(eth.ethertype.get());
-    let dst = eth.dst();
     if !BEFORE_TC {
         from.note(tables);
     }
     // A frame from its own destination moves that first: TC learns before it looks.
-    if BEFORE_TC && dst == from.mac {
+    if BEFORE_TC && dst == src {
         passed();
         return Ok(Decision::Pass);
     }
-    let known = if dst.is_group() { None } else { lookup(tables.fdb(), Key::new(vni_index, dst)) };
+    let known = if dst.is_group() { None } else { sought.entry() };
     let Some(known) = known else {
         passed();
         return Ok(Decision::Flood { from, tagged });

@@ -1,7 +1,10 @@
 //! Learning from data (RFC 7348 section 4.1), in the kernel, for every frame.
 
-use super::entry::{Entry, Key, Place, Seen};
-use crate::buckets::{Claim, Memory, claim, replace, rows, slot_of_either, value_of};
+use super::{
+    entry::{Entry, Key, Place, Seen},
+    seek::{Sought, seek},
+};
+use crate::buckets::{Claim, Memory, claim, replace, value_of};
 
 /// What a frame's source MAC meant for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +26,21 @@ pub enum Learnt {
 /// Enters, refreshes or moves the source of a frame that came from `place`, with the epoch of that place (0: none known).
 #[inline(always)]
 pub fn learn<M: Memory + ?Sized>(mem: &M, key: Key, place: Place, now: Seen, epoch: u32) -> Learnt {
-    let Some((a, b)) = rows(mem, key.0) else { return Learnt::Raced };
+    seek(mem, key).map_or(Learnt::Raced, |sought| learn_at(&sought, place, now, epoch))
+}
+
+/// The same where the key was sought already.
+#[inline(always)]
+pub fn learn_at(sought: &Sought, place: Place, now: Seen, epoch: u32) -> Learnt {
     let new = Entry { place, is_static: false, seen: now, epoch };
-    let Some(slot) = slot_of_either(a, b, key.0) else {
-        return match claim(a, b, key.0, new.to_word()) {
+    let Some(slot) = sought.0.slot() else {
+        return match claim(sought.0, new.to_word()) {
             Claim::Done => Learnt::New,
             Claim::Full => Learnt::Full,
             Claim::Raced => Learnt::Raced,
         };
     };
-    let Some(word) = value_of(slot, key.0) else { return Learnt::Raced };
+    let Some(word) = value_of(slot, sought.0.key) else { return Learnt::Raced };
     let old = Entry::from_word(word);
     let stays = old.place == place;
     if stays && (old.is_static || (old.seen == now && old.epoch >= epoch)) {

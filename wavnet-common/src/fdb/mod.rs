@@ -5,6 +5,7 @@
 
 mod entry;
 mod learn;
+mod seek;
 mod table;
 
 #[cfg(test)]
@@ -12,5 +13,6 @@ mod tests;
 
 pub use crate::buckets::{Full, Memory, Row, SLOTS, Slot, Unfinished, give_up, unfinished};
 pub use entry::{Entry, Key, Place, Seen};
-pub use learn::{Learnt, learn};
+pub use learn::{Learnt, learn, learn_at};
+pub use seek::{Sought, seek};
 pub use table::{age, for_each, len, lookup, remove, remove_if, set};

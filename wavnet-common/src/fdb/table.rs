@@ -1,13 +1,15 @@
 //! Keys and entries in buckets.
 
-use super::entry::{Entry, Key, Seen};
+use super::{
+    entry::{Entry, Key, Seen},
+    seek::seek,
+};
 use crate::buckets::{self, Full, Memory};
 
-/// The entry of a key. On machines that reorder loads a frame may go once where a slot's next owner is; it is dropped there, as
-/// ports and members are checked against the VNI again.
+/// The entry of a key.
 #[inline(always)]
 pub fn lookup<M: Memory + ?Sized>(mem: &M, key: Key) -> Option<Entry> {
-    buckets::get(mem, key.0).map(Entry::from_word)
+    seek(mem, key)?.entry()
 }
 
 /// Enters or replaces an entry, whatever is there: for the agent's static entries.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     addr::Mac,
-    buckets::{CLAIM, exchange, in_place_of, load, rows},
+    buckets::{CLAIM, Candidates, exchange, in_place_of, load},
 };
 
 fn table(buckets: usize) -> Box<[Row]> {
@@ -45,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// True if every slot that the key may live in has another's key.
 fn no_room(table: &[Row], key: Key) -> bool {
-    let (a, b) = rows(table, key.0).unwrap();
+    let Candidates { a, b, .. } = Candidates::of(table, key.0).unwrap();
     a.slots.iter().chain(&b.slots).all(|slot| load(&slot.key) != 0)
 }
 

@@ -208,7 +208,7 @@ impl AsIpv4 for TestPacket {
 }
 
 impl Grow for TestPacket {
-    fn grow(&mut self, outer: usize) -> Result<(), Reason> {
+    fn grow(&mut self, outer: usize, _flow: u32) -> Result<(), Reason> {
         let tag = self.meta_tag.take();
         let room = outer + if tag.is_some() { TAG_LEN } else { 0 };
         let front = self.at::<EthHdr>(0).copied();

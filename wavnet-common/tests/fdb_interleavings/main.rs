@@ -161,7 +161,8 @@ impl Race<'_> {
             perform(&table, *op);
         }
         if let Some(n) = self.late_claim {
-            let (a, b) = buckets::rows(&*table, fdb::word(key(n))).expect("both buckets");
+            let found = buckets::Candidates::of(&*table, fdb::word(key(n)));
+            let buckets::Candidates { a, b, .. } = found.expect("both buckets");
             let free = a.slots.iter().chain(&b.slots).find(|slot| exchange(&slot.key, 0, claim(n)));
             assert!(free.is_some(), "no room for a claim");
         }

@@ -6,6 +6,9 @@ mod entry;
 #[path = "../../../src/fdb/learn.rs"]
 #[expect(unreachable_pub, reason = "it is a library's")]
 mod learn;
+#[path = "../../../src/fdb/seek.rs"]
+#[expect(unreachable_pub, dead_code, reason = "it is a library's, and not all of it is raced for")]
+mod seek;
 #[path = "../../../src/fdb/table.rs"]
 #[expect(unreachable_pub, dead_code, reason = "it is a library's, and not all of it is raced for")]
 mod table;
