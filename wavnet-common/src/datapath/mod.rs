@@ -44,7 +44,7 @@ pub enum Verdict {
     HandedOver,
     /// To a local port.
     ToPort {
-        /// Index in `PORTS` and `PORT_DEVS`.
+        /// Index in `PORTS`.
         index: u16,
         /// Its interface.
         ifindex: u32,
