@@ -46,7 +46,7 @@ pub struct MapSpec {
 /// What a map is made of, as far as it matters for its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
-    /// Values, one behind the other; a devmap of pointers.
+    /// Values, one behind the other.
     Array,
     /// An array for each CPU.
     PerCpu,
