@@ -47,8 +47,8 @@ impl Plan {
         usual: &Contender::MAIN,
         runs: 3,
         slow_runs: 3,
-        time: Duration::from_millis(330),
-        idle: Duration::from_millis(250),
+        time: Duration::from_millis(310),
+        idle: Duration::from_millis(200),
         patience: Duration::from_secs(20),
         curves: false,
     };

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Plain, size};
-use crate::{datapath::outer_header, wire::be::load32};
+use crate::wire::be::load32;
 
 /// `META[0]`.
 #[repr(C)]
@@ -228,7 +228,7 @@ pub struct Hop {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// See [`crate::datapath::outer_header`].
+    /// The first 48 bytes of the outer header, in memory order, made by [`Hop::new`].
     pub header: [u64; 6],
 }
 
@@ -236,31 +236,6 @@ impl Hop {
     /// No route.
     pub const NONE: Hop = Hop { ifindex: 0, max_inner: 0, flags: 0, reserved: 0, header: [0; 6] };
     const MAC: u64 = u64::MAX >> 16;
-
-    /// To a VTEP at this address and UDP port, both in wire order.
-    #[must_use]
-    pub fn new(hop: &NextHop, addr: [u8; 4], udp_port: [u8; 2]) -> Hop {
-        if hop.ifindex == 0 {
-            return Hop::NONE;
-        }
-        let NextHop { ifindex, max_inner, flags, .. } = *hop;
-        Hop { ifindex, max_inner, flags, reserved: 0, header: outer_header(hop, addr, udp_port) }
-    }
-
-    /// What it was made of.
-    #[must_use]
-    pub fn next_hop(&self) -> NextHop {
-        let bytes = |at: usize| self.header[at / 8].to_ne_bytes()[at % 8];
-        let mac = |at: usize| core::array::from_fn(|i| bytes(at + i));
-        NextHop {
-            ifindex: self.ifindex,
-            max_inner: self.max_inner,
-            dst_mac: mac(0),
-            src_mac: mac(6),
-            src_v4: core::array::from_fn(|i| bytes(26 + i)),
-            flags: self.flags,
-        }
-    }
 
     /// True when the link address is known.
     #[inline(always)]
@@ -295,26 +270,6 @@ impl Vtep {
     /// A free slot.
     pub const FREE: Vtep =
         Vtep { half: 0, flags: 0, addr: [0; 4], udp_port: [0; 2], reserved: [0; 2], hops: [Hop::NONE; 2] };
-
-    /// A slot in use. Both halves are the same, so that a frame on its way while it is written sees no difference.
-    #[must_use]
-    pub fn new(half: u32, addr: [u8; 4], udp_port: [u8; 2], next_hop: &NextHop) -> Vtep {
-        let hop = Hop::new(next_hop, addr, udp_port);
-        Vtep { half, flags: VtepFlags::USED, addr, udp_port, reserved: [0; 2], hops: [hop; 2] }
-    }
-
-    /// The next hop in force.
-    #[must_use]
-    pub fn next_hop(&self) -> NextHop {
-        self.hops[(self.half & 1) as usize].next_hop()
-    }
-
-    /// Puts another next hop into the half that is not in force; it is when [`Vtep::half`] is the one returned.
-    pub fn prepare(&mut self, next_hop: &NextHop) -> u32 {
-        let other = (self.half & 1) ^ 1;
-        self.hops[other as usize] = Hop::new(next_hop, self.addr, self.udp_port);
-        other
-    }
 }
 
 /// `FLOODS[2 * vni_index + half]`: who gets broadcast, unknown unicast and multicast frames of a VNI.

@@ -16,6 +16,7 @@ mod express;
 mod flow;
 mod guard;
 mod handover;
+mod hop;
 mod outer;
 pub mod port;
 mod receiver;
@@ -24,7 +25,7 @@ mod tables;
 mod udp;
 pub mod underlay;
 
-pub use encap::{OUTER_LEN, OuterHdr, outer_header};
+pub use encap::{OUTER_LEN, OuterHdr};
 pub use express::xdp as port_xdp;
 pub use flow::{Flow, Kind, flow, source_port};
 pub use guard::guard;
