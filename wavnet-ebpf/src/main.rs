@@ -29,14 +29,36 @@ use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]
 fn underlay_xdp(ctx: XdpContext) -> u32 {
-    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables))
+    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables), to_port)
 }
 
 /// `abi::program::UNDERLAY_XDP_GENERIC`. Without frags: for a program with them, generic XDP copies the frame into a new skb and
-/// forgets the length of its link header, so that TC would see what is passed up without one.
+/// forgets the length of its link header, so that TC would see what is passed up without one. And without the devmap, whose
+/// users must agree on frags.
 #[xdp]
 fn underlay_xdp_generic(ctx: XdpContext) -> u32 {
-    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<false>::new(&ctx), &KernelTables))
+    xdp_action(&ctx, datapath::underlay::xdp(&mut XdpPacket::<false>::new(&ctx), &KernelTables), |_, ifindex| {
+        to_interface(ifindex)
+    })
+}
+
+/// By the devmap, which sends frames to a port in bulk.
+#[inline(always)]
+fn to_port(index: u16, _: u32) -> u32 {
+    match maps::PORT_DEVS.redirect(index.into(), 0) {
+        Ok(action) => action,
+        // The port went between the two lookups.
+        Err(_) => {
+            KernelTables.dropped(Reason::UnknownPort);
+            XDP_DROP
+        }
+    }
+}
+
+#[inline(always)]
+fn to_interface(ifindex: u32) -> u32 {
+    // SAFETY: plain numbers.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
 /// By the devmap with a program of its own, `tap_guard`.
@@ -53,12 +75,11 @@ fn to_guarded(ifindex: u32) -> u32 {
 }
 
 #[inline(always)]
-fn xdp_action(ctx: &XdpContext, verdict: Verdict) -> u32 {
+fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32) -> u32) -> u32 {
     match verdict {
         Verdict::Pass | Verdict::HandedOver => XDP_PASS,
-        // By index: the kernel sends to a port in bulk as it does through a devmap, whose entries would be two more things to fetch.
-        // SAFETY: plain numbers.
-        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } => unsafe { bpf_redirect(ifindex, 0) as u32 },
+        Verdict::ToPort { index, ifindex } => to_port(index, ifindex),
+        Verdict::ToWire { ifindex } => to_interface(ifindex),
         Verdict::Drop(reason) => {
             log::dropped(ctx, ctx.ingress_ifindex() as u32, reason);
             XDP_DROP
@@ -78,13 +99,17 @@ fn underlay_tc(ctx: TcContext) -> i32 {
 /// `abi::program::PORT_XDP`.
 #[xdp(frags)]
 fn port_xdp(ctx: XdpContext) -> u32 {
-    xdp_action(&ctx, datapath::port_xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables, ctx.ingress_ifindex() as u32))
+    xdp_action(
+        &ctx,
+        datapath::port_xdp(&mut XdpPacket::<true>::new(&ctx), &KernelTables, ctx.ingress_ifindex() as u32),
+        to_port,
+    )
 }
 
 /// `abi::program::TAP_GUARD`.
 #[xdp(frags, map = "devmap")]
 fn tap_guard(ctx: XdpContext) -> u32 {
-    xdp_action(&ctx, datapath::guard(&mut XdpPacket::<true>::new(&ctx), &KernelTables))
+    xdp_action(&ctx, datapath::guard(&mut XdpPacket::<true>::new(&ctx), &KernelTables), to_port)
 }
 
 /// `abi::program::PORT_TC`.

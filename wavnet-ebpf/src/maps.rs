@@ -6,7 +6,7 @@ use crate::xdp::Scratch;
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, DevMapHash, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, DevMap, DevMapHash, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use wavnet_common::{
@@ -30,6 +30,8 @@ pub(crate) static PORTS: Array<Port, PORTS_MAX> = Array::new();
 #[btf_map]
 pub(crate) static PORT_OF_IFINDEX: Array<Row, { rows_for(size::PORTS) as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
+#[btf_map]
+pub(crate) static PORT_DEVS: DevMap<PORTS_MAX> = DevMap::new();
 #[btf_map]
 pub(crate) static GUARDED_DEVS: DevMapHash<{ PORTS_MAX + size::HOP_DEVS as usize }> = DevMapHash::new();
 #[btf_map]

@@ -81,6 +81,8 @@ maps! {
     PORTS: Array u32 => Port;
     /// In `buckets`: interface index → port index. Written by the agent through mmap, read by the port's programs.
     PORT_OF_IFINDEX: Array u32 => Bucket;
+    /// Port index → device, for redirects from XDP. Written by the agent.
+    PORT_DEVS: Array u32 => u64;
     /// Interface index → device with `program::TAP_GUARD`, for redirects of what XDP got from a tap: ports and the interfaces of next
     /// hops. Written by the agent.
     GUARDED_DEVS: Array u32 => u64;

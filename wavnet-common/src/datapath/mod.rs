@@ -45,7 +45,7 @@ pub enum Verdict {
     HandedOver,
     /// To a local port.
     ToPort {
-        /// Index in `PORTS`.
+        /// Index in `PORTS` and `PORT_DEVS`.
         index: u16,
         /// Its interface.
         ifindex: u32,

@@ -47,7 +47,7 @@ pub enum Command {
         /// Use (`true`) or free.
         used: bool,
     },
-    /// Write a slot of `PORTS` with `PORT_OF_IFINDEX` and `GUARDED_DEVS`; [`Port::FREE`] frees it.
+    /// Write a slot of `PORTS` with `PORT_OF_IFINDEX` and `PORT_DEVS`; [`Port::FREE`] frees it.
     SetPort {
         /// Slot.
         index: u16,

@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
+    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
     programs::{ProgramFd, Xdp},
     util::nr_cpus,
 };
@@ -35,6 +35,7 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
     [
         (name::PORTS, ports),
         (name::PORT_OF_IFINDEX, rows_for(ports)),
+        (name::PORT_DEVS, ports),
         (name::GUARDED_DEVS, ports + abi::size::HOP_DEVS),
         (name::PORT_STATS, ports),
         (name::VNIS, vnis),
@@ -88,6 +89,7 @@ pub(super) struct Maps {
     heartbeat: Table<Heartbeat>,
     ports: Table<Port>,
     port_of_ifindex: Mapped,
+    port_devs: DevMap<MapData>,
     guarded_devs: DevMapHash<MapData>,
     /// What runs behind redirects by `guarded_devs`.
     guard: ProgramFd,
@@ -134,6 +136,7 @@ impl Maps {
             heartbeat: take(ebpf, name::HEARTBEAT)?,
             ports: take(ebpf, name::PORTS)?,
             port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX)?,
+            port_devs: take(ebpf, name::PORT_DEVS)?,
             guarded_devs: take(ebpf, name::GUARDED_DEVS)?,
             guard: guard(ebpf)?,
             vnis: take(ebpf, name::VNIS)?,
@@ -252,8 +255,11 @@ impl Maps {
             forgiving(self.guarded_devs.remove(old.ifindex), name::GUARDED_DEVS)?;
         }
         if port.ifindex == 0 {
-            return self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS));
+            self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS))?;
+            // Setting interface 0 clears a slot of a devmap.
+            return forgiving(self.port_devs.set(slot, 0, None, 0).map_err(map_error), name::PORT_DEVS);
         }
+        self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
         self.guard(port.ifindex)?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
         enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), index.into())
@@ -295,6 +301,13 @@ fn guard(ebpf: &Ebpf) -> Result<ProgramFd, Error> {
     let program: &Xdp = ebpf.program(name).ok_or_else(missing)?.try_into().map_err(fail)?;
     let fd = program.fd().map_err(fail)?;
     fd.try_clone().map_err(|e| Error::kernel(format!("keeping program {name}"), e))
+}
+
+fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {
+    match error {
+        aya::maps::xdp::XdpMapError::MapError(e) => e,
+        other => MapError::IoError(std::io::Error::other(other)),
+    }
 }
 
 fn in_use<T: Plain>(table: &Table<T>, used: impl Fn(&T) -> bool) -> Result<Vec<(u16, T)>, Error> {
