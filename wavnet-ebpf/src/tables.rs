@@ -121,13 +121,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn bulky(&self, hash: u32) -> Bulky {
-        maps::BULKY.get(hash % Bulky::COUNT).copied().unwrap_or_default()
+    fn bulky(&self, slot: u32) -> Bulky {
+        maps::BULKY.get(slot).copied().unwrap_or_default()
     }
 
     #[inline(always)]
-    fn set_bulky(&self, hash: u32, to: Bulky) {
-        if let Some(place) = maps::BULKY.get_ptr_mut(hash % Bulky::COUNT) {
+    fn set_bulky(&self, slot: u32, to: Bulky) {
+        if let Some(place) = maps::BULKY.get_ptr_mut(slot) {
             // SAFETY: a word that CPUs write the same, or nearly the same, time into.
             unsafe { place.write_volatile(to) };
         }

@@ -90,7 +90,8 @@ impl<const DRIVER: bool> Strip for XdpPacket<'_, DRIVER> {
 impl<const DRIVER: bool> HandOver for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver> {
-        if !DRIVER {
+        // Metadata of a driver's own would move along with the front of the frame, over what may have to be restored.
+        if !DRIVER || self.ctx.metadata() < self.ctx.data() {
             return Err(NotHandedOver::Unable);
         }
         let lost = NotHandedOver::Lost(Reason::Rewrite);

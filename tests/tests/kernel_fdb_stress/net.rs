@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use wavnet_common::{
-    abi::{Member, MemberKey},
+    abi::{Member, MemberKey, Vtep},
     addr::Mac,
     datapath::OUTER_LEN,
     fdb::{Entry, Place},
@@ -77,7 +77,7 @@ pub(crate) fn install(sandbox: &mut Sandbox) -> Result<()> {
     let (_, vtep) = sandbox.world.vteps.first().copied().context("a VTEP")?;
     for index in VTEPS {
         let addr = vtep_addr(index as u8);
-        let vtep = wavnet_common::abi::Vtep { addr, ..vtep };
+        let vtep = Vtep::new(vtep.half, addr, vtep.udp_port, &vtep.next_hop());
         sandbox.datapath.apply(&Command::SetVtep { index, vtep, addr: addr.into() })?;
         let key = MemberKey { vni: vni(VNI_INDEX), addr };
         let member = Member { vni: vni(VNI_INDEX), vni_index: VNI_INDEX, vtep_index: index, learns: true };

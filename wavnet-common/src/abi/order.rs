@@ -48,7 +48,7 @@ impl Gate {
     }
 }
 
-/// When flows, by hash, last sent a super-packet of datagrams: [`Bulky::tick`], zero for never.
+/// When a port's flow last sent a super-packet of datagrams: [`Bulky::now`], zero for never.
 ///
 /// XDP cannot carry a super-packet, and cannot even tell a small one from a frame; so these flows are TC's altogether.
 #[repr(transparent)]
@@ -56,21 +56,35 @@ impl Gate {
 pub struct Bulky(pub u32);
 
 impl Bulky {
-    /// How many there are; flows with equal hashes share one.
+    /// How many there are; flows share them.
     pub const COUNT: u32 = 4096;
     /// For how long a flow stays TC's, ticks.
-    const MEMORY: u32 = 30;
+    const MEMORY: u16 = 30;
+    /// Keeps a word from being zero.
+    const SET: u32 = 1 << 31;
+    /// Ticks are seconds (2^30 ns), modulo so many.
+    const TICKS: u16 = 1 << 15;
 
-    /// Seconds (2^30 ns), never zero.
+    /// Which of them is a flow's, by its hash and port.
     #[inline(always)]
-    pub const fn tick(now_ns: u64) -> u32 {
-        (now_ns >> 30) as u32 | 1 << 31
+    #[must_use]
+    pub const fn slot(port_index: u16, hash: u32) -> u32 {
+        (hash ^ (port_index as u32).wrapping_mul(0x9e37_79b9) >> 16) % Bulky::COUNT
     }
 
-    /// True if the flow is TC's.
+    /// The word of a flow of that port at this time: ticks above, the port below, so that nobody's flow is taken for another tenant's.
     #[inline(always)]
-    pub const fn is_recent(self, now_ns: u64) -> bool {
-        self.0 != 0 && Bulky::tick(now_ns).wrapping_sub(self.0) <= Bulky::MEMORY
+    #[must_use]
+    pub const fn now(port_index: u16, now_ns: u64) -> Bulky {
+        Bulky(Bulky::SET | ((now_ns >> 30) as u32 & (Bulky::TICKS as u32 - 1)) << 16 | port_index as u32)
+    }
+
+    /// True if the port's flow is TC's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_recent(self, port_index: u16, now_ns: u64) -> bool {
+        let age = ((Bulky::now(port_index, now_ns).0 >> 16) as u16).wrapping_sub((self.0 >> 16) as u16);
+        self.0 != 0 && self.0 as u16 == port_index && age & (Bulky::TICKS - 1) <= Bulky::MEMORY
     }
 }
 
@@ -116,10 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_bulky_for_half_a_minute() {
+    fn a_flow_is_bulky_for_half_a_minute_on_its_port() {
         const S: u64 = 1 << 30;
-        assert!(!Bulky::default().is_recent(0));
-        let seen = Bulky(Bulky::tick(0));
-        assert!(seen.is_recent(30 * S) && !seen.is_recent(31 * S));
+        assert!(!Bulky::default().is_recent(0, 0));
+        for start in [0, 32_760] {
+            let seen = Bulky::now(7, start * S);
+            assert!(seen.is_recent(7, (start + 30) * S) && !seen.is_recent(7, (start + 31) * S), "{start}");
+            assert!(!seen.is_recent(8, start * S), "another port's");
+        }
     }
 }

@@ -109,8 +109,9 @@ fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, port: &Port, fram
     // A tap's super-packet was one before XDP, too; any other was made behind it (GRO).
     let passed = if port.flags & PortFlags::TAP == 0 { pkt.gso_segs().max(1) } else { 1 };
     let _ = tables.gate(Of::Port(frame.port_index), |gate| gate.seen(passed));
-    if pkt.gso_size() != 0 && tables.bulky(frame.hash) != Bulky(Bulky::tick(frame.now_ns)) {
-        tables.set_bulky(frame.hash, Bulky(Bulky::tick(frame.now_ns)));
+    let (slot, now) = (Bulky::slot(frame.port_index, frame.hash), Bulky::now(frame.port_index, frame.now_ns));
+    if pkt.gso_size() != 0 && tables.bulky(slot) != now {
+        tables.set_bulky(slot, now);
     }
 }
 

@@ -51,10 +51,10 @@ pub trait Tables {
     fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
     /// Works on what a port's ledger in `PORT_STATS` says of the kinds of its frames.
     fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix));
-    /// `BULKY`.
-    fn bulky(&self, hash: u32) -> Bulky;
+    /// `BULKY`, by [`Bulky::slot`].
+    fn bulky(&self, slot: u32) -> Bulky;
     /// Writes to `BULKY`.
-    fn set_bulky(&self, hash: u32, to: Bulky);
+    fn set_bulky(&self, slot: u32, to: Bulky);
 
     /// Adds to `COUNTS`.
     fn count(&self, what: Count, n: u64);

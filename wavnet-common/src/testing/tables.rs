@@ -189,12 +189,12 @@ impl Tables for TestTables {
         work(self.mixes.borrow_mut().entry(port_index).or_default());
     }
 
-    fn bulky(&self, hash: u32) -> Bulky {
-        self.bulky.borrow().get(&(hash % Bulky::COUNT)).copied().unwrap_or_default()
+    fn bulky(&self, slot: u32) -> Bulky {
+        self.bulky.borrow().get(&slot).copied().unwrap_or_default()
     }
 
-    fn set_bulky(&self, hash: u32, to: Bulky) {
-        self.bulky.borrow_mut().insert(hash % Bulky::COUNT, to);
+    fn set_bulky(&self, slot: u32, to: Bulky) {
+        self.bulky.borrow_mut().insert(slot, to);
     }
 
     fn count(&self, what: Count, n: u64) {

@@ -1,5 +1,7 @@
 //! The maps that the agent writes, typed.
 
+use std::collections::BTreeSet;
+
 use aya::{
     Ebpf, Pod,
     maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
@@ -8,7 +10,7 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, Plain, Port, Traffic,
+        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic,
         VniEntry, Vtep, map as name,
     },
     buckets::{self, rows_for},
@@ -195,14 +197,7 @@ impl Maps {
             Command::SetPort { index, port } => self.set_port(*index, port),
             Command::SetVtep { index, vtep, addr } => self.set_vtep(*index, vtep, addr.octets()),
             Command::SetNextHop { index, next_hop } => {
-                let mut next_hop = *next_hop;
-                if next_hop.flags & HopFlags::XDP != 0
-                    && let Err(e) = self.guard(next_hop.ifindex)
-                {
-                    // The interface went a moment ago, as a rule. TC needs no guard.
-                    tracing::debug!(ifindex = next_hop.ifindex, "{:#}", anyhow::Error::from(e));
-                    next_hop.flags &= !HopFlags::XDP;
-                }
+                let next_hop = self.guarded(*next_hop);
                 let index = u32::from(*index);
                 let mut vtep = self.vteps.get(&index, 0).map_err(fail(name::VTEPS))?.0;
                 let other = vtep.prepare(&next_hop);
@@ -250,6 +245,10 @@ impl Maps {
     fn set_port(&mut self, index: u16, port: &Port) -> Result<(), Error> {
         let slot = u32::from(index);
         let old = self.ports.get(&slot, 0).map_err(fail(name::PORTS))?.0;
+        // First what may find no room.
+        if port.ifindex != 0 {
+            self.guard(port.ifindex)?;
+        }
         if old.ifindex != 0 && old.ifindex != port.ifindex {
             buckets::remove(&self.port_of_ifindex, old.ifindex.into());
             forgiving(self.guarded_devs.remove(old.ifindex), name::GUARDED_DEVS)?;
@@ -260,7 +259,6 @@ impl Maps {
             return forgiving(self.port_devs.set(slot, 0, None, 0).map_err(map_error), name::PORT_DEVS);
         }
         self.port_devs.set(slot, port.ifindex, None, 0).map_err(fail(name::PORT_DEVS))?;
-        self.guard(port.ifindex)?;
         self.ports.set(slot, Abi(*port), 0).map_err(fail(name::PORTS))?;
         enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), index.into())
     }
@@ -270,10 +268,24 @@ impl Maps {
         self.guarded_devs.insert(ifindex, ifindex, Some(&self.guard), 0).map_err(fail(name::GUARDED_DEVS))
     }
 
-    /// Puts this agent's guard in the place of an earlier one's.
+    /// The next hop; by TC alone if its interface cannot be guarded. It went a moment ago, as a rule.
+    fn guarded(&mut self, mut next_hop: NextHop) -> NextHop {
+        if next_hop.flags & HopFlags::XDP != 0
+            && let Err(e) = self.guard(next_hop.ifindex)
+        {
+            tracing::debug!(ifindex = next_hop.ifindex, "{:#}", anyhow::Error::from(e));
+            next_hop.flags &= !HopFlags::XDP;
+        }
+        next_hop
+    }
+
+    /// Puts this agent's guard in the place of an earlier one's, and where one is missing: an interface that was in another namespace for
+    /// a while has lost its own.
     pub(super) fn renew_guards(&mut self) -> Result<(), Error> {
-        let known = self.guarded_devs.keys().collect::<Result<Vec<u32>, _>>();
-        for ifindex in known.map_err(|e| Error::kernel("reading map GUARDED_DEVS", e))? {
+        let ports = in_use(&self.ports, |p| p.ifindex != 0)?.into_iter().map(|(_, port)| port.ifindex);
+        let hops = in_use(&self.vteps, |v| v.next_hop().flags & HopFlags::XDP != 0)?;
+        let hops = hops.into_iter().map(|(_, vtep)| vtep.next_hop().ifindex);
+        for ifindex in ports.chain(hops).collect::<BTreeSet<u32>>() {
             if let Err(e) = self.guard(ifindex) {
                 // Gone since a moment ago, as a rule. The old one does no harm.
                 tracing::debug!(ifindex, "{:#}", anyhow::Error::from(e));
@@ -285,7 +297,9 @@ impl Maps {
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
         let slot = u32::from(index);
         if vtep.flags & abi::VtepFlags::USED != 0 {
-            self.vteps.set(slot, Abi(*vtep), 0).map_err(fail(name::VTEPS))?;
+            let next_hop = self.guarded(vtep.next_hop());
+            let vtep = Vtep::new(vtep.half, vtep.addr, vtep.udp_port, &next_hop);
+            self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
             self.index_of_vtep.insert(addr, slot, 0).map_err(fail(name::INDEX_OF_VTEP))
         } else {
             forgiving(self.index_of_vtep.remove(&addr), name::INDEX_OF_VTEP)?;
