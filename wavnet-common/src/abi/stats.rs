@@ -25,8 +25,8 @@ impl core::ops::AddAssign for Traffic {
     }
 }
 
-/// What a port's VM sends to known places, as far as it tells whether XDP on the port is worth it: counted where the agent chooses by
-/// it.
+/// What a port's VM sends to known places, as far as it tells whether XDP on the port is worth it: by `port_xdp` always, by `port_tc` where
+/// the agent chooses by it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mix {

@@ -77,7 +77,9 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
     // Early: a large table is not in the CPU's cache.
     let sought = seek(tables.fdb(), Key::new(frame.vni_index, eth.dst()))?;
     let of = Of::Port(frame.port_index);
-    if tables.gate(of, |gate| gate.is_closed(frame.now_ns))? || tables.bulky(Bulky::slot(frame.port_index, frame.hash)).is_recent(frame.port_index, frame.now_ns) {
+    if tables.gate(of, |gate| gate.is_closed(frame.now_ns))?
+        || tables.bulky(Bulky::slot(frame.port_index, frame.hash)).is_recent(frame.port_index, frame.now_ns)
+    {
         return None;
     }
     if is_tap(port) && !pkt.is_raw() {

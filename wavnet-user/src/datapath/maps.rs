@@ -10,8 +10,8 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic,
-        VniEntry, Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, NextHop, Plain, Port,
+        Traffic, VniEntry, Vtep, map as name,
     },
     buckets::{self, rows_for},
     reason::Reason,
