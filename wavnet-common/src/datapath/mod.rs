@@ -55,7 +55,7 @@ pub enum Verdict {
         /// Interface.
         ifindex: u32,
     },
-    /// To this interface, a port or encapsulated to the wire, sealed: by way of [`guard`].
+    /// To this interface, a port or encapsulated to the wire, sealed: by way of [`guard()`].
     Sealed {
         /// Interface.
         ifindex: u32,
