@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use aya::maps::{Map, MapData, RingBuf};
 use wavnet_common::{
     abi,
     fdb::{self, Entry, Place},
-    testing::Rng,
+    testing::{Rng, stress::Removals},
 };
 use wavnet_proto::command::Command;
 use wavnet_tests::kernel::{PinPath, Sandbox};
@@ -21,24 +21,6 @@ use crate::net::{FIXED, HERE, ROVER, SHARED, THERE, VNI_INDEX, VTEPS, check, mac
 /// Ticks, or seconds, after which an entry is aged. At once: whenever a tick begins, everything is old that has not been seen in it
 /// yet, and is aged while frames refresh it.
 pub(crate) const LIMIT: u16 = 0;
-
-/// Whether the agent is removing something, and how often it has: odd while it is.
-#[derive(Default)]
-pub(crate) struct Removals(AtomicU64);
-
-impl Removals {
-    /// A number if nobody is removing anything; while it stays the same, nobody does.
-    pub(crate) fn quiet(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::SeqCst)).filter(|n| n.is_multiple_of(2))
-    }
-
-    fn during<R>(&self, work: impl FnOnce() -> R) -> R {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        let result = work();
-        self.0.fetch_add(1, Ordering::SeqCst);
-        result
-    }
-}
 
 /// How often what happened.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 use wavnet_common::{
     fdb::{Place, Seen},
-    testing::Rng,
+    testing::{Rng, stress::Removals},
 };
 
 use crate::{
-    agent::{LIMIT, Removals},
+    agent::LIMIT,
     net::{self, FIXED, Net, ROVER, Sent, VTEPS, pick_shared, places},
 };
 

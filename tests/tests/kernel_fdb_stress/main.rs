@@ -12,12 +12,12 @@ mod learner;
 mod net;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
 };
 
-use agent::{Agent, Removals};
+use agent::Agent;
 use anyhow::{Result, anyhow, ensure};
 use learner::{Counts, Learner};
 use net::{CPUS, Net, PORT, Sent, VTEPS};
@@ -26,25 +26,13 @@ use wavnet_common::{
     datapath::Of,
     fdb::{self, Entry},
     reason::Reason,
+    testing::stress::{EndOf, Removals, number_from},
 };
 use wavnet_tests::{
     kernel::{PinPath, Sandbox, require},
     lab::cpu,
 };
 use wavnet_user::datapath::Datapath;
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
-}
-
-/// Ends the others on every way out, a failed assertion included.
-struct EndOf<'a>(&'a AtomicBool);
-
-impl Drop for EndOf<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn the_programs_and_the_agent_share_the_table_without_a_race() {

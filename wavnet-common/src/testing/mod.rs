@@ -11,6 +11,7 @@ mod packet;
 mod port_fixtures;
 mod random;
 mod rules;
+pub mod stress;
 mod tables;
 mod tcp_fixtures;
 pub mod world;

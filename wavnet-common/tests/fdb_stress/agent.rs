@@ -2,33 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use wavnet_common::{
     fdb::{self, Entry, Row},
-    testing::Rng,
+    testing::{Rng, stress::Removals},
 };
 
 use crate::keys::{FIXED, LIMIT, NOW, OPERATED, SHARED, check, key, number, static_place};
-
-/// Whether the agent is removing something, and how often it has: odd while it is.
-#[derive(Default)]
-pub(crate) struct Removals(AtomicU64);
-
-impl Removals {
-    /// A number if nobody is removing anything; while it stays the same, nobody does.
-    pub(crate) fn quiet(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::SeqCst)).filter(|n| n.is_multiple_of(2))
-    }
-
-    fn during<R>(&self, work: impl FnOnce() -> R) -> R {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        let result = work();
-        self.0.fetch_add(1, Ordering::SeqCst);
-        result
-    }
-}
 
 /// How often what happened.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,13 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use wavnet_common::{
     fdb::{self, Entry, Learnt, Row, Seen},
-    testing::Rng,
+    testing::{Rng, stress::Removals},
 };
 
-use crate::{
-    agent::Removals,
-    keys::{self, FIXED, LIMIT, NOW, OPERATED, SHARED, check, has_epochs, key, place, place_in},
-};
+use crate::keys::{self, FIXED, LIMIT, NOW, OPERATED, SHARED, check, has_epochs, key, place, place_in};
 
 /// How often what happened.
 #[derive(Clone, Copy, Debug, Default)]

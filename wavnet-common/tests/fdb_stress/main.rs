@@ -22,30 +22,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::{Agent, Removals};
+use agent::Agent;
 use keys::{CPUS, OPERATED, SHARED, check, key, number, place};
 use learner::{Learner, Shared, may_be_gone};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
-use wavnet_common::fdb::{self, Entry, Learnt, Row, Seen};
+use wavnet_common::{
+    fdb::{self, Entry, Learnt, Row, Seen},
+    testing::stress::{EndOf, Removals, number_from},
+};
 
 /// Few slots for many keys: everybody meets everybody, and buckets are full at times.
 const BUCKETS: usize = 16;
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
-}
-
-/// Ends the others on every way out, a failed assertion included.
-struct EndOf<'a>(&'a AtomicBool);
-
-impl Drop for EndOf<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Keeps the calling thread on one of the CPUs that this process may use.
 fn pin(cpu: usize) {
