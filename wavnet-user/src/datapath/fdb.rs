@@ -34,9 +34,8 @@ impl FdbView {
         Ok(FdbView(Mapped::map(ebpf, map::FDB)?))
     }
 
-    /// See [`Mapped::recover`].
-    pub(super) fn recover(&self) -> usize {
-        self.0.recover()
+    pub(super) const fn mapped(&self) -> &Mapped {
+        &self.0
     }
 
     /// Entries that fit.

@@ -31,16 +31,20 @@ impl Mapped {
     pub(super) const fn rows(&self) -> u32 {
         self.rows
     }
+}
 
-    /// Frees slots that an agent which was killed while it removed entries left behind. Takes a second if there are any.
-    pub(super) fn recover(&self) -> usize {
-        let mut found = Vec::new();
-        buckets::unfinished(self, |slot| found.push(slot));
-        if !found.is_empty() {
-            // Most are programs at work: those are done long before.
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        }
-        found.into_iter().filter(|slot| buckets::give_up(self, *slot)).count()
+/// Frees slots that an agent which was killed while it changed entries left behind. Takes a second if there are any.
+pub(super) fn recover(tables: &[&Mapped]) {
+    let mut found = Vec::new();
+    for table in tables {
+        buckets::unfinished(*table, |slot| found.push((*table, slot)));
+    }
+    if !found.is_empty() {
+        // Most are programs at work: those are done long before.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    for (table, slot) in found {
+        buckets::give_up(table, slot);
     }
 }
 

@@ -155,10 +155,9 @@ impl Maps {
         })
     }
 
-    /// Frees what an agent left behind that was killed while it removed entries.
-    pub(super) fn recover(&self) {
-        self.members.recover();
-        self.port_of_ifindex.recover();
+    /// The tables in buckets that are here.
+    pub(super) const fn mapped(&self) -> [&Mapped; 2] {
+        [&self.members, &self.port_of_ifindex]
     }
 
     pub(super) fn meta(&self) -> Result<Meta, Error> {

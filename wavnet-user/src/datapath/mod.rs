@@ -149,8 +149,8 @@ impl Datapath {
         }
         let fdb = FdbView::map(&mut ebpf)?;
         if !fresh {
-            fdb.recover();
-            maps.recover();
+            let [members, ports] = maps.mapped();
+            mapped::recover(&[fdb.mapped(), members, ports]);
         }
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
