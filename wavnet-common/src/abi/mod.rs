@@ -85,7 +85,7 @@ maps! {
     PORT_DEVS: Array u32 => u64;
     /// Interface index → device with `program::TAP_GUARD`, for redirects of what XDP got from a tap: ports and the interfaces of next
     /// hops. Written by the agent.
-    GUARDED_DEVS: Array u32 => u64;
+    GUARDED_DEVS: Hash u32 => u64;
     /// VNI index → VNI. Written by the agent, read on flooding.
     VNIS: Array u32 => VniEntry;
     /// In `buckets`: {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent
