@@ -91,6 +91,34 @@ fn from_a_port_xdp_takes_over_when_tc_has_seen_all_that_went_before() {
     assert_eq!(xdp(), to_wire);
 }
 
+/// It was never XDP's to pass, so it stands for nobody that XDP has passed.
+#[test]
+fn what_xdp_never_takes_does_not_open_the_gate() {
+    let tables = tables();
+    let frame = summed(&udp4(MAC_UNKNOWN, mac(0), 80), UdpSum::Right);
+    let xdp = |frame: &[u8]| port_xdp(&mut TestPacket::new(frame), &tables, DEVICES.ports[0]);
+    let tc = |frame: &[u8]| port::tc(&mut TestPacket::new(frame), &tables, DEVICES.ports[0]);
+    assert_eq!(xdp(&frame), Verdict::Pass);
+    learn(&tables, Place::Vtep(0));
+    let to_wire = Verdict::ToWire { ifindex: DEVICES.underlay };
+    let mut options = frame.clone();
+    options[14] = 0x46;
+    options.splice(34..34, [1; 4]);
+    let fragment = |frame: &[u8]| {
+        let mut frame = frame.to_vec();
+        frame[20] = 0x20;
+        frame
+    };
+    for other in [tagged(&frame, 0x8100, 5), fragment(&options), options] {
+        assert_eq!((xdp(&other), tc(&other)), (Verdict::Pass, to_wire), "{other:02x?}");
+        assert_eq!(xdp(&frame), Verdict::Pass, "it overtakes what waits: {other:02x?}");
+    }
+    for _ in 0..4 {
+        assert_eq!(tc(&frame), to_wire);
+    }
+    assert_eq!(xdp(&frame), to_wire);
+}
+
 #[test]
 fn a_flow_with_super_packets_is_tcs_for_a_while() {
     let mut tables = tables();

@@ -23,7 +23,8 @@ pub struct Flow {
     pub kind: Kind,
 }
 
-/// What a frame carries, as far as it matters which program carries the frame.
+/// What a frame carries, as far as it matters which program carries the frame: what is tagged inside, or has IP options, is never XDP's,
+/// whatever it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A whole UDP datagram.
@@ -67,6 +68,7 @@ pub fn flow<P: Packet>(pkt: &P) -> Flow {
         ethertype::IPV6 => ipv6(pkt, l3),
         _ => None,
     };
+    let found = if l3 == EthHdr::LEN { found } else { found.map(|flow| Flow { kind: Kind::Other, ..flow }) };
     found.unwrap_or_else(|| Flow { hash: mix(eth.dst().to_u64(), eth.src().to_u64()), ..Flow::default() })
 }
 
@@ -122,7 +124,8 @@ pub(super) fn plain_udp<P: Packet>(pkt: &P) -> Option<Flow> {
 #[inline(always)]
 fn ipv4<P: Packet>(pkt: &P, l3: usize) -> Option<Flow> {
     let ip = pkt.at::<Ipv4Hdr>(l3)?;
-    Some(of_ipv4(pkt, ip, l3 + ip.header_len()?))
+    let flow = of_ipv4(pkt, ip, l3 + ip.header_len()?);
+    Some(if ip.version_ihl == Ipv4Hdr::PLAIN { flow } else { Flow { kind: Kind::Other, ..flow } })
 }
 
 #[inline(always)]

@@ -162,11 +162,14 @@ impl Strip for TestPacket {
 
 impl HandOver for TestPacket {
     fn hand_over(&mut self, outer: usize, inner: usize, note: &Note) -> Result<(), NotHandedOver> {
-        if self.noteless {
-            return Err(NotHandedOver::Unable);
-        }
         if !self.strip(outer, inner) {
             return Err(NotHandedOver::Lost(Reason::Rewrite));
+        }
+        if self.noteless {
+            // As a driver that keeps no metadata says only now.
+            self.head -= outer;
+            self.linear += outer;
+            return Err(NotHandedOver::Unable);
         }
         self.note = Some(*note);
         Ok(())
