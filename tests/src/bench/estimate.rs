@@ -39,10 +39,7 @@ fn duration(plan: &Plan, batches: &[Batch], own: &[Case]) -> Duration {
 
 /// One run of one contender, or of one side of a comparison.
 fn run(plan: &Plan, case: Case) -> Duration {
-    let warm_up = match case {
-        Case::Tcp1 | Case::Tcp4 | Case::Tcp8Receive | Case::Tcp1Tap | Case::Tcp1FromTap => tcp::WARM_UP,
-        _ => frames::WARM_UP,
-    };
+    let warm_up = if case.is_tcp() { tcp::WARM_UP } else { frames::WARM_UP };
     plan.idle + AROUND + warm_up + plan.time
 }
 

@@ -23,6 +23,9 @@ pub fn run(lab: &Lab, plan: &Plan) -> Report {
     let mut report = Report::default();
     let contenders = plan.contenders(&mut report.notes);
     report.notes.extend(plan.refusals(&contenders));
+    if plan.cases.iter().any(|case| case.is_tcp()) {
+        report.notes.extend(tcp::note());
+    }
     report.notes.iter().for_each(|note| eprintln!("{note}"));
     let (batches, own) = (plan.batches(&contenders), plan.own_cases(&contenders));
     eprintln!("{}", estimate::sentence(plan, &batches, &own));

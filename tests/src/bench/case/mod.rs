@@ -128,6 +128,11 @@ impl Case {
         )
     }
 
+    /// Bulk TCP.
+    pub(super) const fn is_tcp(self) -> bool {
+        matches!(self, Case::Tcp1 | Case::Tcp4 | Case::Tcp8Receive | Case::Tcp1Tap | Case::Tcp1FromTap)
+    }
+
     /// True for those whose row has a curve of percentiles.
     pub(super) const fn has_percentiles(self) -> bool {
         matches!(self, Case::RttP50 | Case::RttBlockingP50)

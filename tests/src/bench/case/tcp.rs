@@ -1,6 +1,7 @@
 //! Bulk TCP: as much as goes through so many streams.
 
 use std::{
+    ffi::OsString,
     io::{ErrorKind, Read, Write},
     net::{SocketAddrV4, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::TcpCongestion};
 
 use crate::bench::{
     affinity::{Side, pin},
@@ -19,8 +21,19 @@ const PORT: u16 = 5201;
 const BUFFER: usize = 128 << 10;
 /// The congestion window opens before counting begins.
 pub(in crate::bench) const WARM_UP: Duration = Duration::from_millis(500);
+/// Senders go by what the path carried, not by the frames that a link's short queue lost: those are the link's affair, and vary. The
+/// same on every machine, whatever its default.
+const CONGESTION_CONTROL: &str = "bbr";
 /// How often a thread that cannot go on looks whether it is time to end.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What to say of senders if this kernel lacks the congestion control that they are to have.
+pub(in crate::bench) fn note() -> Option<String> {
+    let probe = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
+    setsockopt(&probe, TcpCongestion, &OsString::from(CONGESTION_CONTROL)).err().map(|error| {
+        format!("tcp_*: congestion control is the system's default: no {CONGESTION_CONTROL} here ({error}; modprobe tcp_{CONGESTION_CONTROL})")
+    })
+}
 
 /// Sends through so many streams for a while; bits per second that arrived.
 pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
@@ -56,6 +69,8 @@ fn connect(rig: &Rig, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
         .map(|_| {
             let connect = || TcpStream::connect_timeout(&at.into(), Duration::from_secs(5)).context("connecting");
             let from = a.ns.enter(connect)?;
+            // Where it is lacking, a note tells.
+            let _ = setsockopt(&from, TcpCongestion, &OsString::from(CONGESTION_CONTROL));
             let (to, _) = listener.accept().context("accepting")?;
             from.set_write_timeout(Some(PATIENCE))?;
             to.set_read_timeout(Some(PATIENCE))?;
