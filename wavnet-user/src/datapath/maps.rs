@@ -7,8 +7,8 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, Ledger, MapKind, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic,
-        VniEntry, Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, Ledger, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic, VniEntry,
+        Vtep, map as name,
     },
     buckets::{self, rows_for},
     reason::Reason,
@@ -63,24 +63,6 @@ pub(super) fn masks(sizes: &Sizes) -> [(&'static str, u32); 3] {
         ("MEMBERS_MASK", rows_for(sizes.members) - 1),
         ("PORTS_MASK", rows_for(sizes.ports) - 1),
     ]
-}
-
-/// Bytes that all maps take, about, on a machine with so many CPUs.
-pub(super) fn memory(sizes: &Sizes, cpus: u64) -> u64 {
-    /// What the kernel adds to each element of a hash map, its chain's head included.
-    const ELEMENT: u64 = 64;
-    let word = |bytes: u32| u64::from(bytes.next_multiple_of(8));
-    let maps = abi::MAPS.iter().map(|map| {
-        let sized = entries(sizes).find(|(name, _)| *name == map.name).map(|(_, n)| n);
-        let unsized_entries = if map.name == name::BULKY { abi::Bulky::COUNT } else { 1 };
-        let each = match map.kind {
-            MapKind::Array => word(map.value_size),
-            MapKind::PerCpu => word(map.value_size) * cpus,
-            MapKind::Hash => word(map.key_size) + word(map.value_size) + ELEMENT,
-        };
-        u64::from(sized.unwrap_or(unsized_entries)) * each
-    });
-    maps.sum::<u64>() + u64::from(abi::size::EVENTS)
 }
 
 type Table<T> = Array<MapData, Abi<T>>;

@@ -14,6 +14,7 @@ mod kernel_log;
 mod links;
 mod mapped;
 mod maps;
+mod memory;
 mod neighbours;
 mod object;
 mod owner;
@@ -60,7 +61,7 @@ impl Sizes {
     /// Bytes that all maps take, about, on a machine with so many CPUs.
     #[must_use]
     pub fn memory(&self, cpus: u64) -> u64 {
-        maps::memory(self, cpus)
+        memory::memory(self, cpus)
     }
 }
 
