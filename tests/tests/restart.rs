@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use aya::maps::{Array, Map, MapData};
+use wavnet_common::{abi::map, addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Need,
-    host::VmSpec,
-    overlay::{Both, SOON, Shape, ip, mac},
+    agent::Agent,
+    frame::{Outer, has_mark, marked},
+    host::{Vm, VmSpec},
+    overlay::{Both, Lone, SOON, Shape, blue, ip, mac, until, vni},
     ping::{self, Ping},
     poll_until,
+    raw::RawSocket,
     stream::Stream,
 };
 use wavnet_user::api::model::{AttachState, FdbEntry, FdbKind};
@@ -93,6 +98,81 @@ fn what_was_added_and_learned_survives_a_restart() {
         }
         ping::once(&c.ns, ip(2), 56, SOON)
     });
+}
+
+#[test]
+fn what_a_killed_agent_leaves_and_the_next_one_does_not_want_is_freed() {
+    lab::run("what_a_killed_agent_leaves_and_the_next_one_does_not_want_is_freed", NEEDS, |lab| {
+        // Room for what there is, and no more: what takes a slot has to find a free one.
+        let limits = "[limits]\nports = 2\nvnis = 2\npeers = 2\n";
+        let (red, green) = (vni(200), vni(300));
+        let mut net = Lone::start(lab, &[], |config| config.table(limits))?;
+        let small = net.config();
+        let with = |vni| small.clone().vni(vni).port("p-c", vni).peer(Lone::SPARE, &[blue(), vni]);
+        let c = net.host.vm(lab, &VmSpec::new("c", mac(3), ip(3)))?;
+        let nic = RawSocket::open(&c.ns, Vm::NIC)?;
+        let outer = net.outer();
+        let in_vni = |vni| Outer { vni, ..outer.clone() };
+        let spare = |vni| Outer { src: Lone::SPARE, ..in_vni(vni) };
+        let pass = |net: &Lone, vni, mark: &str| -> Result<()> {
+            net.agent.wait_peers()?;
+            net.agent.wait_port("p-c", AttachState::Attached)?;
+            net.inject(&spare(vni), &marked(Mac::BROADCAST, mac(0xfd), mark))?;
+            until(&nic, mark)?;
+            nic.send(&marked(mac(0xfd), mac(3), &format!("{mark} back")))?;
+            until(&net.wire, &format!("{mark} back")).map(drop)
+        };
+        net.agent.write_config(&with(red))?;
+        net.agent.reload()?;
+        pass(&net, red.get(), "red")?;
+        net.inject(&spare(blue().get()), &marked(mac(1), mac(0xfc), "spare"))?;
+        until(&net.vm_nic, "spare")?;
+        net.fence_out("a")?;
+        net.fence_in("far")?;
+        assert_eq!(used(&net.agent)?, [2, 2, 2]);
+        assert_eq!(net.agent.fdb()?.len(), 5, "{:?}", net.agent.fdb()?);
+
+        net.agent.kill();
+        net.agent.write_config(&small)?;
+        net.agent.launch()?;
+        net.agent.wait_ready()?;
+        assert_eq!(net.agent.ports()?.iter().map(|p| &p.interface).collect::<Vec<_>>(), [&net.a.port]);
+        assert_eq!(net.agent.peers()?.iter().map(|p| p.address).collect::<Vec<_>>(), [net.far.addr]);
+        assert_eq!(net.agent.status()?.counts.vnis, 1);
+        assert_eq!(used(&net.agent)?, [1, 1, 1], "slots of PORTS, VNIS and VTEPS in use");
+        let entries = net.agent.fdb()?;
+        assert!(entries.len() == 2 && entries.iter().all(|e| e.vni == blue()), "{entries:?}");
+        assert_eq!(net.agent.status()?.counts.fdb_entries, 2, "entries that point to nobody");
+
+        // What went is gone for the programs, too, and the rest works.
+        let drops = || anyhow::Ok([net.agent.drops(Reason::UnknownVni)?, net.agent.drops(Reason::UnknownVtep)?]);
+        let before = drops()?;
+        net.inject(&in_vni(red.get()), &marked(mac(3), mac(0xfe), "lost"))?;
+        net.inject(&spare(blue().get()), &marked(mac(1), mac(0xfc), "lost"))?;
+        nic.send(&marked(mac(0xfd), mac(3), "lost"))?;
+        assert!(!net.fence_in("after")?.iter().any(|f| has_mark(f, "lost")), "a frame from a peer that went");
+        assert!(!net.fence_out("out")?.iter().any(|f| has_mark(f, "lost")), "a frame from a port that went");
+        assert!(nic.drain(|f| has_mark(f, "lost"))?.is_empty(), "a frame to a port that went");
+        assert_eq!(drops()?, before.map(|n| n + 1));
+
+        // The slots serve others.
+        net.agent.write_config(&with(green))?;
+        net.agent.reload()?;
+        assert_eq!(used(&net.agent)?, [2, 2, 2]);
+        pass(&net, green.get(), "green")
+    });
+}
+
+/// How many slots of `PORTS`, `VNIS` and `VTEPS` are in use, as the programs see it.
+fn used(agent: &Agent) -> Result<[usize; 3]> {
+    fn count<const WORDS: usize>(agent: &Agent, name: &str, word: usize) -> Result<usize> {
+        let pinned = MapData::from_pin(agent.pins().join("maps").join(name))?;
+        let table: Array<_, [u32; WORDS]> = Map::Array(pinned).try_into()?;
+        let slots: Vec<[u32; WORDS]> = table.iter().collect::<Result<_, _>>()?;
+        Ok(slots.iter().filter(|slot| slot[word] != 0).count())
+    }
+    // By interface, VNI and flags.
+    Ok([count::<4>(agent, map::PORTS, 0)?, count::<2>(agent, map::VNIS, 0)?, count::<36>(agent, map::VTEPS, 1)?])
 }
 
 #[test]

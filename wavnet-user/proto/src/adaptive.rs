@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use wavnet_common::abi::Mix;
 
+use crate::fabric::AdaptivePort;
+
 /// So many datagrams a second are worth it: 5 ms of a CPU's second.
 const DATAGRAMS: u64 = 10_000;
 /// XDP comes where there are so many datagrams to a super-packet.
@@ -38,6 +40,7 @@ pub struct Chooser(BTreeMap<u32, Watched>);
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     at: Duration,
+    port: AdaptivePort,
     counted: Mix,
     /// It stays as it is until then.
     until: Duration,
@@ -83,34 +86,50 @@ impl fmt::Display for Choice {
 }
 
 impl Chooser {
-    /// Takes what the programs have counted so far of a port that has XDP or not, and says if that is to change. Time is since
-    /// whenever.
-    pub fn look(&mut self, ifindex: u32, xdp: bool, now: Duration, counted: Mix) -> Option<Choice> {
-        let new = Watched { at: now, counted, until: now, came: now, pause: HOLD, spoke_for: false };
-        let port = self.0.entry(ifindex).or_insert(new);
-        let time = now.saturating_sub(port.at);
-        if time < SHORTEST {
+    /// Takes what the programs have counted so far of a port, and says if XDP on it is to change. Whether it has changed, the next
+    /// look sees: what is chosen may be refused, or have to wait. Time is since whenever.
+    pub fn look(&mut self, port: AdaptivePort, now: Duration, counted: Mix) -> Option<Choice> {
+        let new = Watched { at: now, port, counted, until: now, came: now, pause: HOLD, spoke_for: false };
+        let watched = self.0.entry(port.ifindex).or_insert(new);
+        if port.xdp != watched.port.xdp {
+            watched.switched(port.xdp, now);
+        }
+        let time = now.saturating_sub(watched.at);
+        let comparable = port.index == watched.port.index && !went_back(&watched.counted, &counted);
+        if comparable && time < SHORTEST {
             return None;
         }
-        let rates = rates(&port.counted, &counted, time);
-        (port.at, port.counted) = (now, counted);
-        let why = if xdp { against(&rates) } else { speaks_for(&rates).then_some(Why::Datagrams) };
-        let lasts = std::mem::replace(&mut port.spoke_for, why == Some(Why::Datagrams)) || xdp;
-        let why = why.filter(|_| lasts && now >= port.until)?;
-        port.spoke_for = false;
-        if xdp {
-            let worth = now.saturating_sub(port.came) >= WORTH;
-            port.pause = if worth { HOLD } else { (port.pause * 2).min(LATEST) };
-            port.until = now + port.pause;
-        } else {
-            (port.came, port.until) = (now, now + HOLD);
+        let before = std::mem::replace(&mut watched.counted, counted);
+        (watched.at, watched.port) = (now, port);
+        if !comparable {
+            watched.spoke_for = false;
+            return None;
         }
-        Some(Choice { xdp: !xdp, why, rates })
+        let rates = rates(&before, &counted, time);
+        let why = if port.xdp { against(&rates) } else { speaks_for(&rates).then_some(Why::Datagrams) };
+        let lasts = std::mem::replace(&mut watched.spoke_for, why == Some(Why::Datagrams)) || port.xdp;
+        let why = why.filter(|_| lasts && now >= watched.until)?;
+        Some(Choice { xdp: !port.xdp, why, rates })
     }
 
     /// Forgets ports that are not chosen for any more.
     pub fn retain(&mut self, is_one: impl Fn(u32) -> bool) {
         self.0.retain(|ifindex, _| is_one(*ifindex));
+    }
+}
+
+impl Watched {
+    /// XDP has come, or gone.
+    fn switched(&mut self, xdp: bool, now: Duration) {
+        self.port.xdp = xdp;
+        self.spoke_for = false;
+        if xdp {
+            (self.came, self.until) = (now, now + HOLD);
+        } else {
+            let worth = now.saturating_sub(self.came) >= WORTH;
+            self.pause = if worth { HOLD } else { (self.pause * 2).min(LATEST) };
+            self.until = now + self.pause;
+        }
     }
 }
 
@@ -129,7 +148,12 @@ fn against(rates: &Mix) -> Option<Why> {
     }
 }
 
-/// A second. Counters that went back are another owner's: nothing is known of it yet.
+/// The slot's counters began anew: nothing is known of what came since.
+const fn went_back(before: &Mix, after: &Mix) -> bool {
+    after.carried < before.carried || after.left < before.left || after.super_packets < before.super_packets
+}
+
+/// A second.
 fn rates(before: &Mix, after: &Mix, time: Duration) -> Mix {
     let rate = |before: u64, after: u64| {
         let per_second = u128::from(after.saturating_sub(before)) * 1000 / time.as_millis().max(1);

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wavnet_common::abi::Mix;
-use wavnet_proto::adaptive::{Chooser, PERIOD, Why};
+use wavnet_proto::{
+    adaptive::{Chooser, PERIOD, Why},
+    fabric::AdaptivePort,
+};
 
 const HOLD: Duration = Duration::from_secs(5);
 const TAP: u32 = 7;
@@ -12,7 +15,10 @@ const TAP: u32 = 7;
 /// A VM and the agent that looks at it.
 struct Tap {
     chooser: Chooser,
+    index: u16,
     xdp: bool,
+    /// What is chosen is done.
+    obeyed: bool,
     now: Duration,
     counted: Mix,
     switched: Vec<(Duration, Why)>,
@@ -22,7 +28,9 @@ impl Tap {
     fn new(xdp: bool) -> Tap {
         let mut tap = Tap {
             chooser: Chooser::default(),
+            index: 3,
             xdp,
+            obeyed: true,
             now: Duration::from_secs(1000),
             counted: Mix { carried: 1 << 40, left: 1 << 41, super_packets: 1 << 42 },
             switched: Vec::new(),
@@ -32,8 +40,12 @@ impl Tap {
     }
 
     fn look(&mut self) {
-        if let Some(choice) = self.chooser.look(TAP, self.xdp, self.now, self.counted) {
+        let port = AdaptivePort { index: self.index, ifindex: TAP, xdp: self.xdp };
+        if let Some(choice) = self.chooser.look(port, self.now, self.counted) {
             assert_ne!(choice.xdp, self.xdp, "a choice that changes nothing");
+            if !self.obeyed {
+                return;
+            }
             self.xdp = choice.xdp;
             self.switched.push((self.now, choice.why));
         }
@@ -137,6 +149,58 @@ fn a_slots_new_owner_is_not_taken_for_the_old_one() {
     assert!(tap.switched.is_empty());
 }
 
+#[test]
+fn a_port_in_another_slot_counts_from_there() {
+    let mut tap = Tap::new(true);
+    tap.sends(0, 0, true, 20);
+    // A slot that another port has sent many super-packets from.
+    (tap.index, tap.counted) = (4, Mix { super_packets: 1 << 43, ..tap.counted });
+    tap.sends(0, 0, true, 2);
+    assert!(tap.switched.is_empty(), "{:?}", tap.switched);
+    // One whose counters begin, of which only some were ever beyond zero.
+    tap.counted.super_packets = 0;
+    tap.sends(0, 0, true, 2);
+    (tap.index, tap.counted) = (5, Mix { super_packets: 5000, ..Mix::default() });
+    tap.sends(0, 0, true, 1);
+    // And one that keeps its slot, but not its counters.
+    tap.counted = Mix { carried: 1, left: 1, super_packets: 5000 };
+    tap.sends(0, 0, true, 2);
+    tap.counted = Mix { super_packets: 10_000, ..Mix::default() };
+    tap.sends(0, 0, true, 2);
+    assert!(tap.switched.is_empty(), "{:?}", tap.switched);
+    // From there on it is measured.
+    tap.sends(10, 2000, true, 1);
+    assert_eq!(tap.whys(), [Why::SuperPackets]);
+}
+
+#[test]
+fn xdp_that_does_not_come_has_not_come() {
+    let mut tap = Tap::new(false);
+    tap.obeyed = false;
+    tap.sends(50_000, 0, true, 127);
+    assert!(!tap.xdp);
+    // Somebody makes it come at last: from then on it stays for a while.
+    (tap.xdp, tap.obeyed) = (true, true);
+    let came = tap.now;
+    tap.sends(10, 2000, true, 20);
+    assert_eq!(tap.whys(), [Why::SuperPackets]);
+    assert!(tap.switched[0].0 - came >= HOLD, "after {:?}", tap.switched[0].0 - came);
+}
+
+#[test]
+fn xdp_that_does_not_go_has_not_gone() {
+    let mut tap = Tap::new(true);
+    tap.obeyed = false;
+    tap.sends(10, 2000, true, 100);
+    assert!(tap.xdp);
+    tap.obeyed = true;
+    tap.sends(10, 2000, true, 1);
+    assert_eq!(tap.whys(), [Why::SuperPackets]);
+    // It was of no use for less than a minute, once: so it comes back after ten seconds, not after minutes.
+    tap.sends(50_000, 0, true, 24);
+    assert_eq!(tap.whys(), [Why::SuperPackets, Why::Datagrams]);
+}
+
 proptest! {
     /// Whatever it sends, and however late it is looked at.
     #[test]
@@ -169,7 +233,8 @@ proptest! {
         let mut chooser = Chooser::default();
         for (xdp, ms, [carried, left, super_packets]) in looks {
             let counted = Mix { carried, left, super_packets };
-            if let Some(choice) = chooser.look(TAP, xdp, Duration::from_millis(ms), counted) {
+            let port = AdaptivePort { index: 3, ifindex: TAP, xdp };
+            if let Some(choice) = chooser.look(port, Duration::from_millis(ms), counted) {
                 prop_assert!(!choice.to_string().is_empty());
             }
         }

@@ -11,7 +11,7 @@ use crate::ethtool::Ethtool;
 impl Agent {
     /// Looks at what the ports have sent, and gives XDP to them or takes it.
     pub(super) fn adapt(&mut self) {
-        let ports = self.fabric.adaptive_ports();
+        let Some(ports) = self.fabric.adaptive_ports() else { return };
         let present: BTreeSet<u32> = ports.iter().map(|p| p.ifindex).collect();
         self.chooser.retain(|ifindex| present.contains(&ifindex));
         for port in ports {
@@ -26,7 +26,7 @@ impl Agent {
                 }
             };
             let now = self.started.0.elapsed();
-            if let Some(choice) = self.chooser.look(port.ifindex, port.xdp, now, counted) {
+            if let Some(choice) = self.chooser.look(port, now, counted) {
                 let name = self.links.get(&port.ifindex).map_or("(gone)", |link| link.name.as_str());
                 let what = if choice.xdp { "gets XDP" } else { "loses XDP" };
                 info!(port = name, xdp = choice.xdp, "the port {what}: {choice}");

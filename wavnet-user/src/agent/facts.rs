@@ -77,11 +77,13 @@ impl Agent {
         info.xdp_redirect = known.or_else(|| self.netlink.xdp_redirect(info.ifindex));
         self.keep_features(&mut info);
         self.links.insert(info.ifindex, info.clone());
+        self.datapath.interface_there(info.ifindex);
         self.fabric.link_up(info);
     }
 
     fn link_gone(&mut self, ifindex: u32) {
         self.links.remove(&ifindex);
+        self.datapath.interface_gone(ifindex);
         self.fabric.link_gone(ifindex);
     }
 
@@ -112,6 +114,7 @@ impl Agent {
         for ifindex in present {
             self.fabric.addresses(ifindex, addresses.remove(&ifindex).unwrap_or_default());
         }
+        self.datapath.recheck_interfaces();
         self.fabric.recheck();
         Ok(())
     }

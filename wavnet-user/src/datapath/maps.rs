@@ -1,17 +1,14 @@
 //! The maps that the agent writes, typed.
 
-use std::collections::BTreeSet;
-
 use aya::{
     Ebpf, Pod,
-    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
-    programs::{ProgramFd, Xdp},
+    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, HopFlags, Ledger, MapKind, Member, MemberKey, Meta, NextHop, Plain, Port,
-        Traffic, VniEntry, Vtep, map as name,
+        self, Config, FloodSet, Heartbeat, Ledger, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic, VniEntry,
+        Vtep, map as name,
     },
     buckets::{self, rows_for},
     reason::Reason,
@@ -21,7 +18,11 @@ use wavnet_proto::{
     fabric::Adopted,
 };
 
-use super::{Error, Sizes, mapped::Mapped};
+use super::{
+    Error, Sizes,
+    guards::{self, Guards, User},
+    mapped::Mapped,
+};
 
 /// A type of the ABI as aya wants it.
 #[repr(transparent)]
@@ -64,24 +65,6 @@ pub(super) fn masks(sizes: &Sizes) -> [(&'static str, u32); 3] {
     ]
 }
 
-/// Bytes that all maps take, about, on a machine with so many CPUs.
-pub(super) fn memory(sizes: &Sizes, cpus: u64) -> u64 {
-    /// What the kernel adds to each element of a hash map, its chain's head included.
-    const ELEMENT: u64 = 64;
-    let word = |bytes: u32| u64::from(bytes.next_multiple_of(8));
-    let maps = abi::MAPS.iter().map(|map| {
-        let sized = entries(sizes).find(|(name, _)| *name == map.name).map(|(_, n)| n);
-        let unsized_entries = if map.name == name::BULKY { abi::Bulky::COUNT } else { 1 };
-        let each = match map.kind {
-            MapKind::Array => word(map.value_size),
-            MapKind::PerCpu => word(map.value_size) * cpus,
-            MapKind::Hash => word(map.key_size) + word(map.value_size) + ELEMENT,
-        };
-        u64::from(sized.unwrap_or(unsized_entries)) * each
-    });
-    maps.sum::<u64>() + u64::from(abi::size::EVENTS)
-}
-
 type Table<T> = Array<MapData, Abi<T>>;
 
 /// Open maps.
@@ -92,9 +75,7 @@ pub(super) struct Maps {
     ports: Table<Port>,
     port_of_ifindex: Mapped,
     port_devs: DevMap<MapData>,
-    guarded_devs: DevMapHash<MapData>,
-    /// What runs behind redirects by `guarded_devs`.
-    guard: ProgramFd,
+    pub(super) guards: Guards,
     vnis: Table<VniEntry>,
     index_of_vni: HashMap<MapData, u32, u32>,
     members: Mapped,
@@ -116,12 +97,12 @@ pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'s
     T::try_from(map).map_err(|e| Error::kernel(format!("opening map {name}"), e))
 }
 
-fn fail<E: Into<Box<dyn std::error::Error + Send + Sync>>>(map: &'static str) -> impl FnOnce(E) -> Error {
+pub(super) fn fail<E: Into<Box<dyn std::error::Error + Send + Sync>>>(map: &'static str) -> impl FnOnce(E) -> Error {
     move |e| Error::kernel(format!("writing map {map}"), e)
 }
 
 /// Deleting what is not there is as good as deleting it.
-fn forgiving(result: Result<(), MapError>, map: &'static str) -> Result<(), Error> {
+pub(super) fn forgiving(result: Result<(), MapError>, map: &'static str) -> Result<(), Error> {
     match result {
         Err(e) if super::error::errno(&e) != Some(nix::libc::ENOENT) && !matches!(e, MapError::KeyNotFound) => {
             Err(fail(map)(e))
@@ -139,8 +120,7 @@ impl Maps {
             ports: take(ebpf, name::PORTS)?,
             port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX)?,
             port_devs: take(ebpf, name::PORT_DEVS)?,
-            guarded_devs: take(ebpf, name::GUARDED_DEVS)?,
-            guard: guard(ebpf)?,
+            guards: Guards::take(ebpf)?,
             vnis: take(ebpf, name::VNIS)?,
             index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
             members: Mapped::map(ebpf, name::MEMBERS)?,
@@ -195,15 +175,7 @@ impl Maps {
             Command::SetVni { index, vni, used } => self.set_vni(*index, vni.get(), *used),
             Command::SetPort { index, port } => self.set_port(*index, port),
             Command::SetVtep { index, vtep, addr } => self.set_vtep(*index, vtep, addr.octets()),
-            Command::SetNextHop { index, next_hop } => {
-                let next_hop = self.guarded(*next_hop);
-                let index = u32::from(*index);
-                let mut vtep = self.vteps.get(&index, 0).map_err(fail(name::VTEPS))?.0;
-                let other = vtep.prepare(&next_hop);
-                self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
-                vtep.half = other;
-                self.vteps.set(index, Abi(vtep), 0).map_err(fail(name::VTEPS))
-            }
+            Command::SetNextHop { index, next_hop } => self.set_next_hop(*index, next_hop),
             Command::ResetCounters(Slot::Port(i)) => clear(&mut self.port_stats, *i, name::PORT_STATS),
             Command::ResetCounters(Slot::Vni(i)) => clear(&mut self.vni_stats, *i, name::VNI_STATS),
             Command::ResetCounters(Slot::Vtep(i)) => clear(&mut self.vtep_stats, *i, name::VTEP_STATS),
@@ -246,12 +218,12 @@ impl Maps {
         let old = self.ports.get(&slot, 0).map_err(fail(name::PORTS))?.0;
         // First what may find no room.
         if port.ifindex != 0 {
-            self.guard(port.ifindex)?;
+            self.guards.enter(port.ifindex)?;
         }
         if old.ifindex != 0 && old.ifindex != port.ifindex {
             buckets::remove(&self.port_of_ifindex, old.ifindex.into());
-            forgiving(self.guarded_devs.remove(old.ifindex), name::GUARDED_DEVS)?;
         }
+        self.guards.used(User::Port(index), (port.ifindex != 0).then_some(port.ifindex));
         if port.ifindex == 0 {
             self.ports.set(slot, Abi(Port::FREE), 0).map_err(fail(name::PORTS))?;
             // Setting interface 0 clears a slot of a devmap.
@@ -262,58 +234,42 @@ impl Maps {
         enter(&self.port_of_ifindex, name::PORT_OF_IFINDEX, port.ifindex.into(), index.into())
     }
 
-    /// Lets XDP redirect a tap's frames to an interface. The kernel takes the entry back when the interface goes.
-    fn guard(&mut self, ifindex: u32) -> Result<(), Error> {
-        self.guarded_devs.insert(ifindex, ifindex, Some(&self.guard), 0).map_err(fail(name::GUARDED_DEVS))
-    }
-
-    /// The next hop; by TC alone if its interface cannot be guarded. It went a moment ago, as a rule.
-    fn guarded(&mut self, mut next_hop: NextHop) -> NextHop {
-        if next_hop.flags & HopFlags::XDP != 0
-            && let Err(e) = self.guard(next_hop.ifindex)
-        {
-            tracing::debug!(ifindex = next_hop.ifindex, "{:#}", anyhow::Error::from(e));
-            next_hop.flags &= !HopFlags::XDP;
-        }
-        next_hop
-    }
-
-    /// Puts this agent's guard in the place of an earlier one's, and where one is missing: an interface that was in another namespace for
-    /// a while has lost its own.
+    /// Puts this agent's guard in the place of an earlier one's, and takes over who needs it.
     pub(super) fn renew_guards(&mut self) -> Result<(), Error> {
-        let ports = in_use(&self.ports, |p| p.ifindex != 0)?.into_iter().map(|(_, port)| port.ifindex);
-        let hops = in_use(&self.vteps, |v| v.next_hop().flags & HopFlags::XDP != 0)?;
-        let hops = hops.into_iter().map(|(_, vtep)| vtep.next_hop().ifindex);
-        for ifindex in ports.chain(hops).collect::<BTreeSet<u32>>() {
-            if let Err(e) = self.guard(ifindex) {
-                // Gone since a moment ago, as a rule. The old one does no harm.
-                tracing::debug!(ifindex, "{:#}", anyhow::Error::from(e));
-            }
-        }
+        let ports = in_use(&self.ports, |p| p.ifindex != 0)?;
+        let ports = ports.into_iter().map(|(index, port)| (User::Port(index), port.ifindex));
+        let vteps = in_use(&self.vteps, |v| v.flags & abi::VtepFlags::USED != 0)?.into_iter();
+        let hops = vteps.filter_map(|(index, v)| Some((User::Vtep(index), guards::interface(&v.next_hop())?)));
+        self.guards.renew(ports.chain(hops))
+    }
+
+    fn set_next_hop(&mut self, index: u16, next_hop: &NextHop) -> Result<(), Error> {
+        let next_hop = self.guards.guarded(*next_hop);
+        let slot = u32::from(index);
+        let mut vtep = self.vteps.get(&slot, 0).map_err(fail(name::VTEPS))?.0;
+        let other = vtep.prepare(&next_hop);
+        self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+        vtep.half = other;
+        self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+        self.guards.used(User::Vtep(index), guards::interface(&next_hop));
         Ok(())
     }
 
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
         let slot = u32::from(index);
         if vtep.flags & abi::VtepFlags::USED != 0 {
-            let next_hop = self.guarded(vtep.next_hop());
+            let next_hop = self.guards.guarded(vtep.next_hop());
             let vtep = Vtep::new(vtep.half, vtep.addr, vtep.udp_port, &next_hop);
             self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+            self.guards.used(User::Vtep(index), guards::interface(&next_hop));
             self.index_of_vtep.insert(addr, slot, 0).map_err(fail(name::INDEX_OF_VTEP))
         } else {
             forgiving(self.index_of_vtep.remove(&addr), name::INDEX_OF_VTEP)?;
-            self.vteps.set(slot, Abi(Vtep::FREE), 0).map_err(fail(name::VTEPS))
+            self.vteps.set(slot, Abi(Vtep::FREE), 0).map_err(fail(name::VTEPS))?;
+            self.guards.used(User::Vtep(index), None);
+            Ok(())
         }
     }
-}
-
-fn guard(ebpf: &Ebpf) -> Result<ProgramFd, Error> {
-    let name = abi::program::TAP_GUARD;
-    let missing = || Error::kernel(format!("finding program {name}"), "the object has no such program");
-    let fail = |e| Error::program(name, e);
-    let program: &Xdp = ebpf.program(name).ok_or_else(missing)?.try_into().map_err(fail)?;
-    let fd = program.fd().map_err(fail)?;
-    fd.try_clone().map_err(|e| Error::kernel(format!("keeping program {name}"), e))
 }
 
 fn map_error(error: aya::maps::xdp::XdpMapError) -> MapError {

@@ -9,10 +9,12 @@ mod down;
 mod error;
 mod events;
 mod fdb;
+mod guards;
 mod kernel_log;
 mod links;
 mod mapped;
 mod maps;
+mod memory;
 mod neighbours;
 mod object;
 mod owner;
@@ -59,7 +61,7 @@ impl Sizes {
     /// Bytes that all maps take, about, on a machine with so many CPUs.
     #[must_use]
     pub fn memory(&self, cpus: u64) -> u64 {
-        maps::memory(self, cpus)
+        memory::memory(self, cpus)
     }
 }
 
@@ -219,6 +221,22 @@ impl Datapath {
             }
             other => self.maps.apply(other),
         }
+    }
+
+    /// An interface is gone from this network namespace. The kernel has taken back what refers to it; the tables say so when
+    /// [`Datapath::apply`] is told.
+    pub fn interface_gone(&mut self, ifindex: u32) {
+        self.maps.guards.interface_gone(ifindex);
+    }
+
+    /// An interface is there. If it was gone for a moment, what the kernel took back is there again.
+    pub fn interface_there(&mut self, ifindex: u32) {
+        self.maps.guards.interface_there(ifindex);
+    }
+
+    /// News of interfaces may have been missed: as [`Datapath::interface_there`] for all of them.
+    pub fn recheck_interfaces(&mut self) {
+        self.maps.guards.enter_all();
     }
 
     /// Says that the agent is alive; to be repeated every [`abi::Heartbeat::PERIOD_MS`].

@@ -16,11 +16,14 @@ pub struct AdaptivePort {
 }
 
 impl Fabric {
-    /// The ports to choose for.
-    pub fn adaptive_ports(&self) -> Vec<AdaptivePort> {
+    /// The ports to choose for. `None`: changes of the tables wait for a retry, and what the programs have is not known.
+    pub fn adaptive_ports(&self) -> Option<Vec<AdaptivePort>> {
+        if self.failures.holds() {
+            return None;
+        }
         let slots = self.tables.ports.iter().filter(|(_, s)| s.ours && s.port.flags & PortFlags::ADAPTIVE != 0);
         let port = |(index, ifindex, flags)| AdaptivePort { index, ifindex, xdp: flags & PortFlags::XDP != 0 };
-        slots.map(|(index, s)| port((*index, s.port.ifindex, s.port.flags))).collect()
+        Some(slots.map(|(index, s)| port((*index, s.port.ifindex, s.port.flags))).collect())
     }
 
     /// A choice for one of [`Fabric::adaptive_ports`].

@@ -102,17 +102,21 @@ fn with_tap(mode: PortMode) -> World {
     w
 }
 
+fn adaptive(w: &World) -> Vec<AdaptivePort> {
+    w.fabric.adaptive_ports().expect("no change waits")
+}
+
 #[test]
 fn xdp_comes_and_goes_by_choice_and_outlives_the_agent() {
     let mut w = with_tap(PortMode::Auto);
-    let index = w.fabric.adaptive_ports()[0].index;
-    assert_eq!(w.fabric.adaptive_ports(), [AdaptivePort { index, ifindex: 20, xdp: false }]);
+    let index = adaptive(&w)[0].index;
+    assert_eq!(adaptive(&w), [AdaptivePort { index, ifindex: 20, xdp: false }]);
     w.fabric.choose_xdp(20, true);
     w.settle();
-    assert_eq!(w.fabric.adaptive_ports(), [AdaptivePort { index, ifindex: 20, xdp: true }]);
+    assert_eq!(adaptive(&w), [AdaptivePort { index, ifindex: 20, xdp: true }]);
     let link = LinkInfo { kind: Some("tun".into()), ..veth(20, "tap0") };
     w.step(Step::Restart);
-    assert_eq!(w.fabric.adaptive_ports(), [AdaptivePort { index, ifindex: 20, xdp: true }], "the next agent keeps it");
+    assert_eq!(adaptive(&w), [AdaptivePort { index, ifindex: 20, xdp: true }], "the next agent keeps it");
     w.model.check_xdp();
     w.fabric.choose_xdp(20, false);
     w.settle();
@@ -125,8 +129,24 @@ fn xdp_comes_and_goes_by_choice_and_outlives_the_agent() {
     w.fabric.link_gone(20);
     w.put(link);
     w.settle();
-    assert_eq!(w.fabric.adaptive_ports(), [AdaptivePort { index, ifindex: 20, xdp: false }]);
+    assert_eq!(adaptive(&w), [AdaptivePort { index, ifindex: 20, xdp: false }]);
     w.model.check_xdp();
+}
+
+/// A choice waits behind a write that failed: nobody is to take it for done.
+#[test]
+fn what_ports_have_is_not_known_while_writes_wait() {
+    let mut w = with_tap(PortMode::Auto);
+    w.fabric.choose_xdp(20, true);
+    w.fabric.add_peer(peer(3), None, &[vni(0)].into()).unwrap();
+    w.unlucky = true;
+    w.poll();
+    w.unlucky = false;
+    assert!(w.fabric.held_back().is_some());
+    assert_eq!(w.model.port_flags()[0] & PortFlags::XDP, 0);
+    assert_eq!(w.fabric.adaptive_ports(), None);
+    w.settle();
+    assert!(adaptive(&w)[0].xdp && w.model.port_flags()[0] & PortFlags::XDP != 0);
 }
 
 #[test]
@@ -142,7 +162,7 @@ fn a_port_whose_xdp_is_refused_goes_on_without_until_somebody_asks_again() {
         w.model.check_xdp();
         let refused = |w: &World| w.fabric.ports().into_iter().find(|p| p.name == "tap0").unwrap().xdp_refused;
         assert_eq!(refused(&w).as_deref(), Some("another program is there"));
-        assert!(w.fabric.adaptive_ports().is_empty(), "there is nothing to choose");
+        assert!(adaptive(&w).is_empty(), "there is nothing to choose");
         // Neither time nor a choice nor another port changes that; a reload does.
         w.fabric.choose_xdp(20, true);
         w.fabric.add_port("tap1", RuntimePort::of(vni(0))).unwrap();

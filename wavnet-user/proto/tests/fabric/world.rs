@@ -120,7 +120,7 @@ impl World {
             Step::Recheck => f.recheck(),
             Step::ChooseXdp(i, on) => {
                 let i = World::link_index(i);
-                if f.adaptive_ports().iter().any(|p| p.ifindex == i) {
+                if f.adaptive_ports().iter().flatten().any(|p| p.ifindex == i) {
                     f.choose_xdp(i, on);
                 }
             }
