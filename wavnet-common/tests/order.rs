@@ -20,7 +20,7 @@ fn tables() -> TestTables {
 
 /// The VM at a place says something.
 fn learn(tables: &TestTables, place: Place) {
-    let outcome = fdb::learn(&*tables.fdb, Key::new(0, Mac(MAC_UNKNOWN)), place, Seen::at(tables.now_ns), 0);
+    let outcome = fdb::learn(&tables.fdb, Key::new(0, Mac(MAC_UNKNOWN)), place, Seen::at(tables.now_ns), 0);
     assert_eq!(outcome, fdb::Learnt::New);
 }
 
@@ -53,6 +53,32 @@ fn from_the_underlay_xdp_takes_over_when_tc_has_seen_all_that_went_before() {
     assert_eq!(xdp().0, direct);
 }
 
+/// What XDP has redirected leaves at the end of a poll, and TC sees what went up in the midst of it: a flow that went from one to the
+/// other would overtake itself.
+#[test]
+fn from_the_underlay_a_flow_stays_xdps_whatever_goes_up_beside_it() {
+    let tables = tables();
+    let xdp = |inner: &[u8]| underlay::xdp(&mut TestPacket::new(&Outer::default().build(inner)), &tables);
+    let known = udp4(mac(0), remote(0), 80);
+    let direct = Verdict::ToPort { index: 0, ifindex: DEVICES.ports[0] };
+    assert_eq!(xdp(&known), direct);
+    for dst in [[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], MAC_UNKNOWN, remote(1)] {
+        assert_eq!(xdp(&udp4(dst, remote(0), 80)), Verdict::Pass);
+        assert_eq!(xdp(&known), direct, "beside frames to {dst:02x?}");
+    }
+}
+
+/// The kernel takes a tag off what comes to TC: of a frame that was handed over it could not be told from an outer one.
+#[test]
+fn tagged_frames_that_xdp_leaves_to_tc_go_as_they_came() {
+    let tables = tables();
+    let frame = Outer::default().build(&tagged(&udp4(mac(5), remote(0), 80), 0x8100, 5));
+    let mut packet = TestPacket::new(&frame);
+    assert_eq!(underlay::xdp(&mut packet, &tables), Verdict::Pass);
+    assert_eq!((packet.bytes(), packet.note), (frame.as_slice(), None));
+    assert_eq!(underlay::tc(&mut packet, &tables), Verdict::ToPort { index: 5, ifindex: DEVICES.ports[5] });
+}
+
 #[test]
 fn tcp_takes_the_same_way_before_and_after() {
     let tables = tables();
@@ -67,12 +93,12 @@ fn tcp_takes_the_same_way_before_and_after() {
 #[test]
 fn what_tc_never_sees_is_not_waited_for_long() {
     let mut tables = tables();
-    let unknown = Outer::default().build(&udp4(MAC_UNKNOWN, remote(0), 80));
-    let known = Outer::default().build(&udp4(mac(0), remote(0), 80));
-    assert_eq!(underlay::xdp(&mut TestPacket::new(&unknown), &tables), Verdict::Pass);
-    assert_eq!(underlay::xdp(&mut TestPacket::new(&known), &tables), Verdict::HandedOver);
+    let frame = Outer::default().build(&udp4(MAC_UNKNOWN, remote(0), 80));
+    assert_eq!(underlay::xdp(&mut TestPacket::new(&frame), &tables), Verdict::Pass);
+    learn(&tables, Place::Port(0));
+    assert_eq!(underlay::xdp(&mut TestPacket::new(&frame), &tables), Verdict::HandedOver);
     tables.now_ns += 200_000_000;
-    assert!(matches!(underlay::xdp(&mut TestPacket::new(&known), &tables), Verdict::ToPort { .. }));
+    assert!(matches!(underlay::xdp(&mut TestPacket::new(&frame), &tables), Verdict::ToPort { .. }));
 }
 
 #[test]
@@ -89,6 +115,28 @@ fn from_a_port_xdp_takes_over_when_tc_has_seen_all_that_went_before() {
     assert_eq!(xdp(), Verdict::Pass);
     assert_eq!((tc(), tc()), (to_wire, to_wire));
     assert_eq!(xdp(), to_wire);
+}
+
+#[test]
+fn from_a_port_a_flow_stays_xdps_whatever_goes_up_beside_it() {
+    let tables = tables();
+    let xdp = |frame: &[u8]| port_xdp(&mut TestPacket::new(frame), &tables, DEVICES.ports[0]);
+    let datagram = |dst: [u8; 6], sport: u16, sum| {
+        let mut frame = udp4(dst, mac(0), 80);
+        frame[34..36].copy_from_slice(&sport.to_be_bytes());
+        summed(&frame, sum)
+    };
+    let known = datagram(remote(0), 4000, UdpSum::Right);
+    let to_wire = Verdict::ToWire { ifindex: DEVICES.underlay };
+    assert_eq!(xdp(&known), to_wire);
+    for (dst, sum) in [([0xff; 6], UdpSum::Right), (MAC_UNKNOWN, UdpSum::Right), (remote(0), UdpSum::Wrong)] {
+        let sport = if dst == remote(0) { 4001 } else { 4000 };
+        assert_eq!(xdp(&datagram(dst, sport, sum)), Verdict::Pass);
+        assert_eq!(xdp(&known), to_wire, "beside frames to {dst:02x?}");
+    }
+    // Its own flow's order is kept.
+    assert_eq!(xdp(&datagram(remote(0), 4000, UdpSum::Wrong)), Verdict::Pass);
+    assert_eq!(xdp(&known), Verdict::Pass);
 }
 
 /// It was never XDP's to pass, so it stands for nobody that XDP has passed.
@@ -117,6 +165,27 @@ fn what_xdp_never_takes_does_not_open_the_gate() {
         assert_eq!(tc(&frame), to_wire);
     }
     assert_eq!(xdp(&frame), to_wire);
+}
+
+/// A tap's tag is in the frame when XDP sees it, and beside it when TC does; a veth's is beside it from the beginning.
+#[test]
+fn a_tag_beside_a_frame_was_in_it_if_it_comes_from_a_tap() {
+    for tap in [true, false] {
+        let mut tables = tables();
+        tables.ports[0].flags |= PortFlags::XDP | if tap { PortFlags::TAP } else { 0 };
+        let frame = summed(&udp4(MAC_UNKNOWN, mac(0), 80), UdpSum::Right);
+        let xdp = |frame: &[u8]| {
+            let mut packet = TestPacket::new(frame);
+            packet.raw = tap;
+            port_xdp(&mut packet, &tables, DEVICES.ports[0])
+        };
+        assert_eq!(xdp(&frame), Verdict::Pass);
+        learn(&tables, Place::Vtep(0));
+        let mut packet = TestPacket::new(&frame);
+        packet.meta_tag = Some([0x8100, 5]);
+        port::tc(&mut packet, &tables, DEVICES.ports[0]);
+        assert_eq!(xdp(&frame) == Verdict::Pass, tap, "tap: {tap}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Heartbeat, Ledger, Meta, Port, Traffic, VniEntry, Vtep, size},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gates, Heartbeat, Ledger, Meta, Port, Traffic, VniEntry, Vtep, size},
     buckets::{Row, rows_for},
     reason::Reason,
 };
@@ -55,9 +55,11 @@ pub(crate) static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new(
 #[btf_map]
 pub(crate) static COUNTS: PerCpuArray<u64, { Count::COUNT }> = PerCpuArray::new();
 #[btf_map]
+pub(crate) static GATES: PerCpuArray<Gates, 1> = PerCpuArray::new();
+#[btf_map]
 pub(crate) static PORT_STATS: PerCpuArray<Ledger, PORTS_MAX> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static VNI_STATS: PerCpuArray<Ledger, VNIS_MAX> = PerCpuArray::new();
+pub(crate) static VNI_STATS: PerCpuArray<Traffic, VNIS_MAX> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static VTEP_STATS: PerCpuArray<Traffic, VTEPS_MAX> = PerCpuArray::new();
 #[btf_map]
@@ -78,6 +80,10 @@ pub(crate) static MEMBERS_MASK: Global<u32> = Global::new(rows_for(size::MEMBERS
 /// The same of `PORT_OF_IFINDEX`.
 #[unsafe(no_mangle)]
 pub(crate) static PORTS_MASK: Global<u32> = Global::new(rows_for(size::PORTS) - 1);
+
+/// What hashes begin with; set at load, the same as long as the maps live.
+#[unsafe(no_mangle)]
+pub(crate) static SEED: Global<u64> = Global::new(0);
 
 /// Marks notes from XDP to TC as this datapath's; set at load, the same as long as the maps live.
 #[unsafe(no_mangle)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Lane, Member, MemberKey, Mix, Port, Traffic, Vtep},
     buckets::{self, Memory, Row},
     datapath::{Of, Tables},
     reason::Reason,
@@ -27,6 +27,11 @@ macro_rules! memory {
             #[inline(always)]
             fn row(&self, index: u32) -> Option<&Row> {
                 maps::$map.get(index)
+            }
+
+            #[inline(always)]
+            fn seed(&self) -> u64 {
+                maps::SEED.load()
             }
         }
     };
@@ -91,6 +96,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn seed(&self) -> u64 {
+        maps::SEED.load()
+    }
+
+    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments, no side effects.
         unsafe { bpf_ktime_get_coarse_ns() }
@@ -102,14 +112,10 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
-        let ledger = match of {
-            Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()),
-            Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
-            Of::Vtep(_) => None,
-        }?;
+    fn gate<R>(&self, lane: Lane, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        let gates = maps::GATES.get_ptr_mut(0)?;
         // SAFETY: this CPU's own value; programs do not interrupt each other on a CPU.
-        Some(work(unsafe { &mut (*ledger).gate }))
+        Some(work(unsafe { (*gates).of(lane) }))
     }
 
     #[inline(always)]
@@ -177,12 +183,12 @@ fn add<const N: usize>(map: &PerCpuArray<u64, N>, index: u32, n: u64) {
 
 #[inline(always)]
 fn traffic(of: Of) -> Option<&'static mut Traffic> {
-    let ledger = match of {
-        Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()),
-        Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
+    let traffic = match of {
         // SAFETY: as in `add`.
-        Of::Vtep(i) => return maps::VTEP_STATS.get_ptr_mut(i.into()).map(|traffic| unsafe { &mut *traffic }),
+        Of::Port(i) => maps::PORT_STATS.get_ptr_mut(i.into()).map(|ledger| unsafe { &raw mut (*ledger).traffic }),
+        Of::Vni(i) => maps::VNI_STATS.get_ptr_mut(i.into()),
+        Of::Vtep(i) => maps::VTEP_STATS.get_ptr_mut(i.into()),
     }?;
     // SAFETY: as in `add`.
-    Some(unsafe { &mut (*ledger).traffic })
+    Some(unsafe { &mut *traffic })
 }

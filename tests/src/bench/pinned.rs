@@ -27,7 +27,14 @@ impl Pinned {
     pub(super) fn open(lab: &Lab, name: &str, sizes: Sizes) -> Result<Pinned> {
         // The name by which the lab knows, and removes, what a killed process leaves.
         let path = Path::new("/sys/fs/bpf").join(format!("{}-{name}", lab.id()));
-        let options = Options { bpffs: path.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false };
+        let options = Options {
+            bpffs: path.clone(),
+            sizes,
+            program_stats: false,
+            tc: TcWish::Auto,
+            kernel_log: false,
+            seed: None,
+        };
         let mut pinned = Pinned { datapath: None, path };
         pinned.datapath = Some(Datapath::open(&options)?);
         Ok(pinned)

@@ -21,11 +21,11 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use wavnet_common::{
-    abi::{Count, Ledger, map, program},
+    abi::{Count, Gates, map, program},
     addr::Mac,
     datapath::{Note, Of, errand},
     fdb::{self, Place, Seen},
-    testing::{Devices, Hook, Stimulus, Tally, World},
+    testing::{Devices, Hook, Stimulus, Tally, TestFdb, World},
 };
 use wavnet_user::datapath::{Datapath, Error, Options, Sizes, TcWish, down};
 
@@ -46,7 +46,8 @@ impl PinPath {
 
     /// Options for opening a datapath there, with the defaults of the agent.
     pub fn options(&self, sizes: Sizes) -> Options {
-        Options { bpffs: self.0.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false }
+        let seed = Some(TestFdb::SEED);
+        Options { bpffs: self.0.clone(), sizes, program_stats: false, tc: TcWish::Auto, kernel_log: false, seed }
     }
 
     /// Opens a datapath there.
@@ -104,34 +105,11 @@ pub struct Sandbox {
     /// The programs.
     pub datapath: Datapath,
     capture: Capture,
-    gates: RefCell<Gates>,
+    gates: RefCell<PerCpuArray<MapData, Words>>,
 }
 
-/// What keeps frames in order between XDP and TC, of ports and of VNIs.
-struct Gates(Vec<PerCpuArray<MapData, Words>>);
-
-/// A [`Ledger`], of which the maps are.
-type Words = [u64; size_of::<Ledger>() / 8];
-
-impl Gates {
-    fn of(pins: &PinPath) -> Result<Gates> {
-        let pinned = |name: &str| {
-            let map = MapData::from_pin(pins.path().join("maps").join(name))?;
-            anyhow::Ok(PerCpuArray::try_from(Map::PerCpuArray(map))?)
-        };
-        Ok(Gates(vec![pinned(map::PORT_STATS)?, pinned(map::VNI_STATS)?]))
-    }
-
-    fn open(&mut self) -> Result<()> {
-        let cpus = nr_cpus().map_err(|(what, e)| anyhow::anyhow!("{what}: {e}"))?;
-        for gates in &mut self.0 {
-            for index in 0..Devices::PORTS as u32 {
-                gates.set(index, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
-            }
-        }
-        Ok(())
-    }
-}
+/// `GATES[0]`, which keeps frames in order between XDP and TC: zeros, as words, where nobody waits.
+type Words = [u64; size_of::<Gates>() / 8];
 
 /// What came of a frame in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +142,8 @@ impl Sandbox {
                 let mut datapath = pins.open(SIZES)?;
                 install(&world, &mut datapath)?;
                 let capture = Capture::start()?;
-                let gates = RefCell::new(Gates::of(pins)?);
+                let gates = MapData::from_pin(pins.path().join("maps").join(map::GATES))?;
+                let gates = RefCell::new(PerCpuArray::try_from(Map::PerCpuArray(gates))?);
                 f(&mut Sandbox { devices, world, datapath, capture, gates })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -210,7 +189,9 @@ impl Sandbox {
 
     /// Nobody waits: programs that a test runs alone have nobody to open the gates behind them.
     fn open_gates(&self) -> Result<()> {
-        self.gates.borrow_mut().open()
+        let cpus = nr_cpus().map_err(|(what, e)| anyhow::anyhow!("{what}: {e}"))?;
+        let open = PerCpuValues::try_from(vec![[0; size_of::<Gates>() / 8]; cpus])?;
+        Ok(self.gates.borrow_mut().set(0, open, 0)?)
     }
 
     /// Runs a program on one frame. The heartbeat is as it is.

@@ -9,7 +9,7 @@ mod stats;
 mod table;
 
 pub use event::{Event, EventKind, PlaceCode};
-pub use order::{Bulky, Gate};
+pub use order::{Bulky, Gate, Gates, Lane};
 pub use stats::{Count, Ledger, Mix, Traffic};
 pub use table::{
     Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
@@ -17,7 +17,7 @@ pub use table::{
 };
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///
@@ -107,12 +107,12 @@ maps! {
     DROPS: PerCpu u32 => u64;
     /// Per CPU: everything else that is counted, by `Count`. Written by the programs.
     COUNTS: PerCpu u32 => u64;
-    /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port, and frames between its XDP and TC programs. Written by
-    /// the programs.
+    /// Per CPU, `[0]`: frames between XDP and TC programs, of ports and of the underlay, by `Lane`. Written by the programs.
+    GATES: PerCpu u32 => Gates;
+    /// Per CPU: port index → frames and bytes from (rx) and to (tx) the port, and of what kinds. Written by the programs.
     PORT_STATS: PerCpu u32 => Ledger;
-    /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN, and frames between the underlay's XDP and TC programs.
-    /// Written by the programs.
-    VNI_STATS: PerCpu u32 => Ledger;
+    /// Per CPU: VNI index → frames and bytes from (rx) and to (tx) the WAN. Written by the programs.
+    VNI_STATS: PerCpu u32 => Traffic;
     /// Per CPU: VTEP index → frames and bytes from (rx) and to (tx) the peer. Written by the programs.
     VTEP_STATS: PerCpu u32 => Traffic;
 }

@@ -1,14 +1,46 @@
 //! What keeps a flow's frames in order where two programs may carry them: XDP at once, TC a moment later.
 
 use super::Plain;
+use crate::addr::Mac;
 
-/// Frames that XDP has passed up and TC has not seen yet, on one CPU: of one port, or, on the underlay, of one VNI.
+/// Whose frames must not overtake each other: those from the underlay to one MAC of a VNI, or those of one flow from a port to one MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane(u32);
+
+impl Lane {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    /// Frames from the underlay to a MAC. The seed is the datapath's secret: no tenant shall find out whose lane its own meets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to(seed: u64, vni_index: u16, dst: Mac) -> Lane {
+        Lane((((dst.to_u64() | (vni_index as u64) << 48) ^ seed).wrapping_mul(Lane::MIX) >> 32) as u32)
+    }
+
+    /// Frames from a port, by the flow's hash and where they go: what has the same addresses and ports in its packet may go to a group.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from(seed: u64, port_index: u16, hash: u32, dst: Mac) -> Lane {
+        Lane::to(!seed ^ (hash as u64) << 16, port_index, dst)
+    }
+
+    /// What tells lanes of one gate apart; never [`Gate::MIXED`].
+    #[inline(always)]
+    const fn tag(self) -> u16 {
+        self.0 as u16 | 1
+    }
+}
+
+/// Frames of a lane that XDP has passed up and TC has not seen yet, on one CPU.
 ///
-/// While there are any, XDP carries nothing itself that might overtake them. TCP does not count: it always goes up.
+/// While there are any, XDP carries nothing itself that might overtake them. It is the lane's alone, as the other way round is no
+/// better: what XDP carries waits for the end of a poll, in which TC may see frames earlier. A flow that was XDP's must stay so whatever
+/// other flows do. TCP does not count: it always goes up. Lanes that share a gate and wait at the same time are taken for one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
-    waiting: u32,
+    waiting: u16,
+    lane: u16,
     /// When the first of them was passed, milliseconds (2^20 ns).
     since: u32,
 }
@@ -17,34 +49,66 @@ impl Gate {
     /// Frames wait for the end of a poll, not for so many milliseconds. What is still missing then never comes: TC ran on another
     /// CPU (RPS), or the kernel merged frames.
     const PATIENCE: u32 = 100;
+    /// In place of a lane's tag: several wait.
+    const MIXED: u16 = 0;
 
     const fn tick(now_ns: u64) -> u32 {
         (now_ns >> 20) as u32
     }
 
+    #[inline(always)]
+    const fn is_of(&self, lane: Lane) -> bool {
+        self.lane == lane.tag() || self.lane == Gate::MIXED
+    }
+
     /// XDP passes a frame up.
     #[inline(always)]
-    pub const fn passed(&mut self, now_ns: u64) {
+    pub const fn passed(&mut self, lane: Lane, now_ns: u64) {
         if self.waiting == 0 {
             self.since = Gate::tick(now_ns);
+            self.lane = lane.tag();
+        } else if self.lane != lane.tag() {
+            self.lane = Gate::MIXED;
         }
-        self.waiting = self.waiting.wrapping_add(1);
+        self.waiting = self.waiting.saturating_add(1);
     }
 
     /// TC sees a frame, which stands for so many.
     #[inline(always)]
-    pub const fn seen(&mut self, frames: u64) {
-        let waiting = self.waiting as u64;
-        self.waiting = if frames < waiting { (waiting - frames) as u32 } else { 0 };
+    pub const fn seen(&mut self, lane: Lane, frames: u64) {
+        if self.is_of(lane) {
+            let waiting = self.waiting as u64;
+            self.waiting = if frames < waiting { (waiting - frames) as u16 } else { 0 };
+        }
     }
 
     /// True if a frame must not be carried by XDP now.
     #[inline(always)]
-    pub const fn is_closed(&mut self, now_ns: u64) -> bool {
-        if self.waiting != 0 && Gate::tick(now_ns).wrapping_sub(self.since) > Gate::PATIENCE {
+    pub const fn is_closed(&mut self, lane: Lane, now_ns: u64) -> bool {
+        if self.waiting == 0 || !self.is_of(lane) {
+            return false;
+        }
+        if Gate::tick(now_ns).wrapping_sub(self.since) > Gate::PATIENCE {
             self.waiting = 0;
         }
         self.waiting != 0
+    }
+}
+
+/// The gates of one CPU. Lanes share them; more than can wait during a poll are none too many.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Gates([Gate; Gates::COUNT]);
+
+impl Gates {
+    const COUNT: usize = 1024;
+    /// All open.
+    pub const OPEN: Gates = Gates([Gate { waiting: 0, lane: 0, since: 0 }; Gates::COUNT]);
+
+    /// A lane's.
+    #[inline(always)]
+    pub const fn of(&mut self, lane: Lane) -> &mut Gate {
+        &mut self.0[(lane.0 >> 16) as usize % Gates::COUNT]
     }
 }
 
@@ -58,7 +122,8 @@ pub struct Bulky(pub u32);
 impl Bulky {
     /// How many there are; flows share them.
     pub const COUNT: u32 = 4096;
-    /// For how long a flow stays TC's, ticks.
+    /// For how long a flow stays TC's, ticks. In the last of them its frames count at its gate, so that none of those that TC still has
+    /// is overtaken when it is XDP's again.
     const MEMORY: u16 = 30;
     /// Keeps a word from being zero.
     const SET: u32 = 1 << 31;
@@ -83,14 +148,26 @@ impl Bulky {
     #[inline(always)]
     #[must_use]
     pub const fn is_recent(self, port_index: u16, now_ns: u64) -> bool {
+        self.is_within(port_index, now_ns, Bulky::MEMORY)
+    }
+
+    /// True if it is and will be for a while: nobody need wait for its frames.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_settled(self, port_index: u16, now_ns: u64) -> bool {
+        self.is_within(port_index, now_ns, Bulky::MEMORY - 1)
+    }
+
+    #[inline(always)]
+    const fn is_within(self, port_index: u16, now_ns: u64, ticks: u16) -> bool {
         let age = ((Bulky::now(port_index, now_ns).0 >> 16) as u16).wrapping_sub((self.0 >> 16) as u16);
-        self.0 != 0 && self.0 as u16 == port_index && age & (Bulky::TICKS - 1) <= Bulky::MEMORY
+        self.0 != 0 && self.0 as u16 == port_index && age & (Bulky::TICKS - 1) <= ticks
     }
 }
 
-const _: () = assert!(size_of::<Gate>() == 8 && size_of::<Bulky>() == 4);
+const _: () = assert!(size_of::<Gates>() == Gates::COUNT * 8 && size_of::<Bulky>() == 4);
 // SAFETY: repr(C) of integers without padding.
-unsafe impl Plain for Gate {}
+unsafe impl Plain for Gates {}
 // SAFETY: as above.
 unsafe impl Plain for Bulky {}
 
@@ -100,33 +177,72 @@ mod tests {
 
     const MS: u64 = 1 << 20;
 
+    const LANES: [Lane; 2] = [Lane(7), Lane(0xffff_0009)];
+
     #[test]
-    fn a_gate_is_closed_while_frames_wait() {
+    fn a_gate_is_closed_while_frames_of_the_lane_wait() {
         let mut gate = Gate::default();
-        assert!(!gate.is_closed(0));
-        gate.passed(5 * MS);
-        gate.passed(6 * MS);
-        assert!(gate.is_closed(6 * MS));
-        gate.seen(1);
-        assert!(gate.is_closed(7 * MS));
-        gate.seen(1);
-        assert!(!gate.is_closed(7 * MS));
-        gate.seen(9);
-        gate.passed(8 * MS);
-        assert!(gate.is_closed(8 * MS));
+        let [lane, other] = LANES;
+        assert!(!gate.is_closed(lane, 0));
+        gate.passed(lane, 5 * MS);
+        gate.passed(lane, 6 * MS);
+        assert!(gate.is_closed(lane, 6 * MS));
+        assert!(!gate.is_closed(other, 6 * MS), "another lane's frames do not wait");
+        gate.seen(other, 2);
+        gate.seen(lane, 1);
+        assert!(gate.is_closed(lane, 7 * MS));
+        gate.seen(lane, 1);
+        assert!(!gate.is_closed(lane, 7 * MS));
+        gate.seen(lane, 9);
+        gate.passed(lane, 8 * MS);
+        assert!(gate.is_closed(lane, 8 * MS));
+    }
+
+    #[test]
+    fn lanes_that_wait_at_the_same_gate_wait_for_each_other() {
+        let mut gate = Gate::default();
+        let [a, b] = LANES;
+        gate.passed(a, MS);
+        gate.passed(b, MS);
+        gate.seen(a, 1);
+        assert!(gate.is_closed(a, MS) && gate.is_closed(b, MS));
+        gate.seen(b, 1);
+        assert!(!gate.is_closed(a, MS) && !gate.is_closed(b, MS));
+        gate.passed(b, MS);
+        assert!(!gate.is_closed(a, MS) && gate.is_closed(b, MS));
     }
 
     #[test]
     fn what_never_comes_is_not_waited_for_but_a_moment() {
         let mut gate = Gate::default();
-        gate.passed(MS);
+        let [lane, _] = LANES;
+        gate.passed(lane, MS);
         for at in 2..=101 {
-            assert!(gate.is_closed(at * MS), "{at}");
+            assert!(gate.is_closed(lane, at * MS), "{at}");
         }
-        assert!(!gate.is_closed(102 * MS));
+        assert!(!gate.is_closed(lane, 102 * MS));
         // The next one has its own time.
-        gate.passed(200 * MS);
-        assert!(gate.is_closed(250 * MS));
+        gate.passed(lane, 200 * MS);
+        assert!(gate.is_closed(lane, 250 * MS));
+    }
+
+    #[test]
+    fn lanes_are_spread_over_the_gates() {
+        let mut gates = Gates::OPEN;
+        for n in 0..4096 {
+            let mac = Mac([2, 0, 0, 0, (n >> 8) as u8, n as u8]);
+            for lane in [
+                Lane::to(n << 24, 3, mac),
+                Lane::to(5, 3, mac),
+                Lane::to(5, n as u16, mac),
+                Lane::from(5, 3, n as u32, mac),
+                Lane::from(5, 3, n as u32, Mac::BROADCAST),
+            ] {
+                gates.of(lane).passed(lane, MS);
+            }
+        }
+        let most = gates.0.iter().map(|gate| gate.waiting).max();
+        assert!(gates.0.iter().all(|gate| gate.waiting != 0) && most < Some(64), "{most:?}");
     }
 
     #[test]
@@ -136,6 +252,7 @@ mod tests {
         for start in [0, 32_760] {
             let seen = Bulky::now(7, start * S);
             assert!(seen.is_recent(7, (start + 30) * S) && !seen.is_recent(7, (start + 31) * S), "{start}");
+            assert!(seen.is_settled(7, (start + 29) * S) && !seen.is_settled(7, (start + 30) * S), "{start}");
             assert!(!seen.is_recent(8, start * S), "another port's");
         }
     }

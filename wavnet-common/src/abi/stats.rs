@@ -1,6 +1,6 @@
 //! Types of the counters that the programs write.
 
-use super::{Gate, Plain};
+use super::Plain;
 
 /// Frames and bytes of one port, VNI or peer on one CPU. Bytes are those of inner frames, without FCS.
 #[repr(C)]
@@ -46,24 +46,22 @@ impl core::ops::AddAssign for Mix {
     }
 }
 
-/// What a CPU keeps of a port or VNI: together, as most frames want both, and what is apart is fetched apart.
+/// What a CPU keeps of a port: together, as what is apart is fetched apart.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Frames between an XDP and a TC program: the port's, or the underlay's.
-    pub gate: Gate,
     /// Frames and bytes.
     pub traffic: Traffic,
-    /// What kinds of frames come from it; of ports.
+    /// What kinds of frames come from it.
     pub mix: Mix,
 }
 
-const _: () = assert!(size_of::<Traffic>() == 32 && size_of::<Mix>() == 24 && size_of::<Ledger>() == 64);
+const _: () = assert!(size_of::<Traffic>() == 32 && size_of::<Mix>() == 24 && size_of::<Ledger>() == 56);
 // SAFETY: four u64.
 unsafe impl Plain for Traffic {}
 // SAFETY: three u64.
 unsafe impl Plain for Mix {}
-// SAFETY: repr(C) of plain types of 8, 32 and 24 bytes, aligned to 4 or 8: no padding.
+// SAFETY: repr(C) of plain types of 32 and 24 bytes, aligned to 8: no padding.
 unsafe impl Plain for Ledger {}
 
 /// Index into `COUNTS`: what is counted beside traffic and drops.

@@ -15,11 +15,14 @@ pub struct Meta {
     pub reserved: u32,
     /// CLOCK_REALTIME nanoseconds when the maps were created: since when the counters count.
     pub created_ns: u64,
+    /// Random: hashes of what tenants choose begin with it, so that none can find out whose entries or frames its own would meet. It
+    /// is the same as long as the maps live.
+    pub seed: u64,
 }
 
 impl Meta {
     /// Maps that nobody has filled.
-    pub const UNWRITTEN: Meta = Meta { abi_version: 0, reserved: 0, created_ns: 0 };
+    pub const UNWRITTEN: Meta = Meta { abi_version: 0, reserved: 0, created_ns: 0, seed: 0 };
 
     /// What the programs know their own notes by (see [`crate::datapath::Note`]): the same as long as the maps live.
     #[must_use]
@@ -311,7 +314,7 @@ pub struct Bucket {
 }
 
 const _: () = {
-    assert!(size_of::<Meta>() == 16);
+    assert!(size_of::<Meta>() == 24);
     assert!(size_of::<Config>() == 8);
     assert!(size_of::<Port>() == 16);
     assert!(size_of::<Hop>() == 64);

@@ -61,6 +61,9 @@ pub trait Memory {
 
     /// A bucket; `None` only beyond the mask.
     fn row(&self, index: u32) -> Option<&Row>;
+
+    /// Random where others choose keys: who knows in which buckets a key is could fill them with keys of its own.
+    fn seed(&self) -> u64;
 }
 
 impl Memory for [Row] {
@@ -70,6 +73,10 @@ impl Memory for [Row] {
 
     fn row(&self, index: u32) -> Option<&Row> {
         self.get(index as usize)
+    }
+
+    fn seed(&self) -> u64 {
+        0
     }
 }
 
@@ -87,8 +94,8 @@ pub const fn rows_for(entries: u32) -> u32 {
 /// The two buckets that may hold a key, as numbers to be masked: a 64-bit mixer (two rounds of multiply and xor-shift) chooses a
 /// page, a bucket in it, and another one in it.
 #[inline(always)]
-const fn choices(key: u64) -> (u32, u32) {
-    let mut h = key;
+const fn choices(seed: u64, key: u64) -> (u32, u32) {
+    let mut h = key ^ seed;
     h ^= h >> 32;
     h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
     h ^= h >> 32;
@@ -112,7 +119,7 @@ impl<'a> Candidates<'a> {
     /// to do before one asks for what is in them, meanwhile.
     #[inline(always)]
     pub(crate) fn of<M: Memory + ?Sized>(mem: &'a M, key: u64) -> Option<Candidates<'a>> {
-        let (a, b) = choices(key);
+        let (a, b) = choices(mem.seed(), key);
         let mask = mem.mask();
         let (a, b) = (mem.row(a & mask)?, mem.row(b & mask)?);
         load(&a.slots[0].key);
@@ -331,7 +338,7 @@ mod tests {
     #[test]
     fn both_buckets_are_in_one_page_and_are_two() {
         for key in 1..100_000 {
-            let (a, b) = choices(key);
+            let (a, b) = choices(1, key);
             assert!(a != b && a / PAGE == b / PAGE, "{key}: {a} {b}");
         }
     }

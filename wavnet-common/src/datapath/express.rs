@@ -6,8 +6,8 @@
 //! wrong with a frame, TC finds out and counts: nothing is dropped here but what there is no room to put a header before. Of a tap's
 //! frames not even the bytes tell that there is nothing beside them; those are sealed (`guard`).
 //!
-//! A flow must not overtake itself on two ways. Datagrams of a port go up while others of it that went up wait (`Gate`), and so do
-//! flows that send super-packets (`Bulky`).
+//! A flow must not overtake itself on two ways. Its datagrams go up while others of it that went up wait (`Gate`), and always while it sends
+//! super-packets (`Bulky`).
 
 use super::{
     Kind, Of, Tables, Verdict, encap,
@@ -47,10 +47,17 @@ pub fn xdp<P: Packet + FrameMeta + Grow + Sum + Seal, T: Tables>(pkt: &mut P, ta
         hash: flow.hash,
         kind: flow.kind,
     };
-    match carry(pkt, tables, port, &frame, &eth) {
+    // Those of its flow go up all the time: nobody waits for them.
+    let bulky = tables.bulky(Bulky::slot(port_index, flow.hash));
+    if bulky.is_settled(port_index, now_ns) {
+        return Verdict::Pass;
+    }
+    let carried = if bulky.is_recent(port_index, now_ns) { None } else { carry(pkt, tables, port, &frame, &eth) };
+    match carried {
         Some(verdict) => verdict,
         None => {
-            let _ = tables.gate(Of::Port(port_index), |gate| gate.passed(now_ns));
+            let lane = frame.lane(tables, eth.dst());
+            let _ = tables.gate(lane, |gate| gate.passed(lane, now_ns));
             Verdict::Pass
         }
     }
@@ -63,7 +70,7 @@ enum Way<'a> {
 }
 
 #[inline(always)]
-fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
+fn carry<P: Packet + FrameMeta + Grow + Sum + Seal, T: Tables>(
     pkt: &mut P,
     tables: &T,
     port: &Port,
@@ -76,13 +83,12 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
     }
     // Early: a large table is not in the CPU's cache.
     let sought = seek(tables.fdb(), Key::new(frame.vni_index, eth.dst()))?;
-    let of = Of::Port(frame.port_index);
-    if tables.gate(of, |gate| gate.is_closed(frame.now_ns))?
-        || tables.bulky(Bulky::slot(frame.port_index, frame.hash)).is_recent(frame.port_index, frame.now_ns)
-    {
+    let lane = frame.lane(tables, eth.dst());
+    if tables.gate(lane, |gate| gate.is_closed(lane, frame.now_ns))? {
         return None;
     }
-    if is_tap(port) && !pkt.is_raw() {
+    // Not every port and NIC takes more than one buffer.
+    if pkt.is_paged() || is_tap(port) && !pkt.is_raw() {
         return None;
     }
     source::check(eth).ok()?;
@@ -95,7 +101,7 @@ fn carry<P: Packet + Grow + Sum + Seal, T: Tables>(
             checksum::<P, true>(pkt, port)?;
         }
     }
-    tables.received(of, frame.frames, frame.bytes);
+    tables.received(Of::Port(frame.port_index), frame.frames, frame.bytes);
     tables.mix(frame.port_index, |mix| mix.carried += 1);
     note(tables, port, frame, eth);
     let verdict = match way {

@@ -2,7 +2,8 @@
 
 use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
-    abi::{Bulky, Count, FloodSet, Heartbeat, Hop, Port, PortFlags},
+    abi::{Bulky, Count, FloodSet, Heartbeat, Hop, Lane, Port, PortFlags},
+    addr::Mac,
     fdb::{Key, Place, seek},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
     reason::Reason,
@@ -53,6 +54,14 @@ pub(super) struct Frame {
     pub(super) kind: Kind,
 }
 
+impl Frame {
+    /// Whose frames this one must not overtake.
+    #[inline(always)]
+    pub(super) fn lane<T: Tables>(&self, tables: &T, dst: Mac) -> Lane {
+        Lane::from(tables.seed(), self.port_index, self.hash, dst)
+    }
+}
+
 #[inline(always)]
 fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     pkt: &mut P,
@@ -68,7 +77,7 @@ fn forward<P: Packet + FrameMeta + Grow + AsIpv4 + Copies, T: Tables>(
     let frame = inspect(pkt, tables, &eth, port_index, port);
     // Of a port that has no XDP yet it is remembered what XDP will want to know.
     if port.flags & (PortFlags::XDP | PortFlags::ADAPTIVE) != 0 && frame.kind.is_udp() {
-        came_from_xdp(pkt, tables, port, &frame);
+        came_from_xdp(pkt, tables, port, &frame, dst);
     }
     tables.received(Of::Port(port_index), frame.frames, frame.bytes);
     source::check(&eth)?;
@@ -105,12 +114,18 @@ fn weigh<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &Frame) {
 
 /// XDP has left a datagram to us.
 #[inline(always)]
-fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, port: &Port, frame: &Frame) {
-    // A tap's super-packet was one before XDP, too; any other was made behind it (GRO).
-    let passed = if port.flags & PortFlags::TAP == 0 { pkt.gso_segs().max(1) } else { 1 };
-    let _ = tables.gate(Of::Port(frame.port_index), |gate| gate.seen(passed));
+fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, port: &Port, frame: &Frame, dst: Mac) {
+    let tap = port.flags & PortFlags::TAP != 0;
     let (slot, now) = (Bulky::slot(frame.port_index, frame.hash), Bulky::now(frame.port_index, frame.now_ns));
-    if pkt.gso_size() != 0 && tables.bulky(slot) != now {
+    let bulky = tables.bulky(slot);
+    // A tap's tag was in the frame when XDP saw it, and the frame none of XDP's; a veth's has been beside it.
+    if !(bulky.is_settled(frame.port_index, frame.now_ns) || tap && frame.tagged) {
+        // A tap's super-packet was one before XDP, too; any other was made behind it (GRO).
+        let passed = if tap { 1 } else { pkt.gso_segs().max(1) };
+        let lane = frame.lane(tables, dst);
+        let _ = tables.gate(lane, |gate| gate.seen(lane, passed));
+    }
+    if pkt.gso_size() != 0 && bulky != now {
         tables.set_bulky(slot, now);
     }
 }

@@ -1,7 +1,7 @@
 //! The tables as the decisions see them: maps in the kernel, collections on the host.
 
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Lane, Member, MemberKey, Mix, Port, Vtep},
     fdb,
     reason::Reason,
 };
@@ -42,13 +42,15 @@ pub trait Tables {
     fn fdb(&self) -> &Self::Fdb;
     /// What notes from XDP to TC are known by as this datapath's own.
     fn cookie(&self) -> u32;
+    /// What hashes of what tenants choose begin with.
+    fn seed(&self) -> u64;
     /// CLOCK_MONOTONIC, coarse, nanoseconds.
     fn now_ns(&self) -> u64;
     /// `HEARTBEAT[0]`, nanoseconds.
     fn heartbeat_ns(&self) -> u64;
 
-    /// Works on the gate in `PORT_STATS` or `VNI_STATS`; `None`: there is none.
-    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
+    /// Works on a lane's gate in `GATES`; `None`: there is none.
+    fn gate<R>(&self, lane: Lane, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
     /// Works on what a port's ledger in `PORT_STATS` says of the kinds of its frames.
     fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix));
     /// `BULKY`, by [`Bulky::slot`].

@@ -8,7 +8,7 @@ use super::{
     source,
 };
 use crate::{
-    abi::{Count, MemberKey, PortFlags},
+    abi::{Count, Lane, MemberKey, PortFlags},
     addr::Mac,
     fdb::{Key, Place, seek},
     packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
@@ -56,8 +56,11 @@ pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tab
 #[inline(always)]
 pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
     if let Some((index, vni_index)) = pkt.note().and_then(|note| note.read(tables.cookie())) {
-        if !is_tcp(pkt, 0) {
-            let _ = tables.gate(Of::Vni(vni_index), |gate| gate.seen(pkt.gso_segs().max(1)));
+        if !is_tcp(pkt, 0)
+            && let Some(eth) = pkt.at::<EthHdr>(0)
+        {
+            let lane = Lane::to(tables.seed(), vni_index, eth.dst());
+            let _ = tables.gate(lane, |gate| gate.seen(lane, pkt.gso_segs().max(1)));
         }
         if pkt.has_meta_tag() {
             return drop(tables, Reason::OuterTagged);
@@ -199,12 +202,13 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     seek(src)?;
     // TCP never takes another way than by GRO; all else keeps its order by the gate.
     let tcp = is_tcp(pkt, OUTER);
+    let lane = Lane::to(tables.seed(), vni_index, dst);
     if !BEFORE_TC && !tcp {
-        let _ = tables.gate(Of::Vni(vni_index), |gate| gate.seen(1));
+        let _ = tables.gate(lane, |gate| gate.seen(lane, 1));
     }
     let passed = || {
         if BEFORE_TC && !tcp {
-            let _ = tables.gate(Of::Vni(vni_index), |gate| gate.passed(tables.now_ns()));
+            let _ = tables.gate(lane, |gate| gate.passed(lane, tables.now_ns()));
         }
     };
     let from = From { vni_index, vtep_index, learns: member.learns, mac: src, inner: frame.inner };
@@ -242,11 +246,16 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
             Way::ByTc
         } else if tcp {
             Way::ByGro
-        } else if tables.gate(Of::Vni(vni_index), |gate| gate.is_closed(tables.now_ns())).unwrap_or(true) {
+        } else if tables.gate(lane, |gate| gate.is_closed(lane, tables.now_ns())).unwrap_or(true) {
             Way::ByTc
         } else {
             Way::Direct
         };
+        // The kernel takes an inner tag off what is handed over, and nobody could tell it from an outer one any more.
+        if way == Way::ByTc && tagged {
+            passed();
+            return Ok(Decision::Pass);
+        }
     }
     let fate = receiver(tables, index, vni_index, measured(pkt, frame.inner), tagged);
     if way == Way::ByTc && fate.is_ok() {

@@ -20,5 +20,5 @@ pub use exec::{Hook, Outcome, Stimulus, run};
 pub use fixtures::{Fixture, fixtures};
 pub use packet::TestPacket;
 pub use random::{Generator, Rng};
-pub use tables::{Tally, TestTables};
+pub use tables::{Tally, TestFdb, TestTables};
 pub use world::{Devices, World};

@@ -4,7 +4,7 @@ use std::{boxed::Box, cell::RefCell, collections::BTreeMap, collections::HashMap
 
 use super::World;
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Member, MemberKey, Mix, Port, Traffic, Vtep},
+    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Gates, Lane, Member, MemberKey, Mix, Port, Traffic, Vtep},
     addr::Mac,
     datapath::{Of, Tables},
     fdb::{self, Place, Row, Seen},
@@ -65,13 +65,13 @@ pub struct TestTables {
     /// The halves of `FLOODS` that are in force.
     pub floods: Vec<FloodSet>,
     /// `FDB`.
-    pub fdb: Box<[Row]>,
+    pub fdb: TestFdb,
     /// The clock, nanoseconds.
     pub now_ns: u64,
     /// `HEARTBEAT[0]`, nanoseconds.
     pub heartbeat_ns: u64,
-    /// The gates in `PORT_STATS` and `VNI_STATS`, as [`Tally::traffic`].
-    pub gates: RefCell<BTreeMap<(u8, u16), Gate>>,
+    /// `GATES`.
+    pub gates: RefCell<Box<Gates>>,
     /// What ports' frames are, in `PORT_STATS`.
     pub mixes: RefCell<BTreeMap<u16, Mix>>,
     /// `BULKY`.
@@ -80,6 +80,29 @@ pub struct TestTables {
     pub tally: RefCell<Tally>,
     /// Events.
     pub events: RefCell<Vec<Event>>,
+}
+
+/// A forwarding table with a seed.
+#[derive(Debug)]
+pub struct TestFdb(Box<[Row]>);
+
+impl TestFdb {
+    /// What hashes begin with.
+    pub const SEED: u64 = 0x5eed_0000_5eed_0001;
+}
+
+impl fdb::Memory for TestFdb {
+    fn mask(&self) -> u32 {
+        self.0.mask()
+    }
+
+    fn row(&self, index: u32) -> Option<&Row> {
+        self.0.row(index)
+    }
+
+    fn seed(&self) -> u64 {
+        TestFdb::SEED
+    }
 }
 
 impl TestTables {
@@ -99,10 +122,10 @@ impl TestTables {
             ports: std::vec![Port::FREE; SLOTS],
             vteps: std::vec![Vtep::FREE; SLOTS],
             floods: std::vec![FloodSet::EMPTY; SLOTS],
-            fdb: iter::repeat_with(Row::default).take(fdb_buckets).collect(),
+            fdb: TestFdb(iter::repeat_with(Row::default).take(fdb_buckets).collect()),
             now_ns: NOW_NS,
             heartbeat_ns: NOW_NS,
-            gates: RefCell::default(),
+            gates: RefCell::new(Box::new(Gates::OPEN)),
             mixes: RefCell::default(),
             bulky: RefCell::default(),
             tally: RefCell::default(),
@@ -117,21 +140,21 @@ impl TestTables {
         for (i, flood) in &world.floods {
             tables.floods[usize::from(*i)] = *flood;
         }
-        world.fill_fdb(&*tables.fdb, Seen::at(NOW_NS));
+        world.fill_fdb(&tables.fdb, Seen::at(NOW_NS));
         tables
     }
 
     /// Entries of the FDB, sorted, without their ages.
     pub fn fdb_entries(&self) -> Vec<(u16, Mac, Place, bool)> {
         let mut all = Vec::new();
-        fdb::for_each(&*self.fdb, |key, e| all.push((key.vni_index(), key.mac(), e.place, e.is_static)));
+        fdb::for_each(&self.fdb, |key, e| all.push((key.vni_index(), key.mac(), e.place, e.is_static)));
         all.sort();
         all
     }
 }
 
 impl Tables for TestTables {
-    type Fdb = [Row];
+    type Fdb = TestFdb;
 
     fn config(&self) -> Option<&Config> {
         self.config.as_ref()
@@ -165,12 +188,16 @@ impl Tables for TestTables {
         self.floods.get(usize::from(vni_index))
     }
 
-    fn fdb(&self) -> &[Row] {
+    fn fdb(&self) -> &TestFdb {
         &self.fdb
     }
 
     fn cookie(&self) -> u32 {
         TestTables::COOKIE
+    }
+
+    fn seed(&self) -> u64 {
+        TestFdb::SEED
     }
 
     fn now_ns(&self) -> u64 {
@@ -181,8 +208,8 @@ impl Tables for TestTables {
         self.heartbeat_ns
     }
 
-    fn gate<R>(&self, of: Of, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
-        Some(work(self.gates.borrow_mut().entry(Tally::slot(of)).or_default()))
+    fn gate<R>(&self, lane: Lane, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        Some(work(self.gates.borrow_mut().of(lane)))
     }
 
     fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix)) {

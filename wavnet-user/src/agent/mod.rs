@@ -158,6 +158,7 @@ impl Agent {
             program_stats: config.metrics.program_run_time,
             tc: convert::tc_wish(config.underlay.tc),
             kernel_log: tracing::enabled!(tracing::Level::DEBUG),
+            seed: None,
         };
         let mut datapath = Datapath::open(&options)?;
         let created_ns = datapath.created_ns()?;

@@ -71,7 +71,7 @@ impl Datapath {
     pub fn traffic(&self, of: Of) -> Result<Traffic, Error> {
         match of {
             Of::Port(i) => total(&self.maps.port_stats, i, |ledger| ledger.traffic),
-            Of::Vni(i) => total(&self.maps.vni_stats, i, |ledger| ledger.traffic),
+            Of::Vni(i) => total(&self.maps.vni_stats, i, |traffic| traffic),
             Of::Vtep(i) => total(&self.maps.vtep_stats, i, |traffic| traffic),
         }
     }

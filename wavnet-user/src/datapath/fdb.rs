@@ -30,8 +30,8 @@ pub struct FdbEntry {
 pub struct FdbView(Mapped);
 
 impl FdbView {
-    pub(super) fn map(ebpf: &mut Ebpf) -> Result<FdbView, Error> {
-        Ok(FdbView(Mapped::map(ebpf, map::FDB)?))
+    pub(super) fn map(ebpf: &mut Ebpf, seed: u64) -> Result<FdbView, Error> {
+        Ok(FdbView(Mapped::map(ebpf, map::FDB, seed)?))
     }
 
     pub(super) const fn mapped(&self) -> &Mapped {
@@ -99,6 +99,10 @@ impl Memory for FdbView {
 
     fn row(&self, index: u32) -> Option<&Row> {
         self.0.row(index)
+    }
+
+    fn seed(&self) -> u64 {
+        self.0.seed()
     }
 }
 

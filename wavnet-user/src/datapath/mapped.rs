@@ -12,11 +12,12 @@ use super::Error;
 pub(super) struct Mapped {
     memory: MmapRaw,
     rows: u32,
+    seed: u64,
 }
 
 impl Mapped {
-    /// Takes an array out of the object and maps it.
-    pub(super) fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapped, Error> {
+    /// Takes an array out of the object and maps it. The seed is that of the programs.
+    pub(super) fn map(ebpf: &mut Ebpf, name: &'static str, seed: u64) -> Result<Mapped, Error> {
         let fail = |e: std::io::Error| Error::kernel(format!("mapping {name}"), e);
         let Some(Map::Array(data)) = ebpf.take_map(name) else {
             return Err(fail(std::io::Error::other("the object has no such array")));
@@ -24,7 +25,7 @@ impl Mapped {
         let rows = data.info().map_err(|e| fail(std::io::Error::other(e)))?.max_entries();
         let len = rows as usize * size_of::<Row>();
         let memory = MmapOptions::new().len(len).map_raw(&data.fd().as_fd()).map_err(fail)?;
-        Ok(Mapped { memory, rows })
+        Ok(Mapped { memory, rows, seed })
     }
 
     /// How many buckets there are.
@@ -60,5 +61,9 @@ impl Memory for Mapped {
         // SAFETY: inside the mapping, which is page-aligned and lives as long as `self`; rows are atomics, which others may
         // change at any time.
         Some(unsafe { &*self.memory.as_ptr().cast::<Row>().add(index as usize) })
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct Maps {
     pub(super) drops: PerCpuArray<MapData, u64>,
     pub(super) counts: PerCpuArray<MapData, u64>,
     pub(super) port_stats: PerCpuArray<MapData, Abi<Ledger>>,
-    pub(super) vni_stats: PerCpuArray<MapData, Abi<Ledger>>,
+    pub(super) vni_stats: PerCpuArray<MapData, Abi<Traffic>>,
     pub(super) vtep_stats: PerCpuArray<MapData, Abi<Traffic>>,
 }
 
@@ -112,18 +112,18 @@ pub(super) fn forgiving(result: Result<(), MapError>, map: &'static str) -> Resu
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Maps, Error> {
+    pub(super) fn take(ebpf: &mut Ebpf, seed: u64) -> Result<Maps, Error> {
         Ok(Maps {
             meta: take(ebpf, name::META)?,
             config: take(ebpf, name::CONFIG)?,
             heartbeat: take(ebpf, name::HEARTBEAT)?,
             ports: take(ebpf, name::PORTS)?,
-            port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX)?,
+            port_of_ifindex: Mapped::map(ebpf, name::PORT_OF_IFINDEX, seed)?,
             port_devs: take(ebpf, name::PORT_DEVS)?,
             guards: Guards::take(ebpf)?,
             vnis: take(ebpf, name::VNIS)?,
             index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
-            members: Mapped::map(ebpf, name::MEMBERS)?,
+            members: Mapped::map(ebpf, name::MEMBERS, seed)?,
             vteps: take(ebpf, name::VTEPS)?,
             index_of_vtep: take(ebpf, name::INDEX_OF_VTEP)?,
             floods: take(ebpf, name::FLOODS)?,

@@ -90,6 +90,9 @@ pub struct Options {
     pub tc: TcWish,
     /// Have the programs log what should not happen, at most a line a second on each CPU.
     pub kernel_log: bool,
+    /// What hashes begin with in tables that are made anew; `None`, as everywhere but in tests that must come to the same again:
+    /// random.
+    pub seed: Option<u64>,
 }
 
 /// Loaded programs and open maps. Dropping it changes nothing in the kernel.
@@ -122,6 +125,7 @@ impl Datapath {
         let meta = found.unwrap_or_else(|| Meta {
             abi_version: abi::ABI_VERSION,
             created_ns: object::realtime_ns(),
+            seed: options.seed.unwrap_or_else(object::random),
             ..Meta::UNWRITTEN
         });
         let cookie = meta.cookie();
@@ -133,6 +137,7 @@ impl Datapath {
             loader.override_global(name, mask, true);
         }
         loader.override_global("COOKIE", &cookie, true);
+        loader.override_global("SEED", &meta.seed, true);
         loader.override_global("LOG_DROPS", &log_drops, true);
         loader.override_global(aya_log::LEVEL, &log_level, true);
         for (name, entries) in maps::entries(&options.sizes) {
@@ -143,13 +148,13 @@ impl Datapath {
         }
         let mut ebpf = loader.load(object).map_err(Error::load)?;
         links::load_programs(&mut ebpf)?;
-        let mut maps = maps::Maps::take(&mut ebpf)?;
+        let mut maps = maps::Maps::take(&mut ebpf, meta.seed)?;
         if fresh {
             maps.write_meta(&meta)?;
         } else {
             maps.renew_guards()?;
         }
-        let fdb = FdbView::map(&mut ebpf)?;
+        let fdb = FdbView::map(&mut ebpf, meta.seed)?;
         if !fresh {
             let [members, ports] = maps.mapped();
             mapped::recover(&[fdb.mapped(), members, ports]);

@@ -1,5 +1,7 @@
 //! The object with the kernel programs, and what the kernel must be for it.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use nix::time::{ClockId, clock_gettime};
 
 use super::Error;
@@ -56,6 +58,11 @@ pub fn event_clock_ns() -> u64 {
 /// CLOCK_REALTIME, nanoseconds.
 pub(super) fn realtime_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_REALTIME)
+}
+
+/// A number that nobody can guess: the keys of the standard library's hash maps come from the system's generator.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

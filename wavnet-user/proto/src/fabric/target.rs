@@ -139,13 +139,20 @@ impl Target {
             // XDP on a veth takes segmentation offload from the other end: nobody shall find that without having asked for it.
             let adaptive = possible && port.mode == PortMode::Auto && info.is_tap();
             let xdp = possible && port.mode == PortMode::PacketRate || adaptive && link.xdp;
+            // Not known counts as no: frames redirected to a device that cannot take them vanish. A device that takes no frame in several
+            // buffers gets none from XDP if some may be: others of their flow would wait at the end of a queue meanwhile.
+            let one_buffer = info.xdp_redirect != Some(XdpRedirect::Everything);
+            let by_tc = match info.xdp_redirect {
+                None | Some(XdpRedirect::Nothing) => true,
+                Some(XdpRedirect::OneBuffer) => max_frame > XDP_MAX_FRAME,
+                Some(XdpRedirect::Everything) => false,
+            };
             let flag = |yes, flag| if yes { flag } else { 0 };
             let flags = PortFlags::USED
                 | flag(!info.up, PortFlags::DOWN)
                 | flag(port.vlan == VlanMode::Discard, PortFlags::VLAN_DISCARD)
-                // Not known counts as no: frames redirected to a device that cannot take them vanish.
-                | flag(matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing)), PortFlags::DELIVER_TC)
-                | flag(info.xdp_redirect != Some(XdpRedirect::Everything), PortFlags::ONE_BUFFER)
+                | flag(by_tc, PortFlags::DELIVER_TC)
+                | flag(one_buffer, PortFlags::ONE_BUFFER)
                 | flag(xdp, PortFlags::XDP)
                 | flag(adaptive, PortFlags::ADAPTIVE)
                 | flag(info.is_tap(), PortFlags::TAP)

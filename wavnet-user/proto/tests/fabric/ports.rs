@@ -10,15 +10,17 @@ fn ports_say_what_xdp_may_redirect_to_them() {
     let mut w = routed(&[]);
     w.fabric.add_port("tap0", RuntimePort::of(vni(0))).unwrap();
     let both = PortFlags::DELIVER_TC | PortFlags::ONE_BUFFER;
-    for (xdp, flags) in [
-        (None, both),
-        (Some(XdpRedirect::Nothing), both),
-        (Some(XdpRedirect::OneBuffer), PortFlags::ONE_BUFFER),
-        (Some(XdpRedirect::Everything), 0),
+    for (xdp, mtu, flags) in [
+        (None, 1500, both),
+        (Some(XdpRedirect::Nothing), 1500, both),
+        (Some(XdpRedirect::OneBuffer), 1500, PortFlags::ONE_BUFFER),
+        (Some(XdpRedirect::OneBuffer), 9000, both),
+        (Some(XdpRedirect::Everything), 1500, 0),
+        (Some(XdpRedirect::Everything), 9000, 0),
     ] {
-        w.step(Step::Link { ifindex: 2, name: 0, mtu: 1500, xdp, no_arp: false });
+        w.step(Step::Link { ifindex: 2, name: 0, mtu, xdp, no_arp: false });
         w.settle();
-        assert_eq!(w.model.port_flags(), [PortFlags::USED | flags], "{xdp:?}");
+        assert_eq!(w.model.port_flags(), [PortFlags::USED | flags], "{xdp:?}, MTU {mtu}");
     }
 }
 
