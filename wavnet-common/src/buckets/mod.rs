@@ -10,6 +10,7 @@
 //! | claimed: its claimant alone may touch it | K with the bit of a claim | not in force, then V |
 //! | in force | K | V, replaced or taken out of force by compare-and-exchange |
 //! | being removed: whoever took the value out of force alone may touch it | K | not in force |
+//! | given up: the agent alone frees it, after a while | the bit of a claim | anything |
 //!
 //! A claimant looks over both buckets once more before it publishes a value, and gives up if it finds its key elsewhere: both
 //! claims are full barriers, so of two that race at least one sees the other, and no key is ever in force twice. Nobody else finds a

@@ -13,6 +13,9 @@ const PAGE: u32 = 64;
 /// In a key word: the slot is claimed for the key. (In the FDB's keys it is the I/G bit of the MAC, IEEE 802-2014, 8.2.)
 pub const CLAIM: u64 = 1 << 40;
 
+/// The key word of a claim that is nobody's any more: no key is zero.
+const NOBODYS: u64 = CLAIM;
+
 /// In a value word: what it says.
 pub const PAYLOAD: u64 = !(GENERATION | IN_FORCE);
 const IN_FORCE: u64 = 1 << 56;
@@ -192,12 +195,14 @@ pub(crate) fn claim(Candidates { key, a, b }: Candidates, payload: u64) -> Claim
         // The slot is ours: the value first, then the key by which others find it.
         let free = load(&slot.value);
         exchange(&slot.value, free, in_place_of(free, payload));
-        exchange(&slot.key, key | CLAIM, key);
-        Claim::Done
+        if exchange(&slot.key, key | CLAIM, key) {
+            return Claim::Done;
+        }
+        // Given up by an agent that takes the table over: nobody finds the value.
     } else {
         exchange(&slot.key, key | CLAIM, 0);
-        Claim::Raced
     }
+    Claim::Raced
 }
 
 #[inline(always)]
@@ -278,19 +283,31 @@ pub fn unfinished<M: Memory + ?Sized>(mem: &M, mut visit: impl FnMut(Unfinished)
     }
 }
 
-/// Frees a slot that [`unfinished`] found, if it still is as it was; `true` if so. Nobody else may be removing entries.
-pub fn give_up<M: Memory + ?Sized>(mem: &M, what: Unfinished) -> bool {
-    let Some(slot) = mem.row(what.row).and_then(|row| row.slots.get(what.slot)) else { return false };
+/// Goes on with a slot that [`unfinished`] found, if it still is as it was. What comes back is to be given up again, after a wait as
+/// long as the first; `None`: the slot is free, or was somebody's who has finished.
+///
+/// A claim may not be the one that was found: the slot may have been freed meanwhile, and claimed anew for the same key. So a claim
+/// is first made nobody's: a claimant that is at work on it cannot publish its key then, and nobody else takes the slot. After the
+/// second wait no such claimant is left, and it is freed.
+///
+/// Nobody else may be removing entries. A program that stands still for a whole wait in the midst of a claim is not guarded
+/// against.
+#[must_use = "a claim that is nobody's stays so until it is given up again"]
+pub fn give_up<M: Memory + ?Sized>(mem: &M, what: Unfinished) -> Option<Unfinished> {
+    let slot = mem.row(what.row)?.slots.get(what.slot)?;
     let value = load(&slot.value);
     if load(&slot.key) != what.key {
-        return false;
+        return None;
     }
-    if is_in_force(value) {
-        // It was killed before it gave the slot its key.
-        what.key & CLAIM != 0 && take(slot, what.key, value)
-    } else {
-        exchange(&slot.key, what.key, 0)
+    if what.key == NOBODYS {
+        take(slot, NOBODYS, value);
+    } else if what.key & CLAIM != 0 {
+        return exchange(&slot.key, what.key, NOBODYS).then_some(Unfinished { key: NOBODYS, ..what });
+    } else if !is_in_force(value) {
+        // Only an agent empties slots, and it was killed.
+        exchange(&slot.key, what.key, 0);
     }
+    None
 }
 
 /// Calls `visit` with every key and value in force. What changes meanwhile may be seen in its old or new state, never in between.

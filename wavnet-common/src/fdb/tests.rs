@@ -151,6 +151,12 @@ fn fills_up_evenly_with_addresses_in_a_row() {
     assert_eq!(refused, 0);
 }
 
+fn all_unfinished(table: &[Row]) -> Vec<Unfinished> {
+    let mut found = Vec::new();
+    unfinished(table, |slot| found.push(slot));
+    found
+}
+
 #[test]
 fn slots_of_a_killed_agent_are_found_and_freed() {
     let table = table(2);
@@ -163,13 +169,11 @@ fn slots_of_a_killed_agent_are_found_and_freed() {
     assert!(exchange(&slot.value, value, 0));
     assert_eq!(lookup(&*table, key(3)), None);
     assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::Raced);
-    let mut found = Vec::new();
-    unfinished(&*table, |slot| found.push(slot));
+    let found = all_unfinished(&table);
     assert_eq!(found.len(), 1);
-    assert!(give_up(&*table, found[0]));
-    assert!(!give_up(&*table, found[0]), "it is freed once");
-    assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::New);
-    assert!(!give_up(&*table, found[0]), "what is in force again stays");
+    assert_eq!(give_up(&*table, found[0]), None);
+    assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::New, "it is freed");
+    assert_eq!(give_up(&*table, found[0]), None);
     assert_eq!(len(&*table), 5);
 }
 
@@ -187,11 +191,24 @@ fn claims_of_a_killed_agent_are_found_and_freed() {
         assert_eq!((lookup(&*table, key(3)), len(&*table)), (None, 0));
         assert!(!remove(&*table, key(3)), "nobody finds a claim");
         assert_eq!(learn(&*table, key(3), Place::Port(1), Seen(1), 0), Learnt::Raced);
-        let mut found = Vec::new();
-        unfinished(&*table, |slot| found.push(slot));
+        let found = all_unfinished(&table);
         assert_eq!(found.len(), 1);
-        assert!(give_up(&*table, found[0]));
+        let rest = give_up(&*table, found[0]).unwrap();
+        assert_eq!(give_up(&*table, found[0]), None, "the claim is nobody's by now");
         assert_eq!(learn(&*table, key(3), Place::Port(2), Seen(1), 0), Learnt::New);
-        assert_eq!(lookup(&*table, key(3)).map(|entry| entry.place), Some(Place::Port(2)));
+        assert_eq!(load(&slot.key), CLAIM, "a claimant may still be at work in that slot");
+        assert_eq!(all_unfinished(&table), [rest], "another agent goes on if this one is killed too");
+        assert_eq!(give_up(&*table, rest), None);
+        assert_eq!(all_unfinished(&table), []);
+        assert_eq!(learn(&*table, key(4), Place::Port(2), Seen(1), 0), Learnt::New);
+        assert_eq!(load(&slot.key), key(4).0, "it is freed");
+        assert_eq!(give_up(&*table, rest), None, "it is freed once");
+        for n in [3, 4] {
+            assert_eq!(
+                lookup(&*table, key(n)).map(|entry| entry.place),
+                Some(Place::Port(2)),
+                "what is in force stays"
+            );
+        }
     }
 }

@@ -29,8 +29,14 @@ enum Op {
     Remove(u8),
     RemoveAt(Place),
     Age(u16),
-    /// The second half of [`Race::late_claim`].
-    GiveUp(u8),
+    /// The first half of a claim: of a CPU that found the key absent before it got in, or of an agent that is killed there.
+    Claim(u8),
+    /// The second half, if the claim is void.
+    Withdraw(u8),
+    /// The first half of a removal: of an agent that is killed there.
+    Empty(u8),
+    /// What an agent does that takes the table over from a killed one.
+    Recover,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,7 @@ enum Outcome {
     Found(Option<Entry>),
     Set(bool),
     Removed(usize),
-    GivenUp,
+    Done,
 }
 
 fn key(n: u8) -> Key {
@@ -63,13 +69,37 @@ fn perform(table: &[Row], op: Op) -> Outcome {
         Op::Remove(n) => Outcome::Removed(fdb::remove(table, key(n)).into()),
         Op::RemoveAt(place) => Outcome::Removed(fdb::remove_if(table, |_, entry| entry.place == place)),
         Op::Age(limit) => Outcome::Removed(fdb::age(table, NOW, limit)),
-        Op::GiveUp(n) => {
-            let slot = table.iter().flat_map(|row| &row.slots).find(|slot| plain(&slot.key) == claim(n));
-            let slot = slot.expect("a late claim");
-            assert!(exchange(&slot.key, claim(n), 0));
-            Outcome::GivenUp
+        Op::Claim(n) => {
+            let found = buckets::Candidates::of(table, fdb::word(key(n)));
+            let buckets::Candidates { a, b, .. } = found.expect("both buckets");
+            let free = a.slots.iter().chain(&b.slots).find(|slot| exchange(&slot.key, 0, claim(n)));
+            assert!(free.is_some(), "no room for a claim");
+            Outcome::Done
+        }
+        Op::Withdraw(n) => {
+            assert!(exchange(&slot_of(table, claim(n)).key, claim(n), 0));
+            Outcome::Done
+        }
+        Op::Empty(n) => {
+            let slot = slot_of(table, fdb::word(key(n)));
+            assert!(exchange(&slot.value, plain(&slot.value), 0));
+            Outcome::Done
+        }
+        Op::Recover => {
+            let mut found = Vec::new();
+            buckets::unfinished(table, |slot| found.push(slot));
+            while !found.is_empty() {
+                schedule::wait();
+                found.retain_mut(|slot| buckets::give_up(table, *slot).map(|rest| *slot = rest).is_some());
+            }
+            Outcome::Done
         }
     }
+}
+
+/// The slot with a key word, seen by nobody else.
+fn slot_of(table: &[Row], key: u64) -> &buckets::Slot {
+    table.iter().flat_map(|row| &row.slots).find(|slot| plain(&slot.key) == key).expect("a slot with the key word")
 }
 
 /// What a word is, seen by nobody else.
@@ -115,7 +145,7 @@ fn by_the_book(map: &mut HashMap<u8, Entry>, op: Op, outcome: Outcome) -> Option
             map.retain(|_, entry| entry.is_static || entry.seen.age(NOW) <= limit);
             Outcome::Removed(before - map.len())
         }
-        Op::GiveUp(_) => Outcome::GivenUp,
+        Op::Claim(_) | Op::Withdraw(_) | Op::Empty(_) | Op::Recover => Outcome::Done,
     };
     (wanted == outcome).then_some(())
 }
@@ -134,14 +164,13 @@ fn is_explained(map: &HashMap<u8, Entry>, threads: &[&[(Op, Outcome)]], left: &H
     })
 }
 
-/// What is in a table at rest: every key once, nothing half done.
+/// What is in a table at rest: every key once.
 fn contents(table: &[Row], story: &dyn std::fmt::Debug) -> HashMap<u8, Entry> {
     let mut all = HashMap::new();
     fdb::for_each(table, |key, entry| {
         let doubled = all.insert(key.mac().0[5], entry).is_some();
         assert!(!doubled, "{key:?} is there twice after {story:?}");
     });
-    buckets::unfinished(table, |slot| panic!("{slot:?} was left behind by {story:?}"));
     all
 }
 
@@ -149,8 +178,6 @@ fn contents(table: &[Row], story: &dyn std::fmt::Debug) -> HashMap<u8, Entry> {
 struct Race<'a> {
     buckets: usize,
     before: &'a [Op],
-    /// A key that a CPU found absent before it got in: its claim, which is void, is still there.
-    late_claim: Option<u8>,
     threads: &'a [&'a [Op]],
 }
 
@@ -160,26 +187,27 @@ impl Race<'_> {
         for op in self.before {
             perform(&table, *op);
         }
-        if let Some(n) = self.late_claim {
-            let found = buckets::Candidates::of(&*table, fdb::word(key(n)));
-            let buckets::Candidates { a, b, .. } = found.expect("both buckets");
-            let free = a.slots.iter().chain(&b.slots).find(|slot| exchange(&slot.key, 0, claim(n)));
-            assert!(free.is_some(), "no room for a claim");
-        }
         table
     }
 
     /// Fails at the first order that has no explanation.
     fn run(&self) {
         let preemptions = std::env::var("WAVNET_STRESS_PREEMPTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-        let before = contents(&Race { late_claim: None, ..*self }.set_up(), &"nobody");
+        let before = contents(&self.set_up(), &"nobody");
         let orders = explore(
             self.threads.len(),
             preemptions,
             || self.set_up(),
-            |table, me| self.threads[me].iter().map(|op| (*op, perform(table, *op))).collect::<Vec<_>>(),
+            |table, me| {
+                let perform = |op: &Op| {
+                    schedule::begin();
+                    (*op, perform(table, *op))
+                };
+                self.threads[me].iter().map(perform).collect::<Vec<_>>()
+            },
             |table, threads| {
                 let left = contents(table, &threads);
+                buckets::unfinished(&**table, |slot| panic!("{slot:?} was left behind by {threads:?}"));
                 let each: Vec<_> = threads.iter().map(|ops| &ops[..]).collect();
                 assert!(is_explained(&before, &each, &left), "from {before:?} by {threads:?} came {left:?}");
             },
@@ -196,14 +224,14 @@ const CROWDS: [&[Op]; 3] =
 fn two_learn_the_same() {
     for (buckets, before) in [1, 2].into_iter().flat_map(|n| CROWDS.map(|crowd| (n, crowd))) {
         let (a, b) = (&[Op::Learn(1, HERE, NOW), Op::Lookup(1)][..], &[Op::Learn(1, THERE, NOW)][..]);
-        Race { buckets, before, late_claim: None, threads: &[a, b] }.run();
+        Race { buckets, before, threads: &[a, b] }.run();
     }
 }
 
 #[test]
 fn two_learn_and_the_agent_removes() {
     let threads: &[&[Op]] = &[&[Op::Learn(1, HERE, NOW)], &[Op::Learn(1, THERE, NOW)], &[Op::Remove(1)]];
-    Race { buckets: 1, before: &[], late_claim: None, threads }.run();
+    Race { buckets: 1, before: &[], threads }.run();
 }
 
 /// A learner that was held up has the first key's value in its hand; the second key's is the same in all that a frame says.
@@ -211,7 +239,7 @@ fn two_learn_and_the_agent_removes() {
 fn a_slot_changes_hands_under_a_move() {
     let before = &[Op::Learn(1, HERE, NOW)];
     let threads: &[&[Op]] = &[&[Op::Learn(1, THERE, NOW)], &[Op::Remove(1)], &[Op::Learn(2, HERE, NOW)]];
-    Race { buckets: 1, before, late_claim: None, threads }.run();
+    Race { buckets: 1, before, threads }.run();
 }
 
 #[test]
@@ -219,37 +247,38 @@ fn a_slot_changes_hands_under_a_refreshment() {
     let (old, young) = (Seen(10), NOW);
     let before = &[Op::Learn(1, HERE, old)];
     let threads: &[&[Op]] = &[&[Op::Learn(1, HERE, young), Op::Lookup(1)], &[Op::Age(5)], &[Op::Learn(2, HERE, old)]];
-    Race { buckets: 1, before, late_claim: None, threads }.run();
+    Race { buckets: 1, before, threads }.run();
 }
 
-/// The second key's slot comes first, then the first key's; the second one is gone.
-const SECOND_GONE: &[Op] = &[Op::Learn(2, HERE, NOW), Op::Learn(1, HERE, NOW), Op::Remove(2)];
+/// The second key's slot comes first, then the first key's; the second one is gone, and a CPU that comes too late claims its slot
+/// for the first.
+const LATE_CLAIM: &[Op] = &[Op::Learn(2, HERE, NOW), Op::Learn(1, HERE, NOW), Op::Remove(2), Op::Claim(1)];
 
-/// A claim that is given up, whose slot is the second key's then.
-const LATE: &[Op] = &[Op::GiveUp(1), Op::Learn(2, THERE, NOW)];
+/// A claim that is withdrawn, whose slot is the second key's then.
+const LATE: &[Op] = &[Op::Withdraw(1), Op::Learn(2, THERE, NOW)];
 
 #[test]
 fn a_removal_meets_a_late_claim() {
-    Race { buckets: 1, before: SECOND_GONE, late_claim: Some(1), threads: &[LATE, &[Op::Remove(1)]] }.run();
+    Race { buckets: 1, before: LATE_CLAIM, threads: &[LATE, &[Op::Remove(1)]] }.run();
 }
 
 #[test]
 fn a_static_entry_meets_a_late_claim() {
     let agent = &[Op::Set(1, THERE), Op::Lookup(1)];
-    Race { buckets: 1, before: SECOND_GONE, late_claim: Some(1), threads: &[LATE, agent] }.run();
+    Race { buckets: 1, before: LATE_CLAIM, threads: &[LATE, agent] }.run();
 }
 
 #[test]
 fn a_frame_meets_a_late_claim() {
     let frame = &[Op::Lookup(1), Op::Learn(1, THERE, NOW), Op::Lookup(1)];
-    Race { buckets: 1, before: SECOND_GONE, late_claim: Some(1), threads: &[LATE, frame] }.run();
+    Race { buckets: 1, before: LATE_CLAIM, threads: &[LATE, frame] }.run();
 }
 
 #[test]
 fn a_static_entry_comes_and_goes_among_learners() {
     let agent = &[Op::Set(1, THERE), Op::Lookup(1), Op::Remove(1)];
     for (buckets, before, place) in [(2, &[][..], HERE), (1, &[Op::Learn(1, HERE, NOW)], THERE)] {
-        Race { buckets, before, late_claim: None, threads: &[agent, &[Op::Learn(1, place, NOW), Op::Lookup(1)]] }.run();
+        Race { buckets, before, threads: &[agent, &[Op::Learn(1, place, NOW), Op::Lookup(1)]] }.run();
     }
 }
 
@@ -257,7 +286,7 @@ fn a_static_entry_comes_and_goes_among_learners() {
 fn a_port_goes_while_its_macs_move() {
     let before = &[Op::Learn(1, HERE, NOW), Op::Learn(2, HERE, NOW)];
     let threads: &[&[Op]] = &[&[Op::Learn(1, THERE, NOW)], &[Op::Learn(2, HERE, NOW)], &[Op::RemoveAt(HERE)]];
-    Race { buckets: 1, before, late_claim: None, threads }.run();
+    Race { buckets: 1, before, threads }.run();
 }
 
 /// Where one slot is left, a key gets in or finds no room; what was there stays.
@@ -265,5 +294,21 @@ fn a_port_goes_while_its_macs_move() {
 fn two_keys_want_the_last_slot() {
     let before = CROWDS[2];
     let threads: &[&[Op]] = &[&[Op::Learn(1, HERE, NOW), Op::Lookup(1)], &[Op::Learn(2, THERE, NOW), Op::Lookup(2)]];
-    Race { buckets: 1, before, late_claim: None, threads }.run();
+    Race { buckets: 1, before, threads }.run();
+}
+
+/// An agent takes over while a station sends, whose claims are void as long as a killed agent's is there. Of those some are seen as
+/// unfinished, and when they are given up others are in their place.
+#[test]
+fn a_killed_agents_claim_is_given_up_while_its_station_sends() {
+    // What the agent enters then goes to slots that it gave up.
+    let agent = &[Op::Recover, Op::Set(2, THERE), Op::Set(3, THERE)];
+    let threads: &[&[Op]] = &[agent, &[Op::Learn(1, HERE, NOW), Op::Learn(1, HERE, NOW)]];
+    Race { buckets: 1, before: &[Op::Claim(1)], threads }.run();
+}
+
+#[test]
+fn a_killed_agents_removal_is_ended_while_its_station_sends() {
+    let threads: &[&[Op]] = &[&[Op::Recover, Op::Set(2, THERE)], &[Op::Learn(1, HERE, NOW), Op::Learn(1, THERE, NOW)]];
+    Race { buckets: 1, before: &[Op::Learn(1, HERE, NOW), Op::Empty(1)], threads }.run();
 }

@@ -27,6 +27,10 @@ struct State {
     made: usize,
     preemptions: usize,
     in_a_row: usize,
+    /// Threads in the middle of an operation.
+    busy: Vec<usize>,
+    /// The thread in [`wait`], and those it waits for.
+    waiting: Option<(usize, Vec<usize>)>,
 }
 
 impl State {
@@ -42,6 +46,14 @@ impl State {
 
     fn others(&self, me: usize) -> impl Iterator<Item = usize> {
         self.unfinished.iter().copied().filter(move |thread| *thread != me)
+    }
+
+    /// Nobody waits for the thread any more.
+    fn rest(&mut self, me: usize) {
+        self.busy.retain(|thread| *thread != me);
+        if let Some((_, late)) = &mut self.waiting {
+            late.retain(|thread| *thread != me);
+        }
     }
 }
 
@@ -62,14 +74,23 @@ impl Stage {
         self.wake[to].notify_one();
     }
 
-    fn wait(&self, me: usize) {
+    fn turn(&self, me: usize) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.turn != Some(me) {
             state = self.wake[me].wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
+        state
     }
 
     fn step(&self, me: usize) {
+        self.switch(me);
+        let mut state = self.lock();
+        if !state.busy.contains(&me) {
+            state.busy.push(me);
+        }
+    }
+
+    fn switch(&self, me: usize) {
         let mut state = self.lock();
         state.in_a_row += 1;
         let others: Vec<_> = state.others(me).collect();
@@ -88,7 +109,42 @@ impl Stage {
                 state.preemptions -= 1;
             }
             self.give(state, next);
-            self.wait(me);
+            drop(self.turn(me));
+        }
+    }
+
+    /// Where an operation ends a thread that waits for it may go on, which is no preemption.
+    fn begin(&self, me: usize) {
+        let mut state = self.lock();
+        if !state.busy.contains(&me) {
+            return;
+        }
+        state.rest(me);
+        if let Some(waiting) = state.waiting.as_ref().map(|(waiting, _)| *waiting)
+            && state.choose(vec![me, waiting]) == waiting
+        {
+            self.give(state, waiting);
+            drop(self.turn(me));
+        }
+    }
+
+    fn wait(&self, me: usize) {
+        let mut state = self.lock();
+        let (others, busy): (Vec<_>, Vec<_>) = (state.others(me).collect(), state.busy.clone());
+        let late: Vec<_> = busy.into_iter().filter(|thread| *thread != me).collect();
+        let mut options = if late.is_empty() { [vec![me], others].concat() } else { others };
+        state.waiting = Some((me, late));
+        loop {
+            let next = state.choose(options);
+            if next != me {
+                self.give(state, next);
+                state = self.turn(me);
+            }
+            if state.waiting.as_ref().is_none_or(|(_, late)| late.is_empty()) {
+                state.waiting = None;
+                return;
+            }
+            options = state.others(me).collect();
         }
     }
 }
@@ -100,6 +156,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         HERE.set(None);
         let mut state = self.0.lock();
+        state.rest(self.1);
         state.unfinished.retain(|thread| *thread != self.1);
         let rest = state.unfinished.clone();
         if !rest.is_empty() {
@@ -115,9 +172,24 @@ thread_local! {
 
 /// Called before each access; does nothing in a thread that is on no stage.
 pub(super) fn step() {
+    on_stage(Stage::step);
+}
+
+/// Called before each operation: the one before it, if there was one, is done.
+pub(super) fn begin() {
+    on_stage(Stage::begin);
+}
+
+/// Comes back when each other thread has ended the operation that it is in the middle of now; it may have begun others. One
+/// thread may wait at a time.
+pub(super) fn wait() {
+    on_stage(Stage::wait);
+}
+
+fn on_stage(act: impl Fn(&Stage, usize)) {
     let here = HERE.with_borrow(Clone::clone);
     if let Some((stage, me)) = here {
-        stage.step(me);
+        act(&stage, me);
     }
 }
 
@@ -140,7 +212,7 @@ pub(super) fn explore<T: Sync, R: Send>(
             let run = |me| {
                 let (stage, subject, work) = (Arc::clone(&stage), &subject, &work);
                 scope.spawn(move || {
-                    stage.wait(me);
+                    drop(stage.turn(me));
                     HERE.set(Some((Arc::clone(&stage), me)));
                     let _turn = Turn(stage, me);
                     work(subject, me)

@@ -34,18 +34,16 @@ impl Mapped {
     }
 }
 
-/// Frees slots that an agent which was killed while it changed entries left behind. Takes a second if there are any.
+/// Frees slots that an agent which was killed while it changed entries left behind. Takes a second or two if there are any.
 pub(super) fn recover(tables: &[&Mapped]) {
     let mut found = Vec::new();
     for table in tables {
         buckets::unfinished(*table, |slot| found.push((*table, slot)));
     }
-    if !found.is_empty() {
-        // Most are programs at work: those are done long before.
+    while !found.is_empty() {
+        // Most are programs at work: those are done long before. A killed agent's claim takes a second round.
         std::thread::sleep(std::time::Duration::from_secs(1));
-    }
-    for (table, slot) in found {
-        buckets::give_up(table, slot);
+        found.retain_mut(|(table, slot)| buckets::give_up(*table, *slot).map(|rest| *slot = rest).is_some());
     }
 }
 
