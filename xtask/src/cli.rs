@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
 
 use crate::{
     ci, compile, doctor, fuzz, run, setup,
@@ -82,25 +82,7 @@ enum Command {
     /// Measure our path against the kernel's vxlan, a plain bridge, and what others made for the same job.
     ///
     /// Contenders whose programs are missing are skipped by name; `cargo xtask setup --contenders` gets them.
-    Bench {
-        /// Also write the results to this file.
-        #[arg(long)]
-        json: Option<PathBuf>,
-        /// Also draw plots of the results into this directory, as SVG.
-        #[arg(long, value_name = "DIR")]
-        plots: Option<PathBuf>,
-        /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick", "contenders", "cases"])]
-        redraw: Option<PathBuf>,
-        /// Fewer and shorter runs: to see that it works, not to compare.
-        #[arg(long)]
-        quick: bool,
-        /// Only these contenders, separated by commas, such as wavnet,kernel-vxlan,ovs.
-        #[arg(long, value_name = "NAMES")]
-        contenders: Option<String>,
-        /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
-        cases: Vec<String>,
-    },
+    Bench(Bench),
     /// Fuzz what the network, the kernel, configuration files and clients feed us.
     ///
     /// Starts from the corpus in fuzz/corpus, which `cargo test` replays. Needs g++ for libFuzzer's runtime.
@@ -122,6 +104,34 @@ enum Command {
     },
 }
 
+/// What `bench` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Also write the results to this file.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Also draw plots of the results into this directory, as SVG.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plots: Option<PathBuf>,
+    /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick", "contenders", "cases", "runs", "time"])]
+    pub(crate) redraw: Option<PathBuf>,
+    /// Fewer and shorter runs: to see that it works, not to compare.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these contenders, separated by commas, such as wavnet,kernel-vxlan,ovs.
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) contenders: Option<String>,
+    /// How often each case and contender is measured [default: 7].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: Option<u16>,
+    /// How long one run measures, milliseconds [default: 2500].
+    #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(100..=60_000))]
+    pub(crate) time: Option<u64>,
+    /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
+    pub(crate) cases: Vec<String>,
+}
+
 /// Carries out a command.
 ///
 /// # Errors
@@ -139,11 +149,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
             let kernel = if kernel { Kernel::Only } else { Kernel::Also };
             test::command(&workspace, filter.as_deref(), kernel)
         }
-        Command::Bench { redraw: Some(results), plots, .. } => run::redraw(&workspace, &results, plots.as_deref()),
-        Command::Bench { json, plots, quick, contenders, cases, .. } => {
-            let [json, plots] = [json.as_deref(), plots.as_deref()];
-            run::bench(&workspace, json, plots, quick, contenders.as_deref(), &cases)
-        }
+        Command::Bench(bench) => run::bench(&workspace, &bench),
         Command::Fuzz { seconds, targets } => fuzz::command(&workspace, seconds, &targets),
         Command::Ci { steps } => ci::command(&workspace, &steps),
     }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, ensure};
 
-use crate::{compile, process, setup, workspace::Workspace};
+use crate::{cli::Bench, compile, process, setup, workspace::Workspace};
 
 /// `cargo xtask run`: the demonstration.
 pub(crate) fn demonstration(workspace: &Workspace, once: bool) -> Result<ExitCode> {
@@ -40,39 +40,41 @@ pub(crate) fn wavnet(workspace: &Workspace, args: &[OsString]) -> Result<ExitCod
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn bench(
-    workspace: &Workspace,
-    json: Option<&Path>,
-    plots: Option<&Path>,
-    quick: bool,
-    contenders: Option<&str>,
-    cases: &[String],
-) -> Result<ExitCode> {
+pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
+    if let Some(results) = &bench.redraw {
+        return redraw(workspace, results, bench.plots.as_deref());
+    }
     setup::ensure(workspace)?;
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let mut command = elevated(workspace, "wavnet-bench")?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true));
-    if let Some(json) = json {
+    if let Some(json) = &bench.json {
         // Made here, so that the file is the user's although root writes it.
         File::create(json).with_context(|| format!("cannot write {}", json.display()))?;
         command.arg("--json").arg(json);
     }
-    if let Some(plots) = plots {
+    if let Some(plots) = &bench.plots {
         fs::create_dir_all(plots).with_context(|| format!("cannot make {}", plots.display()))?;
         command.arg("--plots").arg(plots);
     }
-    if quick {
+    if bench.quick {
         command.arg("--quick");
     }
-    if let Some(contenders) = contenders {
+    if let Some(contenders) = &bench.contenders {
         command.arg("--contenders").arg(contenders);
     }
-    command.args(cases);
+    if let Some(runs) = bench.runs {
+        command.arg("--runs").arg(runs.to_string());
+    }
+    if let Some(time) = bench.time {
+        command.arg("--time").arg(time.to_string());
+    }
+    command.args(&bench.cases);
     become_it(command)
 }
 
-/// `cargo xtask bench --redraw`: what was measured before, without root.
-pub(crate) fn redraw(workspace: &Workspace, results: &Path, plots: Option<&Path>) -> Result<ExitCode> {
+/// What was measured before, without root.
+fn redraw(workspace: &Workspace, results: &Path, plots: Option<&Path>) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet-bench"])?;
     let mut command = Command::new(workspace.binary("wavnet-bench", true));
     command.arg("--redraw").arg(results);
