@@ -9,6 +9,7 @@ mod wait;
 
 pub mod agent;
 pub mod binary;
+pub mod burst;
 pub mod capture;
 pub mod config;
 pub mod cpu;
