@@ -12,6 +12,7 @@ use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
+    counters,
     frame::checksum,
     host::{Host, Vm, VmSpec},
     netns::Netns,
@@ -63,15 +64,6 @@ impl Net {
     }
 }
 
-/// A counter of UDP in a namespace (`/proc/net/snmp`).
-fn udp_counter(ns: &Netns, name: &str) -> Result<u64> {
-    let text = ns.run("cat", &["/proc/net/snmp"])?;
-    let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
-    let (names, values) = (lines.next().context("names")?, lines.next().context("values")?);
-    let found = names.split(' ').zip(values.split(' ')).find(|(n, _)| *n == name);
-    Ok(found.with_context(|| format!("no {name} in {names}"))?.1.parse()?)
-}
-
 /// Sends datagrams of these sizes, numbered, and sees them arrive in order, so many on their way at a time.
 fn exchange(from: &Netns, to: &Netns, sizes: &[usize], count: u32) -> Result<()> {
     const WINDOW: u32 = 24;
@@ -116,8 +108,8 @@ fn datagrams_of_packet_rate_ports_arrive_whole_and_in_order() {
         ensure!(xdp >= 3000.0 && tc < 100.0, "{xdp} runs in XDP, {tc} in TC");
         // With fragments between them, which XDP carries, too.
         exchange(a, b, &[64, 3000, 5, 1472, 4000], 1500)?;
-        ensure!(udp_counter(b, "InCsumErrors")? == 0, "checksums were wrong");
-        ensure!(udp_counter(b, "InErrors")? == 0, "datagrams were refused");
+        ensure!(counters::protocol(b, "Udp", "InCsumErrors")? == 0, "checksums were wrong");
+        ensure!(counters::protocol(b, "Udp", "InErrors")? == 0, "datagrams were refused");
         // TCP goes on by TC.
         stream::bulk(b, ip(2), a, 20 << 20)?;
         net.set_mode(0, "auto")?;
@@ -244,7 +236,7 @@ fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
 fn datagrams_and_their_super_packets_stay_in_order() {
     lab::run("express::datagrams_and_their_super_packets_stay_in_order", &[Need::Wavnet], |lab| {
         let taps = Taps::start(lab, TAPS)?;
-        taps.near.take(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | USO)?;
+        taps.near.take(VnetTap::ALL_OFFLOADS)?;
         // The agent hears of it.
         std::thread::sleep(Duration::from_millis(300));
         let mut wanted = Vec::new();
@@ -271,6 +263,3 @@ fn datagrams_and_their_super_packets_stay_in_order() {
         Ok(())
     });
 }
-
-/// TUN_F_USO4 | TUN_F_USO6, which libc lacks.
-const USO: libc::c_uint = 0x20 | 0x40;
