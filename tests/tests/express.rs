@@ -7,21 +7,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
     counters,
-    frame::checksum,
+    frame::{IPV4, checksum, ethernet, udp4},
     host::{Host, Vm, VmSpec},
     netns::Netns,
     overlay::{SOON, blue, ip, mac},
-    ping, stream,
+    ping,
+    raw::RawSocket,
+    stream,
     super_packet::{Kind, SuperPacket},
     taps::{TapShape, Taps},
     topology::UNDERLAY_MTU,
     vnet::{VnetHdr, VnetTap},
+    wait_until,
 };
 use wavnet_user::api::model::PortMode;
 
@@ -201,6 +205,72 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
         taps.near.send(&VnetHdr::default(), &bare)?;
         sent.push(bare);
         ensure!(arrived(&taps)? == sent, "frames were changed");
+        Ok(())
+    });
+}
+
+/// From a container: among right ones, to a socket, which gets the right ones, and whose kernel finds the others wrong.
+#[test]
+fn corrupted_datagrams_of_a_packet_rate_container_stay_corrupted() {
+    const TEST: &str = "express::corrupted_datagrams_of_a_packet_rate_container_stay_corrupted";
+    lab::run(TEST, &[Need::Wavnet], |lab| {
+        let net = Net::start(lab)?;
+        net.set_mode(0, "packet-rate")?;
+        let port = net.agents[0].port(&net.vms[0].port)?;
+        ensure!(port.xdp == Some(true), "{port:?}");
+        let [a, b] = [&net.vms[0].ns, &net.vms[1].ns];
+        let [from, to] = [SocketAddrV4::new(ip(1), 9000), SocketAddrV4::new(ip(2), 7000)];
+        let receiver = b.enter(|| Ok(UdpSocket::bind(to)?))?;
+        receiver.set_read_timeout(Some(SOON))?;
+        // Room for all of them.
+        setsockopt(&receiver, sockopt::RcvBufForce, &(8 << 20))?;
+        let (near, far) = (RawSocket::open(a, Vm::NIC)?, RawSocket::open(b, Vm::NIC)?);
+        let before = (runs(&net.agents[0], "port_xdp")?, runs(&net.agents[0], "port_tc")?);
+        let (mut sent, mut good, mut wrong) = (vec![], vec![], 0);
+        let mut send = |frame: Vec<u8>| -> Result<()> {
+            near.send(&frame)?;
+            sent.push(frame);
+            Ok(())
+        };
+        for n in 0..120_usize {
+            let payload = [&(n as u32).to_be_bytes()[..], &vec![0x5a; 20 + n * 11]].concat();
+            let whole = ethernet(mac(2), mac(1), IPV4, &udp4(from, to, &payload));
+            send(whole.clone())?;
+            // Of the checksum, the first and last of what it covers, and in the middle: each changes the sum.
+            let byte = [40, 41, 42, 50, whole.len() - 1][n % 5];
+            let mut frame = whole.clone();
+            frame[byte] ^= 1 << (n % 8);
+            send(frame)?;
+            wrong += 1;
+            good.push(payload.clone());
+            if n % 4 == 0 {
+                // One without a checksum stays without.
+                let mut bare = whole;
+                bare[40..42].fill(0);
+                send(bare)?;
+                good.push(payload);
+            }
+        }
+        let mut buffer = [0; 2000];
+        for (n, payload) in good.iter().enumerate() {
+            let length = receiver.recv(&mut buffer).with_context(|| format!("datagram {n}, which is right"))?;
+            ensure!(buffer[..length] == payload[..], "datagram {n} has other contents");
+        }
+        // The kernel looks when it is to hand them over.
+        receiver.set_nonblocking(true)?;
+        wait_until("the wrong ones to be found", SOON, || {
+            ensure!(receiver.recv(&mut buffer).is_err(), "a wrong one was taken for right");
+            Ok(counters::protocol(b, "Udp", "InCsumErrors")? >= wrong)
+        })?;
+        let arrived = far.drain(|frame| frame[6..12] == mac(1).0 && frame[34..36] == 9000_u16.to_be_bytes())?;
+        ensure!(arrived == sent, "{} frames arrived of {}, or were changed", arrived.len(), sent.len());
+        let found = counters::protocol(b, "Udp", "InCsumErrors")?;
+        ensure!(found == wrong, "the kernel found {found} of {wrong} wrong");
+        // XDP carried the right ones, TC what XDP must not say anything of.
+        let (xdp, tc) = (runs(&net.agents[0], "port_xdp")? - before.0, runs(&net.agents[0], "port_tc")? - before.1);
+        let others = sent.len() as f64 - 120.0;
+        ensure!(xdp >= sent.len() as f64, "{xdp} runs in XDP");
+        ensure!((others..others + 40.0).contains(&tc), "{tc} runs in TC for {others} such datagrams");
         Ok(())
     });
 }

@@ -60,6 +60,8 @@ enum Odd {
     UnknownUnicast,
     /// A datagram without a checksum, of another flow of the same stations.
     Unsummed,
+    /// A datagram of the flow with a wrong checksum, which XDP of a port must not carry.
+    Corrupted,
     /// What is no IP, between the same stations.
     Other,
 }
@@ -133,6 +135,11 @@ impl Way {
             Odd::UnknownUnicast => self.datagram(mac(0x77), 7000, end),
             Odd::Arp => padded(ethernet(Mac::BROADCAST, self.from, ARP, &[0; 46]), end),
             Odd::Other => padded(ethernet(self.to, self.from, EXPERIMENT, &[0; 46]), end),
+            Odd::Corrupted => {
+                let mut frame = self.datagram(self.to, 7000, end);
+                frame[60] ^= 1;
+                frame
+            }
             Odd::Unsummed => {
                 let mut frame = self.datagram(self.to, 8000, end);
                 frame[40..42].fill(0);
@@ -288,7 +295,8 @@ const fn with<const N: usize>(flow: Flow, odd: [Odd; N]) -> [(Flow, Odd); N] {
 }
 
 const FLOODED: [Odd; 4] = [Odd::Nothing, Odd::Broadcast, Odd::Arp, Odd::UnknownUnicast];
-const ALL: [Odd; 6] = [Odd::Nothing, Odd::Broadcast, Odd::Arp, Odd::UnknownUnicast, Odd::Unsummed, Odd::Other];
+const ALL: [Odd; 7] =
+    [Odd::Nothing, Odd::Broadcast, Odd::Arp, Odd::UnknownUnicast, Odd::Unsummed, Odd::Corrupted, Odd::Other];
 
 #[test]
 fn datagrams_into_a_container_stay_in_order_around_what_is_flooded() {
