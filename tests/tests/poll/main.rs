@@ -160,8 +160,18 @@ fn into_a_tap(lab: &Lab, cases: &[(Flow, Odd)]) -> Result<()> {
     ran(&taps.agents[1], "underlay_xdp", before, cases)
 }
 
-/// From a container's NIC, by a port with XDP, to the wire; or, `beside`, to another such port of the hypervisor.
-fn out_of_a_container(lab: &Lab, beside: bool, cases: &[(Flow, Odd)]) -> Result<()> {
+/// Where to from a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    Wire,
+    /// To the wire, from a port that a thread of the kernel polls.
+    WireByThread,
+    /// To another port of the hypervisor.
+    Beside,
+}
+
+/// From a container's NIC, by a port with XDP.
+fn out_of_a_container(lab: &Lab, to: To, cases: &[(Flow, Odd)]) -> Result<()> {
     let net = start(lab, "packet-rate")?;
     let port = net.agent.port(&net.a.port)?;
     ensure!(port.xdp == Some(true), "{port:?}");
@@ -169,8 +179,11 @@ fn out_of_a_container(lab: &Lab, beside: bool, cases: &[(Flow, Odd)]) -> Result<
     net.agent.cli(&format!("port add {} --vni {} --mode packet-rate", other.port, blue()))?;
     net.agent.wait_port(&other.port, AttachState::Attached)?;
     net.agent.cli(&format!("fdb add --vni {} --mac {BESIDE} --port {}", blue(), other.port))?;
-    let at = if beside { &RawSocket::open(&other.ns, Vm::NIC)? } else { &net.wire };
-    let to = if beside { BESIDE } else { THERE };
+    if to == To::WireByThread {
+        link::set_attribute(&net.host.ns, &net.a.port, "threaded", "1")?;
+    }
+    let at = if to == To::Beside { &RawSocket::open(&other.ns, Vm::NIC)? } else { &net.wire };
+    let to = if to == To::Beside { BESIDE } else { THERE };
     let valve = Valve::before(&net.a.ns, Vm::NIC)?;
     let before = runs(&net.agent, "port_xdp")?;
     keeps_order(&|time| at.recv(time), cases, Way::new(HERE, to), |frames| {
@@ -198,13 +211,13 @@ fn tagged_datagrams_into_a_container_stay_in_order_around_what_is_flooded() {
 #[test]
 fn datagrams_out_of_a_packet_rate_container_stay_in_order_around_what_xdp_leaves() {
     let test = "poll::datagrams_out_of_a_packet_rate_container_stay_in_order_around_what_xdp_leaves";
-    lab::run(test, NEEDS, |lab| out_of_a_container(lab, false, &with(Flow::Datagrams, ALL)));
+    lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::Wire, &with(Flow::Datagrams, ALL)));
 }
 
 #[test]
 fn tagged_datagrams_out_of_a_packet_rate_container_stay_in_order() {
     let test = "poll::tagged_datagrams_out_of_a_packet_rate_container_stay_in_order";
-    lab::run(test, NEEDS, |lab| out_of_a_container(lab, false, &with(Flow::TaggedDatagrams, FLOODED)));
+    lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::Wire, &with(Flow::TaggedDatagrams, FLOODED)));
 }
 
 #[test]
@@ -216,7 +229,7 @@ fn a_connection_into_a_container_stays_in_order() {
 #[test]
 fn a_connection_out_of_a_packet_rate_container_stays_in_order() {
     let test = "poll::a_connection_out_of_a_packet_rate_container_stays_in_order";
-    lab::run(test, NEEDS, |lab| out_of_a_container(lab, false, &with(Flow::Tcp, ALL)));
+    lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::Wire, &with(Flow::Tcp, ALL)));
 }
 
 #[test]
@@ -231,7 +244,7 @@ fn flows_into_a_container_that_takes_nothing_from_xdp_stay_in_order() {
 #[test]
 fn datagrams_to_a_container_beside_stay_in_order_around_what_xdp_leaves() {
     let test = "poll::datagrams_to_a_container_beside_stay_in_order_around_what_xdp_leaves";
-    lab::run(test, NEEDS, |lab| out_of_a_container(lab, true, &with(Flow::Datagrams, ALL)));
+    lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::Beside, &with(Flow::Datagrams, ALL)));
 }
 
 #[test]
@@ -243,4 +256,10 @@ fn datagrams_into_a_tap_stay_in_order_around_what_is_flooded() {
 #[test]
 fn a_connection_into_a_tap_stays_in_order() {
     lab::run("poll::a_connection_into_a_tap_stays_in_order", NEEDS, |lab| into_a_tap(lab, &with(Flow::Tcp, ALL)));
+}
+
+#[test]
+fn datagrams_out_of_a_packet_rate_container_stay_in_order_where_a_thread_polls() {
+    let test = "poll::datagrams_out_of_a_packet_rate_container_stay_in_order_where_a_thread_polls";
+    lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::WireByThread, &with(Flow::Datagrams, ALL)));
 }
