@@ -7,20 +7,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
     config::AgentConfig,
-    frame::checksum,
+    counters,
+    frame::{IPV4, checksum, ethernet, udp4},
     host::{Host, Vm, VmSpec},
     netns::Netns,
     overlay::{SOON, blue, ip, mac},
-    ping, stream,
+    ping,
+    raw::RawSocket,
+    stream,
     super_packet::{Kind, SuperPacket},
     taps::{TapShape, Taps},
     topology::UNDERLAY_MTU,
     vnet::{VnetHdr, VnetTap},
+    wait_until,
 };
 use wavnet_user::api::model::PortMode;
 
@@ -61,15 +66,6 @@ impl Net {
         self.agents[i].reload()?;
         Ok(())
     }
-}
-
-/// A counter of UDP in a namespace (`/proc/net/snmp`).
-fn udp_counter(ns: &Netns, name: &str) -> Result<u64> {
-    let text = ns.run("cat", &["/proc/net/snmp"])?;
-    let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
-    let (names, values) = (lines.next().context("names")?, lines.next().context("values")?);
-    let found = names.split(' ').zip(values.split(' ')).find(|(n, _)| *n == name);
-    Ok(found.with_context(|| format!("no {name} in {names}"))?.1.parse()?)
 }
 
 /// Sends datagrams of these sizes, numbered, and sees them arrive in order, so many on their way at a time.
@@ -116,8 +112,8 @@ fn datagrams_of_packet_rate_ports_arrive_whole_and_in_order() {
         ensure!(xdp >= 3000.0 && tc < 100.0, "{xdp} runs in XDP, {tc} in TC");
         // With fragments between them, which XDP carries, too.
         exchange(a, b, &[64, 3000, 5, 1472, 4000], 1500)?;
-        ensure!(udp_counter(b, "InCsumErrors")? == 0, "checksums were wrong");
-        ensure!(udp_counter(b, "InErrors")? == 0, "datagrams were refused");
+        ensure!(counters::protocol(b, "Udp", "InCsumErrors")? == 0, "checksums were wrong");
+        ensure!(counters::protocol(b, "Udp", "InErrors")? == 0, "datagrams were refused");
         // TCP goes on by TC.
         stream::bulk(b, ip(2), a, 20 << 20)?;
         net.set_mode(0, "auto")?;
@@ -213,6 +209,72 @@ fn corrupted_datagrams_of_a_tap_stay_corrupted() {
     });
 }
 
+/// From a container: among right ones, to a socket, which gets the right ones, and whose kernel finds the others wrong.
+#[test]
+fn corrupted_datagrams_of_a_packet_rate_container_stay_corrupted() {
+    const TEST: &str = "express::corrupted_datagrams_of_a_packet_rate_container_stay_corrupted";
+    lab::run(TEST, &[Need::Wavnet], |lab| {
+        let net = Net::start(lab)?;
+        net.set_mode(0, "packet-rate")?;
+        let port = net.agents[0].port(&net.vms[0].port)?;
+        ensure!(port.xdp == Some(true), "{port:?}");
+        let [a, b] = [&net.vms[0].ns, &net.vms[1].ns];
+        let [from, to] = [SocketAddrV4::new(ip(1), 9000), SocketAddrV4::new(ip(2), 7000)];
+        let receiver = b.enter(|| Ok(UdpSocket::bind(to)?))?;
+        receiver.set_read_timeout(Some(SOON))?;
+        // Room for all of them.
+        setsockopt(&receiver, sockopt::RcvBufForce, &(8 << 20))?;
+        let (near, far) = (RawSocket::open(a, Vm::NIC)?, RawSocket::open(b, Vm::NIC)?);
+        let before = (runs(&net.agents[0], "port_xdp")?, runs(&net.agents[0], "port_tc")?);
+        let (mut sent, mut good, mut wrong) = (vec![], vec![], 0);
+        let mut send = |frame: Vec<u8>| -> Result<()> {
+            near.send(&frame)?;
+            sent.push(frame);
+            Ok(())
+        };
+        for n in 0..120_usize {
+            let payload = [&(n as u32).to_be_bytes()[..], &vec![0x5a; 20 + n * 11]].concat();
+            let whole = ethernet(mac(2), mac(1), IPV4, &udp4(from, to, &payload));
+            send(whole.clone())?;
+            // Of the checksum, the first and last of what it covers, and in the middle: each changes the sum.
+            let byte = [40, 41, 42, 50, whole.len() - 1][n % 5];
+            let mut frame = whole.clone();
+            frame[byte] ^= 1 << (n % 8);
+            send(frame)?;
+            wrong += 1;
+            good.push(payload.clone());
+            if n % 4 == 0 {
+                // One without a checksum stays without.
+                let mut bare = whole;
+                bare[40..42].fill(0);
+                send(bare)?;
+                good.push(payload);
+            }
+        }
+        let mut buffer = [0; 2000];
+        for (n, payload) in good.iter().enumerate() {
+            let length = receiver.recv(&mut buffer).with_context(|| format!("datagram {n}, which is right"))?;
+            ensure!(buffer[..length] == payload[..], "datagram {n} has other contents");
+        }
+        // The kernel looks when it is to hand them over.
+        receiver.set_nonblocking(true)?;
+        wait_until("the wrong ones to be found", SOON, || {
+            ensure!(receiver.recv(&mut buffer).is_err(), "a wrong one was taken for right");
+            Ok(counters::protocol(b, "Udp", "InCsumErrors")? >= wrong)
+        })?;
+        let arrived = far.drain(|frame| frame[6..12] == mac(1).0 && frame[34..36] == 9000_u16.to_be_bytes())?;
+        ensure!(arrived == sent, "{} frames arrived of {}, or were changed", arrived.len(), sent.len());
+        let found = counters::protocol(b, "Udp", "InCsumErrors")?;
+        ensure!(found == wrong, "the kernel found {found} of {wrong} wrong");
+        // XDP carried the right ones, TC what XDP must not say anything of.
+        let (xdp, tc) = (runs(&net.agents[0], "port_xdp")? - before.0, runs(&net.agents[0], "port_tc")? - before.1);
+        let others = sent.len() as f64 - 120.0;
+        ensure!(xdp >= sent.len() as f64, "{xdp} runs in XDP");
+        ensure!((others..others + 40.0).contains(&tc), "{tc} runs in TC for {others} such datagrams");
+        Ok(())
+    });
+}
+
 /// A VM says of what is a whole datagram in every byte that it is many: the kernel must not send it so past its own checks.
 #[test]
 fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
@@ -244,7 +306,7 @@ fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
 fn datagrams_and_their_super_packets_stay_in_order() {
     lab::run("express::datagrams_and_their_super_packets_stay_in_order", &[Need::Wavnet], |lab| {
         let taps = Taps::start(lab, TAPS)?;
-        taps.near.take(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | USO)?;
+        taps.near.take(VnetTap::ALL_OFFLOADS)?;
         // The agent hears of it.
         std::thread::sleep(Duration::from_millis(300));
         let mut wanted = Vec::new();
@@ -271,6 +333,3 @@ fn datagrams_and_their_super_packets_stay_in_order() {
         Ok(())
     });
 }
-
-/// TUN_F_USO4 | TUN_F_USO6, which libc lacks.
-const USO: libc::c_uint = 0x20 | 0x40;

@@ -63,11 +63,7 @@ fn a_tagged_outer_packet_does_not_reach_a_vm_without_xdp() {
 
 /// Holds what GRO has merged for so long after the last frame, so that datagrams sent one by one are merged.
 fn hold_gro(host: &Host, time: Duration) -> Result<()> {
-    let nanoseconds = time.as_nanos();
-    // A new mount: the one there is shows the interfaces of the namespace that it was mounted in.
-    let write =
-        format!("mount -t sysfs sysfs /sys && echo {nanoseconds} > /sys/class/net/{}/gro_flush_timeout", Host::NIC);
-    host.ns.run("unshare", &["--mount", "sh", "-c", &write]).map(drop)
+    link::set_attribute(&host.ns, Host::NIC, "gro_flush_timeout", &time.as_nanos().to_string())
 }
 
 /// Datagrams of two tenants in one flow, merged by a NIC that merges what it is to forward.

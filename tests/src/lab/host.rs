@@ -63,10 +63,28 @@ impl Host {
         spec: &VmSpec<'_>,
         first: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<(Vm, Tap)> {
+        self.vnet_vm_that_takes(lab, spec, VnetTap::TCP_OFFLOADS, first)
+    }
+
+    /// The same with other offloads (`TUN_F_*`), both of the machine and of the hypervisor.
+    ///
+    /// # Errors
+    /// As [`Host::vnet_vm`], or the kernel has not these.
+    pub fn vnet_vm_that_takes(
+        &self,
+        lab: &Lab,
+        spec: &VmSpec<'_>,
+        offloads: libc::c_uint,
+        first: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<(Vm, Tap)> {
         let ns = lab.netns(spec.name)?;
         let port = format!("tap-{}", spec.name);
-        let near = VnetTap::create(&self.ns, &port, spec.mtu, true)?.into_raw();
-        let far = VnetTap::create(&ns, Vm::NIC, spec.mtu, true)?.into_raw();
+        let tap = |ns, name| {
+            let tap = VnetTap::create(ns, name, spec.mtu, true)?;
+            tap.take(offloads)?;
+            Ok::<_, anyhow::Error>(tap.into_raw())
+        };
+        let (near, far) = (tap(&self.ns, &port)?, tap(&ns, Vm::NIC)?);
         let raw = near.try_clone()?;
         Ok((Vm::on_tap(ns, port, spec, Pump::start_with(near, far, first)?)?, raw))
     }

@@ -66,6 +66,17 @@ pub fn gro_on(ns: &Netns, name: &str) -> Result<()> {
     offload(ns, name, "gro on")
 }
 
+/// Sets an attribute of an interface, by its name in sysfs (`/sys/class/net/…/`).
+///
+/// # Errors
+/// There is none of that name, or it does not take the value.
+pub fn set_attribute(ns: &Netns, name: &str, attribute: &str, value: &str) -> Result<()> {
+    // A new mount: the one there is shows the interfaces of the namespace that it was mounted in.
+    let write = format!("mount -t sysfs sysfs /sys && echo {value} > /sys/class/net/{name}/{attribute}");
+    ns.run("unshare", &["--mount", "sh", "-c", &write])?;
+    Ok(())
+}
+
 /// Makes a bridge that is up, without spanning tree or delay.
 ///
 /// # Errors

@@ -9,8 +9,10 @@ mod wait;
 
 pub mod agent;
 pub mod binary;
+pub mod burst;
 pub mod capture;
 pub mod config;
+pub mod counters;
 pub mod cpu;
 pub mod dhcp;
 pub mod frame;

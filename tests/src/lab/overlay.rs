@@ -147,12 +147,25 @@ impl Lone {
     /// # Errors
     /// Something does not start.
     pub fn start(lab: &Lab, more: &[Ipv4Addr], tweak: impl FnOnce(AgentConfig) -> AgentConfig) -> Result<Lone> {
-        let [host, far] = lab.pair(UNDERLAY_MTU)?;
+        Lone::start_on(lab, lab.pair(UNDERLAY_MTU)?, "auto", more, tweak)
+    }
+
+    /// The same on hypervisors that are there, with the VM's port in a mode, such as `packet-rate`.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub fn start_on(
+        lab: &Lab,
+        [host, far]: [Host; 2],
+        mode: &str,
+        more: &[Ipv4Addr],
+        tweak: impl FnOnce(AgentConfig) -> AgentConfig,
+    ) -> Result<Lone> {
         for address in more.iter().chain([&Lone::SPARE]) {
             far.ns.ip(&format!("address add {address}/24 dev {}", Host::NIC))?;
         }
         let a = host.vm(lab, &VmSpec::new("a", mac(1), ip(1)))?;
-        let mut config = AgentConfig::new(&[blue()]).port(&a.port, blue()).peer(far.addr, &[blue()]);
+        let mut config = AgentConfig::new(&[blue()]).port_mode(&a.port, blue(), mode).peer(far.addr, &[blue()]);
         for address in more {
             config = config.peer(*address, &[blue()]);
         }

@@ -8,6 +8,8 @@ use super::{Lab, host::Host, link, netns::Netns};
 
 /// MTU of underlays: room for a VM's 1500 and VXLAN's 50.
 pub const UNDERLAY_MTU: u32 = 1600;
+/// Queues of a NIC.
+const QUEUES: u32 = 2;
 
 /// Hypervisors with a router between all of them, each on a subnet of its own.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Lab {
         for i in 0..count {
             let ns = self.netns(&format!("hv{}", i + 1))?;
             let (addr, gateway) = (Routed::address(i), Routed::gateway(i));
-            nic(&ns, (&router, &format!("r{i}")), mtu)?;
+            nic(&ns, (&router, &format!("r{i}")), mtu, QUEUES)?;
             router.ip(&format!("address add {gateway}/24 dev r{i}"))?;
             ns.ip(&format!("address add {addr}/24 dev {}", Host::NIC))?;
             ns.ip(&format!("route add default via {gateway}"))?;
@@ -56,9 +58,18 @@ impl Lab {
     /// # Errors
     /// What `ip` or `ethtool` says.
     pub fn pair(&self, mtu: u32) -> Result<[Host; 2]> {
+        self.pair_by(mtu, QUEUES)
+    }
+
+    /// The same with so many queues of each NIC. With one, what is sent in an order arrives in it, whoever sent it: a veth has XDP's
+    /// redirects come by the queue of the CPU, and all else by that of the flow's hash.
+    ///
+    /// # Errors
+    /// What `ip` or `ethtool` says.
+    pub fn pair_by(&self, mtu: u32, queues: u32) -> Result<[Host; 2]> {
         let (a, b) = (self.netns("hv1")?, self.netns("hv2")?);
         let hosts = [(a, 1), (b, 2)].map(|(ns, n)| Host { ns, addr: Ipv4Addr::new(172, 31, 0, n) });
-        rewire(&hosts[0], &hosts[1], mtu)?;
+        wire(&hosts[0], &hosts[1], mtu, queues)?;
         Ok(hosts)
     }
 }
@@ -68,15 +79,19 @@ impl Lab {
 /// # Errors
 /// What `ip` or `ethtool` says.
 pub fn rewire(a: &Host, b: &Host, mtu: u32) -> Result<()> {
-    nic(&a.ns, (&b.ns, Host::NIC), mtu)?;
+    wire(a, b, mtu, QUEUES)
+}
+
+fn wire(a: &Host, b: &Host, mtu: u32, queues: u32) -> Result<()> {
+    nic(&a.ns, (&b.ns, Host::NIC), mtu, queues)?;
     for host in [a, b] {
         host.ns.ip(&format!("address add {}/24 dev {}", host.addr, Host::NIC))?;
     }
     Ok(())
 }
 
-fn nic(ns: &Netns, other: (&Netns, &str), mtu: u32) -> Result<()> {
-    link::veth((ns, Host::NIC), other, mtu, 2)?;
+fn nic(ns: &Netns, other: (&Netns, &str), mtu: u32, queues: u32) -> Result<()> {
+    link::veth((ns, Host::NIC), other, mtu, queues)?;
     link::like_a_nic(ns, Host::NIC)?;
     link::like_a_nic(other.0, other.1)
 }

@@ -59,6 +59,11 @@ pub struct VnetTap(Tap);
 const QUEUE: libc::c_int = libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
 impl VnetTap {
+    /// Checksums that are not complete, and super-packets of TCP (`TUN_F_*`).
+    pub const TCP_OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    /// These, and super-packets of datagrams: `TUN_F_USO4` and `TUN_F_USO6`, which libc lacks.
+    pub const ALL_OFFLOADS: libc::c_uint = VnetTap::TCP_OFFLOADS | 0x20 | 0x40;
+
     /// Makes the device and sets it up. Its reader gets plain frames, unless `takes_offloads`: then super-packets of TCP as they are,
     /// and checksums that are not complete.
     ///
@@ -67,7 +72,7 @@ impl VnetTap {
     pub fn create(netns: &Netns, name: &str, mtu: u32, takes_offloads: bool) -> Result<VnetTap> {
         let tap = Tap::with_flags(netns, name, mtu, libc::IFF_VNET_HDR)?;
         let tap = VnetTap(tap);
-        tap.take(if takes_offloads { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 })?;
+        tap.take(if takes_offloads { VnetTap::TCP_OFFLOADS } else { 0 })?;
         Ok(tap)
     }
 
