@@ -95,10 +95,12 @@ fn carry<P: Packet + FrameMeta + Grow + Sum + Seal, T: Tables>(
     let way = way(tables, frame, eth, &sought)?;
     // A fragment's checksum is complete: the kernel or VM that makes fragments sees to it.
     if frame.kind == Kind::Udp {
-        if eth.ethertype.get() == ethertype::IPV4 {
-            checksum::<P, false>(pkt, port)?;
-        } else {
-            checksum::<P, true>(pkt, port)?;
+        let v4 = eth.ethertype.get() == ethertype::IPV4;
+        let settled = if v4 { checksum::<P, false>(pkt, port) } else { checksum::<P, true>(pkt, port) };
+        if settled.is_none() {
+            // Out of its place in any case. Nobody waits for it: those of its flow before it are XDP's, and those after it
+            // would come before them.
+            return Some(Verdict::Pass);
         }
     }
     tables.received(Of::Port(frame.port_index), frame.frames, frame.bytes);
