@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 use wavnet_common::{
-    abi::{Count, Traffic},
+    abi::{ABI_VERSION, Count, Traffic},
     addr::Vni,
     reason::Reason,
 };
@@ -49,6 +49,7 @@ fn snapshot(peers: u8) -> Snapshot {
 #[test]
 fn numbers_arrive_under_their_names() {
     let text = render(&snapshot(2)).unwrap();
+    let build = format!(r#"wavnet_build_info{{version="0.1.0",abi="{ABI_VERSION}"}} 1"#);
     for line in [
         r#"wavnet_port_frames_total{port="tap\"0",vni="100",direction="tx"} 6"#,
         r#"wavnet_port_bytes_total{port="tap\"0",vni="100",direction="rx"} 180"#,
@@ -67,7 +68,7 @@ fn numbers_arrive_under_their_names() {
         r#"wavnet_underlay_hook_mode{interface="eth1",mode="xdp-driver"} 0"#,
         r#"wavnet_program_run_time_seconds_total{program="port_tc"} 1.5"#,
         r#"wavnet_program_runs_total{program="port_tc"} 1000000"#,
-        r#"wavnet_build_info{version="0.1.0",abi="3"} 1"#,
+        &build,
         "wavnet_agent_start_time_seconds 1700000000.5",
         r#"wavnet_agent_reloads_total{result="failed"} 1"#,
         r#"wavnet_port_xdp{port="tap\"0",vni="100"} 1"#,
