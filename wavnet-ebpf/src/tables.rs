@@ -96,11 +96,6 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn seed(&self) -> u64 {
-        maps::SEED.load()
-    }
-
-    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments, no side effects.
         unsafe { bpf_ktime_get_coarse_ns() }

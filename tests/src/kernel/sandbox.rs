@@ -109,7 +109,8 @@ pub struct Sandbox {
 }
 
 /// `GATES[0]`, which keeps frames in order between XDP and TC: zeros, as words, where nobody waits.
-type Words = [u64; size_of::<Gates>() / 8];
+type Words = [u64; WORDS];
+const WORDS: usize = size_of::<Gates>() / 8;
 
 /// What came of a frame in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +191,7 @@ impl Sandbox {
     /// Nobody waits: programs that a test runs alone have nobody to open the gates behind them.
     fn open_gates(&self) -> Result<()> {
         let cpus = nr_cpus().map_err(|(what, e)| anyhow::anyhow!("{what}: {e}"))?;
-        let open = PerCpuValues::try_from(vec![[0; size_of::<Gates>() / 8]; cpus])?;
+        let open = PerCpuValues::try_from(vec![[0; WORDS]; cpus])?;
         Ok(self.gates.borrow_mut().set(0, open, 0)?)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Bulky, Config, Count, Event, FloodSet, Gate, Lane, Member, MemberKey, Mix, Port, Vtep},
-    fdb,
+    fdb::{self, Memory},
     reason::Reason,
 };
 
@@ -42,8 +42,11 @@ pub trait Tables {
     fn fdb(&self) -> &Self::Fdb;
     /// What notes from XDP to TC are known by as this datapath's own.
     fn cookie(&self) -> u32;
-    /// What hashes of what tenants choose begin with.
-    fn seed(&self) -> u64;
+    /// What hashes of what tenants choose begin with: the FDB's, too.
+    #[inline(always)]
+    fn seed(&self) -> u64 {
+        self.fdb().seed()
+    }
     /// CLOCK_MONOTONIC, coarse, nanoseconds.
     fn now_ns(&self) -> u64;
     /// `HEARTBEAT[0]`, nanoseconds.

@@ -196,10 +196,6 @@ impl Tables for TestTables {
         TestTables::COOKIE
     }
 
-    fn seed(&self) -> u64 {
-        TestFdb::SEED
-    }
-
     fn now_ns(&self) -> u64 {
         self.now_ns
     }

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io::{ErrorKind, Read, Write},
     net::{SocketAddrV4, TcpListener, TcpStream},
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -30,9 +31,13 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// What to say of senders if this kernel lacks the congestion control that they are to have.
 pub(in crate::bench) fn note() -> Option<String> {
     let probe = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    setsockopt(&probe, TcpCongestion, &OsString::from(CONGESTION_CONTROL)).err().map(|error| {
+    set_congestion_control(&probe).err().map(|error| {
         format!("tcp_*: congestion control is the system's default: no {CONGESTION_CONTROL} here ({error}; modprobe tcp_{CONGESTION_CONTROL})")
     })
+}
+
+fn set_congestion_control(socket: &impl AsFd) -> nix::Result<()> {
+    setsockopt(socket, TcpCongestion, &OsString::from(CONGESTION_CONTROL))
 }
 
 /// Sends through so many streams for a while; bits per second that arrived.
@@ -70,7 +75,7 @@ fn connect(rig: &Rig, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
             let connect = || TcpStream::connect_timeout(&at.into(), Duration::from_secs(5)).context("connecting");
             let from = a.ns.enter(connect)?;
             // Where it is lacking, a note tells.
-            let _ = setsockopt(&from, TcpCongestion, &OsString::from(CONGESTION_CONTROL));
+            let _ = set_congestion_control(&from);
             let (to, _) = listener.accept().context("accepting")?;
             from.set_write_timeout(Some(PATIENCE))?;
             to.set_read_timeout(Some(PATIENCE))?;
