@@ -96,6 +96,20 @@ fn a_static_entry_behind_a_port_of_another_vni_says_so() {
 }
 
 #[test]
+fn packet_rate_says_what_it_costs_when_it_is_asked_for() {
+    lab::run("packet_rate_says_what_it_costs_when_it_is_asked_for", NEEDS, |lab| {
+        let net = Both::start(lab, Shape::default())?;
+        let (agent, words) = (&net.agents[0], "warning: mode packet-rate costs bulk TCP");
+        let said = agent.cli("port add p-z --vni 100 --mode packet-rate")?;
+        ensure!(said.contains(words), "{said}");
+        agent.cli("port remove p-z")?;
+        let said = agent.cli("port add p-z --vni 100 --mode throughput")?;
+        ensure!(!said.contains(words), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_refused_hook_is_named_and_what_runs_instead() {
     lab::run("a_refused_hook_is_named_and_what_runs_instead", NEEDS, |lab| {
         let net = Both::start(lab, Shape::default())?;

@@ -91,7 +91,8 @@ mod tests {
         let plan = Plan { cases: vec![Case::Tcp1], ..Plan::FULL };
         let one = estimated(&plan, &some);
         let each = plan.idle + AROUND + tcp::WARM_UP + plan.time;
-        assert_eq!(one, SETTING_UP + each * plan.runs as u32);
+        // With default ports, and with packet-rate ones.
+        assert_eq!(one, (SETTING_UP + each * plan.runs as u32) * 2);
         assert!(estimated(&plan, &Contender::ALL) > one);
         for more in [Case::ProgramNs, Case::LearnOn, Case::UdpToTap] {
             assert!(estimated(&Plan { cases: vec![Case::Tcp1, more], ..Plan::FULL }, &some) > one, "{more}");
@@ -110,7 +111,7 @@ mod tests {
         let text = sentence(&plan, &plan.batches(&Contender::MAIN), &[]);
         assert_eq!(
             text,
-            "About 92 seconds: 1 measurement, 3 contenders, 7 runs of each; longer where the machine is not idle."
+            "About 2 minutes: 1 measurement, 3 contenders, 7 runs of each; longer where the machine is not idle."
         );
     }
 }

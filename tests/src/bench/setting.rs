@@ -9,6 +9,10 @@ pub(super) enum Setting {
     Plain,
     /// Ports of ours are in packet-rate mode.
     PacketRate,
+    /// The same as plain, for what packet-rate ports are measured in beside it.
+    Bulk,
+    /// The same, and ports of ours are in packet-rate mode.
+    BulkPacketRate,
     /// The receiving VM is on a tap.
     TapReceiver,
     /// The sending VM is on a tap.
@@ -37,6 +41,8 @@ impl Setting {
         match self {
             Setting::Plain => 'a',
             Setting::PacketRate => 'p',
+            Setting::Bulk => 'k',
+            Setting::BulkPacketRate => 'x',
             Setting::TapReceiver => 'r',
             Setting::TapSender => 's',
             Setting::TapSenderPacketRate => 't',
@@ -74,7 +80,9 @@ impl Setting {
     /// Whether the port of a VM is in packet-rate mode if it is ours.
     pub(super) const fn packet_rate(self, vm: usize) -> bool {
         match self {
-            Setting::PacketRate | Setting::TwoQueuesPacketRate | Setting::LocalPacketRate => true,
+            Setting::PacketRate | Setting::BulkPacketRate | Setting::TwoQueuesPacketRate | Setting::LocalPacketRate => {
+                true
+            }
             // What the mode costs and gives there is a tap's; the receiver's answers are not what is measured.
             Setting::TapSenderPacketRate => vm == 0,
             _ => false,
@@ -84,6 +92,7 @@ impl Setting {
     /// What wavnet is measured in, too, in the same rounds as everybody in this setting.
     pub(super) const fn beside(self) -> Option<Setting> {
         match self {
+            Setting::Bulk => Some(Setting::BulkPacketRate),
             Setting::TapSender => Some(Setting::TapSenderPacketRate),
             Setting::Local => Some(Setting::LocalPacketRate),
             _ => None,
@@ -93,7 +102,7 @@ impl Setting {
     /// What rows of a setting are called that is measured beside another.
     pub(super) const fn variant(self) -> Option<&'static str> {
         match self {
-            Setting::TapSenderPacketRate | Setting::LocalPacketRate => Some("packet-rate"),
+            Setting::BulkPacketRate | Setting::TapSenderPacketRate | Setting::LocalPacketRate => Some("packet-rate"),
             _ => None,
         }
     }

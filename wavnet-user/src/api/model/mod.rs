@@ -148,8 +148,8 @@ pub enum PortMode {
     #[default]
     Auto,
     /// Many small frames (DNS, VoIP, games, key-value stores), by XDP at all times: about twice as many. A container's bulk TCP loses
-    /// about a quarter, since its end of a veth loses segmentation offload, and its datagrams lose VLAN tags; a VM's on a tap loses a
-    /// tenth
+    /// a quarter to a third, since its end of a veth loses segmentation offload, and its datagrams lose VLAN tags; a VM's on a tap loses
+    /// a tenth
     PacketRate,
     /// Bulk: no XDP at any time, small datagrams of a tap come at half the rate
     Throughput,
