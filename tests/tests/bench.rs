@@ -21,7 +21,8 @@ const OWN: [Case; 9] = [
 ];
 
 /// Cases in which ours is measured with default ports, and beside that with packet-rate ports.
-const IN_BOTH_MODES: [Case; 3] = [Case::Local, Case::UdpFromTap, Case::Tcp1FromTap];
+const IN_BOTH_MODES: [Case; 6] =
+    [Case::Tcp1, Case::Tcp4, Case::Tcp8Receive, Case::Local, Case::UdpFromTap, Case::Tcp1FromTap];
 
 #[test]
 fn every_case_has_a_figure_for_every_contender() {

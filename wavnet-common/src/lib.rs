@@ -28,3 +28,4 @@ pub mod reason;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod wire;
+mod word;

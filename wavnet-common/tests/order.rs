@@ -250,3 +250,36 @@ fn an_adaptive_port_counts_what_xdp_would_carry_and_what_it_would_harm() {
     assert_eq!(xdp(&summed(&other, UdpSum::Right)), Verdict::ToWire { ifindex: DEVICES.underlay });
     assert_eq!(mix(&tables), Mix { carried: 1, left: 2, super_packets: 2 });
 }
+
+/// A datagram of a flow, by its source port.
+fn of_flow(vm: u8, source_port: u16, payload: usize, sum: UdpSum) -> Vec<u8> {
+    let mut frame = udp4(remote(0), mac(vm), payload);
+    frame[34..36].copy_from_slice(&source_port.to_be_bytes());
+    summed(&frame, sum)
+}
+
+#[test]
+fn super_packets_of_other_flows_and_ports_change_no_flows_way() {
+    let mut tables = tables();
+    for port in [0, 2] {
+        tables.ports[port].flags |= PortFlags::XDP;
+    }
+    let tables = tables;
+    let small = |source_port| {
+        let mut packet = TestPacket::new(&of_flow(0, source_port, 80, UdpSum::Right));
+        port_xdp(&mut packet, &tables, DEVICES.ports[0])
+    };
+    let bulk = |port: u8, source_port| {
+        let mut packet = TestPacket::new(&of_flow(port, source_port, 3000, UdpSum::Partial));
+        (packet.gso_size, packet.segments, packet.datagrams) = (1000, 3, true);
+        port::tc(&mut packet, &tables, DEVICES.ports[usize::from(port)])
+    };
+    bulk(0, 4000);
+    let direct = Verdict::ToWire { ifindex: DEVICES.underlay };
+    // One that shares its set with all of these would be found, and one that is put out of it.
+    for source_port in 5000..9000 {
+        bulk(if source_port % 2 == 0 { 0 } else { 2 }, source_port);
+    }
+    assert_eq!((small(4000), small(4001)), (Verdict::Pass, direct));
+    assert!((10_000..14_000).all(|source_port| small(source_port) == direct), "an innocent flow is TC's");
+}

@@ -49,7 +49,7 @@ pub(crate) static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
 #[btf_map]
 pub(crate) static FDB: Array<Row, { size::FDB_BUCKETS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-pub(crate) static BULKY: Array<Bulky, { Bulky::COUNT as usize }> = Array::new();
+pub(crate) static BULKY: Array<Bulky, { Bulky::SETS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 #[btf_map]

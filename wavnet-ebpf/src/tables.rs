@@ -122,16 +122,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn bulky(&self, slot: u32) -> Bulky {
-        maps::BULKY.get(slot).copied().unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn set_bulky(&self, slot: u32, to: Bulky) {
-        if let Some(place) = maps::BULKY.get_ptr_mut(slot) {
-            // SAFETY: a word that CPUs write the same, or nearly the same, time into.
-            unsafe { place.write_volatile(to) };
-        }
+    fn bulky(&self, set: u32) -> Option<&Bulky> {
+        maps::BULKY.get(set)
     }
 
     #[inline(always)]

@@ -116,10 +116,10 @@ pub(crate) struct Bench {
     /// Measure nothing: show the results in this file, which `--json` wrote, and draw their plots.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick", "contenders", "cases", "runs", "time"])]
     pub(crate) redraw: Option<PathBuf>,
-    /// Fewer and shorter runs: to see that it works, not to compare.
+    /// Fewer and shorter runs, of wavnet, kernel-vxlan and bridge unless others are named: a first look, not to be published.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these contenders, separated by commas, such as wavnet,kernel-vxlan,ovs.
+    /// Only these contenders, separated by commas, such as wavnet,kernel-vxlan,ovs; a name that is none has all of them listed.
     #[arg(long, value_name = "NAMES")]
     pub(crate) contenders: Option<String>,
     /// How often each case and contender is measured [default: 7].
@@ -128,7 +128,8 @@ pub(crate) struct Bench {
     /// How long one run measures, milliseconds [default: 2500].
     #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(100..=60_000))]
     pub(crate) time: Option<u64>,
-    /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99.
+    /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99 (docs/benchmarks.md has all of them, and a name that is none has
+    /// them listed).
     pub(crate) cases: Vec<String>,
 }
 

@@ -46,31 +46,37 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     }
     setup::ensure(workspace)?;
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
+    let arguments = arguments(bench);
+    // As who we are, and before anything is touched: a name that is none is told by the program that knows them.
+    let check = Command::new(workspace.binary("wavnet-bench", true)).arg("--check").args(&arguments).status()?;
+    if !check.success() {
+        return Ok(ExitCode::from(2));
+    }
     let mut command = elevated(workspace, "wavnet-bench")?;
-    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true)).args(&arguments);
     if let Some(json) = &bench.json {
         // Made here, so that the file is the user's although root writes it.
-        File::create(json).with_context(|| format!("cannot write {}", json.display()))?;
-        command.arg("--json").arg(json);
+        let made = File::options().create(true).append(true).open(json);
+        made.with_context(|| format!("cannot write {}", json.display()))?;
     }
     if let Some(plots) = &bench.plots {
         fs::create_dir_all(plots).with_context(|| format!("cannot make {}", plots.display()))?;
-        command.arg("--plots").arg(plots);
     }
-    if bench.quick {
-        command.arg("--quick");
-    }
-    if let Some(contenders) = &bench.contenders {
-        command.arg("--contenders").arg(contenders);
-    }
-    if let Some(runs) = bench.runs {
-        command.arg("--runs").arg(runs.to_string());
-    }
-    if let Some(time) = bench.time {
-        command.arg("--time").arg(time.to_string());
-    }
-    command.args(&bench.cases);
     become_it(command)
+}
+
+/// What the benchmark is told of what we were.
+fn arguments(bench: &Bench) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut option = |name: &str, value: Option<OsString>| all.extend(value.into_iter().flat_map(|v| [name.into(), v]));
+    option("--json", bench.json.clone().map(Into::into));
+    option("--plots", bench.plots.clone().map(Into::into));
+    option("--contenders", bench.contenders.clone().map(Into::into));
+    option("--runs", bench.runs.map(|runs| runs.to_string().into()));
+    option("--time", bench.time.map(|time| time.to_string().into()));
+    all.extend(bench.quick.then(|| "--quick".into()));
+    all.extend(bench.cases.iter().map(Into::into));
+    all
 }
 
 /// What was measured before, without root.

@@ -47,8 +47,8 @@ fn run(plan: &Plan, case: Case) -> Duration {
 fn alone(plan: &Plan, case: Case) -> Duration {
     let runs = plan.runs as u32;
     match case {
-        Case::ProgramNs => Duration::from_millis(1_500) + Duration::from_millis(600) * runs,
-        Case::Scrape => Duration::from_millis(4_000) + Duration::from_millis(20) * runs,
+        Case::ProgramNs => Duration::from_millis(1_500) + (plan.idle + Duration::from_millis(200)) * 3 * runs,
+        Case::Scrape => Duration::from_millis(4_000) + (plan.idle + Duration::from_millis(20)) * runs,
         _ => {
             let sides = duel::sides(case, plan.curves) as u32;
             (SETTING_UP + run(plan, case) * sides * runs) * duel::of(case).len() as u32

@@ -47,7 +47,7 @@ impl Plan {
         usual: &Contender::MAIN,
         runs: 3,
         slow_runs: 3,
-        time: Duration::from_millis(260),
+        time: Duration::from_millis(250),
         idle: Duration::from_millis(200),
         patience: Duration::from_secs(20),
         curves: false,

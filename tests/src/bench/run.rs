@@ -23,7 +23,7 @@ pub fn run(lab: &Lab, plan: &Plan) -> Report {
     let mut report = Report::default();
     let contenders = plan.contenders(&mut report.notes);
     report.notes.extend(plan.refusals(&contenders));
-    if plan.cases.iter().any(|case| case.is_tcp()) {
+    if Case::ALL.iter().any(|case| plan.wants(*case) && case.is_tcp()) {
         report.notes.extend(tcp::note());
     }
     report.notes.iter().for_each(|note| eprintln!("{note}"));
@@ -36,15 +36,17 @@ pub fn run(lab: &Lab, plan: &Plan) -> Report {
     for case in own {
         match case {
             Case::ProgramNs => {
-                let measured = program::measure(lab, plan.runs).context(case.name());
+                let measured = program::measure(lab, plan.runs, &mut turns).context(case.name());
                 for figure in turns.attempt(measured).into_iter().flatten() {
-                    report.add_own(case, figure.variant, &figure.runs);
+                    report.add_own(case, &figure.variant, &figure.runs, &figure.disturbances);
                 }
             }
             Case::Scrape => {
-                let measured = scrape::measure(lab, plan.runs).context(case.name());
-                if let Some(runs) = turns.attempt(measured) {
-                    report.add_own(case, scrape::VARIANT.to_owned(), &runs);
+                let net = scrape::set_up(lab).context(case.name());
+                let Some(net) = turns.attempt(net) else { continue };
+                let ours = [Entrant { name: Contender::Wavnet.to_string(), runs: plan.runs }];
+                for runs in turns.take(&[case], &ours, |_| Ok(vec![scrape::measure(&net)?])) {
+                    report.add_own(case, scrape::VARIANT, &figures(&runs, 0), &disturbances(&runs));
                 }
             }
             _ => duels(lab, plan, case, &mut turns, &mut report),

@@ -35,6 +35,9 @@ struct Arguments {
     /// The `wavnet` whose agents are measured; default: the one beside this program
     #[arg(long, value_name = "FILE")]
     wavnet: Option<PathBuf>,
+    /// Measure nothing: see whether the other arguments are right
+    #[arg(long, hide = true)]
+    check: bool,
     /// Fewer and shorter runs, of wavnet, kernel-vxlan and bridge unless others are named: a first look, not to be published
     #[arg(long)]
     quick: bool,
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: Arguments) -> Result<()> {
+    if arguments.check {
+        return Ok(());
+    }
     if let Some(path) = &arguments.redraw {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let report =
@@ -88,7 +94,12 @@ fn bench(arguments: Arguments) -> Result<()> {
             .with_context(|| format!("writing {}", path.display()))?;
     }
     let report = run(&Lab::new()?, &plan);
-    if let Some(path) = arguments.json {
+    ensure!(
+        !report.rows.is_empty() || !report.failures.is_empty(),
+        "nothing to measure: none of these cases is measured of these contenders (why, is above)"
+    );
+    // Nothing to keep is no reason to lose an earlier run's.
+    if let Some(path) = arguments.json.filter(|_| !report.rows.is_empty()) {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }

@@ -3,13 +3,15 @@
 //! Everything here is plain old data in native byte order unless a field says otherwise. A change of any layout, size rule
 //! or meaning raises [`ABI_VERSION`]: an agent refuses pinned maps of another version (`wavnet down` clears them).
 
+mod bulky;
 mod event;
 mod order;
 mod stats;
 mod table;
 
+pub use bulky::{Bulk, Bulky, BulkyWords, PortFlow};
 pub use event::{Event, EventKind, PlaceCode};
-pub use order::{Bulky, Gate, Gates, Lane};
+pub use order::{Gate, Gates, Lane};
 pub use stats::{Count, Ledger, Mix, Traffic};
 pub use table::{
     Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
@@ -17,7 +19,7 @@ pub use table::{
 };
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///
@@ -101,8 +103,8 @@ maps! {
     FLOODS: Array u32 => FloodSet;
     /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
     FDB: Array u32 => Bucket;
-    /// Hash of a flow from a port → when it last sent super-packets of datagrams. Written by the port's programs.
-    BULKY: Array u32 => Bulky;
+    /// Set of flows from ports → when they last sent super-packets of datagrams. Written by the port's programs.
+    BULKY: Array u32 => BulkyWords;
     /// Per CPU: frames dropped, by `Reason`. Written by the programs.
     DROPS: PerCpu u32 => u64;
     /// Per CPU: everything else that is counted, by `Count`. Written by the programs.

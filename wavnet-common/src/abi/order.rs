@@ -112,64 +112,9 @@ impl Gates {
     }
 }
 
-/// When a port's flow last sent a super-packet of datagrams: [`Bulky::now`], zero for never.
-///
-/// XDP cannot carry a super-packet, and cannot even tell a small one from a frame; so these flows are TC's altogether.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bulky(pub u32);
-
-impl Bulky {
-    /// How many there are; flows share them.
-    pub const COUNT: u32 = 4096;
-    /// For how long a flow stays TC's, ticks. In the last of them its frames count at its gate, so that none of those that TC still has
-    /// is overtaken when it is XDP's again.
-    const MEMORY: u16 = 30;
-    /// Keeps a word from being zero.
-    const SET: u32 = 1 << 31;
-    /// Ticks are seconds (2^30 ns), modulo so many.
-    const TICKS: u16 = 1 << 15;
-
-    /// Which of them is a flow's, by its hash and port.
-    #[inline(always)]
-    #[must_use]
-    pub const fn slot(port_index: u16, hash: u32) -> u32 {
-        (hash ^ (port_index as u32).wrapping_mul(0x9e37_79b9) >> 16) % Bulky::COUNT
-    }
-
-    /// The word of a flow of that port at this time: ticks above, the port below, so that nobody's flow is taken for another tenant's.
-    #[inline(always)]
-    #[must_use]
-    pub const fn now(port_index: u16, now_ns: u64) -> Bulky {
-        Bulky(Bulky::SET | ((now_ns >> 30) as u32 & (Bulky::TICKS as u32 - 1)) << 16 | port_index as u32)
-    }
-
-    /// True if the port's flow is TC's.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_recent(self, port_index: u16, now_ns: u64) -> bool {
-        self.is_within(port_index, now_ns, Bulky::MEMORY)
-    }
-
-    /// True if it is and will be for a while: nobody need wait for its frames.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_settled(self, port_index: u16, now_ns: u64) -> bool {
-        self.is_within(port_index, now_ns, Bulky::MEMORY - 1)
-    }
-
-    #[inline(always)]
-    const fn is_within(self, port_index: u16, now_ns: u64, ticks: u16) -> bool {
-        let age = ((Bulky::now(port_index, now_ns).0 >> 16) as u16).wrapping_sub((self.0 >> 16) as u16);
-        self.0 != 0 && self.0 as u16 == port_index && age & (Bulky::TICKS - 1) <= ticks
-    }
-}
-
-const _: () = assert!(size_of::<Gates>() == Gates::COUNT * 8 && size_of::<Bulky>() == 4);
+const _: () = assert!(size_of::<Gates>() == Gates::COUNT * 8);
 // SAFETY: repr(C) of integers without padding.
 unsafe impl Plain for Gates {}
-// SAFETY: as above.
-unsafe impl Plain for Bulky {}
 
 #[cfg(test)]
 mod tests {
@@ -243,17 +188,5 @@ mod tests {
         }
         let most = gates.0.iter().map(|gate| gate.waiting).max();
         assert!(gates.0.iter().all(|gate| gate.waiting != 0) && most < Some(64), "{most:?}");
-    }
-
-    #[test]
-    fn a_flow_is_bulky_for_half_a_minute_on_its_port() {
-        const S: u64 = 1 << 30;
-        assert!(!Bulky::default().is_recent(0, 0));
-        for start in [0, 32_760] {
-            let seen = Bulky::now(7, start * S);
-            assert!(seen.is_recent(7, (start + 30) * S) && !seen.is_recent(7, (start + 31) * S), "{start}");
-            assert!(seen.is_settled(7, (start + 29) * S) && !seen.is_settled(7, (start + 30) * S), "{start}");
-            assert!(!seen.is_recent(8, start * S), "another port's");
-        }
     }
 }

@@ -26,15 +26,11 @@
 //! What users may put into the words: any bit of a key but [`CLAIM`], not all zero; of a value those of [`PAYLOAD`].
 
 mod table;
-mod word;
 
+#[cfg(test)]
+pub(crate) use table::in_place_of;
 pub use table::{
     CLAIM, Full, Memory, PAYLOAD, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, remove, remove_if, rows_for,
     set, unfinished,
 };
 pub(crate) use table::{Candidates, Claim, claim, replace, value_of};
-#[cfg(test)]
-pub(crate) use {
-    table::in_place_of,
-    word::{exchange, load},
-};

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::AtomicU64;
 
-use super::word::{exchange, load};
+use crate::word::{exchange, load};
 
 /// Entries of a bucket.
 pub const SLOTS: usize = 4;

@@ -18,7 +18,7 @@ use super::{
     udp::{self, Checksum},
 };
 use crate::{
-    abi::{Bulky, HopFlags, Port, PortFlags},
+    abi::{Bulk, HopFlags, Port, PortFlags},
     fdb::{Key, Place, Sought, seek},
     packet::{FrameMeta, Grow, Packet, Seal, Sum},
     reason::Reason,
@@ -47,12 +47,13 @@ pub fn xdp<P: Packet + FrameMeta + Grow + Sum + Seal, T: Tables>(pkt: &mut P, ta
         hash: flow.hash,
         kind: flow.kind,
     };
-    // Those of its flow go up all the time: nobody waits for them.
-    let bulky = tables.bulky(Bulky::slot(port_index, flow.hash));
-    if bulky.is_settled(port_index, now_ns) {
-        return Verdict::Pass;
-    }
-    let carried = if bulky.is_recent(port_index, now_ns) { None } else { carry(pkt, tables, port, &frame, &eth) };
+    let flow = frame.flow(tables);
+    let carried = match tables.bulky(flow.set()).map(|bulky| bulky.of(flow, now_ns)) {
+        // Those of its flow go up all the time: nobody waits for them.
+        None | Some(Bulk::Settled) => return Verdict::Pass,
+        Some(Bulk::Fading) => None,
+        Some(Bulk::No) => carry(pkt, tables, port, &frame, &eth),
+    };
     match carried {
         Some(verdict) => verdict,
         None => {

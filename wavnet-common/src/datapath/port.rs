@@ -2,7 +2,7 @@
 
 use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
 use crate::{
-    abi::{Bulky, Count, FloodSet, Heartbeat, Hop, Lane, Port, PortFlags},
+    abi::{Bulk, Count, FloodSet, Heartbeat, Hop, Lane, Port, PortFlags, PortFlow},
     addr::Mac,
     fdb::{Key, Place, seek},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
@@ -60,6 +60,12 @@ impl Frame {
     pub(super) fn lane<T: Tables>(&self, tables: &T, dst: Mac) -> Lane {
         Lane::from(tables.seed(), self.port_index, self.hash, dst)
     }
+
+    /// Whose super-packets make XDP leave this frame to TC.
+    #[inline(always)]
+    pub(super) fn flow<T: Tables>(&self, tables: &T) -> PortFlow {
+        PortFlow::new(tables.seed(), self.port_index, self.hash)
+    }
 }
 
 #[inline(always)]
@@ -116,17 +122,17 @@ fn weigh<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, frame: &Frame) {
 #[inline(always)]
 fn came_from_xdp<P: FrameMeta, T: Tables>(pkt: &P, tables: &T, port: &Port, frame: &Frame, dst: Mac) {
     let tap = port.flags & PortFlags::TAP != 0;
-    let (slot, now) = (Bulky::slot(frame.port_index, frame.hash), Bulky::now(frame.port_index, frame.now_ns));
-    let bulky = tables.bulky(slot);
+    let flow = frame.flow(tables);
+    let Some(bulky) = tables.bulky(flow.set()) else { return };
     // A tap's tag was in the frame when XDP saw it, and the frame none of XDP's; a veth's has been beside it.
-    if !(bulky.is_settled(frame.port_index, frame.now_ns) || tap && frame.tagged) {
+    if !(bulky.of(flow, frame.now_ns) == Bulk::Settled || tap && frame.tagged) {
         // A tap's super-packet was one before XDP, too; any other was made behind it (GRO).
         let passed = if tap { 1 } else { pkt.gso_segs().max(1) };
         let lane = frame.lane(tables, dst);
         let _ = tables.gate(lane, |gate| gate.seen(lane, passed));
     }
-    if pkt.gso_size() != 0 && bulky != now {
-        tables.set_bulky(slot, now);
+    if pkt.gso_size() != 0 {
+        bulky.sends(flow, frame.now_ns);
     }
 }
 

@@ -56,10 +56,8 @@ pub trait Tables {
     fn gate<R>(&self, lane: Lane, work: impl FnOnce(&mut Gate) -> R) -> Option<R>;
     /// Works on what a port's ledger in `PORT_STATS` says of the kinds of its frames.
     fn mix(&self, port_index: u16, work: impl FnOnce(&mut Mix));
-    /// `BULKY`, by [`Bulky::slot`].
-    fn bulky(&self, slot: u32) -> Bulky;
-    /// Writes to `BULKY`.
-    fn set_bulky(&self, slot: u32, to: Bulky);
+    /// `BULKY`, by [`crate::abi::PortFlow::set`].
+    fn bulky(&self, set: u32) -> Option<&Bulky>;
 
     /// Adds to `COUNTS`.
     fn count(&self, what: Count, n: u64);

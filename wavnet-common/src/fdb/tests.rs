@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     addr::Mac,
-    buckets::{CLAIM, Candidates, exchange, in_place_of, load},
+    buckets::{CLAIM, Candidates, in_place_of},
+    word::{exchange, load},
 };
 
 fn table(buckets: usize) -> Box<[Row]> {

@@ -75,7 +75,7 @@ pub struct TestTables {
     /// What ports' frames are, in `PORT_STATS`.
     pub mixes: RefCell<BTreeMap<u16, Mix>>,
     /// `BULKY`.
-    pub bulky: RefCell<BTreeMap<u32, Bulky>>,
+    pub bulky: Box<[Bulky]>,
     /// Counters.
     pub tally: RefCell<Tally>,
     /// Events.
@@ -127,7 +127,7 @@ impl TestTables {
             heartbeat_ns: NOW_NS,
             gates: RefCell::new(Box::new(Gates::OPEN)),
             mixes: RefCell::default(),
-            bulky: RefCell::default(),
+            bulky: iter::repeat_with(Bulky::default).take(Bulky::SETS as usize).collect(),
             tally: RefCell::default(),
             events: RefCell::default(),
         };
@@ -212,12 +212,8 @@ impl Tables for TestTables {
         work(self.mixes.borrow_mut().entry(port_index).or_default());
     }
 
-    fn bulky(&self, slot: u32) -> Bulky {
-        self.bulky.borrow().get(&slot).copied().unwrap_or_default()
-    }
-
-    fn set_bulky(&self, slot: u32, to: Bulky) {
-        self.bulky.borrow_mut().insert(slot, to);
+    fn bulky(&self, set: u32) -> Option<&Bulky> {
+        self.bulky.get(set as usize)
     }
 
     fn count(&self, what: Count, n: u64) {

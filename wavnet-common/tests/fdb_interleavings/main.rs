@@ -6,16 +6,18 @@
 mod buckets;
 mod fdb;
 mod schedule;
+mod word;
 
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use buckets::{CLAIM, Row, word::exchange};
+use buckets::{CLAIM, Row};
 use fdb::{Entry, Key, Learnt, Place, Seen, learn};
 use schedule::explore;
 use wavnet_common::{abi, addr};
+use word::exchange;
 
 const NOW: Seen = Seen(100);
 const HERE: Place = Place::Port(1);

@@ -22,7 +22,7 @@ pub(super) fn memory(sizes: &Sizes, cpus: u64) -> u64 {
 fn maps(sizes: &Sizes, cpus: u64) -> impl Iterator<Item = (&'static str, u64)> {
     let pinned = abi::MAPS.iter().map(move |spec| {
         let sized = entries(sizes).find(|(name, _)| *name == spec.name).map(|(_, n)| n);
-        let unsized_entries = if spec.name == map::BULKY { abi::Bulky::COUNT } else { 1 };
+        let unsized_entries = if spec.name == map::BULKY { abi::Bulky::SETS } else { 1 };
         let each = element(spec.kind, spec.key_size, spec.value_size, cpus);
         (spec.name, u64::from(sized.unwrap_or(unsized_entries)) * each)
     });

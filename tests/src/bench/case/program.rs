@@ -23,8 +23,10 @@ use wavnet_user::datapath::{Error, Sizes};
 use crate::bench::{
     affinity::{Side, pin},
     case::Case,
+    machine::Disturbance,
     pinned::{MAX_INNER, ONLY, Pinned},
     rig::{small_frame, vni},
+    turns::{Entrant, Turns},
 };
 use crate::{
     lab::{Lab, frame::Outer, programs::Programs},
@@ -51,10 +53,11 @@ pub(in crate::bench) struct Figure {
     pub(in crate::bench) variant: String,
     /// Nanoseconds per packet, one for each round.
     pub(in crate::bench) runs: Vec<f64>,
+    pub(in crate::bench) disturbances: Vec<Disturbance>,
 }
 
-/// Measures every program `rounds` times.
-pub(in crate::bench) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>> {
+/// Measures every program `runs` times.
+pub(in crate::bench) fn measure(lab: &Lab, runs: usize, turns: &mut Turns<'_>) -> Result<Vec<Figure>> {
     let ns = lab.netns("programs")?;
     let mut pinned = Pinned::open(lab, "programs", Sizes::default())?;
     let mut empty = Programs::load()?;
@@ -74,19 +77,17 @@ pub(in crate::bench) fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Figure>>
         let mut macs = Vec::new();
         for count in MACS {
             enter_macs(&mut pinned, &mut macs, count)?;
-            let mut runs = vec![Vec::new(); subjects.len()];
-            eprintln!("        {} {count} MACs, {rounds} rounds", Case::ProgramNs);
-            for _ in 0..rounds {
-                for (subject, runs) in subjects.iter().zip(&mut runs) {
-                    let empty = if subject.is_xdp { empty.empty_xdp()? } else { empty.empty_tc()? };
-                    let [redirect, pass] = if subject.is_xdp { XDP_VERDICTS } else { TC_VERDICTS };
-                    let gross = subject.time(&mut pinned, &macs, &subject.program, redirect)?;
-                    let timing = subject.time(&mut pinned, &macs, empty, pass)?;
-                    runs.push((gross - timing).max(0.0));
-                }
-            }
-            for (subject, runs) in subjects.iter().zip(runs) {
-                figures.push(Figure { variant: format!("{}, {count} MACs", subject.name), runs });
+            let entrants = [Entrant { name: format!("{count} MACs"), runs }];
+            let taken = turns.take(&[Case::ProgramNs], &entrants, |_| {
+                subjects.iter().map(|subject| subject.net_time(&mut pinned, &macs, &mut empty)).collect()
+            });
+            for (i, subject) in subjects.iter().enumerate() {
+                let runs = || taken.iter().flatten();
+                figures.push(Figure {
+                    variant: format!("{}, {count} MACs", subject.name),
+                    runs: runs().map(|run| run.figures[i]).collect(),
+                    disturbances: runs().map(|run| run.disturbance).collect(),
+                });
             }
         }
         let datapath = pinned.datapath()?;
@@ -148,6 +149,14 @@ impl Subject {
             subject(program::UNDERLAY_XDP, true, incoming.clone(), OUTER_LEN + 6)?,
             subject(program::UNDERLAY_TC, false, incoming, OUTER_LEN + 6)?,
         ])
+    }
+
+    /// Nanoseconds per frame, without what a program takes that does nothing.
+    fn net_time(&self, pinned: &mut Pinned, macs: &[Mac], empty: &mut Programs) -> Result<f64> {
+        let empty = if self.is_xdp { empty.empty_xdp()? } else { empty.empty_tc()? };
+        let [redirect, pass] = if self.is_xdp { XDP_VERDICTS } else { TC_VERDICTS };
+        let gross = self.time(pinned, macs, &self.program, redirect)?;
+        Ok((gross - self.time(pinned, macs, empty, pass)?).max(0.0))
     }
 
     /// Mean nanoseconds that a program takes for this subject's frames.

@@ -138,10 +138,11 @@ impl Report {
     }
 
     /// Adds a figure that only we have.
-    pub(super) fn add_own(&mut self, case: Case, variant: String, runs: &[f64]) {
+    pub(super) fn add_own(&mut self, case: Case, variant: &str, runs: &[f64], disturbances: &[Disturbance]) {
         if let Some(summary) = Summary::of(runs) {
-            self.rows.push(row(case, Some(variant), Contender::Wavnet, &summary, None));
+            self.rows.push(row(case, Some(variant.to_owned()), Contender::Wavnet, &summary, None));
         }
+        self.add_disturbance(&[case], Contender::Wavnet, Some(variant), disturbances);
     }
 
     /// Adds a case that compares us with the second of some lanes; each has its runs.
@@ -295,7 +296,7 @@ mod tests {
             Case::SmallFrames,
             &[(entry(Contender::Wavnet), vec![380.0, 400.0, 420.0]), (entry(Contender::KernelVxlan), vec![200.0])],
         );
-        report.add_own(Case::ProgramNs, "port_tc, 1 MACs".into(), &[61.25]);
+        report.add_own(Case::ProgramNs, "port_tc, 1 MACs", &[61.25], &[]);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(
             json,

@@ -1,8 +1,7 @@
-//! The library's buckets over another `word.rs`, which hands over to another thread where it is told to.
+//! The library's buckets over another [`crate::word`], which hands over to another thread where it is told to.
 
 #[path = "../../../src/buckets/table.rs"]
 #[expect(unreachable_pub, reason = "it is a library's")]
 mod table;
-pub(crate) mod word;
 
 pub(crate) use table::*;

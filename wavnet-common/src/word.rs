@@ -20,6 +20,20 @@ pub(crate) fn load(word: &AtomicU64) -> u64 {
     }
 }
 
+/// Overwrites the word, whatever it is, in one piece.
+#[inline(always)]
+pub(crate) fn store(word: &AtomicU64, new: u64) {
+    #[cfg(target_arch = "bpf")]
+    {
+        // SAFETY: as for `load`.
+        unsafe { word.as_ptr().write_volatile(new) }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word.store(new, Ordering::SeqCst);
+    }
+}
+
 /// Compare-and-exchange with a full barrier. `false`: the word was not `old`.
 #[inline(always)]
 pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
