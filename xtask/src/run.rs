@@ -48,8 +48,9 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let arguments = arguments(bench);
     // As who we are, and before anything is touched: a name that is none is told by the program that knows them.
-    let check = Command::new(workspace.binary("wavnet-bench", true)).arg("--check").args(&arguments).status()?;
-    if !check.success() {
+    let binary = workspace.binary("wavnet-bench", true);
+    let check = Command::new(&binary).arg("--check").args(&arguments).status();
+    if !check.with_context(|| format!("cannot start {}", binary.display()))?.success() {
         return Ok(ExitCode::from(2));
     }
     let mut command = elevated(workspace, "wavnet-bench")?;

@@ -4,6 +4,7 @@
 
 use core::sync::atomic::AtomicU64;
 
+use super::order::spread;
 use crate::word::{load, store};
 
 /// A flow from a port.
@@ -15,14 +16,12 @@ pub struct PortFlow {
 }
 
 impl PortFlow {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    /// By its port and its hash. The seed is the datapath's secret: no tenant shall find out whose flows its own share room with.
+    /// By its port and its hash.
     #[inline(always)]
     #[must_use]
     pub const fn new(seed: u64, port_index: u16, hash: u32) -> PortFlow {
         let key = (port_index as u64) << 32 | hash as u64;
-        PortFlow { key, set: ((key ^ seed).wrapping_mul(PortFlow::MIX) >> 32) as u32 % Bulky::SETS }
+        PortFlow { key, set: spread(key, seed) % Bulky::SETS }
     }
 
     /// Index in `BULKY`.

@@ -7,14 +7,19 @@ use crate::addr::Mac;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane(u32);
 
-impl Lane {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Spreads a word over 32 bits, the upper ones best, by a seed that is the datapath's secret: no tenant shall find out whose place its
+/// own meets.
+#[inline(always)]
+pub(super) const fn spread(word: u64, seed: u64) -> u32 {
+    ((word ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
 
-    /// Frames from the underlay to a MAC. The seed is the datapath's secret: no tenant shall find out whose lane its own meets.
+impl Lane {
+    /// Frames from the underlay to a MAC.
     #[inline(always)]
     #[must_use]
     pub const fn to(seed: u64, vni_index: u16, dst: Mac) -> Lane {
-        Lane((((dst.to_u64() | (vni_index as u64) << 48) ^ seed).wrapping_mul(Lane::MIX) >> 32) as u32)
+        Lane(spread(dst.to_u64() | (vni_index as u64) << 48, seed))
     }
 
     /// Frames from a port, by the flow's hash and where they go: what has the same addresses and ports in its packet may go to a group.

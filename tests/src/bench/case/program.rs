@@ -53,6 +53,7 @@ pub(in crate::bench) struct Figure {
     pub(in crate::bench) variant: String,
     /// Nanoseconds per packet, one for each round.
     pub(in crate::bench) runs: Vec<f64>,
+    /// What disturbed them.
     pub(in crate::bench) disturbances: Vec<Disturbance>,
 }
 
