@@ -1,12 +1,19 @@
 //! The outer next hop follows the kernel's routes and neighbours.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_common::{addr::Mac, reason::Reason};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
+    burst::send_segments,
     config::AgentConfig,
     frame::{VLAN, gratuitous_arp, has_mark, marked, tagged},
     host::{Host, Vm, VmSpec},
@@ -16,7 +23,7 @@ use wavnet_tests::lab::{
     ping::{self, Ping},
     poll_until,
     raw::RawSocket,
-    topology::Routed,
+    topology::{Routed, UNDERLAY_MTU},
     wait_until,
 };
 use wavnet_user::api::model::PeerState;
@@ -154,6 +161,75 @@ fn a_next_hop_that_does_not_answer_heals_when_it_does() {
         wait_peer(&agents[0], "to be resolved", |p| p.state == PeerState::Up)?;
         pings.wait_answered(50, SOON)
     });
+}
+
+/// Somebody deletes the neighbour again and again: what the kernel itself would send meanwhile could overtake what XDP has sent.
+#[test]
+fn a_lost_link_address_stays_in_force_until_there_is_another() {
+    lab::run("a_lost_link_address_stays_in_force_until_there_is_another", NEEDS, |lab| {
+        let hosts = lab.pair_by(UNDERLAY_MTU, 1)?;
+        let vm = |i: usize, name| hosts[i].vm(lab, &VmSpec::new(name, mac(i as u8 + 1), ip(i as u8 + 1)));
+        let (a, b) = (vm(0, "a")?, vm(1, "b")?);
+        let start = |i: usize, port: &str| {
+            let config = AgentConfig::new(&[blue()]).port_mode(port, blue(), "packet-rate");
+            Agent::start(lab, &hosts[i], &config.peer(hosts[1 - i].addr, &[blue()]))
+        };
+        let agents = [start(0, &a.port)?, start(1, &b.port)?];
+        for agent in &agents {
+            agent.wait_ready()?;
+        }
+        ping::once(&a.ns, ip(2), 56, SOON)?;
+        let by_kernel = || agents[0].metric("wavnet_kernel_next_hop_frames_total", &[]);
+        let before = by_kernel()?;
+
+        let place = SocketAddrV4::new(ip(2), 7000);
+        let receiver = b.ns.enter(|| Ok(UdpSocket::bind(place)?))?;
+        receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
+        setsockopt(&receiver, sockopt::RcvBufForce, &(8 << 20))?;
+        let sender = a.ns.enter(|| Ok(UdpSocket::bind(SocketAddrV4::new(ip(1), 0))?))?;
+        let stop = AtomicBool::new(false);
+        let (sent, got) = thread::scope(|scope| {
+            let sending = scope.spawn(|| numbered_bursts(&sender, place, &stop));
+            let receiving = scope.spawn(|| ascending(&receiver));
+            let disturbed = (0..50).try_for_each(|_| {
+                hosts[0].ns.ip(&format!("neigh del {} dev {}", hosts[1].addr, Host::NIC))?;
+                wait_peer(&agents[0], "to be up again", |p| p.state == PeerState::Up)
+            });
+            stop.store(true, Ordering::Relaxed);
+            let sent = sending.join().expect("the sender runs to its end")?;
+            let got = receiving.join().expect("the receiver runs to its end")?;
+            disturbed.map(|()| (sent, got))
+        })?;
+        println!("{got} of {sent} arrived");
+        ensure!(sent > 1000 && got == sent, "{got} of {sent} arrived");
+        ensure!(by_kernel()? == before, "{} frames went by the kernel's own lookup", by_kernel()? - before);
+        Ok(())
+    });
+}
+
+/// Sends numbered datagrams, many at a time, so that XDP has others of them in its queue.
+fn numbered_bursts(socket: &UdpSocket, to: SocketAddrV4, stop: &AtomicBool) -> Result<u64> {
+    const AT_ONCE: u64 = 30;
+    let mut sent = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        let datagrams: Vec<_> = (sent..sent + AT_ONCE).map(|n| n.to_be_bytes().to_vec()).collect();
+        send_segments(socket, to, &datagrams)?;
+        sent += AT_ONCE;
+        thread::sleep(Duration::from_micros(500));
+    }
+    Ok(sent)
+}
+
+/// Receives until nothing comes any more, and sees that numbers ascend.
+fn ascending(socket: &UdpSocket) -> Result<u64> {
+    let (mut next, mut count) = (0, 0);
+    let mut buffer = [0; 8];
+    while socket.recv(&mut buffer).is_ok() {
+        let number = u64::from_be_bytes(buffer);
+        ensure!(number >= next, "{number} came after {}", next - 1);
+        (next, count) = (number + 1, count + 1);
+    }
+    Ok(count)
 }
 
 #[test]

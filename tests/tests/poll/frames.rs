@@ -32,6 +32,10 @@ pub(crate) enum Flow {
     TaggedDatagrams,
     /// All that a connection consists of, GRO merging none of it.
     Tcp,
+    /// The same with a tag: XDP of the underlay does not look behind it for what GRO could merge.
+    TaggedTcp,
+    /// Segments behind an extension header of IPv6, behind which XDP does not look either.
+    ExtendedTcp,
 }
 
 /// What is in the middle of it.
@@ -112,6 +116,20 @@ impl Way {
         padded(ethernet(self.to, self.from, IPV4, &[header, tcp].concat()), end)
     }
 
+    /// Some segment by IPv6, behind a header of options for each hop (RFC 8200 section 4.3) that says nothing.
+    fn extended(&self, number: u32, end: &[u8]) -> Vec<u8> {
+        const IPV6: u16 = 0x86dd;
+        const HOP_BY_HOP: u8 = 0;
+        const TCP: u8 = 6;
+        let addresses = [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0xfd; 16]].concat();
+        let options = [TCP, 0, 1, 4, 0, 0, 0, 0];
+        let tcp = [&[0x1b, 0x58, 0x1b, 0x58][..], &number.to_be_bytes(), &[0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]];
+        let payload = vec![0x5a; LENGTH - 14 - 40 - 8 - 20 - end.len()];
+        let rest = [&options[..], &tcp.concat(), &payload, end].concat();
+        let header = [&[0x60, 0, 0, 0][..], &(rest.len() as u16).to_be_bytes(), &[HOP_BY_HOP, 64], &addresses].concat();
+        ethernet(self.to, self.from, IPV6, &[header, rest].concat())
+    }
+
     fn odd(&self, odd: Odd, end: &[u8]) -> Option<Vec<u8>> {
         Some(match odd {
             Odd::Nothing => return None,
@@ -139,12 +157,15 @@ impl Way {
             if number == odd_at(round)
                 && let Some(odd) = self.odd(odd, &end)
             {
-                return if flow == Flow::TaggedDatagrams { padded([&odd[..], &[0; 4]].concat(), &end) } else { odd };
+                let tagged = matches!(flow, Flow::TaggedDatagrams | Flow::TaggedTcp);
+                return if tagged { padded([&odd[..], &[0; 4]].concat(), &end) } else { odd };
             }
             match flow {
                 Flow::Datagrams => self.datagram(self.to, 7000, &end),
                 Flow::TaggedDatagrams => tagged(&self.datagram(self.to, 7000, &end), VLAN, TAG),
                 Flow::Tcp => self.segment(number, &end),
+                Flow::TaggedTcp => tagged(&self.segment(number, &end), VLAN, TAG),
+                Flow::ExtendedTcp => self.extended(number, &end),
             }
         };
         (0..FRAMES).map(frame).collect()

@@ -227,6 +227,15 @@ fn a_connection_into_a_container_stays_in_order() {
 }
 
 #[test]
+fn connections_that_xdp_does_not_hand_to_gro_stay_in_order() {
+    let test = "poll::connections_that_xdp_does_not_hand_to_gro_stay_in_order";
+    lab::run(test, NEEDS, |lab| {
+        let cases = [with(Flow::TaggedTcp, FLOODED), with(Flow::ExtendedTcp, FLOODED)].concat();
+        into_a_container(lab, Delivery::Xdp, &cases)
+    });
+}
+
+#[test]
 fn a_connection_out_of_a_packet_rate_container_stays_in_order() {
     let test = "poll::a_connection_out_of_a_packet_rate_container_stays_in_order";
     lab::run(test, NEEDS, |lab| out_of_a_container(lab, To::Wire, &with(Flow::Tcp, ALL)));

@@ -41,6 +41,20 @@ struct Path {
 struct Neighbour {
     users: BTreeSet<Ipv4Addr>,
     mac: Fact<Mac>,
+    /// The link address that it had last.
+    last: Option<Mac>,
+}
+
+impl Neighbour {
+    const ASKED: Neighbour = Neighbour { users: BTreeSet::new(), mac: Fact::Asked, last: None };
+
+    /// Takes the kernel's word; `true` if the address was known until now.
+    fn learn(&mut self, mac: Option<Mac>) -> bool {
+        let known = matches!(self.mac, Fact::Known(Some(_)));
+        self.mac = Fact::Known(mac);
+        self.last = mac.or(self.last);
+        known && mac.is_none()
+    }
 }
 
 /// Whether frames reach a peer.
@@ -52,7 +66,8 @@ pub enum PeerState {
     Resolving,
     /// There is no route, or we have no address to send from.
     NoRoute,
-    /// There is a route, but the next hop's link address is not known (yet). IP frames go through the kernel's own lookup.
+    /// There is a route, but the next hop's link address is not known. Frames go to the one that it had last; if there never was one,
+    /// through the kernel's own lookup.
     Unresolved,
     /// Frames always go through the kernel's own lookup: a point-to-point interface, or a router without IPv4 address.
     Kernel,
@@ -94,10 +109,14 @@ impl Paths {
         }
     }
 
-    /// Takes the state of a neighbour; `None`: not resolved.
+    /// Takes the state of a neighbour; `None`: not resolved (any more). The last address stays in force until there is another: who
+    /// does not answer ARP may forward all the same, and frames that the kernel itself would send could overtake those that XDP has sent.
     pub(super) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
-        if let Some(n) = self.neighbours.get_mut(&(ifindex, addr)) {
-            n.mac = Fact::Known(mac);
+        let hop = (ifindex, addr);
+        if let Some(n) = self.neighbours.get_mut(&hop) {
+            if n.learn(mac) {
+                self.resolve.insert(hop);
+            }
             self.dirty.extend(&n.users);
         }
     }
@@ -167,7 +186,7 @@ impl Paths {
             let n = self.neighbours.entry(hop).or_insert_with(|| {
                 self.forget.remove(&hop);
                 self.resolve.insert(hop);
-                Neighbour { users: BTreeSet::new(), mac: Fact::Asked }
+                Neighbour::ASKED
             });
             n.users.insert(addr);
         }
@@ -222,9 +241,9 @@ impl Paths {
         if route.local || link.info.loopback {
             return NextHop::NONE;
         }
-        let dst = match path.hop.and_then(|h| self.neighbours.get(&h)).map(|n| n.mac) {
-            Some(Fact::Known(Some(mac))) => mac.0,
-            Some(Fact::Asked) if now.ifindex == route.oif => now.dst_mac,
+        let dst = match path.hop.and_then(|h| self.neighbours.get(&h)) {
+            Some(Neighbour { mac: Fact::Known(_), last, .. }) => last.map_or([0; 6], |mac| mac.0),
+            Some(_) if now.ifindex == route.oif => now.dst_mac,
             _ => [0; 6],
         };
         let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));

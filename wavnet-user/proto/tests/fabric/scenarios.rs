@@ -75,11 +75,25 @@ fn next_hop_comes_from_route_neighbour_and_link() {
     assert_eq!(again.iter().filter(resolve).count(), 1, "{again:?}");
     assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(7).0, "and meanwhile nothing changes");
     w.fabric.neighbour(3, gateway, None);
+    let lost = commands(&mut w);
+    assert_eq!(lost.iter().filter(resolve).count(), 1, "asked for at once: {lost:?}");
+    w.fabric.neighbour(3, gateway, None);
+    let still = commands(&mut w);
+    assert_eq!(still.iter().filter(resolve).count(), 0, "and not again for each answer that there is none: {still:?}");
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(7).0, "the last link address stays in force");
+    assert_eq!(w.fabric.peers()[0].state, PeerState::Unresolved, "and that it is lost is told");
+    w.fabric.neighbour(3, gateway, Some(mac(8)));
     w.settle();
-    assert_eq!(w.model.next_hop(peer(0)), unresolved, "only the link address is withdrawn");
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(8).0);
+    w.fabric.neighbour(3, gateway, None);
+    w.settle();
 
     w.fabric.route(peer(0), route(Via::OnLink, None));
     w.settle();
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(8).0, "another next hop's, until the kernel has answered");
+    w.fabric.neighbour(3, peer(0), None);
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6], "what the old next hop had is none of the new one's");
     assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, gateway), (3, peer(0))]));
     w.fabric.route(peer(1), None);
     w.settle();

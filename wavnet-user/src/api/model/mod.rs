@@ -210,7 +210,7 @@ pub struct PortInfo {
 pub enum PeerState {
     /// Route and link address of the next hop are known.
     Up,
-    /// There is a route, but the next hop does not answer ARP (yet).
+    /// There is a route, but the next hop does not answer ARP (yet, or any more: then frames go to its last link address).
     Unresolved,
     /// There is no route.
     NoRoute,
