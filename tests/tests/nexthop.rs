@@ -207,6 +207,82 @@ fn a_lost_link_address_stays_in_force_until_there_is_another() {
     });
 }
 
+/// A router that does not answer for itself, and forwards: an agent that is replaced meanwhile does not know its address, and what
+/// the one before has left serves.
+#[test]
+fn a_restart_keeps_the_link_address_of_a_router_that_does_not_answer() {
+    lab::run("a_restart_keeps_the_link_address_of_a_router_that_does_not_answer", NEEDS, |lab| {
+        let mut net = Mesh::start(lab, 2, 2)?;
+        let host = &net.underlay.hosts[0];
+        ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
+        let link = host.ns.ip(&format!("-br link show {}", Host::NIC))?;
+        let nic = link.split_whitespace().nth(2).context("no link address")?;
+        // It does not ask either, which would tell its own address.
+        let fixed = format!("neigh replace {} lladdr {nic} nud permanent dev r0", host.addr);
+        net.underlay.router.ip(&fixed)?;
+        net.underlay.router.sysctl("net/ipv4/conf/r0/arp_ignore", "8")?;
+        host.ns.ip(&format!("neigh flush dev {}", Host::NIC))?;
+        wait_peer(&net.agents[0], "to be unresolved", |p| p.state == PeerState::Unresolved)?;
+        let by_kernel = |agent: &Agent| agent.metric("wavnet_kernel_next_hop_frames_total", &[]);
+        let before = by_kernel(&net.agents[0])?;
+        let pings = Ping::start(&net.vms[0].ns, ip(2), PACE)?;
+        pings.wait_answered(20, SOON)?;
+        net.agents[0].terminate()?;
+        net.agents[0].launch()?;
+        wait_peer(&net.agents[0], "to be unresolved again", |p| p.state == PeerState::Unresolved)?;
+        pings.wait_answered(20, SOON)?;
+        ensure!(by_kernel(&net.agents[0])? == before, "frames went by the kernel's own lookup");
+        Ok(())
+    });
+}
+
+/// The kernel chooses among routers those that answer, and tells nobody when it chooses another.
+#[test]
+fn another_router_takes_over_from_one_that_is_gone() {
+    lab::run("another_router_takes_over_from_one_that_is_gone", NEEDS, |lab| {
+        let (hosts, routers) = two_routers(lab)?;
+        let vms = [
+            hosts[0].vm(lab, &VmSpec::new("v1", mac(1), ip(1)))?,
+            hosts[1].vm(lab, &VmSpec::new("v2", mac(2), ip(2)))?,
+        ];
+        let config = |i: usize| AgentConfig::new(&[blue()]).port("p-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
+        let agents = [Agent::start(lab, &hosts[0], &config(0))?, Agent::start(lab, &hosts[1], &config(1))?];
+        for agent in &agents {
+            agent.wait_ready()?;
+        }
+        let equal = |i: usize| format!("route replace default nexthop via 172.31.{i}.100 nexthop via 172.31.{i}.101");
+        let first = |i: usize| format!("route replace default via 172.31.{i}.100");
+        let second = |i: usize| format!("route append default via 172.31.{i}.101");
+        let ways: [&[&dyn Fn(usize) -> String]; 2] = [&[&equal], &[&first, &second]];
+        for (n, way) in ways.into_iter().enumerate() {
+            for (i, host) in hosts.iter().enumerate() {
+                host.ns.sysctl("net/ipv4/fib_multipath_use_neigh", "1")?;
+                let _ = host.ns.ip(&format!("route del 172.31.{}.0/24", 2 - i));
+                let _ = host.ns.ip("route flush default");
+                way.iter().try_for_each(|route| host.ns.ip(&route(i + 1)).map(drop))?;
+            }
+            ping::once(&vms[0].ns, ip(2), 56, SOON)?;
+            let pings = Ping::start(&vms[0].ns, ip(2), PACE)?;
+            // Long enough for the agent to have asked for all that the changed routes made it ask.
+            pings.wait_answered(200, SOON)?;
+            let used = agents[0].peers()?[0].next_hop.context("no next hop")?.octets()[3] - 100;
+            let router = &routers[usize::from(used)];
+            let legs = |state: &str| ["l0", "l1"].map(|leg| router.ip(&format!("link set dev {leg} {state}")));
+            for done in legs("down") {
+                done?;
+            }
+            for host in &hosts {
+                host.ns.ip(&format!("neigh flush dev {}", Host::NIC))?;
+            }
+            pings.wait_answered(50, SOON).with_context(|| format!("by the other router, routes of kind {n}"))?;
+            for done in legs("up") {
+                done?;
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Sends numbered datagrams, many at a time, so that XDP has others of them in its queue.
 fn numbered_bursts(socket: &UdpSocket, to: SocketAddrV4, stop: &AtomicBool) -> Result<u64> {
     const AT_ONCE: u64 = 30;

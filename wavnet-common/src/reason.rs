@@ -76,7 +76,7 @@ reasons! {
     ExceedsPortMtu = "exceeds_port_mtu",
     /// There is no route to the peer.
     NoRoute = "no_route",
-    /// The next hop's link address is not known yet; the kernel has been asked to resolve it.
+    /// The next hop's link address is not known; the kernel is asked to resolve it.
     NeighbourUnresolved = "neighbour_unresolved",
     /// There is nobody to flood the frame to.
     NoReceiver = "no_receiver",

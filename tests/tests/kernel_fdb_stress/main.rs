@@ -4,7 +4,7 @@
 //! MACs that one CPU alone sends from are exactly where its last frame came from; frames to MACs of everybody are not flooded once
 //! they are known, as long as nobody removes anything; static ones stay where the agent put them; and the counters add up.
 //!
-//! `WAVNET_STRESS_SECONDS` says how long (3), `WAVNET_TEST_SEED` what each thread does; the order in which they do it is the
+//! `WAVNET_STRESS_SECONDS` says how long (60), `WAVNET_TEST_SEED` what each thread does; the order in which they do it is the
 //! machine's.
 
 mod agent;
@@ -38,7 +38,7 @@ use wavnet_user::datapath::Datapath;
 fn the_programs_and_the_agent_share_the_table_without_a_race() {
     const TEST: &str = "kernel_fdb_stress::the_programs_and_the_agent_share_the_table_without_a_race";
     let Some(pins) = require(TEST) else { return };
-    let time = Duration::from_secs(number_from("WAVNET_STRESS_SECONDS").unwrap_or(3));
+    let time = Duration::from_secs(number_from("WAVNET_STRESS_SECONDS").unwrap_or(60));
     let seed = number_from("WAVNET_TEST_SEED").unwrap_or(0x5eed_0008);
     println!("seed {seed} (WAVNET_TEST_SEED), {time:?} (WAVNET_STRESS_SECONDS)");
     let result = Sandbox::run(&pins, |sandbox| {

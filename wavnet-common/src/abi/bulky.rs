@@ -5,7 +5,7 @@
 use core::sync::atomic::AtomicU64;
 
 use super::order::spread;
-use crate::word::{load, store};
+use crate::word::{exchange, load, store};
 
 /// A flow from a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl PortFlow {
     #[must_use]
     pub const fn new(seed: u64, port_index: u16, hash: u32) -> PortFlow {
         let key = (port_index as u64) << 32 | hash as u64;
-        PortFlow { key, set: spread(key, seed) % Bulky::SETS }
+        PortFlow { key, set: spread(key, seed) >> (32 - Bulky::SETS.ilog2()) }
     }
 
     /// Index in `BULKY`.
@@ -80,24 +80,24 @@ impl Bulky {
         (now >> 48).wrapping_sub(word >> 48) & (Bulky::TICKS - 1)
     }
 
-    /// Whether a flow of this set is TC's.
+    /// Whether a flow of this set is TC's. What is older than that is forgotten: it would come round as new.
     #[inline(always)]
     #[must_use]
     pub fn of(&self, flow: PortFlow, now_ns: u64) -> Bulk {
         let now = flow.at(now_ns);
-        let mut last = 0;
+        let mut found = Bulk::No;
         for word in &self.0 {
-            let word = load(word);
-            if (word ^ now) & Bulky::KEY == 0 && word > last {
-                last = word;
+            let old = load(word);
+            if (old ^ now) & Bulky::KEY != 0 {
+                continue;
+            }
+            match Bulky::age(old, now) {
+                0..Bulky::MEMORY => return Bulk::Settled,
+                Bulky::MEMORY => found = Bulk::Fading,
+                _ => drop(exchange(word, old, 0)),
             }
         }
-        match Bulky::age(last, now) {
-            _ if last == 0 => Bulk::No,
-            0..Bulky::MEMORY => Bulk::Settled,
-            Bulky::MEMORY => Bulk::Fading,
-            _ => Bulk::No,
-        }
+        found
     }
 
     /// A flow of this set sends a super-packet.
@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_flow_did_long_ago_does_not_come_round() {
+        let (set, silent) = (Bulky::default(), Bulky::default());
+        set.sends(flow(7, 0), 0);
+        silent.sends(flow(7, 0), 0);
+        assert_eq!(set.of(flow(7, 0), 40 * S), Bulk::No);
+        assert_eq!(set.of(flow(7, 0), Bulky::TICKS * S), Bulk::No, "its datagrams went on by XDP all the while");
+        assert_eq!(set.of(flow(7, 0), (Bulky::TICKS + 5) * S), Bulk::No);
+        // Of one that sent nothing at all, nothing can be overtaken.
+        assert_eq!(silent.of(flow(7, 0), Bulky::TICKS * S), Bulk::Settled);
+    }
+
+    #[test]
     fn a_flow_without_port_and_hash_is_told_from_no_flow() {
         let set = Bulky::default();
         assert_eq!(set.of(flow(0, 0), 0), Bulk::No);
@@ -188,5 +200,8 @@ mod tests {
             let most = counts.iter().max();
             assert!(most < Some(&24), "{most:?}");
         }
+        // Some seed tells any two apart.
+        let apart = |seed| PortFlow::new(seed, 1, 9).set() != PortFlow::new(seed, 4097, 9).set();
+        assert!((0..64).any(|n| apart(0x1234_5678_9abc_def1 * n)));
     }
 }

@@ -54,6 +54,8 @@ use additions::Additions;
 use notify::Notifier;
 use occupants::Occupants;
 
+/// How often next hops without a link address are sought, as long as there is hope.
+const SEEK: Duration = Duration::from_secs(1);
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often everything is read anew, in case something went unnoticed.
@@ -239,6 +241,7 @@ impl Agent {
     ) -> Outcome {
         let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
         let mut adapt = ticks(adaptive::PERIOD);
+        let mut seek = ticks(SEEK);
         let mut retry = ticks(RETRY);
         let mut warn = ticks(WARN);
         let mut resync = ticks(RESYNC);
@@ -258,6 +261,7 @@ impl Agent {
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),
                 _ = scan.tick() => self.scan_fdb(),
                 _ = adapt.tick() => self.adapt(),
+                _ = seek.tick() => self.fabric.seek_next_hops(),
                 _ = retry.tick() => self.retry(),
                 _ = warn.tick() => self.log_warnings(),
                 _ = resync.tick() => self.resync_or_complain().await,

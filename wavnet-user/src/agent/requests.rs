@@ -193,7 +193,7 @@ fn cost(mode: PortMode) -> Option<&'static str> {
         PortMode::Auto | PortMode::Throughput => None,
         PortMode::PacketRate => Some(
             "mode packet-rate costs bulk TCP: a container sends a quarter to a third less of it, since its end of the veth has no \
-             segmentation offload any more, a VM on a tap a tenth",
+             segmentation offload any more, a VM on a tap up to a tenth",
         ),
     }
 }

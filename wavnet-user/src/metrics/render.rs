@@ -263,7 +263,7 @@ fn flooding(f: &mut Families, s: &Snapshot) {
         s,
         Count::KernelNextHop,
         "wavnet_kernel_next_hop_frames_total",
-        "Frames sent by the kernel's own routing because the agent's next hop had never been resolved or the agent was \
+        "Frames sent by the kernel's own routing because the agent's next hop was not resolved (any more) or the agent was \
          not running. Slower, not lost.",
     );
     plain(

@@ -89,7 +89,7 @@ fn run(workspace: &Workspace, binary: &TestBinary, filter: Option<&str>, missing
         ("CARGO_MANIFEST_DIR", binary.package.clone().into_os_string()),
         ("WAVNET_BIN", workspace.binary("wavnet", false).into_os_string()),
     ];
-    for name in ["RUST_LOG", "RUST_BACKTRACE", "PROPTEST_CASES"] {
+    for name in ["RUST_LOG", "RUST_BACKTRACE", "PROPTEST_CASES", "WAVNET_STRESS_SECONDS", "WAVNET_TEST_SEED"] {
         variables.extend(std::env::var_os(name).map(|value| (name, value)));
     }
     let mut command = if binary.kernel {

@@ -205,6 +205,11 @@ impl Fabric {
         self.paths.neighbour(ifindex, addr, mac);
     }
 
+    /// Seeks next hops whose link address is not known, and other ways than by them. Call it every second.
+    pub fn seek_next_hops(&mut self) {
+        self.paths.seek();
+    }
+
     /// True if some peer is reached over this neighbour: it is to stay managed.
     pub fn uses_neighbour(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
         self.paths.uses(ifindex, addr)

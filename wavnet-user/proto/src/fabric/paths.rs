@@ -41,19 +41,17 @@ struct Path {
 struct Neighbour {
     users: BTreeSet<Ipv4Addr>,
     mac: Fact<Mac>,
-    /// The link address that it had last.
-    last: Option<Mac>,
+    /// How often it has been sought in vain.
+    vain: u8,
 }
 
 impl Neighbour {
-    const ASKED: Neighbour = Neighbour { users: BTreeSet::new(), mac: Fact::Asked, last: None };
+    /// After how many seconds without an answer a next hop is taken for dead.
+    const PATIENCE: u8 = 60;
+    const ASKED: Neighbour = Neighbour { users: BTreeSet::new(), mac: Fact::Asked, vain: 0 };
 
-    /// Takes the kernel's word; `true` if the address was known until now.
-    fn learn(&mut self, mac: Option<Mac>) -> bool {
-        let known = matches!(self.mac, Fact::Known(Some(_)));
-        self.mac = Fact::Known(mac);
-        self.last = mac.or(self.last);
-        known && mac.is_none()
+    const fn is_known(&self) -> bool {
+        matches!(self.mac, Fact::Known(Some(_)))
     }
 }
 
@@ -66,8 +64,8 @@ pub enum PeerState {
     Resolving,
     /// There is no route, or we have no address to send from.
     NoRoute,
-    /// There is a route, but the next hop's link address is not known. Frames go to the one that it had last; if there never was one,
-    /// through the kernel's own lookup.
+    /// There is a route, but the next hop's link address is not known. For a minute frames go on to the one that was in force; where none
+    /// was, and after that minute, through the kernel's own lookup.
     Unresolved,
     /// Frames always go through the kernel's own lookup: a point-to-point interface, or a router without IPv4 address.
     Kernel,
@@ -109,15 +107,31 @@ impl Paths {
         }
     }
 
-    /// Takes the state of a neighbour; `None`: not resolved (any more). The last address stays in force until there is another: who
-    /// does not answer ARP may forward all the same, and frames that the kernel itself would send could overtake those that XDP has sent.
+    /// Takes the state of a neighbour; `None`: not resolved (any more).
     pub(super) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
         let hop = (ifindex, addr);
         if let Some(n) = self.neighbours.get_mut(&hop) {
-            if n.learn(mac) {
+            if mac.is_some() {
+                n.vain = 0;
+            } else if n.is_known() {
                 self.resolve.insert(hop);
+                // The kernel may choose another router for want of this one, and tells nobody.
+                self.ask.extend(&n.users);
             }
+            n.mac = Fact::Known(mac);
             self.dirty.extend(&n.users);
+        }
+    }
+
+    /// Seeks next hops that are not resolved: them, and other routes. Call it every second.
+    pub(super) fn seek(&mut self) {
+        for (hop, n) in self.neighbours.iter_mut().filter(|(_, n)| !n.is_known() && n.vain < Neighbour::PATIENCE) {
+            n.vain += 1;
+            self.resolve.insert(*hop);
+            self.ask.extend(&n.users);
+            if n.vain == Neighbour::PATIENCE {
+                self.dirty.extend(&n.users);
+            }
         }
     }
 
@@ -141,8 +155,10 @@ impl Paths {
     pub(super) fn retry(&mut self) {
         let lost = self.peers.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));
         self.ask.extend(lost.map(|(a, _)| *a));
-        let unresolved = self.neighbours.iter().filter(|(_, n)| !matches!(n.mac, Fact::Known(Some(_))));
-        self.resolve.extend(unresolved.map(|(hop, _)| *hop));
+        for (hop, n) in self.neighbours.iter().filter(|(_, n)| !n.is_known()) {
+            self.resolve.insert(*hop);
+            self.ask.extend(&n.users);
+        }
     }
 
     /// Something about the interface has changed, or it came or went.
@@ -242,8 +258,10 @@ impl Paths {
             return NextHop::NONE;
         }
         let dst = match path.hop.and_then(|h| self.neighbours.get(&h)) {
-            Some(Neighbour { mac: Fact::Known(_), last, .. }) => last.map_or([0; 6], |mac| mac.0),
-            Some(_) if now.ifindex == route.oif => now.dst_mac,
+            Some(Neighbour { mac: Fact::Known(Some(mac)), .. }) => mac.0,
+            // Who does not answer ARP may forward all the same, and so may the router before; and frames that the kernel itself would send
+            // could overtake those that XDP has sent.
+            Some(n) if now.ifindex == route.oif && n.vain < Neighbour::PATIENCE => now.dst_mac,
             _ => [0; 6],
         };
         let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));
@@ -281,7 +299,7 @@ impl Paths {
             // As for the next hop: whoever has no address sends nothing.
             _ if local.is_none() => PeerState::NoRoute,
             (Some(_), None) => PeerState::Kernel,
-            (Some(_), Some(n)) if matches!(n.mac, Fact::Known(Some(_))) => PeerState::Up,
+            (Some(_), Some(n)) if n.is_known() => PeerState::Up,
             (Some(_), Some(_)) => PeerState::Unresolved,
         };
         (state, via, Some(route))

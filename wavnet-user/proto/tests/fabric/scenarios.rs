@@ -93,7 +93,7 @@ fn next_hop_comes_from_route_neighbour_and_link() {
     assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(8).0, "another next hop's, until the kernel has answered");
     w.fabric.neighbour(3, peer(0), None);
     w.settle();
-    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6], "what the old next hop had is none of the new one's");
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(8).0, "and for a while if it does not know");
     assert_eq!(w.model.neighbours(), &BTreeSet::from([(3, gateway), (3, peer(0))]));
     w.fabric.route(peer(1), None);
     w.settle();
@@ -153,7 +153,34 @@ fn a_restart_keeps_next_hops_until_the_kernel_has_answered() {
     assert_eq!(w.model.next_hop(peer(0)), before, "same route: the link address stays until it is known better");
     w.fabric.neighbour(3, peer(0), None);
     w.settle();
-    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6]);
+    assert_eq!(w.model.next_hop(peer(0)), before, "nor is it taken away because it is lost at this moment");
+}
+
+#[test]
+fn a_next_hop_that_does_not_answer_is_sought_for_a_minute_and_then_taken_for_dead() {
+    let mut w = reached();
+    w.fabric.neighbour(3, peer(0), None);
+    let questions = |w: &mut World| {
+        let asked = commands(w);
+        let route = asked.contains(&Command::QueryRoute { addr: peer(0), from: Some(peer(5)) });
+        (route, asked.contains(&Command::ResolveNeighbour { ifindex: 3, addr: peer(0) }))
+    };
+    for second in 0..60 {
+        assert_eq!(questions(&mut w), (true, true), "second {second}: the way over it may be another by now");
+        assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(1).0, "second {second}");
+        w.fabric.route(peer(0), route(Via::OnLink, None));
+        w.fabric.neighbour(3, peer(0), None);
+        w.fabric.seek_next_hops();
+    }
+    questions(&mut w);
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, [0; 6], "from now on the kernel sends, or does not");
+    w.fabric.seek_next_hops();
+    assert_eq!(questions(&mut w), (false, false));
+    w.fabric.retry();
+    assert_eq!(questions(&mut w), (true, true), "more seldom");
+    w.fabric.neighbour(3, peer(0), Some(mac(2)));
+    w.settle();
+    assert_eq!(w.model.next_hop(peer(0)).dst_mac, mac(2).0);
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(crate) enum Step {
     RoutesChanged,
     Recheck,
     Retry,
+    Seek,
     /// A port is chosen to have XDP, or not.
     ChooseXdp(u8, bool),
     /// The kernel refuses XDP on a port.
@@ -146,6 +147,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(RoutesChanged),
         1 => Just(Recheck),
         1 => Just(Retry),
+        1 => Just(Seek),
         3 => (b(), any::<bool>()).prop_map(|(i, on)| ChooseXdp(i, on)),
         1 => b().prop_map(RefuseXdp),
         3 => (0u8..6).prop_map(Poll),

@@ -149,7 +149,7 @@ pub enum PortMode {
     Auto,
     /// Many small frames (DNS, VoIP, games, key-value stores), by XDP at all times: about twice as many. A container's bulk TCP loses
     /// a quarter to a third, since its end of a veth loses segmentation offload, and its datagrams lose VLAN tags; a VM's on a tap loses
-    /// a tenth
+    /// up to a tenth
     PacketRate,
     /// Bulk: no XDP at any time, small datagrams of a tap come at half the rate
     Throughput,
@@ -210,7 +210,7 @@ pub struct PortInfo {
 pub enum PeerState {
     /// Route and link address of the next hop are known.
     Up,
-    /// There is a route, but the next hop does not answer ARP (yet, or any more: then frames go to its last link address).
+    /// There is a route, but the next hop does not answer ARP (yet, or any more: then frames go to its last link address for a minute).
     Unresolved,
     /// There is no route.
     NoRoute,

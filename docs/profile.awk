@@ -1,0 +1,31 @@
+# Sums up a profile by kind of work, for docs/benchmarks.md:
+#
+#   perf report -i perf.data --no-children --sort cpu,sym -g none 2>/dev/null | awk -v cpu=0 -f docs/profile.awk
+#
+# `cpu`: of this CPU alone; without, of all. A symbol is of the first kind that its name fits.
+BEGIN {
+    kind(1, "our programs", "bpf_prog_[0-9a-f]*_(underlay_|port_|tap_guard|[a-z]*_3c_wavnet)")
+    kind(2, "idle", "halt|idle|do_nothing")
+    kind(3, "waking the other CPU, scheduler", "spin_unlock_irqrestore|finish_task_switch|schedule|try_to_wake|ttwu|enqueue_task|dequeue|pick_|update_|sched|futex|__pv_queued")
+    kind(4, "copies from and to users", "copy_(to|from)_iter|copy_user|check_object|rep_movs|_copy_")
+    kind(5, "memory: copied, allocated", "memcpy|memset|kmem_cache|kmalloc|slab|kfree|page|__free|alloc|skb_pp_cow")
+    kind(6, "socket buffers: made, cloned, copied, freed", "skb")
+    kind(7, "segmentation, checksums", "segment|gso|csum")
+    kind(8, "GRO", "gro")
+    kind(9, "links, XDP, redirects", "veth|xdp|dev_map|bq_|ptr_ring|lab_|xmit|dev_queue|netdev_|validate|netif|qdisc|redirect")
+    kind(10, "TCP, IP", "tcp|ip_|inet|ipv4|fib|neigh|sock|udp|nf_|iptunnel|vxlan")
+    kinds = 11
+    name[kinds] = "the rest"
+}
+function kind(i, words, pattern) { name[i] = words; fits[i] = pattern }
+$1 ~ /%$/ && (cpu == "" || $2 + 0 == cpu) {
+    share = $1 + 0
+    symbol = tolower($0)
+    for (i = 1; i < kinds && symbol !~ fits[i]; i++);
+    sum[i] += share
+    all += share
+}
+END {
+    if (!all) { print "no samples" > "/dev/stderr"; exit 1 }
+    for (i = 1; i <= kinds; i++) printf "%5.1f %%  %s\n", 100 * sum[i] / all, name[i]
+}
