@@ -65,8 +65,8 @@ impl Bulky {
     pub const SETS: u32 = 4096;
     /// Flows in a set.
     const WAYS: usize = 4;
-    /// For how long a flow is remembered, ticks.
-    const MEMORY: u64 = 30;
+    /// For how long a flow is remembered: the age of its mark, ticks, which begins with one.
+    const MEMORY: u64 = 31;
     /// Ticks are seconds (2^30 ns), modulo so many.
     const TICKS: u64 = 1 << 15;
     /// Keeps a word from being zero, which is nobody's.
@@ -74,10 +74,10 @@ impl Bulky {
     /// What tells flows apart.
     const KEY: u64 = Bulky::SET | ((1 << 48) - 1);
 
-    /// Ticks since what a word says.
+    /// Ticks since what a word says. Another CPU may be a tick ahead of what this one has taken for now.
     #[inline(always)]
     const fn age(word: u64, now: u64) -> u64 {
-        (now >> 48).wrapping_sub(word >> 48) & (Bulky::TICKS - 1)
+        ((now >> 48) + 1).wrapping_sub(word >> 48) & (Bulky::TICKS - 1)
     }
 
     /// Whether a flow of this set is TC's. What is older than that is forgotten: it would come round as new.
@@ -158,8 +158,24 @@ mod tests {
         assert_eq!(set.of(flow(7, 0), 40 * S), Bulk::No);
         assert_eq!(set.of(flow(7, 0), Bulky::TICKS * S), Bulk::No, "its datagrams went on by XDP all the while");
         assert_eq!(set.of(flow(7, 0), (Bulky::TICKS + 5) * S), Bulk::No);
-        // Of one that sent nothing at all, nothing can be overtaken.
+        // Of one that sent nothing all the while, nothing can be overtaken.
         assert_eq!(silent.of(flow(7, 0), Bulky::TICKS * S), Bulk::Settled);
+    }
+
+    #[test]
+    fn a_mark_of_a_cpu_that_is_a_tick_ahead_is_as_good_as_new() {
+        let set = Bulky::default();
+        for hash in 0..4 {
+            set.sends(flow(7, hash), (10 + u64::from(hash == 3)) * S);
+        }
+        assert_eq!(set.of(flow(7, 3), 10 * S), Bulk::Settled);
+        assert_eq!(set.of(flow(7, 3), 11 * S), Bulk::Settled);
+        set.sends(flow(7, 9), 10 * S);
+        assert_eq!(
+            set.of(flow(7, 3), 11 * S),
+            Bulk::Settled,
+            "nor is it taken for the one that has been silent for longest"
+        );
     }
 
     #[test]

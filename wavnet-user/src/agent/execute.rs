@@ -145,7 +145,7 @@ impl Agent {
         } else if matches!(command, Command::DetachPort { .. } | Command::DetachUnderlay { .. }) {
             warn!("{words}");
         } else {
-            error!("{words}; trying again every {} s", super::RETRY.as_secs());
+            error!("{words}; trying again at least every {} s", super::RETRY.as_secs());
         }
     }
 

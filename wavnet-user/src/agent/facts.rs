@@ -66,8 +66,11 @@ impl Agent {
         if self.fabric.uses_neighbour(ifindex, addr) {
             match self.netlink.resolve(ifindex, addr).await {
                 Ok(mac) => self.fabric.neighbour(ifindex, addr, mac),
-                // The next retry asks again.
-                Err(e) => debug!(%addr, "{:#}", anyhow::Error::from(e)),
+                Err(e) => {
+                    debug!(%addr, "{:#}", anyhow::Error::from(e));
+                    // So that it is sought.
+                    self.fabric.neighbour(ifindex, addr, None);
+                }
             }
         }
     }

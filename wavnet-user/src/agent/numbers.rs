@@ -89,7 +89,7 @@ impl Agent {
     }
 }
 
-/// True if frames reach the peer, by our next hop or the kernel's.
+/// True if the way to the peer is known, to us or to the kernel.
 pub(super) fn is_up(state: PeerState) -> bool {
     matches!(state, PeerState::Up | PeerState::Kernel)
 }

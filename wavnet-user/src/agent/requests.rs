@@ -192,7 +192,7 @@ fn cost(mode: PortMode) -> Option<&'static str> {
     match mode {
         PortMode::Auto | PortMode::Throughput => None,
         PortMode::PacketRate => Some(
-            "mode packet-rate costs bulk TCP: a container sends a quarter to a third less of it, since its end of the veth has no \
+            "mode packet-rate costs bulk TCP: a container sends 30 to 40 % less of it, since its end of the veth has no \
              segmentation offload any more, a VM on a tap up to a tenth",
         ),
     }

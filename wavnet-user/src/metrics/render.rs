@@ -147,8 +147,7 @@ fn traffic(f: &mut Families, s: &Snapshot) {
     }
     f.gauges(
         "wavnet_peer_up",
-        "1 if the underlay is attached and the route to the peer and the link address of its next hop are known, so that \
-         frames can leave; else 0. \
+        "1 if the underlay is attached and the route to the peer and the link address of its next hop are known; else 0. \
          It says nothing about the peer being alive: VXLAN has no keepalive.",
         s.peers.iter().map(|p| gauge(&[("peer", &p.peer.to_string())], f64::from(u8::from(p.up)))),
     );

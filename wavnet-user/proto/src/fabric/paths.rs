@@ -35,21 +35,25 @@ enum Fact<T> {
 struct Path {
     route: Fact<RouteInfo>,
     hop: Option<Hop>,
+    /// For how many seconds no next hop has answered, be it the same or another.
+    vain: u8,
+}
+
+impl Path {
+    const ASKED: Path = Path { route: Fact::Asked, hop: None, vain: 0 };
+    /// After how many seconds what was in force is given up.
+    const PATIENCE: u8 = 60;
+    /// For how many of them the route is asked for, too, each time.
+    const HASTE: u8 = 5;
 }
 
 #[derive(Clone, Debug)]
 struct Neighbour {
     users: BTreeSet<Ipv4Addr>,
     mac: Fact<Mac>,
-    /// How often it has been sought in vain.
-    vain: u8,
 }
 
 impl Neighbour {
-    /// After how many seconds without an answer a next hop is taken for dead.
-    const PATIENCE: u8 = 60;
-    const ASKED: Neighbour = Neighbour { users: BTreeSet::new(), mac: Fact::Asked, vain: 0 };
-
     const fn is_known(&self) -> bool {
         matches!(self.mac, Fact::Known(Some(_)))
     }
@@ -88,7 +92,7 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn add(&mut self, addr: Ipv4Addr) {
-        self.peers.entry(addr).or_insert(Path { route: Fact::Asked, hop: None });
+        self.peers.entry(addr).or_insert(Path::ASKED);
         self.ask.insert(addr);
     }
 
@@ -111,9 +115,7 @@ impl Paths {
     pub(super) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
         let hop = (ifindex, addr);
         if let Some(n) = self.neighbours.get_mut(&hop) {
-            if mac.is_some() {
-                n.vain = 0;
-            } else if n.is_known() {
+            if mac.is_none() && n.is_known() {
                 self.resolve.insert(hop);
                 // The kernel may choose another router for want of this one, and tells nobody.
                 self.ask.extend(&n.users);
@@ -125,12 +127,19 @@ impl Paths {
 
     /// Seeks next hops that are not resolved: them, and other routes. Call it every second.
     pub(super) fn seek(&mut self) {
-        for (hop, n) in self.neighbours.iter_mut().filter(|(_, n)| !n.is_known() && n.vain < Neighbour::PATIENCE) {
-            n.vain += 1;
-            self.resolve.insert(*hop);
-            self.ask.extend(&n.users);
-            if n.vain == Neighbour::PATIENCE {
-                self.dirty.extend(&n.users);
+        for (addr, path) in &mut self.peers {
+            let Some((hop, n)) = path.hop.and_then(|hop| Some((hop, self.neighbours.get(&hop)?))) else { continue };
+            if n.is_known() {
+                path.vain = 0;
+            } else if path.vain < Path::PATIENCE {
+                path.vain += 1;
+                self.resolve.insert(hop);
+                if path.vain <= Path::HASTE {
+                    self.ask.insert(*addr);
+                }
+                if path.vain == Path::PATIENCE {
+                    self.dirty.insert(*addr);
+                }
             }
         }
     }
@@ -202,7 +211,7 @@ impl Paths {
             let n = self.neighbours.entry(hop).or_insert_with(|| {
                 self.forget.remove(&hop);
                 self.resolve.insert(hop);
-                Neighbour::ASKED
+                Neighbour { users: BTreeSet::new(), mac: Fact::Asked }
             });
             n.users.insert(addr);
         }
@@ -222,10 +231,11 @@ impl Paths {
     pub(super) fn ask(&mut self, out: &mut VecDeque<Command>, links: &Links, local: Option<Ipv4Addr>) {
         // The kernel finds no route for a source that is not ours (yet).
         let from = local.filter(|l| links.has_address(*l));
-        let ask = std::mem::take(&mut self.ask).into_iter();
-        out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
+        // First, as the kernel chooses routes by what neighbours it knows to be there, and to be sought.
         let resolve = std::mem::take(&mut self.resolve).into_iter();
         out.extend(resolve.map(|(ifindex, addr)| Command::ResolveNeighbour { ifindex, addr }));
+        let ask = std::mem::take(&mut self.ask).into_iter();
+        out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
     }
 
     /// Queues what there is to put in force by `set`, and to forget, in this order. `now` is the next hop in force.
@@ -261,7 +271,7 @@ impl Paths {
             Some(Neighbour { mac: Fact::Known(Some(mac)), .. }) => mac.0,
             // Who does not answer ARP may forward all the same, and so may the router before; and frames that the kernel itself would send
             // could overtake those that XDP has sent.
-            Some(n) if now.ifindex == route.oif && n.vain < Neighbour::PATIENCE => now.dst_mac,
+            Some(_) if now.ifindex == route.oif && path.vain < Path::PATIENCE => now.dst_mac,
             _ => [0; 6],
         };
         let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod model;
+mod nexthops;
 mod ports;
 mod scenarios;
 mod steps;

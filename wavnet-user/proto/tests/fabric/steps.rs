@@ -56,7 +56,8 @@ pub(crate) enum Step {
     RoutesChanged,
     Recheck,
     Retry,
-    Seek,
+    /// So many seconds pass.
+    Seek(u8),
     /// A port is chosen to have XDP, or not.
     ChooseXdp(u8, bool),
     /// The kernel refuses XDP on a port.
@@ -147,7 +148,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(RoutesChanged),
         1 => Just(Recheck),
         1 => Just(Retry),
-        1 => Just(Seek),
+        1 => (1u8..70).prop_map(Seek),
         3 => (b(), any::<bool>()).prop_map(|(i, on)| ChooseXdp(i, on)),
         1 => b().prop_map(RefuseXdp),
         3 => (0u8..6).prop_map(Poll),

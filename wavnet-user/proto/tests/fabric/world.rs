@@ -126,7 +126,7 @@ impl World {
             }
             Step::RefuseXdp(i) => f.xdp_refused(World::link_index(i), "told to"),
             Step::Retry => f.retry(),
-            Step::Seek => f.seek_next_hops(),
+            Step::Seek(seconds) => (0..seconds).for_each(|_| f.seek_next_hops()),
             Step::Poll(255) => self.settle(),
             Step::Poll(n) => (0..n).for_each(|_| drop(self.poll())),
             Step::PollFailing(i) => {
