@@ -19,6 +19,7 @@ use wavnet_tests::lab::{
     host::{Host, Vm, VmSpec},
     link,
     netns::Netns,
+    numbered,
     overlay::{Both, Mesh, SOON, Shape, blue, ip, mac, until},
     ping::{self, Ping},
     poll_until,
@@ -89,23 +90,27 @@ fn two_routers(lab: &Lab) -> Result<(Vec<Host>, Vec<Netns>)> {
     Ok((hosts, keep))
 }
 
+/// A VM on each of two hosts, by a port of this mode, and the agents; each VM reaches the other.
+fn overlay(lab: &Lab, hosts: &[Host], mode: &str) -> Result<([Vm; 2], [Agent; 2])> {
+    let vm = |i: usize, name| hosts[i].vm(lab, &VmSpec::new(name, mac(i as u8 + 1), ip(i as u8 + 1)));
+    let start = |i: usize| {
+        let config = AgentConfig::new(&[blue()]).port_mode("p-*", blue(), mode);
+        Agent::start(lab, &hosts[i], &config.peer(hosts[1 - i].addr, &[blue()]))
+    };
+    let vms = [vm(0, "v1")?, vm(1, "v2")?];
+    let agents = [start(0)?, start(1)?];
+    for agent in &agents {
+        agent.wait_ready()?;
+    }
+    ping::once(&vms[0].ns, ip(2), 56, SOON)?;
+    Ok((vms, agents))
+}
+
 #[test]
 fn a_changed_route_is_followed() {
     lab::run("a_changed_route_is_followed", NEEDS, |lab| {
         let (hosts, others) = two_routers(lab)?;
-        let vms = [
-            hosts[0].vm(lab, &VmSpec::new("v1", mac(1), ip(1)))?,
-            hosts[1].vm(lab, &VmSpec::new("v2", mac(2), ip(2)))?,
-        ];
-        let mut agents = Vec::new();
-        for (i, host) in hosts.iter().enumerate() {
-            let config = AgentConfig::new(&[blue()]).port("p-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
-            agents.push(Agent::start(lab, host, &config)?);
-        }
-        for agent in &agents {
-            agent.wait_ready()?;
-        }
-        ping::once(&vms[0].ns, ip(2), 56, SOON)?;
+        let (vms, agents) = overlay(lab, &hosts, "auto")?;
         let pings = Ping::start(&vms[0].ns, ip(2), PACE)?;
         pings.wait_answered(20, SOON)?;
         hosts[0].ns.ip("route replace 172.31.2.0/24 via 172.31.1.101")?;
@@ -168,17 +173,7 @@ fn a_next_hop_that_does_not_answer_heals_when_it_does() {
 fn a_lost_link_address_stays_in_force_until_there_is_another() {
     lab::run("a_lost_link_address_stays_in_force_until_there_is_another", NEEDS, |lab| {
         let hosts = lab.pair_by(UNDERLAY_MTU, 1)?;
-        let vm = |i: usize, name| hosts[i].vm(lab, &VmSpec::new(name, mac(i as u8 + 1), ip(i as u8 + 1)));
-        let (a, b) = (vm(0, "a")?, vm(1, "b")?);
-        let start = |i: usize, port: &str| {
-            let config = AgentConfig::new(&[blue()]).port_mode(port, blue(), "packet-rate");
-            Agent::start(lab, &hosts[i], &config.peer(hosts[1 - i].addr, &[blue()]))
-        };
-        let agents = [start(0, &a.port)?, start(1, &b.port)?];
-        for agent in &agents {
-            agent.wait_ready()?;
-        }
-        ping::once(&a.ns, ip(2), 56, SOON)?;
+        let ([a, b], agents) = overlay(lab, &hosts, "packet-rate")?;
         let by_kernel = || agents[0].metric("wavnet_kernel_next_hop_frames_total", &[]);
         let before = by_kernel()?;
 
@@ -190,7 +185,7 @@ fn a_lost_link_address_stays_in_force_until_there_is_another() {
         let stop = AtomicBool::new(false);
         let (sent, got) = thread::scope(|scope| {
             let sending = scope.spawn(|| numbered_bursts(&sender, place, &stop));
-            let receiving = scope.spawn(|| ascending(&receiver, &stop));
+            let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
             let disturbed = (0..50).try_for_each(|_| {
                 hosts[0].ns.ip(&format!("neigh del {} dev {}", hosts[1].addr, Host::NIC))?;
                 poll_until("the neighbour to be back", SOON, || {
@@ -247,15 +242,7 @@ fn a_restart_keeps_the_link_address_of_a_router_that_does_not_answer() {
 fn another_router_takes_over_from_one_that_is_gone() {
     lab::run("another_router_takes_over_from_one_that_is_gone", NEEDS, |lab| {
         let (hosts, routers) = two_routers(lab)?;
-        let vms = [
-            hosts[0].vm(lab, &VmSpec::new("v1", mac(1), ip(1)))?,
-            hosts[1].vm(lab, &VmSpec::new("v2", mac(2), ip(2)))?,
-        ];
-        let config = |i: usize| AgentConfig::new(&[blue()]).port("p-*", blue()).peer(hosts[1 - i].addr, &[blue()]);
-        let agents = [Agent::start(lab, &hosts[0], &config(0))?, Agent::start(lab, &hosts[1], &config(1))?];
-        for agent in &agents {
-            agent.wait_ready()?;
-        }
+        let (vms, agents) = overlay(lab, &hosts, "auto")?;
         let equal = |i: usize| format!("route replace default nexthop via 172.31.{i}.100 nexthop via 172.31.{i}.101");
         let first = |i: usize| format!("route replace default via 172.31.{i}.100");
         let second = |i: usize| format!("route append default via 172.31.{i}.101");
@@ -273,17 +260,15 @@ fn another_router_takes_over_from_one_that_is_gone() {
             pings.wait_answered(200, SOON)?;
             let used = agents[0].peers()?[0].next_hop.context("no next hop")?.octets()[3] - 100;
             let router = &routers[usize::from(used)];
-            let legs = |state: &str| ["l0", "l1"].map(|leg| router.ip(&format!("link set dev {leg} {state}")));
-            for done in legs("down") {
-                done?;
-            }
+            let legs = |state: &str| -> Result<()> {
+                ["l0", "l1"].iter().try_for_each(|leg| router.ip(&format!("link set dev {leg} {state}")).map(drop))
+            };
+            legs("down")?;
             for host in &hosts {
                 host.ns.ip(&format!("neigh flush dev {}", Host::NIC))?;
             }
             pings.wait_answered(50, SOON).with_context(|| format!("by the other router, routes of kind {n}"))?;
-            for done in legs("up") {
-                done?;
-            }
+            legs("up")?;
         }
         Ok(())
     });
@@ -300,22 +285,6 @@ fn numbered_bursts(socket: &UdpSocket, to: SocketAddrV4, stop: &AtomicBool) -> R
         thread::sleep(Duration::from_micros(500));
     }
     Ok(sent)
-}
-
-/// Receives until the sender has been stopped and nothing comes any more, and sees that numbers ascend.
-fn ascending(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
-    let (mut next, mut count) = (0, 0);
-    let mut buffer = [0; 8];
-    loop {
-        let stopped = stop.load(Ordering::Relaxed);
-        if socket.recv(&mut buffer).is_ok() {
-            let number = u64::from_be_bytes(buffer);
-            ensure!(number >= next, "{number} came after {}", next - 1);
-            (next, count) = (number + 1, count + 1);
-        } else if stopped {
-            return Ok(count);
-        }
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use wavnet_tests::lab::{
     self, Need,
     host::{Host, Vm},
+    numbered,
     overlay::{Both, SOON, Shape, ip, mac},
     ping,
     raw::RawSocket,
@@ -32,7 +33,7 @@ fn a_flow_that_begins_before_its_port_exists_arrives_in_order() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let sending = scope.spawn(|| send(&sender, &stop));
-            let receiving = scope.spawn(|| receive(&receiver, &stop));
+            let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
             let disturbed = disturb(&net, ROUNDS);
             stop.store(true, Ordering::Relaxed);
             let sent = sending.join().expect("the sender runs to its end")?;
@@ -75,19 +76,6 @@ fn send(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
         thread::sleep(Duration::from_micros(300));
     }
     Ok(number)
-}
-
-fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
-    let (mut last, mut count) = (0, 0);
-    let mut buffer = [0; 8];
-    while !stop.load(Ordering::Relaxed) {
-        if socket.recv(&mut buffer).is_ok() {
-            let number = u64::from_be_bytes(buffer);
-            ensure!(number > last, "{number} came after {last}");
-            (last, count) = (number, count + 1);
-        }
-    }
-    Ok(count)
 }
 
 /// Whoever captures on the NIC has every packet, too, and the kernel then copies it for programs that write: a copy has no note of XDP.

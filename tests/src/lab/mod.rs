@@ -21,6 +21,7 @@ pub mod http;
 pub mod link;
 pub mod lookups;
 pub mod netns;
+pub mod numbered;
 pub mod overlay;
 pub mod ping;
 pub mod pins;
