@@ -7,11 +7,12 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
-//! - [`time`], [`transmit`]: what all of them have in common.
+//! - [`time`], [`timers`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;
 pub mod time;
+pub mod timers;
 pub mod transmit;

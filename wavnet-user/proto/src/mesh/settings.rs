@@ -1,0 +1,82 @@
+//! What the operator wants of the mesh.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use wavnet_common::addr::Vni;
+
+use crate::trust::{MemberKey, PublicKey};
+
+/// A rendezvous server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where it listens. Several addresses of one name are several servers here.
+    pub addr: SocketAddr,
+    /// Its public key, if it must have this one; else whoever has the access key may be it.
+    pub key: Option<PublicKey>,
+}
+
+/// Who may be a peer, and in which VNIs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Everybody who has the network's key, in every VNI.
+    #[default]
+    Network,
+    /// These identities alone; each in the VNIs named, or in every one.
+    Listed(BTreeMap<PublicKey, Option<BTreeSet<Vni>>>),
+}
+
+impl Policy {
+    /// True if this identity may be a peer.
+    #[must_use]
+    pub fn admits(&self, peer: &PublicKey) -> bool {
+        match self {
+            Policy::Network => true,
+            Policy::Listed(listed) => listed.contains_key(peer),
+        }
+    }
+
+    /// Of the VNIs that a peer asks for, those that it may join.
+    #[must_use]
+    pub fn allowed(&self, peer: &PublicKey, asked: &BTreeSet<Vni>) -> BTreeSet<Vni> {
+        match self {
+            Policy::Network => asked.clone(),
+            Policy::Listed(listed) => match listed.get(peer) {
+                None => BTreeSet::new(),
+                Some(None) => asked.clone(),
+                Some(Some(vnis)) => vnis & asked,
+            },
+        }
+    }
+}
+
+/// What the operator wants of the mesh. [`super::Mesh::configure`] takes another one while it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This host's name, for people: at most 63 bytes of UTF-8 without control characters.
+    pub name: String,
+    /// Rendezvous servers, the preferred one first.
+    pub servers: Vec<Server>,
+    /// What shows that a host belongs to the network.
+    pub member: MemberKey,
+    /// Who may be a peer.
+    pub policy: Policy,
+    /// VNIs that this host has.
+    pub vnis: BTreeSet<Vni>,
+    /// Between two CONNECT_PULSEs of an idle path.
+    pub pulse: Duration,
+    /// Whether paths through symmetric NATs are searched for (opens up to 512 sockets for some seconds).
+    pub search: bool,
+    /// Peers at the most.
+    pub peers: usize,
+}
+
+impl Settings {
+    /// The pulse's default period (WAVNet section III.B).
+    pub const PULSE: Duration = Duration::from_secs(5);
+    /// Peers of an agent by default.
+    pub const PEERS: usize = 1000;
+}
