@@ -178,12 +178,9 @@ pub enum ServerTrouble {
     /// It does not take this identity.
     #[error("it refuses this host: its identity is not on the server's list, or was revoked")]
     Refused,
-    /// It is full.
-    #[error("it has no room for another host")]
-    Full,
-    /// It does not know our network.
-    #[error("it does not serve this network")]
-    UnknownNetwork,
+    /// Another host has registered with this identity.
+    #[error("another host has registered with this host's identity: each needs a key of its own")]
+    Replaced,
     /// It ends.
     #[error("it is shutting down")]
     Closing,

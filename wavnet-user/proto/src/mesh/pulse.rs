@@ -141,6 +141,12 @@ impl Pulses {
         Some(sample)
     }
 
+    /// True if a pulse of this number may still be answered.
+    #[must_use]
+    pub fn is_under_way(&self, number: u16) -> bool {
+        self.outstanding.iter().any(|(n, _)| *n == number & !ANSWER)
+    }
+
     /// The path works: something else than a pulse has shown it.
     pub fn seen(&mut self, sample: Option<Duration>) {
         (self.asked, self.unanswered) = (None, 0);

@@ -8,7 +8,10 @@ use std::{
 
 use wavnet_common::addr::Vni;
 
-use crate::trust::{MemberKey, PublicKey};
+use crate::{
+    trust::{AccessKey, MemberKey, PublicKey},
+    wire::Name,
+};
 
 /// A rendezvous server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +59,13 @@ impl Policy {
 /// What the operator wants of the mesh. [`super::Mesh::configure`] takes another one while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This host's name, for people: at most 63 bytes of UTF-8 without control characters.
-    pub name: String,
+    /// This host's name, for people.
+    pub name: Name,
     /// Rendezvous servers, the preferred one first.
     pub servers: Vec<Server>,
-    /// What shows that a host belongs to the network.
+    /// What shows servers that this host belongs to the network.
+    pub access: AccessKey,
+    /// What shows it to peers.
     pub member: MemberKey,
     /// Who may be a peer.
     pub policy: Policy,
