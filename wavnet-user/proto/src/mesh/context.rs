@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     output::{Command, Event, PathId, Way},
+    peer::is_rested,
     settings::Settings,
     timer::Timer,
 };
@@ -57,6 +58,17 @@ pub(super) struct Output {
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) commands: VecDeque<Command>,
     pub(super) events: VecDeque<Event>,
+    /// Datagrams for peers, to go inside a server's FORWARD.
+    pub(super) forwards: Vec<(PublicKey, Vec<u8>)>,
+    /// Session indices that a peer has taken, and that are no longer anybody's.
+    pub(super) owned: Vec<u32>,
+    pub(super) disowned: Vec<u32>,
+    /// The ways that frames are taken from.
+    pub(super) ways: BTreeMap<Way, (PublicKey, PathId)>,
+    /// Whom a search is under way for: one at a time, for the sake of the NATs.
+    pub(super) searching: Option<PublicKey>,
+    /// When the last search ended.
+    pub(super) searched: Option<Time>,
     /// Numbers that were used and are free again; not before the command that frees one is given.
     free: Vec<u16>,
     next: u16,
@@ -71,6 +83,16 @@ impl Output {
         self.transmits.push_back(Transmit { from: Socket::Main, to, payload });
     }
 
+    /// Has a server hand this to a peer.
+    pub(super) fn forward(&mut self, peer: PublicKey, datagram: Vec<u8>) {
+        self.forwards.push((peer, datagram));
+    }
+
+    /// True if the NATs have forgotten the last search.
+    pub(super) fn may_search(&self, now: Time) -> bool {
+        is_rested(self.searched, now)
+    }
+
     pub(super) fn command(&mut self, command: Command) {
         self.commands.push_back(command);
     }
@@ -81,11 +103,14 @@ impl Output {
 
     /// A number for a path; `None`: all are taken.
     pub(super) fn take_id(&mut self) -> Option<PathId> {
-        self.free.pop().or_else(|| {
-            let id = self.next;
-            self.next = self.next.checked_add(1)?;
-            Some(id)
-        }).map(PathId)
+        self.free
+            .pop()
+            .or_else(|| {
+                let id = self.next;
+                self.next = self.next.checked_add(1)?;
+                Some(id)
+            })
+            .map(PathId)
     }
 
     pub(super) fn free_id(&mut self, id: PathId) {

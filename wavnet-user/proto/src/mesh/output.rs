@@ -1,15 +1,13 @@
 //! What the mesh asks its shell to do, and what it tells.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
 use wavnet_common::addr::Vni;
 
 use crate::{transmit::Socket, trust::PublicKey, wire::Label};
+
+/// First byte of a pulse that a relay is on the way of: `P`.
+pub const RELAYED_PULSE: u8 = b'P';
 
 /// Number of a path, unique among those that there are: its slot in the kernel's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +28,17 @@ impl Way {
     /// True if a relay is in between.
     #[must_use]
     pub fn is_relayed(&self) -> bool {
-        !self.label.is_zero()
+        self.label != Label::ZERO
+    }
+
+    /// A pulse as it goes by this way.
+    #[must_use]
+    pub fn pulse(&self, pulse: [u8; 2]) -> Vec<u8> {
+        if !self.is_relayed() {
+            return pulse.to_vec();
+        }
+        let [a, b, c] = self.label.to_bytes();
+        vec![RELAYED_PULSE, a, b, c, pulse[0], pulse[1]]
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     output::{PathId, PathKind, Way},
     pulse::{Health, Pulses},
 };
-use crate::{rng::Rng, time::Time};
+use crate::{rng::Rng, time::Time, wire::message::Probe};
 
 /// After so many probes without an answer a way leads nowhere.
 const TRIES: u8 = 9;
@@ -22,12 +22,14 @@ pub(super) struct Path {
     pub(super) id: PathId,
     pub(super) way: Way,
     pub(super) kind: PathKind,
-    /// The peer has answered a probe of ours from there: it is the peer's, and frames from there are taken.
+    /// The peer has answered a probe of ours from there: it is the peer's.
     pub(super) proven: bool,
+    /// Frames from there are taken: the shell was told.
+    pub(super) added: bool,
     /// The peer says the same of us: frames that we send there are taken.
     pub(super) taken: bool,
     /// Probes under way.
-    asked: VecDeque<([u8; 8], Time)>,
+    asked: VecDeque<(u64, Time)>,
     tries: u8,
     last_try: Option<Time>,
     pub(super) pulses: Pulses,
@@ -40,6 +42,7 @@ impl Path {
             way,
             kind,
             proven: false,
+            added: false,
             taken: false,
             asked: VecDeque::new(),
             tries: 0,
@@ -49,8 +52,8 @@ impl Path {
     }
 
     /// Makes a probe's transaction.
-    pub(super) fn probe(&mut self, now: Time, rng: &mut Rng) -> [u8; 8] {
-        let transaction = rng.bytes();
+    pub(super) fn probe(&mut self, now: Time, rng: &mut Rng) -> u64 {
+        let transaction = rng.u64();
         if self.asked.len() == ASKED {
             self.asked.pop_front();
         }
@@ -62,12 +65,21 @@ impl Path {
 
     /// An opener went out in a probe's stead.
     pub(super) fn opened(&mut self, now: Time) {
-        self.last_try = Some(now);
+        (self.tries, self.last_try) = (self.tries.saturating_add(1), Some(now));
+    }
+
+    /// What a probe, or an answer, says of us.
+    pub(super) fn flags(&self) -> u8 {
+        if self.added { Probe::TAKEN } else { 0 }
+    }
+
+    pub(super) fn last_probed(&self) -> Option<Time> {
+        self.last_try
     }
 
     /// The round trip, if this answers a probe of ours.
-    pub(super) fn answered(&mut self, now: Time, transaction: &[u8; 8]) -> Option<Duration> {
-        let place = self.asked.iter().position(|(t, _)| t == transaction)?;
+    pub(super) fn answered(&mut self, now: Time, transaction: u64) -> Option<Duration> {
+        let place = self.asked.iter().position(|(t, _)| *t == transaction)?;
         let (_, sent) = self.asked.remove(place)?;
         let sample = now.since(sent);
         self.pulses.seen(Some(sample));
@@ -86,6 +98,18 @@ impl Path {
     /// Starts over: the way may lead there now.
     pub(super) fn retry(&mut self) {
         (self.tries, self.last_try) = (0, None);
+    }
+
+    /// It must show anew that it works.
+    pub(super) fn doubt(&mut self) {
+        (self.proven, self.taken) = (false, false);
+        self.retry();
+    }
+
+    /// When to look whether to probe it or to give it up.
+    pub(super) fn next_look(&self, now: Time) -> Option<Time> {
+        let given_up = (!self.proven && self.tries >= TRIES).then(|| self.last_try.map_or(now, |at| at + LONGEST));
+        self.next_probe(now).or(given_up)
     }
 
     /// True if it was probed often enough in vain.

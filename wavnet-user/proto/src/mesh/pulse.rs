@@ -65,6 +65,8 @@ impl Rtt {
 pub struct Pulses {
     /// Those under way: number, and when it was sent.
     outstanding: VecDeque<(u16, Time)>,
+    /// When the last one left.
+    last: Option<Time>,
     rtt: Option<Rtt>,
     /// Pulses sent since, and when the first of them was.
     unanswered: u32,
@@ -84,6 +86,7 @@ impl Pulses {
     pub fn new(idle: Duration) -> Pulses {
         Pulses {
             outstanding: VecDeque::new(),
+            last: None,
             rtt: None,
             unanswered: 0,
             asked: None,
@@ -118,6 +121,7 @@ impl Pulses {
         }
         self.outstanding.push_back((number, now));
         (self.sent, self.unanswered) = (self.sent + 1, self.unanswered.saturating_add(1));
+        self.last = Some(now);
         self.asked.get_or_insert(now);
         number.to_be_bytes()
     }
@@ -139,6 +143,12 @@ impl Pulses {
         self.answered += 1;
         self.loss -= self.loss.div_ceil(SMOOTHING);
         Some(sample)
+    }
+
+    /// When the last one left.
+    #[must_use]
+    pub fn last_sent(&self) -> Option<Time> {
+        self.last
     }
 
     /// True if a pulse of this number may still be answered.
@@ -166,7 +176,9 @@ impl Pulses {
     pub fn health(&self, now: Time) -> Health {
         let patience = self.patience();
         // Since the first pulse that nothing answered: before it there was nothing to answer.
-        let Some(asked) = self.asked.map(|at| now.since(at)).filter(|asked| *asked >= patience) else { return Health::Good };
+        let Some(asked) = self.asked.map(|at| now.since(at)).filter(|asked| *asked >= patience) else {
+            return Health::Good;
+        };
         let pause = if self.busy { BUSY } else { DOUBT };
         let long = asked >= patience + pause * (DEAD_AFTER - 1);
         if long && self.unanswered >= DEAD_AFTER { Health::Dead } else { Health::Doubtful }
@@ -175,16 +187,16 @@ impl Pulses {
     /// When to send the next one.
     #[must_use]
     pub fn next(&self, now: Time) -> Time {
-        let Some((_, last)) = self.outstanding.back() else { return now };
+        let Some(last) = self.last else { return now };
         let pause = match self.health(now) {
             _ if self.busy => BUSY,
             Health::Good => self.idle,
             Health::Doubtful | Health::Dead => DOUBT,
         };
-        let at = *last + pause;
+        let at = last + pause;
         // An idle path's pulse is to be missed in time.
         if !self.busy && self.unanswered > 0 && pause > DOUBT {
-            return at.min((*last + self.patience()).max(now));
+            return at.min((last + self.patience()).max(now));
         }
         at
     }

@@ -45,11 +45,7 @@ pub(super) enum Side {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Send by these of the sockets, by number; those of the first round are to be opened before.
-    Sockets {
-        first: u16,
-        count: u16,
-        open: bool,
-    },
+    Sockets { first: u16, count: u16, open: bool },
     /// Send to these ports of the other side's address.
     Ports(Vec<u16>),
     /// It is over; in vain, if nothing was found.
@@ -144,10 +140,14 @@ mod tests {
     fn the_easy_side_tries_each_port_once() {
         for seed in 0..20 {
             let (steps, took) = run(Side::Easy, seed);
-            let ports: Vec<u16> = steps.iter().flat_map(|s| if let Step::Ports(p) = s { p.clone() } else { vec![] }).collect();
+            let ports: Vec<u16> =
+                steps.iter().flat_map(|s| if let Step::Ports(p) = s { p.clone() } else { vec![] }).collect();
             let distinct: BTreeSet<u16> = ports.iter().copied().collect();
             assert_eq!((ports.len(), distinct.len()), (TRIES.into(), TRIES.into()), "seed {seed}");
-            assert!(distinct.iter().all(|p| *p >= LOWEST_PORT) && took < Duration::from_secs(3), "seed {seed}: {took:?}");
+            assert!(
+                distinct.iter().all(|p| *p >= LOWEST_PORT) && took < Duration::from_secs(3),
+                "seed {seed}: {took:?}"
+            );
         }
     }
 

@@ -12,7 +12,7 @@ mod writer;
 mod tests;
 
 pub use parts::{MAX_NAME, MAX_VNIS, Name, NameError, NatSummary};
-pub use peer::{Candidates, PeerHello, Probe, ProbeAnswer, Selected};
+pub use peer::{Candidates, PeerHello, Probe, ProbeAnswer, Search, Selected};
 pub use server::{
     ByeReason, Connect, Entry, Forward, HostState, Invite, MAX_SERVER_ADDRESSES, Page, Refused, RefusedCode, Register,
     Registered, Sync,
@@ -66,6 +66,8 @@ pub enum Message {
     ProbeAnswer(ProbeAnswer),
     /// CANDIDATES.
     Candidates(Candidates),
+    /// SEARCH.
+    Search(Search),
     /// SELECTED.
     Selected(Selected),
     /// MARKER: the last on the old path.
@@ -162,6 +164,7 @@ impl Message {
             Message::Selected(_) => (36, "SELECTED"),
             Message::Marker { .. } => (37, "MARKER"),
             Message::MarkerSeen { .. } => (38, "MARKER_SEEN"),
+            Message::Search(_) => (39, "SEARCH"),
         }
     }
 
@@ -202,6 +205,7 @@ impl Message {
             Message::Probe(m) => m.write(out),
             Message::ProbeAnswer(m) => return m.write(out),
             Message::Candidates(m) => return m.write(out),
+            Message::Search(m) => m.write(out),
             Message::Selected(m) => m.write(out),
             Message::Marker { transaction } | Message::MarkerSeen { transaction } => {
                 out.extend(transaction.to_be_bytes());
@@ -234,6 +238,7 @@ fn read(kind: u8, value: &mut Reader<'_>) -> Option<(&'static str, Result<Messag
         36 => ("SELECTED", Selected::read(v).map(Message::Selected)),
         37 => ("MARKER", v.u64().map(|transaction| Message::Marker { transaction }).map_err(Fault::from)),
         38 => ("MARKER_SEEN", v.u64().map(|transaction| Message::MarkerSeen { transaction }).map_err(Fault::from)),
+        39 => ("SEARCH", Search::read(v).map(Message::Search)),
         _ => return None,
     })
 }

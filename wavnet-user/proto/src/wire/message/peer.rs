@@ -6,7 +6,7 @@ use wavnet_common::addr::Vni;
 
 use super::{
     Fault, Name, NatSummary,
-    parts::{read_candidates, read_nat, read_vnis, write_address, write_candidates, write_vnis},
+    parts::{read_candidates, read_flag, read_nat, read_vnis, write_address, write_candidates, write_vnis},
 };
 use crate::wire::{Candidate, Reader, read_address};
 
@@ -19,8 +19,10 @@ pub struct PeerHello {
     pub stages: u8,
     /// Grows with each change of what it says; what is older than the newest is ignored.
     pub generation: u32,
-    /// The generation of the receiver's last one that has arrived; zero: none has. It is said again until it has.
+    /// The generation of the receiver's last one that has arrived; zero: none has.
     pub seen: u32,
+    /// Whether this one has arrived is not known: it is said again until it is, so the receiver answers with its own.
+    pub answer: bool,
     /// Its name.
     pub name: Name,
     /// What it wants to join.
@@ -36,6 +38,7 @@ impl PeerHello {
         out.extend([self.version, self.stages]);
         out.extend(self.generation.to_be_bytes());
         out.extend(self.seen.to_be_bytes());
+        out.push(self.answer.into());
         self.name.write(out);
         write_vnis(out, &self.vnis)?;
         write_candidates(out, &self.candidates)?;
@@ -49,6 +52,7 @@ impl PeerHello {
             stages: from.u8()?,
             generation: from.u32()?,
             seen: from.u32()?,
+            answer: read_flag(from)?,
             name: Name::read(from)?,
             vnis: read_vnis(from)?,
             candidates: read_candidates(from)?,
@@ -124,6 +128,33 @@ impl Candidates {
 
     pub(super) fn read(from: &mut Reader<'_>) -> Result<Candidates, Fault> {
         Ok(Candidates { generation: from.u32()?, candidates: read_candidates(from)?, nat: read_nat(from)? })
+    }
+}
+
+/// SEARCH: both sides agree to search for a way through a symmetric NAT now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Random number of the side that asks.
+    pub transaction: u64,
+    /// [`Search::ASK`], [`Search::GO`] or [`Search::LATER`].
+    pub phase: u8,
+}
+
+impl Search {
+    /// The sender would begin.
+    pub const ASK: u8 = 0;
+    /// The sender begins at this moment.
+    pub const GO: u8 = 1;
+    /// The sender has another search under way, or had one lately.
+    pub const LATER: u8 = 2;
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.transaction.to_be_bytes());
+        out.push(self.phase);
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Search, Fault> {
+        Ok(Search { transaction: from.u64()?, phase: from.u8()? })
     }
 }
 

@@ -1,0 +1,329 @@
+//! The agent among its peers: registered with rendezvous servers, connected to every host that shares a VNI with it, by the best path
+//! that there is.
+//!
+//! [`Mesh`] is a state machine without I/O. Datagrams, time and facts come in ([`Mesh::handle_input`], [`Mesh::handle_timeout`],
+//! [`Mesh::set_addresses`], …); datagrams, commands and events go out. After each call drain [`Mesh::poll_transmit`],
+//! [`Mesh::poll_command`] and [`Mesh::poll_event`], carry out commands before sending, and call [`Mesh::handle_timeout`] when
+//! [`Mesh::poll_timeout`] says so.
+//!
+//! ```text
+//! link      HELLO, INIT → session with a server → REGISTER → lease, directory
+//! peer      directory → CONNECT, INIT by way of the server → session with the peer → PEER_HELLO
+//! peer::ways  INVITE → openers → probes → proven paths → the best one is selected; pulses watch over each
+//! ```
+
+mod context;
+mod link;
+mod nat;
+mod output;
+mod path;
+mod peer;
+mod pulse;
+mod receive;
+mod search;
+mod servers;
+mod settings;
+mod timer;
+mod view;
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble, Way};
+pub use pulse::{ANSWER, Health, Pulses, Rtt};
+pub use receive::Dropped;
+pub use search::ENTRIES;
+pub use settings::{Policy, Server, Settings};
+pub use view::{PathView, PeerView, ServerView};
+
+use self::{
+    context::{Context, Local, Output},
+    link::Link,
+    peer::Peer,
+    timer::Timer,
+};
+use crate::{
+    rng::Rng,
+    time::Time,
+    timers::Timers,
+    transmit::Transmit,
+    trust::{PublicKey, SecretKey},
+    wire::NatSummary,
+};
+
+/// Whose session an index names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Link(usize),
+    Peer(PublicKey),
+}
+
+/// The state machine. See the [module](self).
+#[derive(Debug)]
+pub struct Mesh {
+    local: Local,
+    rng: Rng,
+    timers: Timers<Timer>,
+    out: Output,
+    links: Vec<Link>,
+    /// Indices that each link has put into [`Mesh::owners`].
+    link_indices: Vec<Vec<u32>>,
+    peers: BTreeMap<PublicKey, Peer>,
+    owners: BTreeMap<u32, Owner>,
+    dropped: BTreeMap<Dropped, u64>,
+    hints: receive::Hints,
+}
+
+/// A [`Context`] of the parts of a mesh that are not lent otherwise.
+macro_rules! lend {
+    ($mesh:ident, $now:expr) => {
+        &mut Context {
+            now: $now,
+            rng: &mut $mesh.rng,
+            local: &$mesh.local,
+            timers: &mut $mesh.timers,
+            out: &mut $mesh.out,
+        }
+    };
+}
+use lend;
+
+impl Mesh {
+    /// A mesh of one: it reaches out for its servers when [`Mesh::set_addresses`] has been called.
+    #[must_use]
+    pub fn new(settings: Settings, secret: SecretKey, seed: [u8; 32]) -> Mesh {
+        let key = secret.public();
+        let local = Local {
+            secret,
+            key,
+            settings,
+            hosts: Vec::new(),
+            mapped: BTreeMap::new(),
+            nat: NatSummary::default(),
+            generation: 1,
+        };
+        let mut mesh = Mesh {
+            local,
+            rng: Rng::from_seed(seed),
+            timers: Timers::default(),
+            out: Output::default(),
+            links: Vec::new(),
+            link_indices: Vec::new(),
+            peers: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            hints: receive::Hints::default(),
+        };
+        mesh.make_links();
+        mesh
+    }
+
+    fn make_links(&mut self) {
+        let settings = &self.local.settings;
+        let link = |(i, server): (usize, &Server)| Link::new(i, server.clone(), settings.pulse);
+        self.links = settings.servers.iter().enumerate().map(link).collect();
+        self.link_indices = vec![Vec::new(); self.links.len()];
+    }
+
+    /// This host's public key.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.local.key
+    }
+
+    /// Takes other settings. What they no longer allow ends at once; paths that stand and are still wanted are not touched.
+    pub fn configure(&mut self, now: Time, settings: Settings) {
+        let servers_changed = settings.servers != self.local.settings.servers
+            || settings.access.network() != self.local.settings.access.network();
+        self.local.settings = settings;
+        self.local.generation += 1;
+        let refused: Vec<PublicKey> =
+            self.peers.keys().filter(|key| !self.local.settings.policy.admits(key)).copied().collect();
+        refused.into_iter().for_each(|key| self.expel(now, key));
+        if servers_changed {
+            for i in 0..self.links.len() {
+                [Timer::Greet(i), Timer::Register(i), Timer::Sync(i), Timer::ServerPulse(i)]
+                    .into_iter()
+                    .for_each(|t| self.timers.stop(t));
+                self.disown_link(i);
+            }
+            self.local.mapped.clear();
+            self.make_links();
+            self.greet_all(now);
+        }
+        for link in &mut self.links {
+            link.touch(lend!(self, now));
+        }
+        for peer in self.peers.values_mut() {
+            peer.admit(lend!(self, now));
+        }
+        self.tell_all(now);
+        self.settle(now);
+    }
+
+    /// The host's own addresses, each with the main socket's port. Call it at the start and whenever they change.
+    pub fn set_addresses(&mut self, now: Time, hosts: Vec<SocketAddr>) {
+        if self.local.hosts == hosts {
+            return;
+        }
+        let first = self.local.hosts.is_empty();
+        self.local.hosts = hosts;
+        self.local.generation += 1;
+        for link in &mut self.links {
+            link.touch(lend!(self, now));
+        }
+        if first {
+            self.greet_all(now);
+        }
+        for peer in self.peers.values_mut() {
+            peer.doubt_all(lend!(self, now));
+        }
+        self.tell_all(now);
+        self.settle(now);
+    }
+
+    /// What is in front of this host, as its classification has it.
+    pub fn set_nat(&mut self, now: Time, nat: NatSummary) {
+        if self.local.nat != nat {
+            self.local.nat = nat;
+            self.local.generation += 1;
+            for link in &mut self.links {
+                link.touch(lend!(self, now));
+            }
+            self.tell_all(now);
+            self.settle(now);
+        }
+    }
+
+    /// Whether frames have gone to this peer lately. A path that is in use is watched closely.
+    pub fn set_busy(&mut self, now: Time, peer: &PublicKey, busy: bool) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.set_busy(lend!(self, now), busy);
+        }
+    }
+
+    /// The kernel has seen the answer to a pulse.
+    pub fn pulse_answered(&mut self, now: Time, peer: &PublicKey, path: PathId, number: u16, at: Time) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.pulsed(lend!(self, now), path, at, number);
+            self.settle(now);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop(now) {
+            self.run_out(now, timer);
+            self.settle(now);
+        }
+    }
+
+    /// When [`Mesh::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.transmits.pop_front()
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.out.commands.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    fn run_out(&mut self, now: Time, timer: Timer) {
+        let index = self.fresh_index();
+        let cx = lend!(self, now);
+        match timer {
+            Timer::Greet(i) | Timer::Register(i) | Timer::Sync(i) | Timer::ServerPulse(i) => {
+                let Some(link) = self.links.get_mut(i) else { return };
+                match timer {
+                    Timer::Greet(_) => link.greet_again(cx, index),
+                    Timer::Register(_) => link.register_again(cx, index),
+                    Timer::Sync(_) => link.sync_again(cx),
+                    _ => link.pulse(cx),
+                }
+                self.own_link(i);
+            }
+            Timer::Connect(key) => self.connect(now, key),
+            Timer::Forget(key) => self.forget(now, key),
+            Timer::Tell(key)
+            | Timer::Probe(key, _)
+            | Timer::Pulse(key, _)
+            | Timer::Punch(key)
+            | Timer::Search(key)
+            | Timer::Rekey(key) => {
+                let Some(peer) = self.peers.get_mut(&key) else { return };
+                match timer {
+                    Timer::Tell(_) => peer.tell_again(cx),
+                    Timer::Probe(_, id) => peer.probe(cx, id),
+                    Timer::Pulse(_, id) => peer.pulse(cx, id),
+                    Timer::Punch(_) => peer.punch_again(cx),
+                    Timer::Search(_) => peer.search(cx),
+                    _ => peer.rekey(cx, index),
+                }
+                self.settle_owners(key);
+            }
+        }
+    }
+
+    fn greet_all(&mut self, now: Time) {
+        for i in 0..self.links.len() {
+            let index = self.fresh_index();
+            if let Some(link) = self.links.get_mut(i) {
+                link.greet(lend!(self, now), index);
+            }
+            self.own_link(i);
+        }
+    }
+
+    fn tell_all(&mut self, now: Time) {
+        for peer in self.peers.values_mut() {
+            peer.tell_anew(lend!(self, now));
+        }
+    }
+
+    /// A session index that is nobody's.
+    fn fresh_index(&mut self) -> u32 {
+        loop {
+            let index = self.rng.u32();
+            if index != 0 && !self.owners.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    fn disown_link(&mut self, i: usize) {
+        if let Some(indices) = self.link_indices.get_mut(i) {
+            indices.drain(..).for_each(|index| drop(self.owners.remove(&index)));
+        }
+    }
+
+    fn own_link(&mut self, i: usize) {
+        self.disown_link(i);
+        if let (Some(link), Some(indices)) = (self.links.get(i), self.link_indices.get_mut(i)) {
+            indices.extend(link.indices());
+            indices.iter().for_each(|index| drop(self.owners.insert(*index, Owner::Link(i))));
+        }
+    }
+
+    /// Notes whose sessions have begun and ended.
+    fn settle_owners(&mut self, key: PublicKey) {
+        self.out.owned.drain(..).for_each(|index| drop(self.owners.insert(index, Owner::Peer(key))));
+        self.out.disowned.drain(..).for_each(|index| drop(self.owners.remove(&index)));
+    }
+
+    /// Hands on what is to go by way of a server.
+    fn settle(&mut self, now: Time) {
+        for (peer, datagram) in std::mem::take(&mut self.out.forwards) {
+            self.forward(now, peer, datagram);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The search for a way through a symmetric NAT, agreed on with the peer.
+//!
+//! One side is behind a symmetric NAT and the other one is not, and lets in only what it has sent to: then ordinary probes never meet.
+//! Both sides must search at the same time, and each has one search at a time: the side behind the symmetric NAT asks.
+
+use std::time::Duration;
+
+use super::Peer;
+use crate::{
+    mesh::{
+        context::Context,
+        nat::{Obstacle, obstacle},
+        output::{Command, Way},
+        search::{Search, Side, Step, back_off},
+        timer::Timer,
+    },
+    time::Time,
+    transmit::{Socket, Transmit},
+    wire::{
+        CandidateKind, Label, Message,
+        message::{Probe, Search as Said},
+    },
+};
+
+/// From the moment when both sides know each other until a search: ordinary probes come first.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// After a question that was not answered, or answered with *later*.
+const LATER: Duration = Duration::from_secs(2);
+
+/// How far a search is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    search: Search,
+    /// Sockets that are open.
+    open: u16,
+}
+
+impl Peer {
+    fn side(&self, cx: &Context<'_>) -> Option<Side> {
+        match obstacle(&cx.local.nat, &self.nat)? {
+            Obstacle::Ours => Some(Side::Hard),
+            Obstacle::Theirs => Some(Side::Easy),
+        }
+    }
+
+    /// Whether a search is worth it; if so, when.
+    pub(super) fn consider_search(&mut self, cx: &mut Context<'_>) {
+        let needed = cx.local.settings.search && self.search.is_none() && !self.has_direct(cx.now);
+        if needed && self.side(cx) == Some(Side::Hard) {
+            let pause = if self.searches == 0 { PATIENCE } else { back_off(self.searches) };
+            cx.timers.set_no_later(Timer::Search(self.key), cx.now + pause);
+        }
+    }
+
+    /// [`Timer::Search`]: asks, or goes on.
+    pub(in crate::mesh) fn search(&mut self, cx: &mut Context<'_>) {
+        if self.search.is_some() {
+            return self.go_on(cx);
+        }
+        if self.has_direct(cx.now) || !self.is_connected() || self.side(cx) != Some(Side::Hard) {
+            return;
+        }
+        if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+            let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
+            self.say_anyhow(cx, &[Message::Search(ask)]);
+        }
+        cx.timers.set(Timer::Search(self.key), cx.now + LATER);
+    }
+
+    pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
+        let side = self.side(cx).filter(|_| cx.local.settings.search && !self.has_direct(cx.now));
+        match (said.phase, side) {
+            (Said::ASK, Some(Side::Easy)) => {
+                let free = cx.out.searching.is_none() && cx.out.may_search(cx.now);
+                let phase = if free { Said::GO } else { Said::LATER };
+                self.say_anyhow(cx, &[Message::Search(Said { phase, ..said })]);
+                if free {
+                    self.begin(cx, Side::Easy);
+                }
+            }
+            (Said::GO, Some(Side::Hard)) if cx.out.searching.is_none() => self.begin(cx, Side::Hard),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
+        cx.out.searching = Some(self.key);
+        self.searches += 1;
+        self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), open: 0 });
+        self.go_on(cx);
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        let Some(progress) = &mut self.search else { return };
+        let (step, next) = progress.search.step(cx.now);
+        if step == Step::Over {
+            self.stop_search(cx);
+            return self.consider_search(cx);
+        }
+        if let Step::Sockets { first, count, open: true } = step {
+            progress.open = first + count;
+            (first..first + count).for_each(|n| cx.out.command(Command::Open(Socket::Extra(n))));
+        }
+        let mapped = self.candidates.iter().find(|c| c.kind == CandidateKind::Mapped).map(|c| c.addr);
+        cx.timers.set(Timer::Search(self.key), next);
+        let Some(mapped) = mapped else { return };
+        let ways: Vec<Way> = match step {
+            Step::Sockets { first, count, .. } => (first..first + count)
+                .map(|n| Way { socket: Socket::Extra(n), remote: mapped, label: Label::ZERO })
+                .collect(),
+            Step::Ports(ports) => ports
+                .into_iter()
+                .map(|port| Way { socket: Socket::Main, remote: (mapped.ip(), port).into(), label: Label::ZERO })
+                .collect(),
+            Step::Over => Vec::new(),
+        };
+        // What answers is probed for itself; so these need not be told apart.
+        let probe = Message::Probe(Probe { transaction: cx.rng.u64(), flags: 0 });
+        for way in ways {
+            for payload in self.seal(Label::ZERO, std::slice::from_ref(&probe)) {
+                cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
+            }
+        }
+    }
+
+    /// Ends a search: because of a direct path, or in vain. Sockets that no path needs are closed.
+    pub(in crate::mesh) fn stop_search(&mut self, cx: &mut Context<'_>) {
+        let Some(progress) = self.search.take() else { return };
+        (cx.out.searching, cx.out.searched) = (None, Some(cx.now));
+        cx.timers.stop(Timer::Search(self.key));
+        for n in 0..progress.open {
+            let socket = Socket::Extra(n);
+            if !self.paths.iter().any(|p| p.way.socket == socket && p.proven) {
+                self.close(cx, socket);
+            }
+        }
+    }
+
+    /// Closes a socket, and with it the ways that begin there.
+    fn close(&mut self, cx: &mut Context<'_>, socket: Socket) {
+        let ids: Vec<_> = self.paths.iter().filter(|p| p.way.socket == socket).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
+        cx.out.command(Command::Close(socket));
+    }
+}
+
+/// For how long a NAT keeps what a search has left there; as long is there no other.
+const LEFTOVERS: Duration = Duration::from_secs(35);
+
+/// True if what an earlier search has left in NATs is gone.
+pub(in crate::mesh) fn is_rested(searched: Option<Time>, now: Time) -> bool {
+    searched.is_none_or(|at| now.since(at) >= LEFTOVERS)
+}

@@ -1,0 +1,213 @@
+//! Datagrams, to whom they belong.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{ANSWER, Context, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
+use crate::{
+    time::Time,
+    transmit::Socket,
+    trust::{Psk, PublicKey, Responder},
+    wire::{Datagram, Init, Label, Unknown, unknown},
+};
+
+/// Why a datagram was dropped (a label of the metrics).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dropped {
+    /// It is nothing that wavnet says.
+    Foreign,
+    /// It is for a session that does not exist.
+    UnknownSession,
+    /// It does not decrypt, or came before.
+    Refused,
+    /// A pulse from where no path is.
+    UnknownPath,
+    /// A handshake that does not come by way of a server or of a path.
+    Handshake,
+}
+
+/// Hints that one is not known here are sent no more often than this.
+const HINTS_PER_SECOND: u32 = 50;
+
+/// Limits what others make us say.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    since: Time,
+    count: u32,
+}
+
+impl Hints {
+    /// True if one more may be said.
+    pub(super) fn may_tell(&mut self, now: Time) -> bool {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            (self.since, self.count) = (now, 0);
+        }
+        self.count += 1;
+        self.count <= HINTS_PER_SECOND
+    }
+}
+
+impl Mesh {
+    /// A datagram that came in by one of our sockets.
+    pub fn handle_input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) {
+        match *payload {
+            [a, b] => self.pulse(now, Way { socket, remote: from, label: Label::ZERO }, [a, b]),
+            [RELAYED_PULSE, a, b, c, d, e] => {
+                let way = Way { socket, remote: from, label: Label::from_bytes([a, b, c]) };
+                self.pulse(now, way, [d, e]);
+            }
+            _ => match Datagram::parse(payload) {
+                Ok((header, datagram)) => {
+                    let way = Way { socket, remote: from, label: header.label };
+                    self.dispatch(now, Via::Way(way), Some(from), datagram);
+                }
+                Err(_) => self.drop(Dropped::Foreign),
+            },
+        }
+        self.settle(now);
+    }
+
+    /// Datagrams that were dropped, by reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
+        self.dropped.iter().map(|(reason, n)| (*reason, *n))
+    }
+
+    pub(super) fn drop(&mut self, reason: Dropped) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    fn pulse(&mut self, now: Time, way: Way, pulse: [u8; 2]) {
+        let number = u16::from_be_bytes(pulse);
+        let known = self.out.ways.get(&way).copied();
+        if number & ANSWER == 0 {
+            if known.is_some() {
+                self.out.send(way, way.pulse((number | ANSWER).to_be_bytes()));
+            } else {
+                self.drop(Dropped::UnknownPath);
+                if self.hints.may_tell(now) {
+                    self.out.send(way, unknown(way.label, Unknown::Pulse(pulse)));
+                }
+            }
+            return;
+        }
+        if let Some((key, path)) = known {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.pulsed(lend!(self, now), path, now, number);
+            }
+        } else if let Some(link) = self.links.iter_mut().find(|l| l.server.addr == way.remote) {
+            link.pulsed(now, number);
+        } else {
+            self.drop(Dropped::UnknownPath);
+        }
+    }
+
+    /// A control datagram, to whom it is for.
+    pub(super) fn dispatch(&mut self, now: Time, via: Via, from: Option<SocketAddr>, datagram: Datagram<'_>) {
+        match datagram {
+            Datagram::Cookie(cookie) => {
+                if let Some(Owner::Link(i)) = self.owner(cookie.receiver)
+                    && let Some(link) = self.links.get_mut(i)
+                {
+                    link.cookie(lend!(self, now), &cookie);
+                }
+            }
+            Datagram::Response(response) => match self.owner(response.receiver) {
+                Some(Owner::Link(i)) => {
+                    if let Some(link) = self.links.get_mut(i) {
+                        link.response(lend!(self, now), &response);
+                        self.own_link(i);
+                    }
+                }
+                Some(Owner::Peer(key)) => {
+                    if let Some(peer) = self.peers.get_mut(&key) {
+                        peer.response(lend!(self, now), &response);
+                        self.settle_owners(key);
+                    }
+                }
+                None => self.drop(Dropped::UnknownSession),
+            },
+            Datagram::Data(data) => match self.owner(data.receiver) {
+                Some(Owner::Link(i)) => {
+                    let messages = self.links.get_mut(i).and_then(|l| l.open(&data));
+                    match messages {
+                        Some(messages) => self.hear_server(now, i, messages),
+                        None => self.drop(Dropped::Refused),
+                    }
+                }
+                Some(Owner::Peer(key)) => self.hear_peer(now, via, key, &data),
+                None => {
+                    self.drop(Dropped::UnknownSession);
+                    if let Via::Way(way) = via
+                        && self.hints.may_tell(now)
+                    {
+                        self.out.send(way, unknown(way.label, Unknown::from(&data)));
+                    }
+                }
+            },
+            Datagram::Init(init) => match via {
+                // For new keys, by a path that stands: it needs no cookie.
+                Via::Way(way) if self.out.ways.contains_key(&way) => {
+                    if let Some((key, _)) = self.out.ways.get(&way).copied() {
+                        self.handshake(now, via, key, &init);
+                    }
+                }
+                _ => self.drop(Dropped::Handshake),
+            },
+            Datagram::Unknown(what) => self.hinted(now, via, from, &what),
+            Datagram::Hello(_) => self.drop(Dropped::Handshake),
+            Datagram::Opener => {}
+        }
+    }
+
+    fn owner(&self, index: u32) -> Option<Owner> {
+        self.owners.get(&index).copied()
+    }
+
+    fn hear_peer(&mut self, now: Time, via: Via, key: PublicKey, data: &crate::wire::Data<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let cx = lend!(self, now);
+        match peer.open(cx, data) {
+            Some(plaintext) => peer.hear(cx, via, &plaintext),
+            None => self.drop(Dropped::Refused),
+        }
+        self.settle_owners(key);
+    }
+
+    /// A peer begins a handshake: by way of a server that says who it is, or by a path of its own.
+    pub(super) fn handshake(&mut self, now: Time, via: Via, key: PublicKey, init: &Init<'_>) {
+        let index = self.fresh_index();
+        let psk = Psk::Member(&self.local.settings.member);
+        let responder = Responder::new(&self.local.secret, psk);
+        let Ok(request) = responder.read_forwarded_init(key, init, &mut self.rng) else {
+            return self.drop(Dropped::Refused);
+        };
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.requested(lend!(self, now), request, via, index);
+            self.settle_owners(key);
+        }
+    }
+
+    /// Somebody says that what we sent was not understood. Anybody can say that; so it only makes us look sooner.
+    fn hinted(&mut self, now: Time, via: Via, from: Option<SocketAddr>, what: &Unknown) {
+        let index = self.fresh_index();
+        if let Some(link) = self.links.iter_mut().find(|l| Some(l.server.addr) == from && via_label(via) == Label::ZERO)
+        {
+            let i = link.index;
+            link.unknown(lend!(self, now), what, index);
+            return self.own_link(i);
+        }
+        let Via::Way(way) = via else { return };
+        let found = self.peers.iter().find(|(_, p)| p.paths.by_way(&way).is_some()).map(|(key, _)| *key);
+        let Some(peer) = found.and_then(|key| self.peers.get_mut(&key)) else { return };
+        match what {
+            Unknown::Pulse(pulse) => peer.unknown_there(lend!(self, now), way, u16::from_be_bytes(*pulse)),
+            Unknown::Data { receiver, .. } => peer.lost_there(lend!(self, now), *receiver),
+        }
+    }
+}
+
+fn via_label(via: Via) -> Label {
+    match via {
+        Via::Way(way) => way.label,
+        Via::Server => Label::ZERO,
+    }
+}
