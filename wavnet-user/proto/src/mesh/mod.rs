@@ -302,7 +302,9 @@ impl Mesh {
 
     fn disown_link(&mut self, i: usize) {
         if let Some(indices) = self.link_indices.get_mut(i) {
-            indices.drain(..).for_each(|index| drop(self.owners.remove(&index)));
+            for index in indices.drain(..) {
+                self.owners.remove(&index);
+            }
         }
     }
 
@@ -310,14 +312,20 @@ impl Mesh {
         self.disown_link(i);
         if let (Some(link), Some(indices)) = (self.links.get(i), self.link_indices.get_mut(i)) {
             indices.extend(link.indices());
-            indices.iter().for_each(|index| drop(self.owners.insert(*index, Owner::Link(i))));
+            for index in indices.iter() {
+                self.owners.insert(*index, Owner::Link(i));
+            }
         }
     }
 
     /// Notes whose sessions have begun and ended.
     fn settle_owners(&mut self, key: PublicKey) {
-        self.out.owned.drain(..).for_each(|index| drop(self.owners.insert(index, Owner::Peer(key))));
-        self.out.disowned.drain(..).for_each(|index| drop(self.owners.remove(&index)));
+        for index in self.out.owned.drain(..) {
+            self.owners.insert(index, Owner::Peer(key));
+        }
+        for index in self.out.disowned.drain(..) {
+            self.owners.remove(&index);
+        }
     }
 
     /// Hands on what is to go by way of a server.
