@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wavnet_common::addr::{Mac, Vni};
 
+use super::mesh_args::MeshFlags;
 use crate::{
     api::model::{PortMode, VlanMode},
     config::{Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, Source, Underlay, value},
@@ -148,6 +149,8 @@ Examples:
   wavnet agent --config /etc/wavnet.toml
   wavnet agent --config /etc/wavnet.toml --check
   wavnet agent --underlay eth1 --vni 100 --port tap0 --port 'vnet*' --peer 192.0.2.2
+  wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --rendezvous rendezvous.example.net \\
+               --network-key /etc/wavnet/network.key
   wavnet agent --underlay eth1 --vni 100 --vni 200 --port tap0=100 --port tap1=200 \\
                --peer 192.0.2.2 --peer 192.0.2.3=200
 
@@ -169,6 +172,8 @@ pub(super) struct AgentArgs {
     pub(super) underlay: Option<String>,
     #[command(flatten)]
     pub(super) flags: AgentFlags,
+    #[command(flatten)]
+    pub(super) mesh: MeshFlags,
     /// Least severe level to log; overrides the file
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<LogLevel>,

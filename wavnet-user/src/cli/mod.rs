@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod failure;
 pub mod logging;
+mod mesh_args;
 mod print;
 
 #[cfg(test)]

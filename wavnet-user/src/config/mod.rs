@@ -5,6 +5,7 @@ mod file;
 mod fixed;
 mod flags;
 mod interface;
+pub mod mesh;
 mod pattern;
 mod raw;
 mod section;
@@ -23,6 +24,7 @@ use std::{
 
 pub use diagnostic::{At, ConfigErrors, Diagnostic};
 pub use flags::{Flags, PeerFlag, PortFlag};
+pub use mesh::{Mesh, ServerAddress};
 pub use pattern::{InterfacePattern, PatternError, check_name};
 pub use types::*;
 

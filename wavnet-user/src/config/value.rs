@@ -171,7 +171,8 @@ fn fits_socket(socket: PathBuf) -> Result<PathBuf, String> {
     Ok(socket)
 }
 
-fn absolute(s: &str) -> Result<PathBuf, String> {
+/// An absolute path.
+pub(super) fn absolute(s: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(s);
     if path.is_absolute() && !s.contains('\0') {
         Ok(path)
