@@ -7,11 +7,13 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
+//! - [`stun`]: the STUN codec, and a server.
 //! - [`time`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;
+pub mod stun;
 pub mod time;
 pub mod transmit;
