@@ -7,6 +7,7 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
+//! - [`stun`]: the STUN codec and server.
 //! - [`wire`]: datagrams and messages of the control plane.
 //! - [`trust`]: keys, handshakes and sessions.
 //! - [`mesh`]: the agent among its peers: servers, handshakes, punching, paths.
@@ -16,6 +17,7 @@ pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;
+//! - [`stun`]: the STUN codec and server.
 pub mod mesh;
 pub mod rng;
 pub mod time;
