@@ -17,9 +17,9 @@ pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;
-//! - [`stun`]: the STUN codec and server.
 pub mod mesh;
 pub mod rng;
+pub mod stun;
 pub mod time;
 pub mod timers;
 pub mod transmit;
