@@ -7,12 +7,22 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
-//! - [`time`], [`timers`], [`transmit`]: what all of them have in common.
+//! - [`wire`]: datagrams and messages of the control plane.
+//! - [`trust`]: keys, handshakes and sessions.
+//! - [`policy`]: who may be in a network.
+//! - [`rendezvous`]: the server that hosts find each other by.
+//! - [`time`], [`timers`], [`bucket`], [`rng`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
 pub mod ageing;
+pub mod bucket;
 pub mod command;
 pub mod fabric;
+pub mod policy;
+pub mod rendezvous;
+pub mod rng;
 pub mod time;
 pub mod timers;
 pub mod transmit;
+pub mod trust;
+pub mod wire;

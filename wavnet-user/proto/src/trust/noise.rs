@@ -1,0 +1,1 @@
+//! Noise by the `snow` crate, without the system's randomness.

@@ -1,0 +1,1 @@
+//! Which datagrams came already: the last 1,024.
