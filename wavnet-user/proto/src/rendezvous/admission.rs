@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Damper, Done, Drop, Event, HostId, Rendezvous, Timer,
+    Damper, Done, Dropped, Event, HostId, Rendezvous, Timer,
     damper::Subject,
     hosts::Host,
     settings::Limits,
@@ -68,18 +68,18 @@ impl Admission {
     }
 }
 
-fn reason(error: HandshakeError) -> Drop {
+fn reason(error: HandshakeError) -> Dropped {
     match error {
-        HandshakeError::Network(_) => Drop::Network,
-        HandshakeError::Mac => Drop::Mac,
-        HandshakeError::Cookie => Drop::Cookie,
-        _ => Drop::Forged,
+        HandshakeError::Network(_) => Dropped::Network,
+        HandshakeError::Mac => Dropped::Mac,
+        HandshakeError::Cookie => Dropped::Cookie,
+        _ => Dropped::Forged,
     }
 }
 
 impl Rendezvous {
-    pub(super) fn hello(&mut self, now: Time, from: SocketAddr, hello: &Hello<'_>) -> Result<(), Drop> {
-        let served = self.networks.get(&hello.network).ok_or(Drop::Network)?;
+    pub(super) fn hello(&mut self, now: Time, from: SocketAddr, hello: &Hello<'_>) -> Result<(), Dropped> {
+        let served = self.networks.get(&hello.network).ok_or(Dropped::Network)?;
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         let cookie = responder.answer_hello(&mut self.jar, now, from, hello).map_err(reason)?;
         self.out.send(from, cookie);
@@ -87,11 +87,11 @@ impl Rendezvous {
         Ok(())
     }
 
-    pub(super) fn init(&mut self, now: Time, from: SocketAddr, init: &Init<'_>) -> Result<(), Drop> {
-        let served = self.networks.get(&init.network).ok_or(Drop::Network)?;
+    pub(super) fn init(&mut self, now: Time, from: SocketAddr, init: &Init<'_>) -> Result<(), Dropped> {
+        let served = self.networks.get(&init.network).ok_or(Dropped::Network)?;
         let limits = self.settings.limits;
         if !self.admission.has_room(now, from.ip(), &limits) {
-            return Err(Drop::HandshakeLimit);
+            return Err(Dropped::HandshakeLimit);
         }
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         let request = responder.read_init(&self.jar, now, from, init, &mut self.rng);
@@ -105,7 +105,7 @@ impl Rendezvous {
             return self.refuse(now, network, from, request);
         }
         if self.holds(now, network, key, from) {
-            return Err(Drop::Duplicate);
+            return Err(Dropped::Duplicate);
         }
         let id = self.visit(now, network, key, from)?;
         let (response, session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
@@ -116,7 +116,7 @@ impl Rendezvous {
     }
 
     /// Tells a host that it may not come. Nothing of it is kept.
-    fn refuse(&mut self, now: Time, network: NetworkId, from: SocketAddr, request: Request) -> Result<(), Drop> {
+    fn refuse(&mut self, now: Time, network: NetworkId, from: SocketAddr, request: Request) -> Result<(), Dropped> {
         let host = request.peer();
         let (response, mut session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
         self.out.send(from, response);
@@ -136,23 +136,23 @@ impl Rendezvous {
     }
 
     /// The host with this key; a visitor if it is not there yet and there is room.
-    fn visit(&mut self, now: Time, network: NetworkId, key: PublicKey, from: SocketAddr) -> Result<HostId, Drop> {
+    fn visit(&mut self, now: Time, network: NetworkId, key: PublicKey, from: SocketAddr) -> Result<HostId, Dropped> {
         if let Some(id) = self.hosts.by_key(network, key) {
             return Ok(id);
         }
         let visitors = self.hosts.len() - self.hosts.registered();
         if visitors >= VISITORS + self.settings.limits.hosts / 8 {
-            return Err(Drop::Visitors);
+            return Err(Dropped::Visitors);
         }
-        let id = self.hosts.insert(Host::visitor(network, key, from)).ok_or(Drop::Visitors)?;
+        let id = self.hosts.insert(Host::visitor(network, key, from)).ok_or(Dropped::Visitors)?;
         self.timers.set(Timer::Lease(id), now + VISIT);
         Ok(id)
     }
 
     /// An index that no session has.
-    fn index(&mut self) -> Result<u32, Drop> {
+    fn index(&mut self) -> Result<u32, Dropped> {
         let mut drawn = (0..DRAWS).map(|_| self.rng.u32());
-        drawn.find(|index| self.hosts.by_index(*index).is_none()).ok_or(Drop::Visitors)
+        drawn.find(|index| self.hosts.by_index(*index).is_none()).ok_or(Dropped::Visitors)
     }
 }
 

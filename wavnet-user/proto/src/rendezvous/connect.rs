@@ -1,6 +1,6 @@
 //! CONNECT and FORWARD: bringing two hosts together.
 
-use super::{Done, Drop, HostId, Rendezvous, persist::{Change, SavedRelay}};
+use super::{Done, Dropped, HostId, Rendezvous, persist::{Change, SavedRelay}};
 use crate::{
     time::Time,
     wire::{
@@ -11,11 +11,11 @@ use crate::{
 
 impl Rendezvous {
     /// Invites both. Asked again it does so again, which is all the retransmission that there is.
-    pub(super) fn connect(&mut self, now: Time, id: HostId, connect: Connect) -> Result<(), Drop> {
+    pub(super) fn connect(&mut self, now: Time, id: HostId, connect: Connect) -> Result<(), Dropped> {
         let Some(peer) = self.peer(id, connect.peer) else {
             return self.refuse_request(id, connect.request, RefusedCode::NO_SUCH_PEER);
         };
-        let host = self.hosts.get_mut(id).ok_or(Drop::Session)?;
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         if let Some(registration) = host.registration.as_mut().filter(|_| !connect.candidates.is_empty()) {
             registration.candidates = connect.candidates.into();
         }
@@ -63,10 +63,10 @@ impl Rendezvous {
     }
 
     /// Tells `id` where `peer` is.
-    pub(super) fn invite(&mut self, now: Time, id: HostId, peer: HostId) -> Result<(), Drop> {
+    pub(super) fn invite(&mut self, now: Time, id: HostId, peer: HostId) -> Result<(), Dropped> {
         let relayed = self.relays.find(now, [id, peer]).filter(|_| self.settings.relay);
-        let host = self.hosts.get(peer).ok_or(Drop::Forward)?;
-        let registration = host.registration.as_ref().ok_or(Drop::Forward)?;
+        let host = self.hosts.get(peer).ok_or(Dropped::Forward)?;
+        let registration = host.registration.as_ref().ok_or(Dropped::Forward)?;
         let invite = Invite {
             peer: host.key,
             label: relayed.map_or(Label::ZERO, |[mine, _]| mine),
@@ -84,17 +84,17 @@ impl Rendezvous {
     }
 
     /// Hands a control datagram on to a peer.
-    pub(super) fn forward(&mut self, now: Time, id: HostId, forward: Forward) -> Result<(), Drop> {
+    pub(super) fn forward(&mut self, now: Time, id: HostId, forward: Forward) -> Result<(), Dropped> {
         let rate = self.settings.limits.forwards;
-        let host = self.hosts.get_mut(id).ok_or(Drop::Session)?;
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         if !host.forwards.take(now, rate, 1) {
-            return Err(Drop::ForwardLimit);
+            return Err(Dropped::ForwardLimit);
         }
         let key = host.key;
         let is_control = forward.datagram.len() >= HEADER_LEN && forward.datagram.first() == Some(&MAGIC);
-        let peer = self.peer(id, forward.peer).filter(|_| is_control).ok_or(Drop::Forward)?;
+        let peer = self.peer(id, forward.peer).filter(|_| is_control).ok_or(Dropped::Forward)?;
         if self.hosts.get(peer).is_none_or(|peer| peer.current.is_none()) {
-            return Err(Drop::Forward);
+            return Err(Dropped::Forward);
         }
         self.tell(peer, &Message::Forwarded(Forward { peer: key, datagram: forward.datagram }))?;
         self.counters.note(Done::Forward);

@@ -28,7 +28,7 @@ macro_rules! counted {
 
 counted! {
     /// Why a datagram, or a message in it, was dropped: one counter each.
-    Drop:
+    Dropped:
     /// It is nothing of ours: no control, no pulse, and no frame with a label.
     Foreign = "foreign",
     /// It came to an address or port that is there for STUN alone.
@@ -117,7 +117,7 @@ counted! {
 /// All counters. They never go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
-    drops: [u64; Drop::ALL.len()],
+    drops: [u64; Dropped::ALL.len()],
     done: [u64; Done::ALL.len()],
     /// Datagrams that this core relayed.
     pub relay_frames: u64,
@@ -127,14 +127,14 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Counters {
-        Counters { drops: [0; Drop::ALL.len()], done: [0; Done::ALL.len()], relay_frames: 0, relay_bytes: 0 }
+        Counters { drops: [0; Dropped::ALL.len()], done: [0; Done::ALL.len()], relay_frames: 0, relay_bytes: 0 }
     }
 }
 
 impl Counters {
     /// How often something was dropped for this reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: Dropped) -> u64 {
         self.drops.get(reason as usize).copied().unwrap_or(0)
     }
 
@@ -150,7 +150,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn drop(&mut self, reason: Drop) {
+    pub(super) fn drop(&mut self, reason: Dropped) {
         if let Some(counter) = self.drops.get_mut(reason as usize) {
             *counter += 1;
         }

@@ -63,6 +63,7 @@ pub(super) struct Host {
     pub(super) told: u64,
     pub(super) requests: Bucket,
     pub(super) forwards: Bucket,
+    pub(super) moves: Bucket,
 }
 
 impl Host {
@@ -78,6 +79,7 @@ impl Host {
             told: 0,
             requests: Bucket::default(),
             forwards: Bucket::default(),
+            moves: Bucket::default(),
         }
     }
 

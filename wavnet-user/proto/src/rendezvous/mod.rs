@@ -25,6 +25,8 @@ mod requests;
 mod session;
 mod settings;
 mod start;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod timer;
 mod view;
 mod vnis;
@@ -37,7 +39,7 @@ use std::{
     net::SocketAddr,
 };
 
-pub use counters::{Counters, Done, Drop};
+pub use counters::{Counters, Done, Dropped};
 pub use output::{Command, Event, Leave, RelayKey, RelayTarget};
 pub use settings::{Limits, Network, Settings};
 pub use view::{HostView, NetworkView, View};
@@ -113,9 +115,9 @@ impl Rendezvous {
         self.flush();
     }
 
-    fn input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) -> Result<(), Drop> {
+    fn input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) -> Result<(), Dropped> {
         if socket != Socket::Main {
-            return Err(Drop::Socket);
+            return Err(Dropped::Socket);
         }
         match *payload {
             [first, second] => self.pulse(now, from, [first, second]),
@@ -123,28 +125,28 @@ impl Rendezvous {
                 self.relay(now, from, Label::from_bytes([a, b, c]), payload)
             }
             [b'W', ..] => self.control(now, from, payload),
-            _ => Err(Drop::Foreign),
+            _ => Err(Dropped::Foreign),
         }
     }
 
-    fn control(&mut self, now: Time, from: SocketAddr, payload: &[u8]) -> Result<(), Drop> {
+    fn control(&mut self, now: Time, from: SocketAddr, payload: &[u8]) -> Result<(), Dropped> {
         let (Header { .. }, datagram) = Datagram::parse(payload).map_err(|e| match e {
-            WireError::Version(_) => Drop::Version,
-            _ => Drop::Malformed,
+            WireError::Version(_) => Dropped::Version,
+            _ => Dropped::Malformed,
         })?;
         match datagram {
             Datagram::Hello(hello) => self.hello(now, from, &hello),
             Datagram::Init(init) => self.init(now, from, &init),
             Datagram::Data(data) => self.data(now, from, &data),
             Datagram::Opener => Ok(()),
-            Datagram::Cookie(_) | Datagram::Response(_) | Datagram::Unknown(_) => Err(Drop::Unwanted),
+            Datagram::Cookie(_) | Datagram::Response(_) | Datagram::Unknown(_) => Err(Dropped::Unwanted),
         }
     }
 
     /// Answers a pulse of a host that has a session; any other is told that it has none.
-    fn pulse(&mut self, now: Time, from: SocketAddr, [first, second]: [u8; 2]) -> Result<(), Drop> {
+    fn pulse(&mut self, now: Time, from: SocketAddr, [first, second]: [u8; 2]) -> Result<(), Dropped> {
         if first & ANSWER != 0 {
-            return Err(Drop::Unwanted);
+            return Err(Dropped::Unwanted);
         }
         if self.hosts.by_addr(from).is_some_and(|host| host.current.is_some()) {
             self.out.send(from, vec![first | ANSWER, second]);
@@ -152,7 +154,7 @@ impl Rendezvous {
             return Ok(());
         }
         self.answer_unknown(now, from, Unknown::Pulse([first, second]));
-        Err(Drop::Pulse)
+        Err(Dropped::Pulse)
     }
 
     fn answer_unknown(&mut self, now: Time, to: SocketAddr, what: Unknown) {
@@ -197,9 +199,9 @@ impl Rendezvous {
     }
 
     /// Has a message sent to a host at the end of this call, if it has a session.
-    fn tell(&mut self, host: HostId, message: &Message) -> Result<(), Drop> {
+    fn tell(&mut self, host: HostId, message: &Message) -> Result<(), Dropped> {
         let writer = self.out.messages.entry(host).or_default();
-        writer.push(message).map_err(|_| Drop::Message)
+        writer.push(message).map_err(|_| Dropped::Message)
     }
 
     /// Encrypts what is to be told.

@@ -39,6 +39,8 @@ pub(super) struct Round {
 pub(super) struct Moved {
     due: Time,
     told: Option<HostId>,
+    /// All are told; until it is due nothing happens.
+    rests: bool,
     /// It has moved again meanwhile.
     again: bool,
 }
@@ -99,7 +101,8 @@ impl Rendezvous {
         if self.relays.partners(id).next().is_none() {
             return;
         }
-        self.moved.entry(id).and_modify(|moved| moved.again = true).or_insert(Moved { due: now, told: None, again: false });
+        let first = Moved { due: now, told: None, rests: false, again: false };
+        self.moved.entry(id).and_modify(|moved| moved.again = true).or_insert(first);
         self.timers.set_no_later(Timer::Moved, now);
     }
 
@@ -118,13 +121,17 @@ impl Rendezvous {
 
     fn push_moved_of(&mut self, now: Time, id: HostId, share: usize) {
         let Some(moved) = self.moved.get_mut(&id) else { return };
+        if moved.rests {
+            if !std::mem::take(&mut moved.again) {
+                self.moved.remove(&id);
+                return;
+            }
+            (moved.rests, moved.told) = (false, None);
+        }
         let partners: Vec<HostId> = self.relays.partners_after(id, moved.told).take(share).collect();
-        if let Some(last) = partners.last().filter(|_| partners.len() == share) {
-            moved.told = Some(*last);
-        } else if std::mem::take(&mut moved.again) {
-            (moved.told, moved.due) = (None, now + ANNOUNCE);
-        } else {
-            self.moved.remove(&id);
+        match partners.last() {
+            Some(last) if partners.len() == share => moved.told = Some(*last),
+            _ => (moved.rests, moved.due) = (true, now + ANNOUNCE),
         }
         for peer in partners {
             // One that has just gone needs no invitation.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Command, Drop, HostId, Rendezvous,
+    Command, Dropped, HostId, Rendezvous,
     output::RelayKey,
     persist::Change,
     push::SWEEP,
@@ -13,15 +13,15 @@ use super::{
 use crate::{time::Time, wire::Label};
 
 impl Rendezvous {
-    pub(super) fn relay(&mut self, now: Time, from: SocketAddr, label: Label, payload: &[u8]) -> Result<(), Drop> {
+    pub(super) fn relay(&mut self, now: Time, from: SocketAddr, label: Label, payload: &[u8]) -> Result<(), Dropped> {
         if !self.settings.relay {
-            return Err(Drop::Label);
+            return Err(Dropped::Label);
         }
         let (bytes, rate) = (payload.len() as u64, self.settings.limits.relay_bytes);
         let key = RelayKey { from, label };
         let target = self.relays.relay(now, &self.hosts, key, bytes, rate).map_err(|e| match e {
-            NotRelayed::Label => Drop::Label,
-            NotRelayed::Limit => Drop::RelayLimit,
+            NotRelayed::Label => Dropped::Label,
+            NotRelayed::Limit => Dropped::RelayLimit,
         })?;
         let mut relayed = payload.to_vec();
         if let Some(field) = relayed.get_mut(1..4) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Done, Drop, Event, HostId, Leave, Rendezvous, Timer,
+    Done, Dropped, Event, HostId, Leave, Rendezvous, Timer,
     damper::Subject,
     hosts::Registration,
     persist::Change,
@@ -21,16 +21,16 @@ use crate::{
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 impl Rendezvous {
-    pub(super) fn message(&mut self, now: Time, id: HostId, message: Message) -> Result<(), Drop> {
+    pub(super) fn message(&mut self, now: Time, id: HostId, message: Message) -> Result<(), Dropped> {
         let rate = self.settings.limits.requests;
-        let host = self.hosts.get_mut(id).ok_or(Drop::Session)?;
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let is_registered = host.registration.is_some();
         // Has a limit of its own.
         if let Message::Forward(forward) = message {
             return self.forward(now, id, forward);
         }
         if !host.requests.take(now, rate, 1) {
-            return Err(Drop::RequestLimit);
+            return Err(Dropped::RequestLimit);
         }
         let request = match &message {
             Message::Refresh { request } => *request,
@@ -49,17 +49,17 @@ impl Rendezvous {
             }
             Message::Sync(sync) => self.sync(id, &sync),
             Message::Connect(connect) => self.connect(now, id, connect),
-            _ => Err(Drop::Unwanted),
+            _ => Err(Dropped::Unwanted),
         }
     }
 
-    pub(super) fn refuse_request(&mut self, id: HostId, request: u32, code: RefusedCode) -> Result<(), Drop> {
+    pub(super) fn refuse_request(&mut self, id: HostId, request: u32, code: RefusedCode) -> Result<(), Dropped> {
         self.counters.note(Done::Refused);
         self.tell(id, &Message::Refused(Refused { request, code }))
     }
 
-    fn register(&mut self, now: Time, id: HostId, register: Register) -> Result<(), Drop> {
-        let host = self.hosts.get(id).ok_or(Drop::Session)?;
+    fn register(&mut self, now: Time, id: HostId, register: Register) -> Result<(), Dropped> {
+        let host = self.hosts.get(id).ok_or(Dropped::Session)?;
         let is_new = host.registration.is_none();
         if is_new && self.hosts.registered() >= self.settings.limits.hosts {
             let hosts = self.settings.limits.hosts;
@@ -69,7 +69,7 @@ impl Rendezvous {
             return self.refuse_request(id, register.request, RefusedCode::BUSY);
         }
         let (network, key, addr) = (host.network, host.key, host.addr);
-        let served = self.networks.get_mut(&network).ok_or(Drop::Network)?;
+        let served = self.networks.get_mut(&network).ok_or(Dropped::Network)?;
         let before = host.registration.as_deref();
         let mut registration = Registration {
             name: register.name,
@@ -103,9 +103,9 @@ impl Rendezvous {
     }
 
     /// Begins the lease anew and says so.
-    fn registered(&mut self, now: Time, id: HostId, request: u32) -> Result<(), Drop> {
+    fn registered(&mut self, now: Time, id: HostId, request: u32) -> Result<(), Dropped> {
         let lease = self.lease();
-        let host = self.hosts.get_mut(id).ok_or(Drop::Session)?;
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let version = self.networks.get(&host.network).map_or(0, |served| served.directory.version());
         host.told = version;
         self.timers.set(Timer::Lease(id), now + lease);
@@ -120,9 +120,9 @@ impl Rendezvous {
         self.tell(id, &Message::Registered(registered))
     }
 
-    fn sync(&mut self, id: HostId, sync: &Sync) -> Result<(), Drop> {
-        let host = self.hosts.get(id).ok_or(Drop::Session)?;
-        let served = self.networks.get(&host.network).ok_or(Drop::Network)?;
+    fn sync(&mut self, id: HostId, sync: &Sync) -> Result<(), Dropped> {
+        let host = self.hosts.get(id).ok_or(Dropped::Session)?;
+        let served = self.networks.get(&host.network).ok_or(Dropped::Network)?;
         let page = served.directory.page(host.network, &self.hosts, host, sync);
         self.counters.note(Done::Sync);
         self.tell(id, &Message::Page(page))

@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    Done, Drop, Event, HostId, Rendezvous, Timer,
+    Done, Dropped, Event, HostId, Rendezvous, Timer,
     admission::duplicate,
     hosts::{Host, Takeover},
     persist::Change,
 };
 use crate::{
+    bucket::Rate,
     time::Time,
     trust::{OpenError, Session},
     wire::{Data, Message, Messages, Unknown, message::ByeReason},
@@ -18,12 +19,14 @@ use crate::{
 const ALTERNATING: Duration = Duration::from_secs(60);
 /// How long one of them is left in peace then.
 const HOLD: Duration = Duration::from_secs(60);
+/// How often a host may move.
+const MOVES: Rate = Rate { per_second: 1, burst: 8 };
 
 impl Rendezvous {
-    pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Drop> {
+    pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Dropped> {
         let Some(id) = self.hosts.by_index(data.receiver) else {
             self.answer_unknown(now, from, Unknown::from(data));
-            return Err(Drop::Session);
+            return Err(Dropped::Session);
         };
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let done = self.open(now, id, data, &mut plaintext).and_then(|is_new| {
@@ -34,28 +37,28 @@ impl Rendezvous {
             self.messages(now, id, &plaintext)
         });
         self.plaintext = plaintext;
-        if done == Err(Drop::Session) {
+        if done == Err(Dropped::Session) {
             self.answer_unknown(now, from, Unknown::from(data));
         }
         done
     }
 
     /// Decrypts it. True if it is the first of the host's new session.
-    fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<bool, Drop> {
-        let host = self.hosts.get_mut(id).ok_or(Drop::Session)?;
+    fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<bool, Dropped> {
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let is_of = |session: &Session| session.local_index() == data.receiver;
         let (session, is_new) = match (&mut host.current, &mut host.next) {
             (Some(session), _) if is_of(session) => (&mut **session, false),
             (_, Some(next)) if is_of(&next.0) => (&mut next.0, true),
-            _ => return Err(Drop::Session),
+            _ => return Err(Dropped::Session),
         };
         if session.is_expired(now) {
             self.hosts.end_session(id, data.receiver);
-            return Err(Drop::Session);
+            return Err(Dropped::Session);
         }
         session.open(data, plaintext).map_err(|e| match e {
-            OpenError::Replayed | OpenError::TooOld => Drop::Replayed,
-            OpenError::Forged => Drop::Forged,
+            OpenError::Replayed | OpenError::TooOld => Dropped::Replayed,
+            OpenError::Forged => Dropped::Forged,
         })?;
         Ok(is_new)
     }
@@ -79,6 +82,11 @@ impl Rendezvous {
 
     /// A message of the host came from there, and it is genuine and new.
     fn is_at(&mut self, now: Time, id: HostId, addr: SocketAddr) {
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        // Who moves all the time is looked for where it was; it costs the store, the relay's map and its partners something.
+        if host.addr != addr && !host.moves.take(now, MOVES, 1) {
+            return;
+        }
         let Some(from) = self.hosts.set_addr(id, addr) else { return };
         let Some(host) = self.hosts.get(id) else { return };
         let (network, key) = (host.network, host.key);
@@ -90,9 +98,9 @@ impl Rendezvous {
         self.announce(now, id);
     }
 
-    fn messages(&mut self, now: Time, id: HostId, plaintext: &[u8]) -> Result<(), Drop> {
+    fn messages(&mut self, now: Time, id: HostId, plaintext: &[u8]) -> Result<(), Dropped> {
         for message in Messages::new(plaintext) {
-            let message = message.map_err(|_| Drop::Message)?;
+            let message = message.map_err(|_| Dropped::Message)?;
             if let Message::Bye { .. } = message {
                 self.goodbye(now, id);
                 return Ok(());
