@@ -140,6 +140,14 @@ pub enum Unknown {
     Pulse([u8; 2]),
 }
 
+impl Init<'_> {
+    /// Its MAC: the same for an INIT that comes again, to which the same RESPONSE should go again. Not checked.
+    #[must_use]
+    pub const fn mac(&self) -> [u8; MAC_LEN] {
+        *self.tagged.mac
+    }
+}
+
 impl<'a> Datagram<'a> {
     /// Reads the payload of a datagram that begins with `W`.
     pub fn parse(bytes: &'a [u8]) -> Result<(Header, Datagram<'a>), WireError> {

@@ -19,7 +19,7 @@ mod responder;
 pub use initiator::Initiation;
 pub use responder::{Request, Responder};
 
-use super::{AccessKey, MemberKey, NetworkId, PublicKey, key::Secret};
+use super::{AccessKey, KeyError, MemberKey, NetworkId, PublicKey, key::Secret};
 
 /// What both sides of a handshake have, by which they know that they belong to the same network.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,9 @@ pub enum HandshakeError {
     /// It does not decrypt: other keys, or somebody changed it on the way.
     #[error("it was not made with the right keys")]
     Forged,
+    /// The other side's public key is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A payload is too long.
     #[error("a payload of {len} bytes, and {most} is the most")]
     TooLong {
@@ -85,4 +88,10 @@ pub enum HandshakeError {
     /// There is no INIT yet that could be answered, or it has been answered.
     #[error("the handshake is at another point")]
     State,
+}
+
+/// Refuses payloads that are too long.
+fn check_payload(payload: &[u8], most: usize) -> Result<(), HandshakeError> {
+    let len = payload.len();
+    if len > most { Err(HandshakeError::TooLong { len, most }) } else { Ok(()) }
 }

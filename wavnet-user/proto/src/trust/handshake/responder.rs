@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::{HandshakeError, Psk};
+use snow::HandshakeState;
+use zeroize::Zeroizing;
+
+use super::{HandshakeError, Psk, check_payload};
 use crate::{
     rng::Rng,
     time::Time,
-    trust::{CookieJar, PublicKey, SecretKey, Session},
-    wire::{Hello, Init},
+    trust::{CookieJar, NetworkId, PublicKey, SecretKey, Session, noise},
+    wire::{self, Hello, INIT_LEN, Init, MAX_PAYLOAD, RESPONSE_LEN, Tagged},
 };
 
 /// Answers handshakes of one network. Cheap: it only knows where the keys are.
@@ -32,8 +35,9 @@ impl<'a> Responder<'a> {
         from: SocketAddr,
         hello: &Hello<'_>,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let _ = (self.local, self.psk, jar, now, from, hello);
-        todo!()
+        self.check(hello.network, &hello.tagged)?;
+        let cookie = jar.make(now, from, hello.sender);
+        Ok(self.psk.secret().mac.finish(wire::cookie(hello.sender, self.local.public(), &cookie)))
     }
 
     /// Reads INIT that came from `from`, if its MAC and its cookie are right.
@@ -45,8 +49,13 @@ impl<'a> Responder<'a> {
         init: &Init<'_>,
         rng: &mut Rng,
     ) -> Result<Request, HandshakeError> {
-        let _ = (jar, now, from, init, rng);
-        todo!()
+        self.check(init.network, &init.tagged)?;
+        if !jar.holds(now, from, init.sender, init.cookie) {
+            return Err(HandshakeError::Cookie);
+        }
+        let mut request = self.read(init, rng)?;
+        request.room = request.payload.len().saturating_add(INIT_LEN - RESPONSE_LEN).min(MAX_PAYLOAD);
+        Ok(request)
     }
 
     /// Reads INIT that a server has forwarded and says is from `peer`: its cookie means nothing, its MAC must be right all the same.
@@ -56,30 +65,59 @@ impl<'a> Responder<'a> {
         init: &Init<'_>,
         rng: &mut Rng,
     ) -> Result<Request, HandshakeError> {
-        let _ = (peer, init, rng);
-        todo!()
+        self.check(init.network, &init.tagged)?;
+        let request = self.read(init, rng)?;
+        if request.peer == peer { Ok(request) } else { Err(HandshakeError::Peer { wanted: peer, found: request.peer }) }
+    }
+
+    /// What costs least, first.
+    fn check(&self, network: NetworkId, tagged: &Tagged<'_>) -> Result<(), HandshakeError> {
+        if network != self.psk.network() {
+            Err(HandshakeError::Network(network))
+        } else if self.psk.secret().mac.covers(tagged) {
+            Ok(())
+        } else {
+            Err(HandshakeError::Mac)
+        }
+    }
+
+    fn read(&self, init: &Init<'_>, rng: &mut Rng) -> Result<Request, HandshakeError> {
+        let seed = Zeroizing::new(rng.bytes());
+        let mut noise = noise::responder(self.local, self.psk.secret(), init.sender, &seed)?;
+        let mut payload = vec![0; init.noise.len()];
+        let len = noise.read_message(init.noise, &mut payload)?;
+        payload.truncate(len);
+        let peer = noise.get_remote_static().and_then(|key| key.first_chunk()).ok_or(HandshakeError::State)?;
+        let peer = PublicKey::new(*peer)?;
+        if peer == self.local.public() {
+            return Err(HandshakeError::Ourselves);
+        }
+        Ok(Request { noise: Box::new(noise), peer, remote: init.sender, payload, room: MAX_PAYLOAD })
     }
 }
 
-/// An INIT that was read: it was made by who has the peer's secret key, some time. It may be an old one, sent again by somebody else, so
+/// An INIT that was read: who has the peer's secret key has made it, some time. It may be an old one, sent again by somebody else, so
 /// nothing that it says may be acted upon before the session is confirmed ([`Session::is_confirmed`]).
 #[derive(Debug)]
 pub struct Request {
+    noise: Box<HandshakeState>,
     peer: PublicKey,
+    remote: u32,
     payload: Vec<u8>,
+    room: usize,
 }
 
 impl Request {
     /// Who begins. Whether it may is the caller's decision, before [`Request::respond`].
     #[must_use]
-    pub fn peer(&self) -> PublicKey {
+    pub const fn peer(&self) -> PublicKey {
         self.peer
     }
 
     /// The initiator's index.
     #[must_use]
-    pub fn remote_index(&self) -> u32 {
-        todo!()
+    pub const fn remote_index(&self) -> u32 {
+        self.remote
     }
 
     /// What INIT says.
@@ -88,10 +126,21 @@ impl Request {
         &self.payload
     }
 
+    /// The longest payload that RESPONSE may have. RESPONSE must not be longer than INIT was, unless a server forwards both.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
+    }
+
     /// RESPONSE, to send to where INIT came from, and the session under `index`, this side's name for it: random, and none that it has in
-    /// use. RESPONSE must not be longer than INIT was, unless a server forwards both: [`HandshakeError::TooLong`] says what fits.
-    pub fn respond(self, now: Time, index: u32, payload: &[u8]) -> Result<(Vec<u8>, Session), HandshakeError> {
-        let _ = (now, index, payload);
-        todo!()
+    /// use. Before the session is confirmed, nothing is sent by it.
+    pub fn respond(mut self, now: Time, index: u32, payload: &[u8]) -> Result<(Vec<u8>, Session), HandshakeError> {
+        check_payload(payload, self.room)?;
+        let payload = [&index.to_be_bytes(), payload].concat();
+        let mut message = vec![0; noise::SECOND_LEN + payload.len()];
+        let len = self.noise.write_message(&payload, &mut message)?;
+        message.truncate(len);
+        let session = Session::new(*self.noise, (index, self.remote), self.peer, now)?;
+        Ok((wire::response(self.remote, &message), session))
     }
 }

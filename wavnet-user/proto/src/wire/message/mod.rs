@@ -8,9 +8,6 @@ mod peer;
 mod server;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
 pub use parts::{MAX_NAME, MAX_VNIS, Name, NameError, NatSummary};
 pub use peer::{Candidates, PeerHello, Probe, ProbeAnswer, Selected};
 pub use server::{
