@@ -11,6 +11,7 @@
 //! - [`trust`]: keys, handshakes and sessions.
 //! - [`policy`]: who may be in a network.
 //! - [`rendezvous`]: the server that hosts find each other by.
+//! - [`stun`]: the STUN codec, and a server.
 //! - [`time`], [`timers`], [`bucket`], [`rng`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
@@ -21,6 +22,7 @@ pub mod fabric;
 pub mod policy;
 pub mod rendezvous;
 pub mod rng;
+pub mod stun;
 pub mod time;
 pub mod timers;
 pub mod transmit;
