@@ -7,17 +7,22 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
-//! - [`stun`]: the STUN codec and server.
 //! - [`wire`]: datagrams and messages of the control plane.
 //! - [`trust`]: keys, handshakes and sessions.
+//! - [`policy`]: who may be in a network.
+//! - [`rendezvous`]: the server that hosts find each other by.
+//! - [`stun`]: the STUN codec, and a server.
 //! - [`mesh`]: the agent among its peers: servers, handshakes, punching, paths.
-//! - [`time`], [`timers`], [`rng`], [`transmit`]: what all of them have in common.
+//! - [`time`], [`timers`], [`bucket`], [`rng`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
 pub mod ageing;
+pub mod bucket;
 pub mod command;
 pub mod fabric;
 pub mod mesh;
+pub mod policy;
+pub mod rendezvous;
 pub mod rng;
 pub mod stun;
 pub mod time;

@@ -32,7 +32,7 @@ pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble,
 pub use pulse::{ANSWER, Health, Pulses, Rtt};
 pub use receive::Dropped;
 pub use search::ENTRIES;
-pub use settings::{Policy, Server, Settings};
+pub use settings::{Server, Settings};
 pub use view::{PathView, PeerView, ServerView};
 
 use self::{

@@ -1,7 +1,7 @@
 //! What the operator wants of the mesh.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::SocketAddr,
     time::Duration,
 };
@@ -9,6 +9,7 @@ use std::{
 use wavnet_common::addr::Vni;
 
 use crate::{
+    policy::Policy,
     trust::{AccessKey, MemberKey, PublicKey},
     wire::Name,
 };
@@ -20,40 +21,6 @@ pub struct Server {
     pub addr: SocketAddr,
     /// Its public key, if it must have this one; else whoever has the access key may be it.
     pub key: Option<PublicKey>,
-}
-
-/// Who may be a peer, and in which VNIs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Everybody who has the network's key, in every VNI.
-    #[default]
-    Network,
-    /// These identities alone; each in the VNIs named, or in every one.
-    Listed(BTreeMap<PublicKey, Option<BTreeSet<Vni>>>),
-}
-
-impl Policy {
-    /// True if this identity may be a peer.
-    #[must_use]
-    pub fn admits(&self, peer: &PublicKey) -> bool {
-        match self {
-            Policy::Network => true,
-            Policy::Listed(listed) => listed.contains_key(peer),
-        }
-    }
-
-    /// Of the VNIs that a peer asks for, those that it may join.
-    #[must_use]
-    pub fn allowed(&self, peer: &PublicKey, asked: &BTreeSet<Vni>) -> BTreeSet<Vni> {
-        match self {
-            Policy::Network => asked.clone(),
-            Policy::Listed(listed) => match listed.get(peer) {
-                None => BTreeSet::new(),
-                Some(None) => asked.clone(),
-                Some(Some(vnis)) => vnis & asked,
-            },
-        }
-    }
 }
 
 /// What the operator wants of the mesh. [`super::Mesh::configure`] takes another one while it runs.

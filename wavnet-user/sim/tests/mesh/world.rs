@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
-    mesh::{Event, Mesh, PathKind, Policy, Server, Settings},
+    mesh::{Event, Mesh, PathKind, Server, Settings},
+    policy::Policy,
     rendezvous::{self, Rendezvous},
     rng::Rng,
     time::Time,

@@ -1,6 +1,8 @@
 //! What a peer and we say to each other.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use wavnet_common::addr::Vni;
 
 use super::{Peer, Via};
 use crate::{
@@ -117,7 +119,8 @@ impl Peer {
             return;
         }
         let settings = &cx.local.settings;
-        let vnis = &settings.policy.allowed(&self.key, &self.vnis) & &settings.vnis;
+        let ours = self.vnis.intersection(&settings.vnis);
+        let vnis: BTreeSet<Vni> = ours.filter(|vni| settings.policy.allows(&self.key, **vni)).copied().collect();
         if self.admitted.as_ref() != Some(&vnis) {
             cx.out.command(Command::Admit { peer: self.key, vnis: vnis.clone() });
             let first = self.admitted.replace(vnis).is_none();

@@ -1,0 +1,250 @@
+//! The table of hosts: those that are registered, and visitors, who have shaken hands and not registered yet.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::Bound::{Excluded, Unbounded},
+};
+
+use super::{persist::SavedHost, vnis::Vnis};
+use crate::{
+    bucket::Bucket,
+    time::Time,
+    trust::{NetworkId, PublicKey, Session},
+    wire::{Candidate, Name, NatSummary},
+};
+
+/// Number of a host. Used again when it has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct HostId(pub(super) u32);
+
+/// What a host says of itself, and what the directory says of it.
+#[derive(Clone, Debug)]
+pub(super) struct Registration {
+    pub(super) name: Name,
+    pub(super) nat: NatSummary,
+    pub(super) candidates: Box<[Candidate]>,
+    pub(super) vnis: Vnis,
+    /// What it wants to join, if that is not what it may.
+    pub(super) asked: Option<Vnis>,
+    /// VNIs that it was in before: to those that are there, it has gone.
+    pub(super) left: Vnis,
+    /// Version of the directory that says this.
+    pub(super) changed: u64,
+    /// Version since which it has these VNIs: what it has read of the directory before is not what it may read now.
+    pub(super) vnis_since: u64,
+}
+
+/// A session that was pushed out by one from another address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takeover {
+    /// When.
+    pub(super) at: Time,
+    /// Where the one before was.
+    pub(super) from: SocketAddr,
+    /// Two hosts with one key: until then nobody else gets in.
+    pub(super) hold: Option<Time>,
+}
+
+/// A host.
+pub(super) struct Host {
+    pub(super) network: NetworkId,
+    pub(super) key: PublicKey,
+    /// Where its last authentic message came from.
+    pub(super) addr: SocketAddr,
+    /// The session that both use.
+    pub(super) current: Option<Box<Session>>,
+    /// The one that the host has not used yet, and where it was asked for.
+    pub(super) next: Option<Box<(Session, SocketAddr)>>,
+    /// `None`: a visitor.
+    pub(super) registration: Option<Box<Registration>>,
+    pub(super) takeover: Option<Box<Takeover>>,
+    /// Version of the directory that it was told of.
+    pub(super) told: u64,
+    pub(super) requests: Bucket,
+    pub(super) forwards: Bucket,
+    pub(super) moves: Bucket,
+}
+
+impl Host {
+    pub(super) fn visitor(network: NetworkId, key: PublicKey, addr: SocketAddr) -> Host {
+        Host {
+            network,
+            key,
+            addr,
+            current: None,
+            next: None,
+            registration: None,
+            takeover: None,
+            told: 0,
+            requests: Bucket::default(),
+            forwards: Bucket::default(),
+            moves: Bucket::default(),
+        }
+    }
+
+    /// True if both are in a VNI, and registered.
+    pub(super) fn shares_vni(&self, other: &Host) -> bool {
+        match (&self.registration, &other.registration) {
+            (Some(mine), Some(its)) => self.network == other.network && mine.vnis.meet(&its.vnis),
+            _ => false,
+        }
+    }
+
+    /// As it is kept, if it is registered.
+    pub(super) fn saved(&self) -> Option<SavedHost> {
+        let registration = self.registration.as_ref()?;
+        Some(SavedHost {
+            network: self.network,
+            key: self.key,
+            addr: self.addr,
+            name: registration.name.clone(),
+            nat: registration.nat,
+            candidates: registration.candidates.to_vec(),
+            vnis: registration.asked.as_ref().unwrap_or(&registration.vnis).iter().collect(),
+        })
+    }
+}
+
+/// All hosts, by number, by key, by the index of a session, and by address.
+#[derive(Default)]
+pub(super) struct Hosts {
+    slots: Vec<Option<Box<Host>>>,
+    free: Vec<HostId>,
+    by_key: BTreeMap<NetworkId, BTreeMap<PublicKey, HostId>>,
+    by_index: BTreeMap<u32, HostId>,
+    /// Where several hosts were last seen at one address, the last of them.
+    by_addr: BTreeMap<SocketAddr, HostId>,
+    registered: usize,
+}
+
+impl Hosts {
+    pub(super) fn get(&self, id: HostId) -> Option<&Host> {
+        self.slots.get(id.0 as usize)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: HostId) -> Option<&mut Host> {
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn by_key(&self, network: NetworkId, key: PublicKey) -> Option<HostId> {
+        self.by_key.get(&network)?.get(&key).copied()
+    }
+
+    pub(super) fn by_index(&self, index: u32) -> Option<HostId> {
+        self.by_index.get(&index).copied()
+    }
+
+    pub(super) fn by_addr(&self, addr: SocketAddr) -> Option<&Host> {
+        self.get(*self.by_addr.get(&addr)?)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn registered(&self) -> usize {
+        self.registered
+    }
+
+    /// Hosts of a network in the order of their keys, behind `after`.
+    pub(super) fn of_network(
+        &self,
+        network: NetworkId,
+        after: Option<PublicKey>,
+    ) -> impl Iterator<Item = (HostId, &Host)> {
+        let start = after.map_or(Unbounded, Excluded);
+        let all = self.by_key.get(&network).map(|keys| keys.range((start, Unbounded)));
+        all.into_iter().flatten().filter_map(|(_, id)| Some((*id, self.get(*id)?)))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (HostId, &Host)> {
+        self.by_key.values().flat_map(BTreeMap::values).filter_map(|id| Some((*id, self.get(*id)?)))
+    }
+
+    /// Takes a host in; `None` if that would be one too many to number.
+    pub(super) fn insert(&mut self, host: Host) -> Option<HostId> {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                let id = HostId(u32::try_from(self.slots.len()).ok()?);
+                self.slots.push(None);
+                id
+            }
+        };
+        self.by_key.entry(host.network).or_default().insert(host.key, id);
+        self.by_addr.entry(host.addr).or_insert(id);
+        self.registered += usize::from(host.registration.is_some());
+        *self.slots.get_mut(id.0 as usize)? = Some(Box::new(host));
+        Some(id)
+    }
+
+    pub(super) fn remove(&mut self, id: HostId) -> Option<Host> {
+        let host = self.slots.get_mut(id.0 as usize)?.take()?;
+        self.free.push(id);
+        if let Some(keys) = self.by_key.get_mut(&host.network) {
+            keys.remove(&host.key);
+        }
+        self.unlink_addr(host.addr, id);
+        for index in [host.current.as_ref().map(|s| s.local_index()), host.next.as_ref().map(|n| n.0.local_index())] {
+            index.and_then(|index| self.by_index.remove(&index));
+        }
+        self.registered -= usize::from(host.registration.is_some());
+        Some(*host)
+    }
+
+    fn unlink_addr(&mut self, addr: SocketAddr, id: HostId) {
+        if self.by_addr.get(&addr) == Some(&id) {
+            self.by_addr.remove(&addr);
+        }
+    }
+
+    /// The host is at this address now. Where it was, if that is another one.
+    pub(super) fn set_addr(&mut self, id: HostId, addr: SocketAddr) -> Option<SocketAddr> {
+        let host = self.get_mut(id)?;
+        let before = std::mem::replace(&mut host.addr, addr);
+        self.by_addr.insert(addr, id);
+        if before == addr {
+            return None;
+        }
+        self.unlink_addr(before, id);
+        Some(before)
+    }
+
+    /// A session that the host has not used yet, in place of another such.
+    pub(super) fn set_next(&mut self, id: HostId, session: Session, from: SocketAddr) {
+        let index = session.local_index();
+        let Some(host) = self.get_mut(id) else { return };
+        let before = host.next.replace(Box::new((session, from)));
+        if let Some(before) = before {
+            self.by_index.remove(&before.0.local_index());
+        }
+        self.by_index.insert(index, id);
+    }
+
+    /// The host has used its new session. The one before.
+    pub(super) fn promote(&mut self, id: HostId) -> Option<Box<Session>> {
+        let host = self.get_mut(id)?;
+        let (session, _) = *host.next.take()?;
+        let before = host.current.replace(Box::new(session));
+        if let Some(before) = &before {
+            self.by_index.remove(&before.local_index());
+        }
+        before
+    }
+
+    /// The session with this index is over.
+    pub(super) fn end_session(&mut self, id: HostId, index: u32) {
+        let Some(host) = self.get_mut(id) else { return };
+        host.current.take_if(|s| s.local_index() == index);
+        host.next.take_if(|n| n.0.local_index() == index);
+        self.by_index.remove(&index);
+    }
+
+    /// What a host says of itself; a visitor is registered thereby.
+    pub(super) fn register(&mut self, id: HostId, registration: Registration) {
+        let Some(host) = self.get_mut(id) else { return };
+        let is_new = host.registration.replace(Box::new(registration)).is_none();
+        self.registered += usize::from(is_new);
+    }
+}
