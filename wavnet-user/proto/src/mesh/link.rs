@@ -57,7 +57,8 @@ pub(super) struct Link {
     pub(super) pulses: Pulses,
     /// What was told of it last.
     trouble: Option<ServerTrouble>,
-    last_hint: Option<Time>,
+    /// When we last looked into what others say of our session, and of our address.
+    looked: [Option<Time>; 2],
 }
 
 fn pause(tries: u32) -> Duration {
@@ -105,7 +106,7 @@ impl Link {
             version: 0,
             pulses: Pulses::new(idle),
             trouble: None,
-            last_hint: None,
+            looked: [None; 2],
         }
     }
 
@@ -235,7 +236,6 @@ impl Link {
     /// Our address may be another one: tell the server at once.
     pub(super) fn moved(&mut self, cx: &mut Context<'_>) {
         if self.session.is_some() {
-            self.requests = 0;
             self.register(cx);
         } else if let Some(greeting) = &self.greeting {
             cx.out.send_main(self.server.addr, greeting.initiation.hello_datagram());
@@ -377,22 +377,21 @@ impl Link {
 
     /// Somebody says that the server does not know us. It proves nothing, so it is looked into, once a second at the most.
     pub(super) fn unknown(&mut self, cx: &mut Context<'_>, unknown: &Unknown, index: u32) {
-        if self.last_hint.is_some_and(|at| cx.now.since(at) < DISTRUST) {
-            return;
-        }
-        match unknown {
+        let (plausible, looked) = match unknown {
             Unknown::Data { receiver, .. } => {
-                if self.session.as_ref().is_some_and(|s| s.remote_index() == *receiver) {
-                    self.last_hint = Some(cx.now);
-                    self.relink(cx, index);
-                }
+                (self.session.as_ref().is_some_and(|s| s.remote_index() == *receiver), &mut self.looked[0])
             }
             Unknown::Pulse(pulse) => {
-                if self.pulses.is_under_way(u16::from_be_bytes(*pulse)) && self.session.is_some() {
-                    self.last_hint = Some(cx.now);
-                    self.moved(cx);
-                }
+                (self.pulses.is_under_way(u16::from_be_bytes(*pulse)), &mut self.looked[1])
             }
+        };
+        if !plausible || looked.is_some_and(|at| cx.now.since(at) < DISTRUST) {
+            return;
+        }
+        *looked = Some(cx.now);
+        match unknown {
+            Unknown::Data { .. } => self.relink(cx, index),
+            Unknown::Pulse(_) => self.moved(cx),
         }
     }
 

@@ -134,7 +134,6 @@ impl Agent {
 }
 
 /// What a host runs.
-#[derive(Debug)]
 pub(crate) enum Host {
     Agent(Box<Agent>),
     Server(Box<Rendezvous>),

@@ -30,14 +30,14 @@ impl Peer {
         }
         let mapped = Candidate { kind: CandidateKind::Mapped, addr: invite.mapped };
         let candidates: Vec<Candidate> = std::iter::once(mapped).chain(invite.candidates).collect();
-        self.punch(cx, &candidates);
         // Once the session stands the peer's own word counts, and not the server's.
         if !self.is_connected() {
-            self.candidates = candidates;
+            self.candidates.clone_from(&candidates);
             if self.begins(cx) {
                 cx.timers.set_no_later(Timer::Connect(self.key), cx.now);
             }
         }
+        self.punch(cx, &candidates);
     }
 
     /// [`Timer::Tell`]: says who we are, until the peer has said that it knows.
@@ -102,6 +102,7 @@ impl Peer {
             if self.name.replace(hello.name.clone()).is_none() {
                 cx.out.event(Event::Connected { peer: self.key, name: hello.name.to_string() });
             }
+            self.classify();
             let candidates = self.candidates.clone();
             self.punch(cx, &candidates);
             self.consider_search(cx);

@@ -189,6 +189,16 @@ impl Peer {
         Some(id)
     }
 
+    /// What kind of path each way is, now that the peer has said what its addresses are.
+    pub(super) fn classify(&mut self) {
+        let kinds: Vec<(PathId, PathKind)> = self.paths.iter().map(|p| (p.id, self.kind_of(&p.way))).collect();
+        for (id, kind) in kinds {
+            if let Some(path) = self.paths.get_mut(id) {
+                path.kind = kind;
+            }
+        }
+    }
+
     fn kind_of(&self, way: &Way) -> PathKind {
         let host = |c: &Candidate| c.kind == CandidateKind::Host && c.addr == way.remote;
         if way.is_relayed() {
