@@ -174,6 +174,12 @@ impl Mesh {
 
     /// A peer begins a handshake: by way of a server that says who it is, or by a path of its own.
     pub(super) fn handshake(&mut self, now: Time, via: Via, key: PublicKey, init: &Init<'_>) {
+        let mac = *init.tagged.mac();
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.requested_again(lend!(self, now), &mac, via)
+        {
+            return;
+        }
         let index = self.fresh_index();
         let psk = Psk::Member(&self.local.settings.member);
         let responder = Responder::new(&self.local.secret, psk);
@@ -181,7 +187,7 @@ impl Mesh {
             return self.drop(Dropped::Refused);
         };
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.requested(lend!(self, now), request, via, index);
+            peer.requested(lend!(self, now), request, mac, via, index);
             self.settle_owners(key);
         }
     }

@@ -1,6 +1,6 @@
 //! What servers say, and what peers it leads to.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
     Context, Event, Link, Mesh, Peer, Timer, Way, lend,
@@ -15,6 +15,9 @@ use crate::{
         message::{Forward, Invite},
     },
 };
+
+/// Between the first CONNECTs of several peers: servers limit what one host may ask for.
+const PACE: Duration = Duration::from_millis(4);
 
 impl Mesh {
     pub(super) fn hear_server(&mut self, now: Time, i: usize, messages: Vec<Message>) {
@@ -77,12 +80,14 @@ impl Mesh {
                 self.timers.set_no_later(Timer::Forget(key), now + SILENCE);
             }
         }
+        let mut delay = Duration::ZERO;
         for key in listed {
             if let Some(peer) = self.peer_or_new(now, key) {
                 peer.listed = true;
                 if !peer.is_connected() && self.timers.at(Timer::Connect(key)).is_none() {
                     let peer = self.peers.get_mut(&key);
-                    peer.into_iter().for_each(|p| p.want(lend!(self, now)));
+                    peer.into_iter().for_each(|p| p.want(lend!(self, now), delay));
+                    delay += PACE;
                 }
             }
         }

@@ -63,6 +63,14 @@ pub struct Tagged<'a> {
     pub(crate) mac: &'a [u8; MAC_LEN],
 }
 
+impl<'a> Tagged<'a> {
+    /// The MAC, which also names the datagram: two with the same are the same.
+    #[must_use]
+    pub const fn mac(&self) -> &'a [u8; MAC_LEN] {
+        self.mac
+    }
+}
+
 /// HELLO: asks for a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {

@@ -1,18 +1,22 @@
 //! Every pair of NAT types: what path they get, how soon, and what it costs the NATs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use wavnet_common::addr::Vni;
 use wavnet_proto::{
     mesh::{ENTRIES, PathKind},
     wire::NatSummary,
 };
 use wavnet_sim::{Seed, SegmentId, nat::NatConfig};
 
-use crate::world::{Site, World};
+use crate::{
+    node::VNI,
+    world::{Site, World},
+};
 
 /// What a host is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Open,
     FullCone,
     Restricted,
@@ -20,7 +24,8 @@ enum Kind {
     Symmetric,
 }
 
-const KINDS: [Kind; 5] = [Kind::Open, Kind::FullCone, Kind::Restricted, Kind::PortRestricted, Kind::Symmetric];
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Open, Kind::FullCone, Kind::Restricted, Kind::PortRestricted, Kind::Symmetric];
 
 impl Kind {
     fn nat(self) -> Option<NatConfig> {
@@ -33,7 +38,7 @@ impl Kind {
         })
     }
 
-    fn summary(self) -> NatSummary {
+    pub(crate) fn summary(self) -> NatSummary {
         let mapping = if self == Kind::Symmetric { 3 } else { 1 };
         let filtering = match self {
             Kind::Open | Kind::FullCone => 1,
@@ -44,22 +49,26 @@ impl Kind {
     }
 
     /// True if the two cannot have a direct path.
-    fn defeats(self, other: Kind) -> bool {
+    pub(crate) fn defeats(self, other: Kind) -> bool {
         self == Kind::Symmetric && other == Kind::Symmetric
     }
 
     /// True if ordinary probes do not meet.
-    fn needs_search(self, other: Kind) -> bool {
+    pub(crate) fn needs_search(self, other: Kind) -> bool {
         let pair = [self, other];
         pair.contains(&Kind::Symmetric) && pair.contains(&Kind::PortRestricted)
     }
 }
 
+/// A host behind a NAT of its own, with these VNIs.
+pub(crate) fn site_in(world: &mut World, name: &str, kind: Kind, vnis: BTreeSet<Vni>) -> Site {
+    let router = kind.nat().map(|nat| world.add_router(nat));
+    let segment = router.map_or(SegmentId::INTERNET, |router| world.net.lan(router));
+    Site { router, ..world.add_agent_in(segment, name, kind.summary(), vnis) }
+}
+
 fn site(world: &mut World, name: &str, kind: Kind) -> Site {
-    match kind.nat() {
-        Some(nat) => world.behind(name, nat, kind.summary()),
-        None => world.add_agent(SegmentId::INTERNET, name, kind.summary()),
-    }
+    site_in(world, name, kind, BTreeSet::from([Vni::new(VNI).expect("a VNI")]))
 }
 
 fn entries(world: &World, site: Site) -> u64 {

@@ -3,5 +3,6 @@
 mod frames;
 mod grid;
 mod node;
+mod scale;
 mod trouble;
 mod world;

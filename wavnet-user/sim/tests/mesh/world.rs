@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) servers: Vec<HostId>,
     server_keys: Vec<SecretKey>,
     pub(crate) delay: Duration,
-    lans: u8,
+    lans: u32,
 }
 
 /// An agent's host.
@@ -93,9 +93,21 @@ impl World {
 
     /// An agent on a segment; `nat` is what its classification would find.
     pub(crate) fn add_agent(&mut self, segment: SegmentId, name: &str, nat: NatSummary) -> Site {
+        let vnis = BTreeSet::from([Vni::new(VNI).expect("a VNI")]);
+        self.add_agent_in(segment, name, nat, vnis)
+    }
+
+    pub(crate) fn add_agent_in(
+        &mut self,
+        segment: SegmentId,
+        name: &str,
+        nat: NatSummary,
+        vnis: BTreeSet<Vni>,
+    ) -> Site {
         let secret = SecretKey::generate(&mut self.rng);
         let key = secret.public();
-        let mut mesh = Mesh::new(self.settings(name), secret, self.rng.bytes());
+        let settings = Settings { vnis, ..self.settings(name) };
+        let mut mesh = Mesh::new(settings, secret, self.rng.bytes());
         mesh.set_nat(self.net.now(), nat);
         let addr = self.net.vacant_v4(segment);
         let host = self.net.add_host(segment, &[addr], Host::Agent(Box::new(Agent::new(mesh))));
@@ -109,7 +121,7 @@ impl World {
     pub(crate) fn add_router(&mut self, nat: NatConfig) -> RouterId {
         self.lans += 1;
         let external = self.net.vacant_v4(SegmentId::INTERNET);
-        let inside = format!("192.168.{}.0/24", self.lans).parse().expect("a prefix");
+        let inside = format!("10.{}.{}.0/24", self.lans / 250, self.lans % 250).parse().expect("a prefix");
         let router = self.net.add_router(SegmentId::INTERNET, RouterConfig::nat(external, inside, nat));
         self.net.set_link(router, &LinkConfig::delayed(self.delay));
         router

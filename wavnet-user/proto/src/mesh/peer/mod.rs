@@ -54,6 +54,8 @@ pub(super) struct Peer {
     /// Some server says that it is there.
     pub(super) listed: bool,
     greeting: Option<(Initiation, Vec<u8>)>,
+    /// The last INIT of the peer's that was answered, and with what: the answer may get lost, and costs much to make.
+    answered: Option<([u8; 16], Vec<u8>)>,
     sessions: Sessions,
     connects: u32,
     /// The session may be of no use any more.
@@ -84,6 +86,7 @@ impl Peer {
             name: None,
             listed: false,
             greeting: None,
+            answered: None,
             sessions: Sessions::default(),
             connects: 0,
             renew: false,
@@ -122,11 +125,11 @@ impl Peer {
     }
 
     /// A server says that it is there: it is to be connected.
-    pub(super) fn want(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn want(&mut self, cx: &mut Context<'_>, delay: Duration) {
         self.listed = true;
         if !self.is_connected() {
-            let delay = if self.begins(cx) { Duration::ZERO } else { COURTESY };
-            cx.timers.set_no_later(Timer::Connect(self.key), cx.now + delay);
+            let courtesy = if self.begins(cx) { Duration::ZERO } else { COURTESY };
+            cx.timers.set_no_later(Timer::Connect(self.key), cx.now + delay + courtesy);
         }
     }
 
@@ -190,10 +193,23 @@ impl Peer {
     }
 
     /// It begins a handshake, and may. Nothing that was said so far proves that it is here now.
-    pub(super) fn requested(&mut self, cx: &mut Context<'_>, request: Request, via: Via, index: u32) {
+    pub(super) fn requested(&mut self, cx: &mut Context<'_>, request: Request, mac: [u8; 16], via: Via, index: u32) {
         let Ok((response, session)) = request.respond(cx.now, index, &[]) else { return };
         cx.out.owned.push(index);
         self.sessions.offer(session, &mut cx.out.disowned);
+        self.answered = Some((mac, response.clone()));
+        self.answer(cx, via, response);
+    }
+
+    /// True if this INIT has come before, and was answered again.
+    pub(super) fn requested_again(&mut self, cx: &mut Context<'_>, mac: &[u8; 16], via: Via) -> bool {
+        let before = self.answered.as_ref().filter(|(m, _)| m == mac && self.sessions.waits());
+        let Some(response) = before.map(|(_, response)| response.clone()) else { return false };
+        self.answer(cx, via, response);
+        true
+    }
+
+    fn answer(&self, cx: &mut Context<'_>, via: Via, response: Vec<u8>) {
         match via {
             Via::Way(way) => cx.out.send(way, response),
             Via::Server => cx.out.forward(self.key, response),

@@ -33,6 +33,11 @@ impl Sessions {
         disowned.extend(self.offered.replace(session).map(|s| s.local_index()));
     }
 
+    /// One waits for its first use.
+    pub(super) fn waits(&self) -> bool {
+        self.offered.is_some()
+    }
+
     /// One that is to be used from now on.
     pub(super) fn replace(&mut self, session: Session, disowned: &mut Vec<u32>) {
         let before = self.current.replace(session);

@@ -33,7 +33,7 @@ impl Peer {
         // Once the session stands the peer's own word counts, and not the server's.
         if !self.is_connected() {
             self.candidates.clone_from(&candidates);
-            if self.begins(cx) {
+            if self.begins(cx) && self.greeting.is_none() {
                 cx.timers.set_no_later(Timer::Connect(self.key), cx.now);
             }
         }

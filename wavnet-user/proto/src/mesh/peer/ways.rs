@@ -24,6 +24,8 @@ use crate::{
 pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
 /// The longest pause between two tries.
 const LAST_PUNCH: Duration = Duration::from_secs(300);
+/// A way that is told again is not probed anew before this: who tells may be told himself.
+const REST: Duration = Duration::from_millis(500);
 /// A probe that comes by a way that we are probing, too, is answered; another probe of ours need not leave at once.
 const JUST_PROBED: Duration = Duration::from_millis(20);
 /// Pulses are looked at no more often.
@@ -39,7 +41,8 @@ impl Peer {
             }
             let way = Way { socket: Socket::Main, remote: candidate.addr, label: Label::ZERO };
             let Some(id) = self.find_or_add(cx, way) else { continue };
-            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven) {
+            let rested = |p: &&mut Path| p.last_probed().is_none_or(|at| cx.now.since(at) >= REST);
+            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven).filter(rested) {
                 path.retry();
                 self.probe(cx, id);
             }
