@@ -115,10 +115,10 @@ impl<N: Node> Network<N> {
         };
         let socket = match socket {
             Ok(socket) => socket,
-            Err(reason) => return self.world.drop(flight, reason, Some(At::Attached(id.into()))),
+            Err(reason) => return self.world.drop(*flight, reason, Some(At::Attached(id.into()))),
         };
         let Datagram { from, to, .. } = flight.datagram;
-        let payload = self.world.delivered(id, flight);
+        let payload = self.world.delivered(id, *flight);
         let host = &mut self.hosts[id.index()];
         let now = host.clock.read(self.world.now);
         if let Some(node) = &mut host.node {
