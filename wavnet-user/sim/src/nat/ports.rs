@@ -41,7 +41,8 @@ impl Allocator {
             }
         };
         // By steps, and then those that no step leads to.
-        let at = |turn: u32, step: u32| ((u64::from(from) + u64::from(turn) * u64::from(step)) % u64::from(count)) as u32;
+        let at =
+            |turn: u32, step: u32| ((u64::from(from) + u64::from(turn) * u64::from(step)) % u64::from(count)) as u32;
         let places = (0..count).map(|turn| at(turn, step)).chain((0..count).map(|turn| at(turn, 1)));
         let found = places.into_iter().find(|at| is_free((first + at) as u16))?;
         if matches!(self.ports.next, NextPort::Sequential { .. }) {

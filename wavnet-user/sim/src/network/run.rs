@@ -42,7 +42,7 @@ impl<N: Node> Network<N> {
         self.world.now = at;
         match event {
             Event::Flight(flight, stage) => match self.world.arrived(stage) {
-                Some((host, has_left)) => self.arrive(host, flight, has_left),
+                Some((host, has_left)) => self.arrive(host, *flight, has_left),
                 None => self.world.advance(flight, stage),
             },
             Event::Start(host) => self.start(HostId(host)),
@@ -104,7 +104,7 @@ impl<N: Node> Network<N> {
         }
     }
 
-    fn arrive(&mut self, id: HostId, flight: Box<Flight>, has_left: bool) {
+    fn arrive(&mut self, id: HostId, flight: Flight, has_left: bool) {
         self.start(id);
         let host = &self.hosts[id.index()];
         let socket = match host.sockets.at(flight.datagram.to) {
@@ -115,10 +115,10 @@ impl<N: Node> Network<N> {
         };
         let socket = match socket {
             Ok(socket) => socket,
-            Err(reason) => return self.world.drop(*flight, reason, Some(At::Attached(id.into()))),
+            Err(reason) => return self.world.drop(flight, reason, Some(At::Attached(id.into()))),
         };
         let Datagram { from, to, .. } = flight.datagram;
-        let payload = self.world.delivered(id, *flight);
+        let payload = self.world.delivered(id, flight);
         let host = &mut self.hosts[id.index()];
         let now = host.clock.read(self.world.now);
         if let Some(node) = &mut host.node {

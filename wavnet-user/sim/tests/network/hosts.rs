@@ -1,11 +1,11 @@
 //! Hosts: clocks, sleep, restarts, sockets and addresses.
 
 use wavnet_proto::{time::Time, transmit::Socket};
-use wavnet_sim::{Asleep, LinkConfig, Network, Reason, SocketRequest};
+use wavnet_sim::{Asleep, LinkConfig, Network, Node, Reason, Seed, SocketRequest};
 
 use crate::{
     lab::{INTERNET, Lab, at, ip, millis, seconds},
-    nodes::Puppet,
+    nodes::{Echo, Pinger, Puppet},
 };
 
 const START: Time = Network::<Puppet>::START;
@@ -238,11 +238,22 @@ fn a_scenario_does_things_at_their_time() {
     assert_eq!(lab.run_until_met(start, |_| true), Some(lab.now()), "what holds already holds");
 }
 
+/// Where nobody looks into the nodes, they may be of any types.
+#[test]
+fn nodes_may_be_boxes() {
+    let mut net: Network<Box<dyn Node>> = Network::new(Seed(1));
+    let echo = net.add_host(INTERNET, &[ip("192.0.2.1")], Box::new(Echo::default()));
+    let pinger = Pinger::new(vec![net.main_address(echo)], seconds(1));
+    let pinger = net.add_host(INTERNET, &[ip("192.0.2.2")], Box::new(pinger));
+    net.run_for(seconds(10));
+    assert_eq!((net.host_stats(echo).received, net.host_stats(pinger).received), (10, 10));
+}
+
 #[test]
 #[should_panic(expected = "h0 never comes to rest")]
 fn a_node_that_never_rests_is_found_out() {
     struct Restless;
-    impl wavnet_sim::Node for Restless {
+    impl Node for Restless {
         fn handle_input(&mut self, _: Time, _: Socket, _: std::net::SocketAddr, _: std::net::SocketAddr, _: &[u8]) {}
         fn handle_timeout(&mut self, _: Time) {}
         fn poll_timeout(&mut self) -> Option<Time> {
@@ -252,7 +263,7 @@ fn a_node_that_never_rests_is_found_out() {
             None
         }
     }
-    let mut net = Network::new(wavnet_sim::Seed(1));
+    let mut net = Network::new(Seed(1));
     net.add_host(INTERNET, &[ip("192.0.2.1")], Restless);
     net.run_for(seconds(1));
 }

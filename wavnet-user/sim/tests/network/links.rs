@@ -232,6 +232,22 @@ fn a_delay_that_shrinks_keeps_the_order() {
     }
 }
 
+/// Not even in the very moment in which the last one that was under way arrives.
+#[test]
+fn what_takes_no_time_waits_for_what_arrives_now() {
+    let (mut lab, a, b) = pair(Seed(1));
+    *lab.link_mut(a, Direction::Up) = LinkConfig::delayed(millis(50));
+    // It is put into the queue before the datagram is.
+    lab.after(millis(50), move |net| {
+        net.link_mut(a, Direction::Up).delay = Duration::ZERO;
+        net.act(a, |puppet, _| puppet.send(Socket::Main, at(TO_B), b"second"));
+    });
+    lab.act(a, |puppet, _| puppet.send(Socket::Main, at(TO_B), b"first"));
+    lab.run_for(seconds(1));
+    let came: Vec<_> = lab.node(b).received.iter().map(|r| &r.payload[..]).collect();
+    assert_eq!(came, [&b"first"[..], b"second"]);
+}
+
 /// What one link draws changes nothing for another.
 #[test]
 fn links_draw_for_themselves() {

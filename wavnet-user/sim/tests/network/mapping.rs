@@ -103,6 +103,23 @@ fn a_pool_is_paired_or_arbitrary() {
     assert_eq!(arbitrary, vec![pool.map(ip).to_vec(); 4]);
 }
 
+/// A host that was paired with an address which the router has no more gets one that it has.
+#[test]
+fn a_smaller_pool_pairs_anew() {
+    let mut lab = Lab::new();
+    lab.host(INTERNET, &["192.0.2.1"]);
+    let config = RouterConfig {
+        external: ["198.51.100.1", "198.51.100.2"].map(ip).to_vec(),
+        ..RouterConfig::nat(ip("198.51.100.1"), prefix("10.0.0.0/8"), NatConfig::symmetric())
+    };
+    let router = lab.add_router(INTERNET, config);
+    let lan = lab.lan(router);
+    let hosts = [lab.host(lan, &["10.0.0.2"]), lab.host(lan, &["10.0.0.3"])];
+    assert_eq!(hosts.map(|host| lab.mapped(host, at(TO_Y1)).ip()), ["198.51.100.1", "198.51.100.2"].map(ip));
+    lab.renumber(router, &[ip("198.51.100.3")]);
+    assert_eq!(hosts.map(|host| lab.mapped(host, at(TO_Y1)).ip()), ["198.51.100.3", "198.51.100.3"].map(ip));
+}
+
 #[test]
 fn a_nat_has_no_more_mappings_and_flows_than_it_may() {
     let limited = |max_mappings, max_flows| {

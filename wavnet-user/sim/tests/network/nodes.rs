@@ -30,14 +30,14 @@ impl Node for Echo {
     }
 }
 
-/// Pings others in turn, once in a while, and answers their pings. A ping is a zero and a number of eight bytes, its answer a one and the number.
+/// Pings others in turn, once in a while. A ping is a number of eight bytes, and so is its answer.
 #[derive(Debug)]
 pub(crate) struct Pinger {
     targets: Vec<SocketAddr>,
     period: Duration,
     next: Option<Time>,
     /// When each ping was sent.
-    sent: Vec<Time>,
+    pub(crate) sent: Vec<Time>,
     /// Pings that were answered, and how long that took.
     pub(crate) answered: Vec<(u64, Duration)>,
     out: VecDeque<Transmit>,
@@ -47,38 +47,22 @@ impl Pinger {
     pub(crate) fn new(targets: Vec<SocketAddr>, period: Duration) -> Pinger {
         Pinger { targets, period, next: None, sent: Vec::new(), answered: Vec::new(), out: VecDeque::new() }
     }
-
-    pub(crate) fn sent(&self) -> usize {
-        self.sent.len()
-    }
 }
 
 impl Node for Pinger {
     fn handle_sockets(&mut self, now: Time, _: &[(Socket, SocketAddr)]) {
-        if !self.targets.is_empty() {
-            self.next.get_or_insert(now + self.period);
-        }
+        self.next.get_or_insert(now + self.period);
     }
 
-    fn handle_input(&mut self, now: Time, socket: Socket, _: SocketAddr, from: SocketAddr, payload: &[u8]) {
-        match payload.split_first() {
-            Some((0, number)) => {
-                let payload = [&[1], number].concat();
-                self.out.push_back(Transmit { from: socket, to: from, payload });
-            }
-            Some((1, number)) => {
-                let number = u64::from_be_bytes(number.try_into().unwrap());
-                self.answered.push((number, now.since(self.sent[number as usize])));
-            }
-            _ => panic!("neither ping nor answer: {payload:?}"),
-        }
+    fn handle_input(&mut self, now: Time, _: Socket, _: SocketAddr, _: SocketAddr, payload: &[u8]) {
+        let number = u64::from_be_bytes(payload.try_into().unwrap());
+        self.answered.push((number, now.since(self.sent[number as usize])));
     }
 
     fn handle_timeout(&mut self, now: Time) {
         let number = self.sent.len();
         let to = self.targets[number % self.targets.len()];
-        let payload = [&[0][..], &(number as u64).to_be_bytes()].concat();
-        self.out.push_back(Transmit { from: Socket::Main, to, payload });
+        self.out.push_back(Transmit { from: Socket::Main, to, payload: (number as u64).to_be_bytes().to_vec() });
         self.sent.push(now);
         self.next = Some(now + self.period);
     }

@@ -1,5 +1,7 @@
 //! The trace, the digest and the counters: what is said of a run is what happened, and two runs of one scenario are one.
 
+use std::time::Duration;
+
 use wavnet_proto::transmit::Socket;
 use wavnet_sim::{Chance, Jitter, LinkConfig, Order, Seed, nat::NatConfig};
 
@@ -76,18 +78,26 @@ fn one_seed_is_one_run() {
     assert_eq!(digests.len(), all, "each seed is another run");
 }
 
-/// The digest sees what the counters do not: one bit of one payload.
+/// The digest sees what the counters do not: one bit of one payload, a nanosecond, who got it.
 #[test]
-fn a_digest_depends_on_payloads() {
-    let digest = |byte: u8| {
+fn a_digest_depends_on_payloads_times_and_places() {
+    let digest = |byte: u8, delay: u64, to: &str| {
         let mut lab = Lab::seeded(Seed(1));
         let a = lab.host(INTERNET, &["192.0.2.1"]);
-        let b = lab.host(INTERNET, &["192.0.2.2"]);
-        let to = lab.main_address(b);
-        lab.act(a, |puppet, _| puppet.send(Socket::Main, to, &[0, 0, 0, 0, 0, 0, 0, 0, 0, byte]));
-        lab.run_for(seconds(0));
+        lab.host(INTERNET, &["192.0.2.2"]);
+        lab.host(INTERNET, &["192.0.2.3"]);
+        lab.set_link(a, &LinkConfig::delayed(Duration::from_nanos(delay)));
+        lab.act(a, |puppet, _| puppet.send(Socket::Main, at(to), &[0, 0, 0, 0, 0, 0, 0, 0, 0, byte]));
+        lab.run_for(seconds(1));
         lab.digest()
     };
-    assert_eq!(digest(0), digest(0));
-    assert_ne!(digest(0), digest(1));
+    let one = digest(0, 0, "192.0.2.2:4789");
+    assert_eq!(one, digest(0, 0, "192.0.2.2:4789"));
+    let others = [
+        digest(1, 0, "192.0.2.2:4789"),
+        digest(0, 1, "192.0.2.2:4789"),
+        digest(0, 0, "192.0.2.3:4789"),
+        digest(0, 0, "192.0.2.2:4788"),
+    ];
+    assert!(!others.contains(&one));
 }
