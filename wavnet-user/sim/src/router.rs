@@ -12,7 +12,7 @@ use crate::{
 /// A router, its outer side on one segment and its LAN on the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
-    /// Its addresses outside, by which its NAT translates. IPv4 alone.
+    /// Its addresses outside, IPv4 alone: those of its NAT, else its own.
     pub external: Vec<IpAddr>,
     /// Prefixes of its LAN. Those that are not translated are routed to it on the outer segment.
     pub inside: Vec<Prefix>,
@@ -62,7 +62,7 @@ pub(crate) struct Router {
 #[derive(Debug)]
 enum V4 {
     Nat(Box<Nat>),
-    Routed(Option<Box<Firewall>>),
+    Routed { firewall: Option<Box<Firewall>>, own: Vec<IpAddr> },
 }
 
 /// Where a datagram from inside goes.
@@ -78,7 +78,10 @@ impl Router {
     pub(crate) fn new(outside: u32, lan: u32, config: RouterConfig, rng: Rng) -> Router {
         let v4 = match config.v4 {
             Ipv4::Nat(nat) => V4::Nat(Box::new(Nat::new(nat, config.external, rng))),
-            Ipv4::Routed(firewall) => V4::Routed(firewall.map(|config| Box::new(Firewall::new(config)))),
+            Ipv4::Routed(firewall) => {
+                let firewall = firewall.map(|config| Box::new(Firewall::new(config)));
+                V4::Routed { firewall, own: config.external }
+            }
         };
         Router {
             outside,
@@ -95,14 +98,14 @@ impl Router {
     pub(crate) fn nat(&self) -> Option<&Nat> {
         match &self.v4 {
             V4::Nat(nat) => Some(nat),
-            V4::Routed(_) => None,
+            V4::Routed { .. } => None,
         }
     }
 
     pub(crate) fn nat_mut(&mut self) -> Option<&mut Nat> {
         match &mut self.v4 {
             V4::Nat(nat) => Some(nat),
-            V4::Routed(_) => None,
+            V4::Routed { .. } => None,
         }
     }
 
@@ -116,7 +119,7 @@ impl Router {
                     nat.outbound(now, from, to).map(Way::Out)
                 }
             }
-            (V4::Routed(Some(firewall)), _) if to.is_ipv4() => {
+            (V4::Routed { firewall: Some(firewall), .. }, _) if to.is_ipv4() => {
                 firewall.outbound(now, from, to).map(|()| Way::Out(from))
             }
             (_, Some(firewall)) if to.is_ipv6() => firewall.outbound(now, from, to).map(|()| Way::Out(from)),
@@ -134,7 +137,10 @@ impl Router {
     pub(crate) fn inward(&mut self, now: Time, from: SocketAddr, to: SocketAddr) -> Result<SocketAddr, Reason> {
         let inner = match (&mut self.v4, &mut self.v6) {
             (V4::Nat(nat), _) if to.is_ipv4() => nat.inbound(now, to, from),
-            (V4::Routed(Some(firewall)), _) if to.is_ipv4() => firewall.inbound(now, to, from).map(|()| to),
+            (V4::Routed { own, .. }, _) if own.contains(&to.ip()) => Err(Reason::ForRouter),
+            (V4::Routed { firewall: Some(firewall), .. }, _) if to.is_ipv4() => {
+                firewall.inbound(now, to, from).map(|()| to)
+            }
             (_, Some(firewall)) if to.is_ipv6() => firewall.inbound(now, to, from).map(|()| to),
             _ => Ok(to),
         };
@@ -152,7 +158,7 @@ impl Router {
     pub(crate) fn reboot(&mut self) {
         match &mut self.v4 {
             V4::Nat(nat) => nat.reboot(),
-            V4::Routed(firewall) => firewall.iter_mut().for_each(|firewall| firewall.reboot()),
+            V4::Routed { firewall, .. } => firewall.iter_mut().for_each(|firewall| firewall.reboot()),
         }
         self.v6.iter_mut().for_each(Firewall::reboot);
     }
@@ -160,7 +166,7 @@ impl Router {
     pub(crate) fn stats(&self, now: Time) -> RouterStats {
         let v4 = match &self.v4 {
             V4::Nat(nat) => nat.flow_entries(now),
-            V4::Routed(firewall) => firewall.as_ref().map(|f| f.flows(now)).unwrap_or_default(),
+            V4::Routed { firewall, .. } => firewall.as_ref().map(|f| f.flows(now)).unwrap_or_default(),
         };
         let v6 = self.v6.as_ref().map(|f| f.flows(now)).unwrap_or_default();
         RouterStats {

@@ -40,10 +40,11 @@ impl Allocator {
                 (rng.below(count.into()) as u32, 1)
             }
         };
-        let found = (0..count)
-            .map(|turn| (u64::from(from) + u64::from(turn) * u64::from(step)) % u64::from(count))
-            .map(|at| at as u32)
-            .find(|at| is_free((first + at) as u16))?;
+        // By steps, and then those that no step leads to.
+        let at =
+            |turn: u32, step: u32| ((u64::from(from) + u64::from(turn) * u64::from(step)) % u64::from(count)) as u32;
+        let places = (0..count).map(|turn| at(turn, step)).chain((0..count).map(|turn| at(turn, 1)));
+        let found = places.into_iter().find(|at| is_free((first + at) as u16))?;
         if matches!(self.ports.next, NextPort::Sequential { .. }) {
             self.next = found + step;
         }
@@ -70,6 +71,9 @@ mod tests {
         assert_eq!(ports, [100, 103, 102, 101, 100].map(Some));
         a.reset();
         assert_eq!(a.choose(101, &mut rng, |_| true), Some(100));
+        // No step leads to the odd ones.
+        let mut even = allocator(false, NextPort::Sequential { step: 2 });
+        assert_eq!(even.choose(101, &mut rng, |port| port == 103), Some(103));
         assert_eq!(a.choose(101, &mut rng, |_| false), None);
     }
 

@@ -16,6 +16,12 @@ impl<N: Node> Network<N> {
         (0..self.hosts.len() as u32).map(HostId)
     }
 
+    /// Whether something runs on a host.
+    #[must_use]
+    pub fn is_running(&self, host: HostId) -> bool {
+        self.hosts[host.index()].node.is_some()
+    }
+
     /// A host's node.
     ///
     /// # Panics

@@ -42,7 +42,7 @@ impl<N: Node> Network<N> {
         self.world.now = at;
         match event {
             Event::Flight(flight, stage) => match self.world.arrived(stage) {
-                Some((host, has_left)) => self.arrive(host, flight, has_left),
+                Some((host, has_left)) => self.arrive(host, *flight, has_left),
                 None => self.world.advance(flight, stage),
             },
             Event::Start(host) => self.start(HostId(host)),
@@ -104,7 +104,7 @@ impl<N: Node> Network<N> {
         }
     }
 
-    fn arrive(&mut self, id: HostId, flight: Box<Flight>, has_left: bool) {
+    fn arrive(&mut self, id: HostId, flight: Flight, has_left: bool) {
         self.start(id);
         let host = &self.hosts[id.index()];
         let socket = match host.sockets.at(flight.datagram.to) {

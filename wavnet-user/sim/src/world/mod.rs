@@ -59,7 +59,7 @@ impl World {
         self.sent(host, &datagram);
         let flight = Box::new(Flight::new(datagram, Origin::Host(host), self.now));
         if flight.datagram.payload.len() > flight.datagram.longest() {
-            return self.drop(flight, Reason::TooBig, Some(At::Attached(host.into())));
+            return self.drop(*flight, Reason::TooBig, Some(At::Attached(host.into())));
         }
         let iface = self.topology.iface_of(host.into());
         self.advance(flight, Stage::Leave { iface });
@@ -69,7 +69,7 @@ impl World {
     pub(crate) fn send_nothing(&mut self, host: HostId, datagram: Datagram) {
         self.sent(host, &datagram);
         let flight = Box::new(Flight::new(datagram, Origin::Host(host), self.now));
-        self.drop(flight, Reason::NoSource, Some(At::Attached(host.into())));
+        self.drop(*flight, Reason::NoSource, Some(At::Attached(host.into())));
     }
 
     fn sent(&mut self, host: HostId, datagram: &Datagram) {
@@ -90,21 +90,21 @@ impl World {
     }
 
     /// A host's node is about to be given this, of which the payload is returned.
-    pub(crate) fn delivered(&mut self, host: HostId, flight: Box<Flight>) -> Vec<u8> {
+    pub(crate) fn delivered(&mut self, host: HostId, flight: Flight) -> Vec<u8> {
         self.totals.delivered += 1;
         let stats = &mut self.hosts[host.index()];
         stats.received += 1;
         stats.received_bytes += flight.datagram.payload.len() as u64;
-        self.trace.ended(self.now, *flight, Verdict::Delivered(host))
+        self.trace.ended(self.now, flight, Verdict::Delivered(host))
     }
 
     /// It goes no further.
-    pub(crate) fn drop(&mut self, flight: Box<Flight>, reason: Reason, at: Option<At>) {
+    pub(crate) fn drop(&mut self, flight: Flight, reason: Reason, at: Option<At>) {
         self.totals.dropped.count(reason);
         if let Origin::Host(host) = flight.origin {
             self.hosts[host.index()].lost.count(reason);
         }
-        self.trace.ended(self.now, *flight, Verdict::Dropped(reason, at));
+        self.trace.ended(self.now, flight, Verdict::Dropped(reason, at));
     }
 
     /// The scenario changes something about a host or router.

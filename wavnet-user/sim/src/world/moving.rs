@@ -46,7 +46,7 @@ impl World {
             }
             Stage::Approach { segment, iface } => {
                 if self.has_left(iface, segment) {
-                    self.drop(flight, Reason::NoRoute, Some(At::Segment(SegmentId(segment))));
+                    self.drop(*flight, Reason::NoRoute, Some(At::Segment(SegmentId(segment))));
                     return None;
                 }
                 self.carry(Carrier::Down(iface), flight, Stage::Arrive { segment, iface })
@@ -93,7 +93,7 @@ impl World {
         let carried = match link.carry(self.now, flight.datagram.size()) {
             Ok(carried) => carried,
             Err(reason) => {
-                self.drop(flight, reason, Some(At::Attached(owner)));
+                self.drop(*flight, reason, Some(At::Attached(owner)));
                 return None;
             }
         };
@@ -123,7 +123,7 @@ impl World {
         match here.gateway_for(to) {
             Some(router) => self.outward(flight, router),
             None => {
-                self.drop(flight, Reason::NoRoute, Some(At::Segment(SegmentId(segment))));
+                self.drop(*flight, Reason::NoRoute, Some(At::Segment(SegmentId(segment))));
                 None
             }
         }
@@ -146,7 +146,7 @@ impl World {
                 Some((flight, Stage::Cross { segment, from: None }))
             }
             Err(reason) => {
-                self.drop(flight, reason, Some(At::Attached(id.into())));
+                self.drop(*flight, reason, Some(At::Attached(id.into())));
                 None
             }
         }
@@ -177,7 +177,7 @@ impl World {
                 Some((flight, Stage::Cross { segment, from: None }))
             }
             Err(reason) => {
-                self.drop(flight, reason, Some(At::Attached(id.into())));
+                self.drop(*flight, reason, Some(At::Attached(id.into())));
                 None
             }
         }
@@ -187,7 +187,7 @@ impl World {
         flight.hops = flight.hops.saturating_sub(1);
         if flight.hops == 0 {
             self.routers[router.index()].count(Reason::HopLimit);
-            self.drop(flight, Reason::HopLimit, Some(At::Attached(router.into())));
+            self.drop(*flight, Reason::HopLimit, Some(At::Attached(router.into())));
             return None;
         }
         Some(flight)
@@ -208,7 +208,7 @@ impl World {
         match self.hooks.see(self.now, place, &mut flight.datagram) {
             Fate::Pass => Some(flight),
             Fate::Drop => {
-                self.drop(flight, Reason::Adversary, None);
+                self.drop(*flight, Reason::Adversary, None);
                 None
             }
             Fate::Delay(by) => {
