@@ -66,3 +66,56 @@ impl fmt::Debug for Rng {
         f.write_str("Rng")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers() {
+        let draw = |seed: u8| {
+            let mut rng = Rng::from_seed([seed; 32]);
+            let mut buffer = [0; 7];
+            rng.fill(&mut buffer);
+            (rng.u32(), rng.u64(), rng.bytes::<33>(), rng.below(1000), rng.fork().u64(), rng.u64(), buffer)
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+
+    /// RFC 8439 appendix A.1, test vector 1: key, nonce and counter of zeros.
+    #[test]
+    fn it_is_the_key_stream_of_chacha20() {
+        let first = [0x76, 0xb8, 0xe0, 0xad, 0xa0, 0xf1, 0x3d, 0x90, 0x40, 0x5d, 0x6a, 0xe5, 0x53, 0x86, 0xbd, 0x28];
+        assert_eq!(Rng::from_seed([0; 32]).bytes(), first);
+    }
+
+    #[test]
+    fn a_fork_draws_by_itself() {
+        let mut one = Rng::from_seed([3; 32]);
+        let mut two = Rng::from_seed([3; 32]);
+        let (mut part, _) = (one.fork(), two.fork());
+        part.u64();
+        assert_eq!(one.u64(), two.u64());
+        assert_ne!(part.u64(), one.u64());
+    }
+
+    #[test]
+    fn numbers_below_are_even() {
+        let mut rng = Rng::from_seed([4; 32]);
+        assert_eq!([0, 1].map(|n| rng.below(n)), [0, 0]);
+        for n in [2, 3, 7, 10] {
+            let mut drawn = vec![0u32; n as usize];
+            for _ in 0..10_000 {
+                drawn[rng.below(n) as usize] += 1;
+            }
+            let even = 10_000 / n as u32;
+            assert!(drawn.iter().all(|times| times.abs_diff(even) < even / 5), "{drawn:?}");
+        }
+        // More than half of the numbers of 64 bits are drawn again.
+        let n = (1 << 63) + 1;
+        assert!((0..1000).all(|_| rng.below(n) < n));
+        let upper = (0..1000).filter(|_| rng.below(n) >= n / 2).count();
+        assert!((400..600).contains(&upper), "{upper}");
+    }
+}

@@ -291,3 +291,36 @@ impl fmt::Debug for MemberKey {
         write!(f, "MemberKey of {}", self.network())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_of_low_order_give_the_same_whatever_the_secret() {
+        for point in LOW_ORDER {
+            assert!(is_canonical(&point));
+            assert_eq!(PublicKey::new(point), Err(KeyError::Weak));
+            for secret in [[1; 32], [0x55; 32], [0xfe; 32]] {
+                assert_eq!(MontgomeryPoint(point).mul_clamped(secret).to_bytes(), [0; 32], "{point:02x?}");
+            }
+        }
+        // The base point is none of them.
+        let mut nine = [0; 32];
+        nine[0] = 9;
+        assert!(PublicKey::new(nine).is_ok());
+        assert_ne!(MontgomeryPoint(nine).mul_clamped([1; 32]).to_bytes(), [0; 32]);
+    }
+
+    /// RFC 7748 section 6.1.
+    #[test]
+    fn public_keys_come_from_secret_ones() {
+        let alice = [
+            0x77, 0x07, 0x6d, 0x0a, 0x73, 0x18, 0xa5, 0x7d, 0x3c, 0x16, 0xc1, 0x72, 0x51, 0xb2, 0x66, 0x45, 0xdf, 0x4c,
+            0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5, 0x1d, 0xb9, 0x2c, 0x2a,
+        ];
+        let public = SecretKey::new(Zeroizing::new(alice)).public();
+        assert_eq!(public.as_bytes()[..4], [0x85, 0x20, 0xf0, 0x09]);
+        assert_eq!(public.as_bytes()[28..], [0xaa, 0x9b, 0x4e, 0x6a]);
+    }
+}

@@ -14,7 +14,7 @@ use crate::{rng::Rng, wire::VERSION};
 
 /// Noise revision 34. IK: the initiator knows whom it calls, and who it is itself is hidden from others. psk2: behind the second message,
 /// so that a responder can read who calls before it needs the key of that network.
-const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+pub(super) const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 
 /// Where the pre-shared key is mixed in, as the pattern says.
 const PSK_POSITION: u8 = 2;
@@ -26,7 +26,7 @@ pub(super) const FIRST_LEN: usize = 32 + 48 + 16;
 pub(super) const SECOND_LEN: usize = 32 + 16;
 
 /// What both sides must have in common before the first message: purpose, version, network and the initiator's index.
-fn prologue(secret: &Secret, index: u32) -> Vec<u8> {
+pub(super) fn prologue(secret: &Secret, index: u32) -> Vec<u8> {
     [b"wavnet 1", &[VERSION][..], &secret.network.to_bytes(), &index.to_be_bytes()].concat()
 }
 

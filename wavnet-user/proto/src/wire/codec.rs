@@ -18,8 +18,8 @@ impl<'a> Reader<'a> {
     }
 
     /// All that is left.
-    pub(crate) const fn rest(&mut self) -> &'a [u8] {
-        std::mem::replace(&mut self.0, &[])
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Short> {

@@ -7,4 +7,5 @@ mod keys;
 mod refusals;
 mod sessions;
 mod tampering;
+mod vectors;
 mod world;

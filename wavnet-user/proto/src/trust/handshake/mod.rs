@@ -16,6 +16,9 @@
 mod initiator;
 mod responder;
 
+#[cfg(test)]
+mod tests;
+
 pub use initiator::Initiation;
 pub use responder::{Request, Responder};
 
