@@ -13,11 +13,11 @@ use wavnet_proto::{
     trust::SecretKey,
     wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
 };
-use wavnet_tests::fuzz;
+use wavnet_tests::{fuzz, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("underlay", fuzz::underlay),
     ("port", fuzz::port),
     ("event", fuzz::event),
@@ -25,6 +25,7 @@ const TARGETS: [Target; 7] = [
     ("request", fuzz::request),
     ("control", fuzz::control),
     ("handshake", fuzz::handshake),
+    ("rendezvous", fuzz_rendezvous::rendezvous),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -72,6 +73,12 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         all.push(("handshake", format!("{name}-changed-with-a-mac"), vec![which | 16, 0, 30, 1]));
         all.push(("handshake", format!("{name}-cut"), vec![which, 0xff, 0xff, 9]));
     }
+    // Three hosts shake hands, register and meet; then time, a restart, a revocation, what came before, and frames.
+    let met = [1, 0, 2, 0, 0, 1, 1, 2, 1, 0, 2, 0, 0x14, 2, 1, 2, 2, 0, 0x15, 2, 1, 3];
+    all.push(("rendezvous", "met".into(), met.to_vec()));
+    let lived = [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
+    all.push(("rendezvous", "lived".into(), lived));
+    all.push(("rendezvous", "strange".into(), vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1]));
     all
 }
 

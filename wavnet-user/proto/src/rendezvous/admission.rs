@@ -9,20 +9,20 @@ use std::{
 use super::{
     Damper, Done, Dropped, Event, HostId, Rendezvous, Timer,
     damper::Subject,
-    hosts::Host,
+    hosts::{Host, Pending},
     settings::Limits,
 };
 use crate::{
     bucket::Bucket,
     time::Time,
-    trust::{HandshakeError, NetworkId, Psk, PublicKey, Request, Responder},
-    wire::{Hello, Init, message::ByeReason},
+    trust::{HandshakeError, NetworkId, Psk, PublicKey, Responder},
+    wire::{Hello, Init},
 };
 
 /// Buckets of prefixes, which share them by chance.
 const PREFIXES: usize = 4096;
 /// How long a visitor may take to register.
-const VISIT: Duration = Duration::from_secs(15);
+pub(super) const VISIT: Duration = Duration::from_secs(15);
 /// Visitors at the most, beside an eighth of the hosts that there may be.
 const VISITORS: usize = 256;
 /// Draws of a session's index.
@@ -100,31 +100,23 @@ impl Rendezvous {
             self.admission.note(now, from.ip(), &limits);
         }
         let request = request.map_err(reason)?;
-        let (network, key) = (init.network, request.peer());
-        if !served.network.admits(&key) {
-            return self.refuse(now, network, from, request);
-        }
+        let (network, key, remote) = (init.network, request.peer(), request.remote_index());
         if self.holds(now, network, key, from) {
             return Err(Dropped::Duplicate);
         }
         let id = self.visit(now, network, key, from)?;
-        let (response, session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
-        self.out.send(from, response);
-        self.hosts.set_next(id, session, from);
-        self.counters.note(Done::Handshake);
-        Ok(())
-    }
-
-    /// Tells a host that it may not come. Nothing of it is kept.
-    fn refuse(&mut self, now: Time, network: NetworkId, from: SocketAddr, request: Request) -> Result<(), Dropped> {
-        let host = request.peer();
-        let (response, mut session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
-        self.out.send(from, response);
-        self.out.bye(&mut session, from, ByeReason::NOT_ALLOWED);
-        self.counters.note(Done::HandshakeRefused);
-        if self.damper.tells(now, Subject::Refused(host)) {
-            self.out.events.push_back(Event::Refused { network, host, addr: from });
+        let host = self.hosts.get(id).ok_or(Dropped::Session)?;
+        if let Some(again) = host.pending.iter().find(|pending| pending.session.remote_index() == remote) {
+            self.out.send(from, again.response.clone());
+            return Ok(());
         }
+        if host.current.as_ref().is_some_and(|session| session.remote_index() == remote) {
+            return Err(Dropped::Replayed);
+        }
+        let (response, session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
+        self.out.send(from, response.clone());
+        self.hosts.add_pending(id, Pending { session, response });
+        self.counters.note(Done::Handshake);
         Ok(())
     }
 

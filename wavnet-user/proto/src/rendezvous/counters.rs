@@ -53,6 +53,8 @@ counted! {
     HandshakeLimit = "handshake_limit",
     /// Too many hosts have shaken hands and not registered.
     Visitors = "visitors",
+    /// The host may not come: the list of identities does not have it, or it was revoked.
+    NotAllowed = "not_allowed",
     /// Another host with the same secret key is here, and was pushed out by this one before.
     Duplicate = "duplicate_identity",
     /// It belongs to no session that there is.
@@ -80,8 +82,6 @@ counted! {
     Hello = "hello",
     /// A handshake was answered.
     Handshake = "handshake",
-    /// A handshake was answered with BYE: the host may not come.
-    HandshakeRefused = "handshake_refused",
     /// REGISTER was answered by REGISTERED.
     Register = "register",
     /// REFRESH was answered by REGISTERED.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     ops::Bound::{Excluded, Unbounded},
+    time::Duration,
 };
 
 use super::{persist::SavedHost, vnis::Vnis};
@@ -13,6 +14,9 @@ use crate::{
     trust::{NetworkId, PublicKey, Session},
     wire::{Candidate, Name, NatSummary},
 };
+
+/// Sessions of one host that it has not used yet, at the most (docs/wire.md section 3).
+const PENDING: usize = 2;
 
 /// Number of a host. Used again when it has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +50,13 @@ pub(super) struct Takeover {
     pub(super) hold: Option<Time>,
 }
 
+/// A session that the host has not used yet.
+pub(super) struct Pending {
+    pub(super) session: Session,
+    /// Sent again if the same INIT comes again.
+    pub(super) response: Vec<u8>,
+}
+
 /// A host.
 pub(super) struct Host {
     pub(super) network: NetworkId,
@@ -54,8 +65,8 @@ pub(super) struct Host {
     pub(super) addr: SocketAddr,
     /// The session that both use.
     pub(super) current: Option<Box<Session>>,
-    /// The one that the host has not used yet, and where it was asked for.
-    pub(super) next: Option<Box<(Session, SocketAddr)>>,
+    /// Those that the host has not used yet, the older one first.
+    pub(super) pending: Vec<Pending>,
     /// `None`: a visitor.
     pub(super) registration: Option<Box<Registration>>,
     pub(super) takeover: Option<Box<Takeover>>,
@@ -73,7 +84,7 @@ impl Host {
             key,
             addr,
             current: None,
-            next: None,
+            pending: Vec::new(),
             registration: None,
             takeover: None,
             told: 0,
@@ -186,8 +197,9 @@ impl Hosts {
             keys.remove(&host.key);
         }
         self.unlink_addr(host.addr, id);
-        for index in [host.current.as_ref().map(|s| s.local_index()), host.next.as_ref().map(|n| n.0.local_index())] {
-            index.and_then(|index| self.by_index.remove(&index));
+        let pending = host.pending.iter().map(|pending| &pending.session);
+        for session in host.current.as_deref().into_iter().chain(pending) {
+            self.by_index.remove(&session.local_index());
         }
         self.registered -= usize::from(host.registration.is_some());
         Some(*host)
@@ -211,21 +223,23 @@ impl Hosts {
         Some(before)
     }
 
-    /// A session that the host has not used yet, in place of another such.
-    pub(super) fn set_next(&mut self, id: HostId, session: Session, from: SocketAddr) {
-        let index = session.local_index();
+    /// A session that the host has not used yet; two of them at the most.
+    pub(super) fn add_pending(&mut self, id: HostId, pending: Pending) {
+        let index = pending.session.local_index();
         let Some(host) = self.get_mut(id) else { return };
-        let before = host.next.replace(Box::new((session, from)));
-        if let Some(before) = before {
-            self.by_index.remove(&before.0.local_index());
+        let oldest = (host.pending.len() == PENDING).then(|| host.pending.remove(0));
+        host.pending.push(pending);
+        if let Some(oldest) = oldest {
+            self.by_index.remove(&oldest.session.local_index());
         }
         self.by_index.insert(index, id);
     }
 
-    /// The host has used its new session. The one before.
-    pub(super) fn promote(&mut self, id: HostId) -> Option<Box<Session>> {
+    /// The host has used a session for the first time. The one before.
+    pub(super) fn promote(&mut self, id: HostId, index: u32) -> Option<Box<Session>> {
         let host = self.get_mut(id)?;
-        let (session, _) = *host.next.take()?;
+        let place = host.pending.iter().position(|pending| pending.session.local_index() == index)?;
+        let Pending { session, .. } = host.pending.remove(place);
         let before = host.current.replace(Box::new(session));
         if let Some(before) = &before {
             self.by_index.remove(&before.local_index());
@@ -236,9 +250,21 @@ impl Hosts {
     /// The session with this index is over.
     pub(super) fn end_session(&mut self, id: HostId, index: u32) {
         let Some(host) = self.get_mut(id) else { return };
-        host.current.take_if(|s| s.local_index() == index);
-        host.next.take_if(|n| n.0.local_index() == index);
+        host.current.take_if(|session| session.local_index() == index);
+        host.pending.retain(|pending| pending.session.local_index() != index);
         self.by_index.remove(&index);
+    }
+
+    /// Forgets sessions that were not used for so long after their handshake.
+    pub(super) fn sweep(&mut self, now: Time, patience: Duration) {
+        let Hosts { slots, by_index, .. } = self;
+        for host in slots.iter_mut().flatten().filter(|host| !host.pending.is_empty()) {
+            let is_old = |pending: &mut Pending| now.since(pending.session.established()) >= patience;
+            for old in host.pending.extract_if(.., is_old) {
+                by_index.remove(&old.session.local_index());
+            }
+            host.pending.shrink_to_fit();
+        }
     }
 
     /// What a host says of itself; a visitor is registered thereby.

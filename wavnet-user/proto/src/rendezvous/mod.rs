@@ -25,14 +25,11 @@ mod requests;
 mod session;
 mod settings;
 mod start;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub mod testing;
 mod timer;
 mod view;
 mod vnis;
-
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Command, Dropped, HostId, Rendezvous,
+    admission::VISIT,
     output::RelayKey,
     persist::Change,
     push::SWEEP,
@@ -97,6 +98,7 @@ impl Rendezvous {
         for hosts in self.relays.idle(now) {
             self.drop_relay(hosts);
         }
+        self.hosts.sweep(now, VISIT);
         for served in self.networks.values_mut() {
             served.directory.sweep(now);
         }

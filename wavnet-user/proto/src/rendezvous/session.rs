@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    Done, Dropped, Event, HostId, Rendezvous, Timer,
+    Done, Dropped, Event, HostId, Leave, Rendezvous, Timer,
     admission::duplicate,
+    damper::Subject,
     hosts::{Host, Takeover},
     persist::Change,
 };
@@ -31,7 +32,8 @@ impl Rendezvous {
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let done = self.open(now, id, data, &mut plaintext).and_then(|is_new| {
             if is_new {
-                self.promote(now, id, from);
+                self.promote(now, id, data.receiver, from);
+                self.check_admission(now, id, from)?;
             }
             self.is_at(now, id, from);
             self.messages(now, id, &plaintext)
@@ -47,10 +49,12 @@ impl Rendezvous {
     fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<bool, Dropped> {
         let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let is_of = |session: &Session| session.local_index() == data.receiver;
-        let (session, is_new) = match (&mut host.current, &mut host.next) {
-            (Some(session), _) if is_of(session) => (&mut **session, false),
-            (_, Some(next)) if is_of(&next.0) => (&mut next.0, true),
-            _ => return Err(Dropped::Session),
+        let (session, is_new) = match host.current.as_deref_mut().filter(|session| is_of(session)) {
+            Some(session) => (session, false),
+            None => {
+                let pending = host.pending.iter_mut().map(|pending| &mut pending.session);
+                (pending.into_iter().find(|session| is_of(session)).ok_or(Dropped::Session)?, true)
+            }
         };
         if session.is_expired(now) {
             self.hosts.end_session(id, data.receiver);
@@ -64,8 +68,8 @@ impl Rendezvous {
     }
 
     /// The host uses its new session: the one before is over. If it was somebody's at another address, that one is told.
-    fn promote(&mut self, now: Time, id: HostId, from: SocketAddr) {
-        let before = self.hosts.promote(id);
+    fn promote(&mut self, now: Time, id: HostId, index: u32, from: SocketAddr) {
+        let before = self.hosts.promote(id, index);
         let Some(host) = self.hosts.get_mut(id) else { return };
         let Some(mut before) = before.filter(|_| host.addr != from) else { return };
         self.counters.note(Done::Replaced);
@@ -78,6 +82,21 @@ impl Rendezvous {
             let winner = Host::visitor(host.network, host.key, from);
             self.out.events.extend(duplicate(&mut self.damper, now, &winner, other));
         }
+    }
+
+    /// A host that may not come is told so, now that it is certain that it is there. Nothing of it is kept.
+    fn check_admission(&mut self, now: Time, id: HostId, from: SocketAddr) -> Result<(), Dropped> {
+        let host = self.hosts.get(id).ok_or(Dropped::Session)?;
+        let (network, key) = (host.network, host.key);
+        if self.networks.get(&network).is_some_and(|served| served.network.admits(&key)) {
+            return Ok(());
+        }
+        self.hosts.set_addr(id, from);
+        self.dismiss(now, id, Leave::NotAllowed, Some(ByeReason::NOT_ALLOWED));
+        if self.damper.tells(now, Subject::Refused(key)) {
+            self.out.events.push_back(Event::Refused { network, host: key, addr: from });
+        }
+        Err(Dropped::NotAllowed)
     }
 
     /// A message of the host came from there, and it is genuine and new.
@@ -118,6 +137,6 @@ impl Rendezvous {
             self.counters.note(Done::Expired);
         }
         self.timers.stop(Timer::Lease(id));
-        self.dismiss(now, id, super::Leave::Expired, None);
+        self.dismiss(now, id, Leave::Expired, None);
     }
 }

@@ -28,7 +28,7 @@ impl Rendezvous {
     pub fn new(settings: Settings, secret: SecretKey, saved: Saved, seed: [u8; 32], now: Time) -> Rendezvous {
         let mut rng = Rng::from_seed(seed);
         let jar = CookieJar::new(rng.fork());
-        let incarnation = (saved.incarnation + 1) % INCARNATIONS;
+        let incarnation = (saved.incarnation % INCARNATIONS + 1) % INCARNATIONS;
         let mut server = Rendezvous {
             secret,
             jar,
