@@ -7,6 +7,7 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
+//! - [`nat`]: what kind of NAT is in front of this host.
 //! - [`stun`]: the STUN codec, and a server.
 //! - [`time`], [`transmit`]: what all of them have in common.
 
@@ -14,6 +15,7 @@ pub mod adaptive;
 pub mod ageing;
 pub mod command;
 pub mod fabric;
+pub mod nat;
 pub mod stun;
 pub mod time;
 pub mod transmit;
