@@ -16,6 +16,9 @@ use crate::{time::Time, transmit::Socket};
 /// What is left between survived and not survived is not searched if it is no more than this.
 const FINE: Duration = Duration::from_secs(1);
 
+/// Longer than what eight bytes can tell is not tried.
+const LONGEST: Duration = Duration::from_secs(u16::MAX as u64);
+
 /// A search, and what it has found.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
@@ -56,10 +59,10 @@ enum State {
 
 impl Search {
     fn new(plan: LifetimeSearch) -> Search {
-        let shortest = plan.shortest.max(FINE);
+        let shortest = plan.shortest.clamp(FINE, LONGEST);
         let plan = LifetimeSearch {
             shortest,
-            longest: plan.longest.max(shortest),
+            longest: plan.longest.clamp(shortest, LONGEST),
             sockets: plan.sockets.clamp(1, LifetimeSearch::MOST_SOCKETS),
             rounds: plan.rounds.clamp(1, LifetimeSearch::MOST_ROUNDS),
         };

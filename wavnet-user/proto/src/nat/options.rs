@@ -38,7 +38,7 @@ impl Retransmission {
 pub struct LifetimeSearch {
     /// Nothing shorter is tried in the first round, or any time that is not longer than this.
     pub shortest: Duration,
-    /// The longest idle time that is tried.
+    /// The longest idle time that is tried; not more than 65,535 s.
     pub longest: Duration,
     /// So many idle times are tried at once, 1 to [`LifetimeSearch::MOST_SOCKETS`]. One makes it a binary search.
     pub sockets: u8,

@@ -45,7 +45,8 @@ fn every_kind_is_told() {
                 for hairpin in [None, Some(false), Some(true)] {
                     for ipv6 in [false, true] {
                         seed += 1;
-                        let what = format!("{mapping:?} {filtering:?} {alloc:?} hairpin {hairpin:?} {ipv6} seed {seed}");
+                        let what =
+                            format!("{mapping:?} {filtering:?} {alloc:?} hairpin {hairpin:?} {ipv6} seed {seed}");
                         let mut world = World::new(mapping, filtering, alloc, ipv6, seed);
                         world.nat.as_mut().unwrap().hairpin = hairpin;
                         let report = world.run();
@@ -78,7 +79,7 @@ fn check(report: &Report, world: &World, alloc: Alloc, hairpin: Option<bool>, wh
     let reached = nat.mapping == Mapping::EndpointIndependent || nat.filtering == Filtering::EndpointIndependent;
     let expected = match (hairpin, nat.mapping) {
         (Some(_), _) if reached => Some(true),
-        // By half, the inner address is one that was never sent to.
+        // Where both filter and neither knows where the other one will be, a NAT that hairpins looks like one that does not.
         (None, Mapping::EndpointIndependent) => Some(false),
         _ => None,
     };

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod grid;
-mod lifetime;
 mod lies;
+mod lifetime;
 mod model;
 mod summary;
 mod trouble;

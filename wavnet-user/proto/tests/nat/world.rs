@@ -39,6 +39,15 @@ pub(crate) struct Server {
     pub(crate) twist: Twister,
 }
 
+/// What the shell does when it is asked for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    Opened,
+    Refused,
+    /// It never tells.
+    Forgotten,
+}
+
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 struct Packet {
@@ -62,7 +71,7 @@ pub(crate) struct World {
     pub(crate) loss: u64,
     /// And of these come twice, the second late.
     pub(crate) twice: u64,
-    pub(crate) sockets: bool,
+    pub(crate) sockets: Sockets,
     pub(crate) attacker: Option<Attacker>,
     /// What happens to the NAT, and when.
     pub(crate) reboots: Vec<Time>,
@@ -104,7 +113,7 @@ impl World {
             delay: Duration::from_millis(10),
             loss: 0,
             twice: 0,
-            sockets: true,
+            sockets: Sockets::Opened,
             attacker: None,
             reboots: Vec::new(),
             seed,
@@ -195,10 +204,13 @@ impl World {
             if let Some(event) = classifier.poll_event() {
                 match event {
                     Event::OpenSocket(n) => {
-                        if self.sockets {
+                        let opened = self.sockets == Sockets::Opened;
+                        if opened {
                             assert!(self.open.insert(n), "socket {n} is open");
                         }
-                        classifier.handle_socket(self.now, n, self.sockets);
+                        if self.sockets != Sockets::Forgotten {
+                            classifier.handle_socket(self.now, n, opened);
+                        }
                     }
                     Event::CloseSocket(n) => assert!(self.open.remove(&n), "socket {n} is not open"),
                     Event::Report(report) => self.reports.push((self.now, *report)),
