@@ -10,14 +10,15 @@ use wavnet_common::{
 };
 use wavnet_proto::{
     rng::Rng,
+    stun::{Attribute, AttributeType, Builder, Class, TransactionId},
     trust::SecretKey,
     wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
 };
-use wavnet_tests::{fuzz, fuzz_rendezvous};
+use wavnet_tests::{fuzz, fuzz_nat, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 10] = [
     ("underlay", fuzz::underlay),
     ("port", fuzz::port),
     ("event", fuzz::event),
@@ -26,6 +27,8 @@ const TARGETS: [Target; 8] = [
     ("control", fuzz::control),
     ("handshake", fuzz::handshake),
     ("rendezvous", fuzz_rendezvous::rendezvous),
+    ("stun", fuzz_nat::stun),
+    ("nat", fuzz_nat::nat),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -75,10 +78,17 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     }
     // Three hosts shake hands, register and meet; then time, a restart, a revocation, what came before, and frames.
     let met = [1, 0, 2, 0, 0, 1, 1, 2, 1, 0, 2, 0, 0x14, 2, 1, 2, 2, 0, 0x15, 2, 1, 3];
+    all.extend(stun_seeds());
+    all.extend(nat_seeds());
     all.push(("rendezvous", "met".into(), met.to_vec()));
-    let lived = [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
+    let lived =
+        [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
     all.push(("rendezvous", "lived".into(), lived));
-    all.push(("rendezvous", "strange".into(), vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1]));
+    all.push((
+        "rendezvous",
+        "strange".into(),
+        vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1],
+    ));
     all
 }
 
@@ -132,14 +142,18 @@ fn control_seeds() -> Vec<(String, Vec<u8>)> {
         Message::PeerHello(message::PeerHello {
             version: 1,
             stages: 0,
+            generation: 2,
+            seen: 1,
+            answer: true,
             name,
             vnis,
             candidates: candidates.clone(),
             nat,
         }),
         Message::Probe(message::Probe { transaction, flags }),
-        Message::ProbeAnswer(message::ProbeAnswer { transaction, from: v6 }),
+        Message::ProbeAnswer(message::ProbeAnswer { transaction, flags, from: v6 }),
         Message::Candidates(message::Candidates { generation: 1, candidates, nat }),
+        Message::Search(message::Search { transaction, phase: message::Search::ASK }),
         Message::Selected(message::Selected { transaction, flags }),
         Message::Marker { transaction },
         Message::MarkerSeen { transaction },
@@ -159,6 +173,64 @@ fn control_seeds() -> Vec<(String, Vec<u8>)> {
         seeds.push((format!("datagram-{kind}-of-{len}"), [vec![kind], vec![9; len]].concat()));
     }
     seeds
+}
+
+/// A server with all addresses, asked for everything, and what others send it.
+fn stun_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    const FULL: u8 = 4 | 8;
+    let (id, legacy) = (TransactionId::new([7; 12]), TransactionId::from_wire([7; 16]));
+    let here = "[2001:db8::7]:40000".parse().expect("an address");
+    let change = Attribute::ChangeRequest { ip: true, port: true };
+    let unknown = Attribute::Other(AttributeType(0x24), &[1, 2, 3]);
+    let error = Attribute::ErrorCode { code: 420, reason: "Unknown Attribute" };
+    let seeds: [(&str, Class, TransactionId, &[Attribute<'_>]); 10] = [
+        ("plain", Class::Request, id, &[]),
+        ("change", Class::Request, id, &[change]),
+        ("response-port", Class::Request, id, &[Attribute::ResponsePort(5000), change]),
+        ("padding", Class::Request, id, &[Attribute::Padding(1500)]),
+        ("padding-and-response-port", Class::Request, id, &[Attribute::Padding(9), Attribute::ResponsePort(1)]),
+        ("unknown", Class::Request, id, &[unknown, Attribute::Software("fuzz")]),
+        ("classic", Class::Request, legacy, &[change]),
+        ("classic-unknown", Class::Request, legacy, &[unknown]),
+        ("success", Class::Success, id, &[Attribute::XorMappedAddress(here), Attribute::OtherAddress(here)]),
+        ("error", Class::Error, id, &[error, unknown]),
+    ];
+    let mut all = Vec::new();
+    for (name, class, id, attributes) in seeds {
+        let bytes = Builder::message(class, id, attributes).expect("it is short");
+        all.push(("stun", name.to_owned(), [&[FULL], &bytes[..]].concat()));
+    }
+    let mut fingerprinted = [0; 28];
+    Builder::new(&mut fingerprinted, Class::Request, id).finish_with_fingerprint().expect("it fits");
+    all.push(("stun", "fingerprint-over-ipv6".to_owned(), [&[16 | FULL | 1], &fingerprinted[..]].concat()));
+    all
+}
+
+/// Steps as `fuzz::nat` takes them: time passes until a timeout, or the newest request is answered.
+fn nat_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    const WAIT: &[u8] = &[0];
+    // Newest request; a success with another address from there (4), from the other address (16), from the other port (24).
+    const ANSWER: &[u8] = &[4, 0, 4, 7, 9];
+    const FROM_OTHER: &[u8] = &[4, 0, 4 | 16, 7, 9];
+    const FROM_PORT: &[u8] = &[4, 0, 4 | 24, 7, 9];
+    const MOVED: &[u8] = &[4, 0, 4, 7, 10];
+    const ERROR: &[u8] = &[4, 0, 2, 7, 9];
+    let seeds: [(&str, u8, &[&[u8]]); 9] = [
+        ("no-server", 0, &[]),
+        ("no-answer", 0x20, &[]),
+        ("error", 0x20, &[ERROR, WAIT, ERROR]),
+        ("cone", 0x10, &[&[ANSWER, WAIT].concat().repeat(9), FROM_OTHER, WAIT, FROM_PORT, WAIT, ANSWER]),
+        ("symmetric", 0x10, &[&[ANSWER, WAIT, MOVED, WAIT].concat().repeat(6)]),
+        ("other-address-that-is-not-there", 0x30, &[ANSWER]),
+        ("no-sockets", 0x11, &[&[ANSWER, WAIT].concat().repeat(9)]),
+        (
+            "forgotten-socket",
+            0x14,
+            &[&[ANSWER, WAIT].concat().repeat(4), &[2, 0, 1], &[ANSWER, WAIT].concat().repeat(9)],
+        ),
+        ("lifetime", 0x12, &[&[ANSWER, WAIT].concat().repeat(40)]),
+    ];
+    seeds.map(|(name, flags, steps)| ("nat", name.to_owned(), [&[flags], &steps.concat()[..]].concat())).to_vec()
 }
 
 #[test]

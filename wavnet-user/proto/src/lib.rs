@@ -11,6 +11,7 @@
 //! - [`trust`]: keys, handshakes and sessions.
 //! - [`policy`]: who may be in a network.
 //! - [`rendezvous`]: the server that hosts find each other by.
+//! - [`nat`]: what kind of NAT is in front of this host.
 //! - [`stun`]: the STUN codec, and a server.
 //! - [`mesh`]: the agent among its peers: servers, handshakes, punching, paths.
 //! - [`time`], [`timers`], [`bucket`], [`rng`], [`transmit`]: what all of them have in common.
@@ -21,6 +22,7 @@ pub mod bucket;
 pub mod command;
 pub mod fabric;
 pub mod mesh;
+pub mod nat;
 pub mod policy;
 pub mod rendezvous;
 pub mod rng;

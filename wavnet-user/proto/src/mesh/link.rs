@@ -381,9 +381,7 @@ impl Link {
             Unknown::Data { receiver, .. } => {
                 (self.session.as_ref().is_some_and(|s| s.remote_index() == *receiver), &mut self.looked[0])
             }
-            Unknown::Pulse(pulse) => {
-                (self.pulses.is_under_way(u16::from_be_bytes(*pulse)), &mut self.looked[1])
-            }
+            Unknown::Pulse(pulse) => (self.pulses.is_under_way(u16::from_be_bytes(*pulse)), &mut self.looked[1]),
         };
         if !plausible || looked.is_some_and(|at| cx.now.since(at) < DISTRUST) {
             return;

@@ -1,10 +1,6 @@
 //! What the operator wants of the mesh.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use wavnet_common::addr::Vni;
 

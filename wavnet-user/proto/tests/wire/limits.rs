@@ -56,7 +56,7 @@ fn addresses_are_of_single_hosts() {
         assert_eq!(check_address(addr), Err(error), "{text}");
         // What a socket of both families says is written in the right form.
         let expected = (error != AddressError::Mapped).then_some(Fault::Address(error));
-        let written = unwritten(&Message::ProbeAnswer(ProbeAnswer { transaction: 1, from: addr }));
+        let written = unwritten(&Message::ProbeAnswer(ProbeAnswer { transaction: 1, flags: 0, from: addr }));
         assert_eq!(written, expected, "{text}");
         let candidate = Candidate { kind: CandidateKind::Host, addr };
         let message = Message::Register(Register { candidates: vec![candidate], ..register() });

@@ -13,7 +13,7 @@ use wavnet_proto::{
         Candidate, CandidateKind, Label, Message, Name, NatSummary, check_address,
         message::{
             ByeReason, Candidates, Connect, Entry, Forward, HostState, Invite, Page, PeerHello, Probe, ProbeAnswer,
-            Refused, RefusedCode, Register, Registered, Selected, Sync,
+            Refused, RefusedCode, Register, Registered, Search, Selected, Sync,
         },
     },
 };
@@ -106,14 +106,18 @@ fn from_server() -> impl Strategy<Value = Message> {
 
 fn between_agents() -> impl Strategy<Value = Message> {
     prop_oneof![
-        (any::<(u8, u8)>(), name(), vnis(), candidates(), nat()).prop_map(
-            |((version, stages), name, vnis, candidates, nat)| {
-                Message::PeerHello(PeerHello { version, stages, name, vnis, candidates, nat })
+        (any::<(u8, u8, u32, u32, bool)>(), name(), vnis(), candidates(), nat()).prop_map(
+            |((version, stages, generation, seen, answer), name, vnis, candidates, nat)| {
+                Message::PeerHello(PeerHello { version, stages, generation, seen, answer, name, vnis, candidates, nat })
             }
         ),
+        any::<(u64, u8)>().prop_map(|(transaction, phase)| Message::Search(Search { transaction, phase })),
         any::<(u64, u8)>().prop_map(|(transaction, flags)| Message::Probe(Probe { transaction, flags })),
-        (any::<u64>(), address())
-            .prop_map(|(transaction, from)| Message::ProbeAnswer(ProbeAnswer { transaction, from })),
+        (any::<(u64, u8)>(), address()).prop_map(|((transaction, flags), from)| Message::ProbeAnswer(ProbeAnswer {
+            transaction,
+            flags,
+            from
+        })),
         (any::<u32>(), candidates(), nat()).prop_map(|(generation, candidates, nat)| {
             Message::Candidates(Candidates { generation, candidates, nat })
         }),

@@ -1,14 +1,13 @@
 //! Networks of agents behind NATs with rendezvous servers, put together.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
-    mesh::{Event, Mesh, PathKind, Server, Settings},
+    mesh::{Mesh, PathKind, Server, Settings},
     policy::Policy,
     rendezvous::{self, Rendezvous},
     rng::Rng,
-    time::Time,
     trust::{NetworkKey, PublicKey, SecretKey},
     wire::{Name, NatSummary},
 };
@@ -158,14 +157,5 @@ impl World {
 
     pub(crate) fn send(&mut self, from: Site, to: Site, number: u64) -> bool {
         self.net.act(from.host, |node, _| node.agent_mut().send(to.key, number))
-    }
-
-    /// When an event of a kind first happened.
-    pub(crate) fn first(&self, site: Site, of: impl Fn(&Event) -> bool) -> Option<Time> {
-        self.agent(site).events.iter().find(|(_, e)| of(e)).map(|(at, _)| *at)
-    }
-
-    pub(crate) fn server_address(&self, i: usize) -> SocketAddr {
-        self.net.main_address(self.servers[i])
     }
 }
