@@ -35,6 +35,7 @@ pub mod taps;
 pub mod tools;
 pub mod topology;
 pub mod vnet;
+pub mod wan;
 
 use std::{
     fs,
