@@ -20,6 +20,7 @@ pub mod host;
 pub mod http;
 pub mod link;
 pub mod lookups;
+pub mod nat;
 pub mod netns;
 pub mod numbered;
 pub mod overlay;

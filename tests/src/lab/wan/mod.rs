@@ -5,10 +5,12 @@
 
 pub mod emulator;
 pub mod impairment;
+pub mod internet;
 pub mod line;
 pub mod link;
 mod packet;
 
 pub use emulator::{Counts, Emulator, Way};
 pub use impairment::{Impairment, Jitter, Shaper};
+pub use internet::{Internet, Network, Plug, PublicHost};
 pub use link::{LinkSpec, WanLink};
