@@ -35,6 +35,7 @@ pub mod tap;
 pub mod taps;
 pub mod tools;
 pub mod topology;
+pub mod udp;
 pub mod vnet;
 pub mod wan;
 

@@ -139,6 +139,17 @@ impl Behaviour {
         matches!(self.mapping, None | Some(Dependence::EndpointIndependent))
     }
 
+    /// What it is together with a router that it is behind.
+    #[must_use]
+    pub fn behind(self, outer: Behaviour) -> Behaviour {
+        Behaviour {
+            // None comes before all others.
+            mapping: self.mapping.max(outer.mapping),
+            filtering: self.filtering.max(outer.filtering),
+            ports: self.ports.max(outer.ports),
+        }
+    }
+
     /// Its type of RFC 3489.
     pub const fn classic(self) -> Classic {
         match (self.mapping, self.filtering) {
@@ -171,6 +182,16 @@ mod tests {
             Classic::Symmetric,
         ];
         assert_eq!(classic, want);
+    }
+
+    #[test]
+    fn two_in_a_row_are_as_strict_as_the_stricter_one() {
+        let of = NatKind::behaviour;
+        let both = of(NatKind::FullCone).behind(of(NatKind::PortRestrictedCone));
+        assert_eq!(both.classic(), Classic::PortRestrictedCone);
+        let both = of(NatKind::SymmetricRandom).behind(of(NatKind::FullCone));
+        assert_eq!(both, of(NatKind::SymmetricRandom));
+        assert_eq!(of(NatKind::Open).behind(of(NatKind::RestrictedCone)), of(NatKind::RestrictedCone));
     }
 
     #[test]

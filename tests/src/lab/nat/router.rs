@@ -138,6 +138,11 @@ impl Router {
         self.rules.kind
     }
 
+    /// True if hosts behind it reach each other by their external endpoints.
+    pub fn hairpins(&self) -> bool {
+        self.rules.hairpin
+    }
+
     /// Its address outside: what hosts behind it seem to have if it translates.
     pub fn external(&self) -> Ipv4Addr {
         self.rules.external

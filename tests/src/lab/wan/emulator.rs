@@ -26,9 +26,6 @@ use super::{
     packet::{BATCH, Buffer, Port, Received},
 };
 
-/// Frames on their way in one direction at most; another one is dropped. 64 MiB at an MTU of 1500: a second and more of 250 Mbit/s.
-const MOST: usize = 32_768;
-
 /// A direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -100,6 +97,9 @@ pub struct Emulator {
 }
 
 impl Emulator {
+    /// Frames on their way in one direction at most: 50 MiB at an MTU of 1500, or 390 ms of a gigabit per second. Another one is dropped.
+    pub const MOST: usize = 32_768;
+
     /// Carries frames between two ports from now on.
     pub(super) fn start(ports: [Port; 2], mtu: u32, ways: [Impairment; 2], seed: u64) -> Result<Emulator> {
         ways.iter().try_for_each(Impairment::check)?;
@@ -248,7 +248,7 @@ impl Carrier {
         for (buffer, outcome) in self.batch.drain(..count).zip(&self.outcome) {
             let (counter, buffer) = if *outcome == Received::Cut {
                 (&counters.too_long, buffer)
-            } else if line.len() >= MOST {
+            } else if line.len() >= Emulator::MOST {
                 (&counters.overflow, buffer)
             } else {
                 let bytes = buffer.frame().len();

@@ -3,9 +3,10 @@
 use std::ops::Deref;
 
 use anyhow::Result;
+use aya::programs::links::FdLink;
 
 use super::{emulator::Emulator, impairment::Impairment, packet::Port};
-use crate::lab::{Lab, link, netns::Netns};
+use crate::lab::{Lab, link, netns::Netns, programs};
 
 /// What a link's two directions do, and where its chance begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +36,7 @@ impl LinkSpec {
 #[derive(Debug)]
 pub struct WanLink {
     emulator: Emulator,
+    _polling: Vec<FdLink>,
     _ns: Netns,
 }
 
@@ -58,14 +60,19 @@ impl WanLink {
     /// What `ip` or `ethtool` says, or [`Impairment::check`].
     pub fn between(lab: &Lab, name: &str, ends: [(&Netns, &str); 2], mtu: u32, spec: &LinkSpec) -> Result<WanLink> {
         let ns = lab.netns(name)?;
+        let mut polling = Vec::new();
         for ((end_ns, end), inner) in ends.into_iter().zip(WanLink::ENDS) {
             link::veth((end_ns, end), (&ns, inner), mtu, 1)?;
             link::like_a_nic(end_ns, end)?;
+            // Without kernel programs there is no XDP at the ends either that would redirect to it.
+            if cfg!(wavnet_lab) {
+                polling.push(programs::keep_polling(&ns, inner)?);
+            }
             // What GRO merged would be longer than a frame.
             link::offload(&ns, inner, "tso off gso off gro off tx off rx off")?;
         }
         let [a, b] = WanLink::ENDS.map(|end| Port::open(&ns, end));
         let emulator = Emulator::start([a?, b?], mtu, [spec.up, spec.down], spec.seed)?;
-        Ok(WanLink { emulator, _ns: ns })
+        Ok(WanLink { emulator, _polling: polling, _ns: ns })
     }
 }
