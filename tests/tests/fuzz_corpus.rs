@@ -100,7 +100,7 @@ fn control_seeds() -> Vec<(String, Vec<u8>)> {
     let candidates: Vec<_> = [(CandidateKind::Host, v6), (CandidateKind::Mapped, addr)]
         .map(|(kind, addr)| Candidate { kind, addr })
         .to_vec();
-    let (nat, name) = (NatSummary([1; 8]), Name::new("host").expect("a name"));
+    let (nat, name) = (NatSummary::decode([1; 8]), Name::new("host").expect("a name"));
     let vnis: BTreeSet<Vni> = [1, 100, Vni::MAX].map(|n| Vni::new(n).expect("a VNI")).into();
     let entry = message::Entry { key, state: message::HostState::HERE, name: name.clone() };
     let forward = message::Forward { peer: key, datagram: vec![7; 20] };

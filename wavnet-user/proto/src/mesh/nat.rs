@@ -1,6 +1,6 @@
 //! What two NATs mean for a path between them.
 
-use crate::wire::NatSummary;
+use crate::nat::{Filtering, NatSummary};
 
 /// Why ordinary probes do not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,15 +11,13 @@ pub(super) enum Obstacle {
     Theirs,
 }
 
-/// What stands in the way of a direct path, if a search can overcome it. Where both sides are symmetric none can.
+/// What stands in the way of a direct path, if a search can overcome it. Where both sides are symmetric none can; and where the side that is
+/// not lets in others than it has sent to, ordinary probes meet.
 pub(super) fn obstacle(ours: &NatSummary, theirs: &NatSummary) -> Option<Obstacle> {
-    match (is_symmetric(ours), is_symmetric(theirs)) {
-        (true, false) => Some(Obstacle::Ours),
-        (false, true) => Some(Obstacle::Theirs),
+    let strict = |nat: &NatSummary| matches!(nat.filtering, Filtering::AddressAndPortDependent | Filtering::Unknown);
+    match (ours.mapping.is_dependent(), theirs.mapping.is_dependent()) {
+        (true, false) if strict(theirs) => Some(Obstacle::Ours),
+        (false, true) if strict(ours) => Some(Obstacle::Theirs),
         _ => None,
     }
-}
-
-fn is_symmetric(nat: &NatSummary) -> bool {
-    matches!(nat.0[0], 2 | 3)
 }

@@ -2,7 +2,7 @@
 
 use wavnet_proto::{
     rendezvous::{
-        Done, Dropped,
+        Done, Dropped, Limits,
         testing::{Client, settings},
     },
     wire::{Candidate, CandidateKind, Label, Message, message::RefusedCode, opener},
@@ -82,15 +82,16 @@ fn only_control_is_forwarded_and_not_too_much() {
         world.say(a, &[Client::forward(key, nonsense)]);
     }
     assert_eq!((world.dropped(Dropped::Forward), world.done(Done::Forward)), (3, 0));
-    for _ in 0..1000 {
+    for _ in 0..2000 {
         world.say(a, &[Client::forward(key, &opener(Label::ZERO, [1; 8]))]);
     }
-    assert_eq!(world.done(Done::Forward), 397);
+    let forwards = Limits::default().forwards;
+    assert_eq!(world.done(Done::Forward), forwards.burst - 3);
     world.pass(seconds(1));
-    for _ in 0..1000 {
+    for _ in 0..2000 {
         world.say(a, &[Client::forward(key, &opener(Label::ZERO, [1; 8]))]);
     }
-    assert_eq!(world.done(Done::Forward), 447);
+    assert_eq!(world.done(Done::Forward), forwards.burst + forwards.per_second - 3);
 }
 
 #[test]

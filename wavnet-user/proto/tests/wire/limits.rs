@@ -69,12 +69,12 @@ fn addresses_are_of_single_hosts() {
     }
     for text in ["192.0.2.1:1", "10.0.0.255:65535", "[2001:db8::1]:4789", "[fe80::1]:4789", "127.0.0.1:4789"] {
         let from: SocketAddr = text.parse().unwrap();
-        assert_eq!(unwritten(&Message::ProbeAnswer(ProbeAnswer { transaction: 1, from })), None, "{text}");
+        assert_eq!(unwritten(&Message::ProbeAnswer(ProbeAnswer { transaction: 1, flags: 0, from })), None, "{text}");
     }
     assert_eq!(fault(34, &probe_answer(&[4, 192, 0, 2, 1, 0x12, 0xb5])), None);
     let from = "[::ffff:192.0.2.1]:4789".parse().unwrap();
     let mut written = Vec::new();
-    Message::ProbeAnswer(ProbeAnswer { transaction: 0, from }).write(&mut written).unwrap();
+    Message::ProbeAnswer(ProbeAnswer { transaction: 0, flags: 0, from }).write(&mut written).unwrap();
     assert_eq!(written[3..], probe_answer(&[4, 192, 0, 2, 1, 0x12, 0xb5]));
     for family in [0, 1, 5, 7, 255] {
         let addr = [family, 192, 0, 2, 1, 0x12, 0xb5];
@@ -191,7 +191,7 @@ fn what_a_host_says_of_itself_fits_into_a_plaintext() {
     let name = Name::new(&"x".repeat(63)).unwrap();
     let nat = NatSummary::default();
     let register = Register { name: name.clone(), candidates: candidates.clone(), vnis: vnis.clone(), ..register() };
-    let hello = PeerHello { version: 1, stages: 0, name, vnis, candidates, nat };
+    let hello = PeerHello { version: 1, stages: 0, generation: 1, seen: 0, answer: true, name, vnis, candidates, nat };
     let mut writer = Writer::new();
     writer.push(&Message::Register(register)).unwrap();
     writer.push(&Message::PeerHello(hello)).unwrap();

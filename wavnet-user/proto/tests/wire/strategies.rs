@@ -45,7 +45,7 @@ pub(crate) fn vnis() -> impl Strategy<Value = BTreeSet<Vni>> {
 }
 
 fn nat() -> impl Strategy<Value = NatSummary> {
-    any::<[u8; 8]>().prop_map(NatSummary)
+    any::<[u8; 8]>().prop_map(NatSummary::decode)
 }
 
 fn label() -> impl Strategy<Value = Label> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
     mesh::{ENTRIES, PathKind},
-    wire::NatSummary,
+    nat::{Filtering, Mapping, NatSummary},
 };
 use wavnet_sim::{Seed, SegmentId, nat::NatConfig};
 
@@ -39,13 +39,16 @@ impl Kind {
     }
 
     pub(crate) fn summary(self) -> NatSummary {
-        let mapping = if self == Kind::Symmetric { 3 } else { 1 };
-        let filtering = match self {
-            Kind::Open | Kind::FullCone => 1,
-            Kind::Restricted => 2,
-            Kind::PortRestricted | Kind::Symmetric => 3,
+        let mapping = match self {
+            Kind::Symmetric => Mapping::AddressAndPortDependent,
+            _ => Mapping::EndpointIndependent,
         };
-        NatSummary([mapping, filtering, 0, 0, 0, 0, 0, 0])
+        let filtering = match self {
+            Kind::Open | Kind::FullCone => Filtering::EndpointIndependent,
+            Kind::Restricted => Filtering::AddressDependent,
+            Kind::PortRestricted | Kind::Symmetric => Filtering::AddressAndPortDependent,
+        };
+        NatSummary { mapping, filtering, ..NatSummary::default() }
     }
 
     /// True if the two cannot have a direct path.

@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
     mesh::{Mesh, PathKind, Server, Settings},
+    nat::{Filtering, Mapping, NatSummary},
     policy::Policy,
     rendezvous::{self, Rendezvous},
     rng::Rng,
     trust::{NetworkKey, PublicKey, SecretKey},
-    wire::{Name, NatSummary},
+    wire::Name,
 };
 use wavnet_sim::{HostId, LinkConfig, Network, RouterConfig, RouterId, Seed, SegmentId, nat::NatConfig};
 
@@ -17,7 +18,8 @@ use crate::node::{Agent, Host, VNI};
 
 /// What a classification finds of a port-restricted cone.
 pub(crate) fn cone() -> NatSummary {
-    NatSummary([1, 3, 0, 0, 0, 0, 0, 0])
+    let (mapping, filtering) = (Mapping::EndpointIndependent, Filtering::AddressAndPortDependent);
+    NatSummary { mapping, filtering, ..NatSummary::default() }
 }
 
 /// A network with one or more servers and agents that are added one after the other.

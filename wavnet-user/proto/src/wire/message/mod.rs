@@ -8,7 +8,7 @@ mod peer;
 mod server;
 mod writer;
 
-pub use parts::{MAX_NAME, MAX_VNIS, Name, NameError, NatSummary};
+pub use parts::{MAX_NAME, MAX_VNIS, Name, NameError};
 pub use peer::{Candidates, PeerHello, Probe, ProbeAnswer, Search, Selected};
 pub use server::{
     ByeReason, Connect, Entry, Forward, HostState, Invite, MAX_SERVER_ADDRESSES, Page, Refused, RefusedCode, Register,
@@ -17,6 +17,7 @@ pub use server::{
 pub use writer::Writer;
 
 use super::{AddressError, Reader, Short};
+pub use crate::nat::NatSummary;
 use crate::trust::KeyError;
 
 /// A message. Which side sends which is for the cores to check.

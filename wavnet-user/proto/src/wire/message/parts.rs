@@ -6,6 +6,7 @@ use wavnet_common::addr::Vni;
 
 use super::Fault;
 use crate::{
+    nat::NatSummary,
     trust::PublicKey,
     wire::{Candidate, CandidateKind, MAX_CANDIDATES, Reader, check_address, put_address, read_address},
 };
@@ -88,12 +89,8 @@ impl FromStr for Name {
     }
 }
 
-/// What a host says of the NAT in front of it, in eight bytes. All zeros: it does not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct NatSummary(pub [u8; 8]);
-
 pub(super) fn read_nat(from: &mut Reader<'_>) -> Result<NatSummary, Fault> {
-    Ok(NatSummary(*from.array()?))
+    Ok(NatSummary::decode(*from.array()?))
 }
 
 pub(super) fn read_key(from: &mut Reader<'_>) -> Result<PublicKey, Fault> {

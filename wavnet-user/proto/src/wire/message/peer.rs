@@ -42,7 +42,7 @@ impl PeerHello {
         self.name.write(out);
         write_vnis(out, &self.vnis)?;
         write_candidates(out, &self.candidates)?;
-        out.extend(self.nat.0);
+        out.extend(self.nat.encode());
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl Candidates {
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         out.extend(self.generation.to_be_bytes());
         write_candidates(out, &self.candidates)?;
-        out.extend(self.nat.0);
+        out.extend(self.nat.encode());
         Ok(())
     }
 

@@ -39,7 +39,7 @@ impl Register {
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         out.extend(self.request.to_be_bytes());
         out.push(self.flags);
-        out.extend(self.nat.0);
+        out.extend(self.nat.encode());
         self.name.write(out);
         write_candidates(out, &self.candidates)?;
         write_vnis(out, &self.vnis)
@@ -239,7 +239,7 @@ impl Invite {
         out.extend(self.peer.as_bytes());
         out.extend(self.label.to_bytes());
         out.push(self.flags);
-        out.extend(self.nat.0);
+        out.extend(self.nat.encode());
         write_address(out, self.mapped)?;
         write_candidates(out, &self.candidates)
     }
