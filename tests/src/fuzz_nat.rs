@@ -22,8 +22,8 @@ fn stun_server(ports: bool, ips: bool, ipv6: bool) -> Option<Responder> {
     Responder::new(SocketAddr::new(main?, 3478), (ports || ips).then_some(3479), other.filter(|_| ips)).ok()
 }
 
-/// A datagram to a STUN server: whatever it is, its answer is a message, and not much longer. The first byte: 3 the socket that it
-/// came by, 4 a second port, 8 a second address, 16 IPv6.
+/// A datagram to a STUN server: whatever it is, its answer is a message, and not much longer. The first byte: 3 the socket
+/// that it came by, 4 a second port, 8 a second address, 16 IPv6.
 pub fn stun(data: &[u8]) {
     let Some((flags, bytes)) = data.split_first() else { return };
     let parsed = Message::parse(bytes);
@@ -51,8 +51,9 @@ pub fn stun(data: &[u8]) {
     }
 }
 
-/// The shell, network and servers of a classifier, all as the fuzzer likes. The first byte: 1 without sockets, 2 with the lifetime, 4 a shell that
-/// tells of no socket by itself, upper half: how many servers. Then steps: a kind of step, and what it takes.
+/// The shell, network and servers of a classifier, all as the fuzzer likes. The first byte: 1 without sockets, 2 with the
+/// lifetime, 4 a shell that tells of no socket by itself, upper half: how many servers. Then steps: a kind of step, and
+/// what it takes.
 pub fn nat(data: &[u8]) {
     let mut data = data.iter().copied();
     let Some(flags) = data.next() else { return };

@@ -62,8 +62,8 @@ pub struct Classifier {
 impl Classifier {
     /// Begins at once: the first request is there to be polled.
     ///
-    /// `local` is the main socket's own address as servers would see it without a NAT, so not an unspecified one. Servers of the other
-    /// family are not asked, and no more than eight.
+    /// `local` is the main socket's own address as servers would see it without a NAT, so not an unspecified one. Servers
+    /// of the other family are not asked, and no more than eight.
     pub fn new(now: Time, local: SocketAddr, servers: &[StunServer], options: Options, random: Random) -> Classifier {
         let local = plain(local);
         let usable = servers.iter().filter(|s| plain(s.address).is_ipv4() == local.is_ipv4() && s.address.port() != 0);

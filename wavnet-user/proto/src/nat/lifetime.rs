@@ -1,7 +1,7 @@
 //! How long an idle mapping lives (RFC 5780 section 4.6).
 //!
-//! Each idle time that is tried has a socket of its own, so that all can be tried at once, and so that none is a mapping that had traffic
-//! before: NATs give those more time, and it is the least that others must reckon with.
+//! Each idle time that is tried has a socket of its own, so that all can be tried at once, and so that none is a mapping
+//! that had traffic before: NATs give those more time, and it is the least that others must reckon with.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -2,15 +2,17 @@
 //!
 //! [`Classifier`] asks STUN servers and watches which answers come through:
 //!
-//! - **Mapping** (RFC 5780 section 4.3): the main socket asks a server at both of its addresses and ports, and compares where it
-//!   seems to be.
-//! - **Filtering** (section 4.4): a fresh socket, which no other address knows, asks the server to answer from elsewhere. That an answer does
-//!   not come says something only if the place that it should come from answers when it is asked directly, and the fresh socket's
-//!   mapping is still the same after that: a server that lies about its addresses, or loss, is not taken for a filter.
+//! - **Mapping** (RFC 5780 section 4.3): the main socket asks a server at both of its addresses and ports, and compares
+//!   where it seems to be.
+//! - **Filtering** (section 4.4): a fresh socket, which no other address knows, asks the server to answer from elsewhere.
+//!   That an answer does not come says something only if the place that it should come from answers when it is asked
+//!   directly, and the fresh socket's mapping is still the same after that: a server that lies about its addresses, or
+//!   loss, is not taken for a filter.
 //! - **Hairpin** (section 3.4): main and fresh socket each send to where the other one seems to be, both, so that a
 //!   NAT that filters does not hide one that hairpins.
-//! - **Lifetime** (section 4.6): fresh sockets, a different idle time for each, all at once: the longest of them is how long it takes, and not their sum. The main
-//!   socket then has the server answer to each (RESPONSE-PORT). Optional, for it takes minutes.
+//! - **Lifetime** (section 4.6): fresh sockets, a different idle time for each, all at once: the longest of them is how
+//!   long it takes, and not their sum. The main socket then has the server answer to each (RESPONSE-PORT). Optional, for it
+//!   takes minutes.
 //!
 //! At last the main socket asks again where it seems to be: if its mapping has moved meanwhile, everything is done once more,
 //! and if that happens again, [`NatSummary::unstable`] says so.

@@ -7,8 +7,8 @@ use std::{net::SocketAddr, time::Duration};
 pub struct StunServer {
     /// Where it is asked first.
     pub address: SocketAddr,
-    /// Other addresses and ports of the same server, as far as they are known without asking: REGISTERED tells them. They are asked where the server
-    /// does not name any by OTHER-ADDRESS.
+    /// Other addresses and ports of the same server, as far as they are known without asking: REGISTERED tells them. They
+    /// are asked where the server does not name any by OTHER-ADDRESS.
     pub others: Vec<SocketAddr>,
 }
 
@@ -27,8 +27,8 @@ impl Retransmission {
     /// The defaults of RFC 8489: 39.5 s until a server is taken for silent.
     pub const RFC8489: Retransmission = Retransmission { rto: Duration::from_millis(500), requests: 7, last: 16 };
 
-    /// 3.8 s. A classification waits for silence once, and where 5 % of the packets get lost each way all five are lost once in 100,000 times. The
-    /// last answer may take 800 ms.
+    /// 3.8 s. A classification waits for silence once, and where 5 % of the packets get lost each way all five are lost
+    /// once in 100,000 times. The last answer may take 800 ms.
     pub const QUICK: Retransmission = Retransmission { rto: Duration::from_millis(200), requests: 5, last: 4 };
 }
 
@@ -42,8 +42,8 @@ pub struct LifetimeSearch {
     pub longest: Duration,
     /// So many idle times are tried at once, 1 to [`LifetimeSearch::MOST_SOCKETS`]. One makes it a binary search.
     pub sockets: u8,
-    /// The first round divides the whole range, each later one what is left between the longest time that a mapping survived and the
-    /// shortest that it did not. 1 to [`LifetimeSearch::MOST_ROUNDS`].
+    /// The first round divides the whole range, each later one what is left between the longest time that a mapping
+    /// survived and the shortest that it did not. 1 to [`LifetimeSearch::MOST_ROUNDS`].
     pub rounds: u8,
 }
 

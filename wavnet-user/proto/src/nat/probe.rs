@@ -11,8 +11,8 @@ pub(super) enum Probe {
     MapAddress,
     /// From the main socket to the other address and port: mapping test III.
     MapBoth,
-    /// From the main socket to the first address, with the other port. RFC 5780 has no such test; it tells whether that port can be heard at
-    /// all, which `FilterPort` must know, and gives one mapping more to learn the order of ports from.
+    /// From the main socket to the first address, with the other port. RFC 5780 has no such test; it tells whether that
+    /// port can be heard at all, which `FilterPort` must know, and gives one mapping more to learn the order of ports from.
     MapPort,
     /// From the fresh socket to the server: filtering test I.
     Open,
@@ -61,7 +61,8 @@ pub(super) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// True if a datagram may be sent there on the word of a server at `server`: neither to a group nor, unless the server is there itself, to this host.
+/// True if a datagram may be sent there on the word of a server at `server`: neither to a group nor, unless the server is
+/// there itself, to this host.
 pub(super) fn is_usable(address: SocketAddr, server: SocketAddr) -> bool {
     let ip = address.ip();
     let broadcast = std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST);

@@ -7,8 +7,8 @@ use super::{NatSummary, PaperType};
 /// Something for the shell, or for whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Open a UDP socket at the main socket's local address, with a port of the kernel's choice that nothing has used lately, as
-    /// [`crate::transmit::Socket::Extra`] of this number, and tell by [`super::Classifier::handle_socket`].
+    /// Open a UDP socket at the main socket's local address, with a port of the kernel's choice that nothing has used
+    /// lately, as [`crate::transmit::Socket::Extra`] of this number, and tell by [`super::Classifier::handle_socket`].
     OpenSocket(u16),
     /// It is not needed any longer.
     CloseSocket(u16),

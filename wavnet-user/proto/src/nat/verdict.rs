@@ -15,7 +15,8 @@ pub(super) struct Sighting {
     pub(super) mapped: SocketAddr,
 }
 
-/// Steps that are farther than this are not counted as steps: of two ports that a NAT draws from all that it has, one pair in 2,000 is as near.
+/// Steps that are farther than this are not counted as steps: of two ports that a NAT draws from all that it has, one pair
+/// in 2,000 is as near.
 const FARTHEST_STEP: i32 = 16;
 
 /// RFC 5780 section 4.3, with any number of places asked.
@@ -50,8 +51,8 @@ pub(super) fn ports(sightings: &[Sighting], local: u16, mapping: Mapping) -> Por
     let steps: Vec<i32> = made.windows(2).filter_map(|pair| step(pair.first()?, pair.last()?)).collect();
     let near = |up: bool| steps.iter().copied().filter(move |s| s.abs() <= FARTHEST_STEP && (*s > 0) == up);
     let up = near(true).count() >= near(false).count();
-    // Other hosts take ports in between, so the smallest step is the NAT's own. One that is far may lead from the last port back to the first, or
-    // from a mapping that is old.
+    // Other hosts take ports in between, so the smallest step is the NAT's own. One that is far may lead from the last port
+    // back to the first, or from a mapping that is old.
     match near(up).min_by_key(|s| s.abs()) {
         Some(delta) if near(up).count() * 2 >= steps.len() => {
             i16::try_from(delta).map_or(Ports::Unknown, Ports::Sequential)

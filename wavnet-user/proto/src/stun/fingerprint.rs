@@ -6,8 +6,8 @@ const MASK: u32 = 0x5354_554e;
 /// Bytes of the attribute with its header.
 pub(super) const LEN: usize = 8;
 
-/// The CRC-32 of ITU V.42: for each byte, and for each byte with one, two and three zeros behind it, so that four bytes are four
-/// lookups that do not wait for each other. A message is a multiple of four.
+/// The CRC-32 of ITU V.42: for each byte, and for each byte with one, two and three zeros behind it, so that four bytes are
+/// four lookups that do not wait for each other. A message is a multiple of four.
 const TABLES: [[u32; 256]; 4] = {
     let mut tables = [[0; 256]; 4];
     let mut byte = 0;

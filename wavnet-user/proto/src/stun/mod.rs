@@ -4,9 +4,9 @@
 //! [`server::Responder`] answers Binding requests. Requests of RFC 3489, which have no magic cookie, are read and
 //! answered, too: the classic client is still what Debian has in its package stun-client.
 //!
-//! Service and client are anonymous. What belongs to authentication (USERNAME, MESSAGE-INTEGRITY and so on) is known, so it is no
-//! reason to refuse a request, and is not checked: an answer has no MESSAGE-INTEGRITY, and whoever insists on one drops
-//! it. FINGERPRINT is checked wherever it is.
+//! Service and client are anonymous. What belongs to authentication (USERNAME, MESSAGE-INTEGRITY and so on) is known, so it
+//! is no reason to refuse a request, and is not checked: an answer has no MESSAGE-INTEGRITY, and whoever insists on one
+//! drops it. FINGERPRINT is checked wherever it is.
 
 mod attribute;
 mod build;

@@ -1,8 +1,8 @@
-//! Answers Binding requests (RFC 8489), as far as the server's addresses allow with behaviour discovery (RFC 5780), and those of
-//! RFC 3489 for the classic client.
+//! Answers Binding requests (RFC 8489), as far as the server's addresses allow with behaviour discovery (RFC 5780), and
+//! those of RFC 3489 for the classic client.
 //!
-//! [`Responder`] keeps nothing: each request is answered by at most one datagram, written into the caller's buffer. What a server
-//! can do depends on what it has:
+//! [`Responder`] keeps nothing: each request is answered by at most one datagram, written into the caller's buffer. What a
+//! server can do depends on what it has:
 //!
 //! | addresses | CHANGE-REQUEST | OTHER-ADDRESS |
 //! | --- | --- | --- |
@@ -10,15 +10,15 @@
 //! | one address, two ports | *port* alone is obeyed; with *IP* it is refused | none: it names an address and a port that are both different, and must be left out where there is no second address (RFC 5780 section 7.4) |
 //! | two addresses, the same two ports on each | obeyed | the other address with the other port |
 //!
-//! The second row goes beyond RFC 5780, which would have *port* refused there, too. No client takes harm: one that goes by the RFC does
-//! not ask without OTHER-ADDRESS, and what is sent is what was asked for. Ours learns of the second port by REGISTERED, and
-//! tells by it whether a NAT filters by port.
+//! The second row goes beyond RFC 5780, which would have *port* refused there, too. No client takes harm: one that goes by
+//! the RFC does not ask without OTHER-ADDRESS, and what is sent is what was asked for. Ours learns of the second port by
+//! REGISTERED, and tells by it whether a NAT filters by port.
 //!
-//! **Sizes.** A request has at least 20 bytes; behind each are 28 of IPv4 or 48 of IPv6 and UDP. The longest answer without PADDING has 76
-//! bytes over IPv4 and 124 over IPv6 (the four addresses that RFC 5780 demands, and FINGERPRINT, which 8 bytes in the
-//! request paid for), so on the wire an answer is at most 2.0 (IPv4) and 2.4 (IPv6) times its request. PADDING is never longer than the
-//! request's. An error is shorter than a success unless it names unknown attributes, 2 bytes for 4 in the request each, and 16 at the most. SOFTWARE
-//! is not sent: it would only add to that.
+//! **Sizes.** A request has at least 20 bytes; behind each are 28 of IPv4 or 48 of IPv6 and UDP. The longest answer without
+//! PADDING has 76 bytes over IPv4 and 124 over IPv6 (the four addresses that RFC 5780 demands, and FINGERPRINT, which 8
+//! bytes in the request paid for), so on the wire an answer is at most 2.0 (IPv4) and 2.4 (IPv6) times its request. PADDING
+//! is never longer than the request's. An error is shorter than a success unless it names unknown attributes, 2 bytes for 4
+//! in the request each, and 16 at the most. SOFTWARE is not sent: it would only add to that.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -172,7 +172,8 @@ impl Responder {
             return Ok(Some((420, "Unknown Attribute", unknown)));
         }
         if let Some(change) = request.change {
-            // Without a second port CHANGE-REQUEST is unknown as such; but RFC 3489's client sends it always, mostly without flags.
+            // Without a second port CHANGE-REQUEST is unknown as such; but RFC 3489's client sends it always, mostly
+            // without flags.
             match (self.has(by ^ change) && (legacy || self.has(1)), legacy) {
                 (true, _) => {}
                 (false, true) => return Err(Ignored::NoSuchOrigin),
