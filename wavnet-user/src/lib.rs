@@ -10,6 +10,8 @@ pub mod doctor;
 mod ethtool;
 pub mod metrics;
 pub mod netlink;
+mod notify;
 pub mod output;
+pub mod rendezvous;
 #[cfg(test)]
 mod testing;

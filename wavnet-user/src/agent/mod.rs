@@ -11,7 +11,6 @@ mod events;
 mod execute;
 mod facts;
 mod maintain;
-mod notify;
 mod numbers;
 mod occupants;
 mod reload;
@@ -49,9 +48,9 @@ use crate::{
     datapath::{self, Datapath, Events, HookMode, PortHooks},
     metrics::{Endpoint, Snapshot},
     netlink::{Monitor, Netlink},
+    notify::Notifier,
 };
 use additions::Additions;
-use notify::Notifier;
 use occupants::Occupants;
 
 /// How often next hops without a link address are sought, as long as there is hope.

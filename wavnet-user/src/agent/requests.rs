@@ -70,6 +70,10 @@ impl Agent {
             Request::PeerRemove { address, vnis } => Response::Done(self.remove_peer(address, &vnis).await?),
             Request::FdbAdd { vni, mac, place } => Response::Done(self.add_static(vni, mac, place).await?),
             Request::FdbRemove { vni, mac } => Response::Done(self.remove_entry(vni, mac).await?),
+            Request::Rendezvous => {
+                let words = "this is an agent, and no rendezvous server";
+                return Err(Refusal::new(ErrorCode::BadRequest, words).with_help("ask it for `wavnet status`"));
+            }
             Request::Reload => Response::Done(self.reload_and_settle().await?),
             Request::Detach => {
                 self.detaching = true;

@@ -52,7 +52,7 @@ pub(super) fn drops(global: &Global, printer: &mut Printer, all: bool) -> Result
     show(printer, &response)
 }
 
-fn show(printer: &mut Printer, response: &Response) -> Result<()> {
+pub(super) fn show(printer: &mut Printer, response: &Response) -> Result<()> {
     if printer.json {
         return printer.value(response);
     }
@@ -65,6 +65,7 @@ fn show(printer: &mut Printer, response: &Response) -> Result<()> {
         Response::Drops(rows) => output::drops(rows, color),
         Response::Done(done) => output::done(done),
         Response::Event(event) => output::event(event),
+        Response::Rendezvous(status) => output::rendezvous(status, color),
     };
     printer.text(&text)
 }

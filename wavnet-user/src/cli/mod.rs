@@ -4,9 +4,11 @@ mod agent;
 mod args;
 mod commands;
 mod failure;
+mod key;
 pub mod logging;
 mod mesh_args;
 mod print;
+mod rendezvous;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,8 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
             }
             return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Rendezvous(args) => rendezvous::run(global, printer, *args)?,
+        Command::Key(command) => key::run(printer, command)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "wavnet", &mut script);

@@ -1,6 +1,7 @@
 //! Answers as tables for people. Pure: a model in, text out.
 
 mod human;
+mod rendezvous;
 
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ mod tests;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 pub use human::{bytes, counted, duration, number};
+pub use rendezvous::rendezvous;
 
 use crate::api::model::{
     AttachState, Done, DropRow, FdbEntry, FdbEvent, FdbKind, LinkState, PeerInfo, PeerState, PlaceInfo, PortInfo,

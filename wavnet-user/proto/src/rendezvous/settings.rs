@@ -70,7 +70,7 @@ impl Default for Limits {
             requests: Rate { per_second: 400, burst: 2000 },
             forwards: Rate { per_second: 400, burst: 1000 },
             unknowns: Rate { per_second: 5000, burst: 5000 },
-            relay_bytes: Rate { per_second: 125_000_000, burst: 4_000_000 },
+            relay_bytes: Rate { per_second: 125_000_000, burst: 5_000_000 },
         }
     }
 }
