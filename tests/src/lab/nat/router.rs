@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{
     conntrack::{self, Peak},
     kind::NatKind,
-    rules::{LAN, Rules, WAN},
+    rules::{LAN, Rules, WAN, whole_seconds},
 };
 use crate::lab::{
     Lab,
@@ -35,12 +35,12 @@ pub struct RouterSpec {
     link: Option<LinkSpec>,
 }
 
-/// How long the kernel remembers UDP, in whole seconds.
+/// How long a router remembers UDP, in whole seconds: the kernel's connections, and what cones know beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// What nobody has answered.
+    /// What has not been answered, or for less than two seconds.
     pub unreplied: Duration,
-    /// What was answered. Also how long a cone's mapping is open to others after its host's last packet.
+    /// What has had packets both ways for longer.
     pub replied: Duration,
 }
 
@@ -123,7 +123,7 @@ impl Router {
             ensure!(none, "{error:#}");
         }
         ns.ip(&format!("address add {}/24 dev {LAN}", offset(lan, 1)))?;
-        let rules = Rules { kind, external: plug.address, lan, filter_input, hairpin, lifetime: timeouts.replied };
+        let rules = Rules { kind, external: plug.address, lan, filter_input, hairpin, timeouts };
         let mut router = Router { ns, link: plug.link, rules, gateway: plug.gateway, mtu, plugged: 0 };
         router.apply(&rules.text())?;
         router.set_timeouts(timeouts)?;
@@ -191,10 +191,10 @@ impl Router {
     /// What the kernel or `nft` says.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<()> {
         for (key, time) in [("udp_timeout", timeouts.unreplied), ("udp_timeout_stream", timeouts.replied)] {
-            let seconds = time.as_secs().max(1).to_string();
+            let seconds = whole_seconds(time).to_string();
             self.ns.sysctl(&format!("net/netfilter/nf_conntrack_{key}"), &seconds)?;
         }
-        self.rules.lifetime = timeouts.replied;
+        self.rules.timeouts = timeouts;
         if let Some(text) = self.rules.lifetimes() {
             self.apply(&text)?;
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
-use super::kind::NatKind;
+use super::{kind::NatKind, router::Timeouts};
 
 /// The router's interface to the internet.
 pub const WAN: &str = "wan";
@@ -24,8 +24,8 @@ pub struct Rules {
     pub filter_input: bool,
     /// True if hosts reach each other by their external endpoints.
     pub hairpin: bool,
-    /// How long an open mapping waits for its host's next packet.
-    pub lifetime: Duration,
+    /// How long a cone's mapping is open after its host's last packet.
+    pub timeouts: Timeouts,
 }
 
 impl Rules {
@@ -145,22 +145,34 @@ impl Rules {
     }
 
     fn track(&self) -> Vec<String> {
-        let seconds = self.lifetime.as_secs().max(1);
-        let owner = format!("{{ udp sport timeout {seconds}s : ct original ip saddr . ct original proto-src }}");
-        let mut rules = Vec::new();
+        let mut from = Vec::new();
         if self.tracks() {
-            rules.push(format!("oifname {WAN} ip protocol udp update @owner {owner}"));
+            from.push((format!("oifname {WAN} ip protocol udp"), self.kind == NatKind::RestrictedCone));
         }
         if self.hairpin {
-            let from = format!("oifname {LAN} ip saddr {}", self.external);
-            rules.push(format!("{from} ct status dnat ip protocol udp update @owner {owner}"));
+            from.push((format!("oifname {LAN} ip saddr {} ct status dnat ip protocol udp", self.external), false));
         }
-        if self.kind == NatKind::RestrictedCone {
-            let seen = format!("{{ ip daddr . udp sport timeout {seconds}s }}");
-            rules.push(format!("oifname {WAN} ip protocol udp update @seen {seen}"));
+        // As long as the kernel keeps the connection, or a port would stay its first host's when another one has got it: the longer time
+        // is for connections with packets both ways for two seconds, which the kernel calls assured.
+        let times = [("", self.timeouts.unreplied), (" ct status assured", self.timeouts.replied)];
+        let mut rules = Vec::new();
+        for (from, seen) in &from {
+            for (which, time) in times {
+                let timeout = format!("timeout {}s", whole_seconds(time));
+                let key = format!("udp sport {timeout} : ct original ip saddr . ct original proto-src");
+                rules.push(format!("{from}{which} update @owner {{ {key} }}"));
+                if *seen {
+                    rules.push(format!("{from}{which} update @seen {{ ip daddr . udp sport {timeout} }}"));
+                }
+            }
         }
         rules
     }
+}
+
+/// A time as the kernel has it here: in whole seconds, and never none.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().max(1)
 }
 
 #[cfg(test)]
@@ -174,7 +186,7 @@ mod tests {
             lan: Ipv4Addr::new(192, 168, 1, 0),
             filter_input: true,
             hairpin: false,
-            lifetime: Duration::from_secs(120),
+            timeouts: Timeouts::default(),
         }
     }
 
@@ -220,11 +232,21 @@ mod tests {
 
     #[test]
     fn lifetimes_can_be_changed_alone() {
-        let short = Rules { lifetime: Duration::from_secs(3), ..rules(NatKind::RestrictedCone) };
+        let timeouts = Timeouts { unreplied: Duration::from_millis(1), replied: Duration::from_secs(3) };
+        let short = Rules { timeouts, ..rules(NatKind::RestrictedCone) };
         let text = short.lifetimes().unwrap();
         assert!(text.starts_with("flush chain ip nat track\n"));
         assert_eq!(lines(&text, "timeout 3s").len(), 2);
+        assert_eq!(lines(&text, "timeout 1s").len(), 2);
         assert!(lines(&short.text(), "timeout 120s").is_empty());
+    }
+
+    #[test]
+    fn only_assured_connections_have_the_longer_time() {
+        let text = rules(NatKind::FullCone).text();
+        let [short, long] = &lines(&text, "update @owner")[..] else { panic!("{text}") };
+        assert!(short.contains("timeout 30s") && !short.contains("assured"), "{short}");
+        assert!(long.contains("timeout 120s") && long.contains("ct status assured"), "{long}");
     }
 
     #[test]
@@ -242,6 +264,6 @@ mod tests {
         assert_eq!(lines(&text, "dnat to"), [dnat]);
         let snat = "oifname lan ip saddr 192.168.1.0/24 ct status dnat snat to 198.18.1.2";
         assert_eq!(lines(&text, "snat to"), [snat]);
-        assert_eq!(lines(&text, "update @owner").len(), 2);
+        assert_eq!(lines(&text, "update @owner").len(), 4);
     }
 }
