@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod netlink;
 mod notify;
 pub mod output;
+pub mod random;
 pub mod rendezvous;
 #[cfg(test)]
 mod testing;

@@ -32,6 +32,7 @@ impl Agent {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Peers => Response::Peers(self.peers()),
+            Request::Mesh => Response::Mesh(Box::new(self.mesh_info()?)),
             Request::Ports => Response::Ports(self.ports()),
             Request::Fdb(filter) => Response::Fdb(self.fdb(&filter)),
             Request::Drops => Response::Drops(self.drops()),

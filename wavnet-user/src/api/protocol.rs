@@ -7,7 +7,7 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::{
     model::{
-        Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, RendezvousStatus, Status,
+        Done, DropRow, FdbEntry, FdbEvent, MeshInfo, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, RendezvousStatus, Status,
         VlanMode,
     },
     text,
@@ -127,6 +127,8 @@ pub enum Request {
     Reload,
     /// Detach everything, remove the pins and end the agent: [`Response::Done`], sent before the agent ends.
     Detach,
+    /// Rendezvous servers, and the peers that they have led to: [`Response::Mesh`].
+    Mesh,
     /// How the rendezvous server is, which listens at a socket of its own: [`Response::Rendezvous`].
     Rendezvous,
 }
@@ -149,6 +151,7 @@ impl Request {
             Request::Watch => "watch",
             Request::Reload => "reload",
             Request::Detach => "detach",
+            Request::Mesh => "mesh",
             Request::Rendezvous => "rendezvous",
         }
     }
@@ -163,6 +166,7 @@ impl Request {
                 | Request::Fdb(_)
                 | Request::Drops
                 | Request::Watch
+                | Request::Mesh
                 | Request::Rendezvous
         )
     }
@@ -240,6 +244,8 @@ pub enum Response {
     Done(Done),
     /// To [`Request::Watch`].
     Event(FdbEvent),
+    /// To [`Request::Mesh`].
+    Mesh(Box<MeshInfo>),
     /// To [`Request::Rendezvous`].
     Rendezvous(Box<RendezvousStatus>),
 }

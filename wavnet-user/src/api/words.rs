@@ -74,7 +74,7 @@ impl fmt::Display for Request {
             Request::Watch => f.write_str("fdb --watch"),
             Request::Detach => f.write_str("down"),
             Request::Rendezvous => f.write_str("rendezvous status"),
-            Request::Status | Request::Peers | Request::Ports | Request::Drops | Request::Reload => {
+            Request::Status | Request::Peers | Request::Mesh | Request::Ports | Request::Drops | Request::Reload => {
                 f.write_str(self.name())
             }
         }

@@ -113,6 +113,8 @@ pub(super) enum Command {
     },
     /// Show the peers: state, next hop, traffic
     Peers,
+    /// Show the rendezvous servers, and the peers that they have led to: paths, round-trip times, NATs
+    Mesh,
     /// Show or change the forwarding database: which MAC is where
     Fdb(FdbArgs),
     /// Show the ports: VNI, state, traffic

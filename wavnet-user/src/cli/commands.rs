@@ -60,6 +60,7 @@ pub(super) fn show(printer: &mut Printer, response: &Response) -> Result<()> {
     let text = match response {
         Response::Status(status) => output::status(status, color),
         Response::Peers(peers) => output::peers(peers, color),
+        Response::Mesh(mesh) => output::mesh(mesh, color),
         Response::Ports(ports) => output::ports(ports, color),
         Response::Fdb(entries) => output::fdb(entries, color),
         Response::Drops(rows) => output::drops(rows, color),

@@ -55,6 +55,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
         Command::Agent(args) => agent::run(global, printer, *args, run_agent)?,
         Command::Status { config } => commands::status(global, printer, config.as_deref())?,
         Command::Peers => commands::ask(global, printer, Request::Peers)?,
+        Command::Mesh => commands::ask(global, printer, Request::Mesh)?,
         Command::Ports => commands::ask(global, printer, Request::Ports)?,
         Command::Reload => commands::ask(global, printer, Request::Reload)?,
         Command::Drops { all } => commands::drops(global, printer, all)?,

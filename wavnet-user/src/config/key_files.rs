@@ -105,6 +105,14 @@ pub fn network_key(path: &Path) -> Result<NetworkKey, KeyFileError> {
     key("the network key", path)
 }
 
+/// The identities that may be peers, with the VNIs that each may join; `None`: every one.
+///
+/// # Errors
+/// It cannot be read, or a line is wrong.
+pub fn identities(path: &Path) -> Result<BTreeMap<PublicKey, Option<BTreeSet<Vni>>>, KeyFileError> {
+    list("the list of identities", path)
+}
+
 /// True if others than the owner may read a file.
 pub fn is_exposed(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o077 != 0)

@@ -1,6 +1,7 @@
 //! Prometheus metrics: a [`Snapshot`] of numbers, their text, and the HTTP endpoint. docs/metrics.md lists all of them.
 
 mod http;
+mod mesh;
 mod render;
 mod snapshot;
 

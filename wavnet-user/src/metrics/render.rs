@@ -28,6 +28,9 @@ pub fn render(s: &Snapshot) -> prometheus::Result<String> {
     flooding(&mut families, s);
     underlay(&mut families, s);
     programs(&mut families, s);
+    if let Some(m) = &s.mesh {
+        super::mesh::mesh(&mut families, m);
+    }
     families.encode()
 }
 

@@ -1,6 +1,6 @@
 //! The link to one rendezvous server: handshake, registration, lease, directory.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     context::Context,
@@ -49,6 +49,8 @@ pub(super) struct Link {
     stale: bool,
     request: u32,
     pub(super) relays: bool,
+    /// Its other addresses that answer STUN.
+    pub(super) stun: Vec<SocketAddr>,
     /// Who the server says is there.
     pub(super) directory: BTreeMap<PublicKey, Name>,
     sync: Option<Syncing>,
@@ -101,6 +103,7 @@ impl Link {
             stale: true,
             request: 0,
             relays: false,
+            stun: Vec::new(),
             directory: BTreeMap::new(),
             sync: None,
             version: 0,
@@ -273,6 +276,7 @@ impl Link {
         let lease = Duration::from_secs(answer.lease.max(10).into());
         let first = self.lease.replace(lease).is_none();
         (self.lease_ends, self.requests, self.stale, self.relays) = (cx.now + lease, 0, false, answer.relay);
+        self.stun.clone_from(&answer.stun);
         cx.timers.set(Timer::Register(self.index), cx.now + lease / 3);
         if first {
             self.trouble = None;

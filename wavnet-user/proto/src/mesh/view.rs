@@ -20,6 +20,8 @@ pub struct ServerView {
     pub mapped: Option<SocketAddr>,
     /// It relays.
     pub relays: bool,
+    /// Its other addresses that answer STUN.
+    pub stun: Vec<SocketAddr>,
     /// Hosts in its directory.
     pub hosts: usize,
     /// Round-trip time to it.
@@ -82,6 +84,7 @@ impl Mesh {
             trouble: link.trouble(),
             mapped: self.local.mapped.get(&link.index).copied(),
             relays: link.relays,
+            stun: link.stun.clone(),
             hosts: link.directory.len(),
             rtt: link.pulses.rtt(),
         };

@@ -1,0 +1,78 @@
+//! What the local API and the metrics tell of the mesh.
+
+use wavnet_common::{abi::Traffic, datapath::Of};
+use wavnet_proto::{
+    command::PeerKey,
+    mesh::{PathView, PeerView, Rtt},
+    nat::NatSummary,
+};
+
+use super::{Overlay, carry::id};
+use crate::{
+    agent::Agent,
+    api::{
+        ErrorCode, Refusal,
+        model::{MeshInfo, MeshPath, MeshPeer, MeshServer, NatInfo},
+    },
+};
+
+fn ms(rtt: Option<Rtt>) -> Option<f64> {
+    rtt.map(|r| r.smoothed.as_secs_f64() * 1000.0)
+}
+
+fn nat(nat: &NatSummary) -> NatInfo {
+    NatInfo {
+        kind: nat.paper_type().to_string(),
+        mapping: nat.mapping.to_string(),
+        filtering: nat.filtering.to_string(),
+    }
+}
+
+impl Agent {
+    /// The mesh as it is now.
+    pub(in crate::agent) fn mesh_info(&self) -> Result<MeshInfo, Refusal> {
+        let Some(overlay) = &self.mesh else {
+            let refusal = Refusal::new(ErrorCode::NotFound, "this agent has static peers alone");
+            return Err(refusal.with_help("name rendezvous servers in [mesh], or by --rendezvous"));
+        };
+        let server = |s: wavnet_proto::mesh::ServerView| MeshServer {
+            address: s.addr,
+            registered: s.registered,
+            error: s.trouble.map(|t| t.to_string()),
+            mapped: s.mapped,
+            relays: s.relays,
+            hosts: s.hosts as u64,
+            rtt_ms: ms(s.rtt),
+        };
+        Ok(MeshInfo {
+            key: overlay.mesh.key().to_string(),
+            nat: nat(&overlay.mesh.nat()),
+            servers: overlay.mesh.servers().into_iter().map(server).collect(),
+            peers: overlay.mesh.peers().map(|p| self.mesh_peer(overlay, p)).collect(),
+        })
+    }
+
+    fn mesh_peer(&self, overlay: &Overlay, peer: PeerView) -> MeshPeer {
+        let mut paths: Vec<&PathView> = peer.paths.iter().filter(|p| p.usable).collect();
+        paths.sort_by_key(|p| !p.selected);
+        let path = |p: &PathView| MeshPath {
+            kind: p.kind.name().to_owned(),
+            remote: p.way.remote,
+            local_port: overlay.local_port(&p.way),
+            selected: p.selected,
+            rtt_ms: ms(p.rtt),
+            loss: p.loss,
+        };
+        let slot = self.fabric.vtep_slot(PeerKey::Dynamic(id(&peer.key)));
+        let traffic: Traffic = slot.map(|slot| self.traffic(Of::Vtep(slot))).unwrap_or_default();
+        MeshPeer {
+            key: peer.key.to_string(),
+            name: peer.name.clone(),
+            connected: peer.connected,
+            vnis: peer.vnis.iter().copied().collect(),
+            nat: nat(&peer.nat),
+            paths: paths.into_iter().map(path).collect(),
+            traffic: traffic.into(),
+        }
+    }
+}
