@@ -10,4 +10,5 @@ pub mod fuzz;
 pub mod fuzz_rendezvous;
 pub mod kernel;
 pub mod lab;
+pub mod rendezvous;
 mod test_run;
