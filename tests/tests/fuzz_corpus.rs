@@ -2,20 +2,30 @@
 //!
 //! `WAVNET_WRITE_CORPUS=1` writes the seeds (fixtures, the documented configuration, requests) first.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
 
-use wavnet_common::testing::{Devices, Hook, fixtures};
+use wavnet_common::{
+    addr::Vni,
+    testing::{Devices, Hook, fixtures},
+};
+use wavnet_proto::{
+    rng::Rng,
+    trust::SecretKey,
+    wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
+};
 use wavnet_tests::{fuzz, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 8] = [
     ("underlay", fuzz::underlay),
     ("port", fuzz::port),
     ("event", fuzz::event),
     ("config", fuzz::config),
     ("request", fuzz::request),
     ("rendezvous", fuzz_rendezvous::rendezvous),
+    ("control", fuzz::control),
+    ("handshake", fuzz::handshake),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -61,7 +71,94 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let lived = [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
     all.push(("rendezvous", "lived".into(), lived));
     all.push(("rendezvous", "strange".into(), vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1]));
+    all.extend(control_seeds().into_iter().map(|(name, bytes)| ("control", name, bytes)));
+    for (which, name) in ["hello", "cookie", "init", "response", "data"].into_iter().enumerate() {
+        let which = which as u8;
+        all.push(("handshake", name.into(), vec![which]));
+        all.push(("handshake", format!("{name}-with-a-bit-changed"), vec![which, 0, 30, 1]));
+        all.push(("handshake", format!("{name}-changed-with-a-mac"), vec![which | 16, 0, 30, 1]));
+        all.push(("handshake", format!("{name}-cut"), vec![which, 0xff, 0xff, 9]));
+    }
     all
+}
+
+/// Each message once, several in a plaintext, and a datagram that the first byte names.
+fn control_seeds() -> Vec<(String, Vec<u8>)> {
+    let key = SecretKey::generate(&mut Rng::from_seed([4; 32])).public();
+    let addr = SocketAddr::from(([192, 0, 2, 1], 4789));
+    let v6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 4789));
+    let candidates: Vec<_> = [(CandidateKind::Host, v6), (CandidateKind::Mapped, addr)]
+        .map(|(kind, addr)| Candidate { kind, addr })
+        .to_vec();
+    let (nat, name) = (NatSummary([1; 8]), Name::new("host").expect("a name"));
+    let vnis: BTreeSet<Vni> = [1, 100, Vni::MAX].map(|n| Vni::new(n).expect("a VNI")).into();
+    let entry = message::Entry { key, state: message::HostState::HERE, name: name.clone() };
+    let forward = message::Forward { peer: key, datagram: vec![7; 20] };
+    let (request, flags, transaction) = (1, 0, 5);
+    let messages = [
+        Message::Register(message::Register {
+            request,
+            flags,
+            nat,
+            name: name.clone(),
+            candidates: candidates.clone(),
+            vnis: vnis.clone(),
+        }),
+        Message::Registered(message::Registered {
+            request,
+            lease: 60,
+            mapped: addr,
+            version: 3,
+            stun: vec![addr, v6],
+            relay: true,
+        }),
+        Message::Refresh { request },
+        Message::Sync(message::Sync { request, since: 2, after: Some(key) }),
+        Message::Page(message::Page { request, version: 3, more: false, entries: vec![entry.clone(), entry] }),
+        Message::Changed { version: 4 },
+        Message::Connect(message::Connect { request, peer: key, candidates: candidates.clone() }),
+        Message::Invite(message::Invite {
+            peer: key,
+            label: Label::from_bytes([1, 2, 3]),
+            flags,
+            nat,
+            mapped: addr,
+            candidates: candidates.clone(),
+        }),
+        Message::Forward(forward.clone()),
+        Message::Forwarded(forward),
+        Message::Refused(message::Refused { request, code: message::RefusedCode::BUSY }),
+        Message::Bye { reason: message::ByeReason::STOPS },
+        Message::PeerHello(message::PeerHello {
+            version: 1,
+            stages: 0,
+            name,
+            vnis,
+            candidates: candidates.clone(),
+            nat,
+        }),
+        Message::Probe(message::Probe { transaction, flags }),
+        Message::ProbeAnswer(message::ProbeAnswer { transaction, from: v6 }),
+        Message::Candidates(message::Candidates { generation: 1, candidates, nat }),
+        Message::Selected(message::Selected { transaction, flags }),
+        Message::Marker { transaction },
+        Message::MarkerSeen { transaction },
+    ];
+    let write = |messages: &[Message]| {
+        let mut out = Vec::new();
+        messages.iter().for_each(|message| message.write(&mut out).expect("a message"));
+        out
+    };
+    let one = |message: &Message| {
+        let name = message.kind().1.to_ascii_lowercase().replace('_', "-");
+        (format!("message-{name}"), write(std::slice::from_ref(message)))
+    };
+    let mut seeds: Vec<_> = messages.iter().map(one).collect();
+    seeds.push(("plaintext".into(), write(&messages)));
+    for (kind, len) in [(1, 112), (2, 68), (3, 140), (4, 56), (5, 28), (6, 8), (7, 16), (7, 2)] {
+        seeds.push((format!("datagram-{kind}-of-{len}"), [vec![kind], vec![9; len]].concat()));
+    }
+    seeds
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How much memory a session takes: a server has ten thousand of them, an agent one for each peer.
+//! How much memory sessions and handshakes take: a server has ten thousand of them, an agent some for each peer.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -42,6 +42,9 @@ static ALLOCATOR: Counting = Counting;
 /// What a session is to take at most, with all that it points to: a peer has two or three of them in 16 KiB.
 const MOST: isize = 2048;
 
+/// And a handshake that is under way.
+const MOST_UNDER_WAY: isize = 4096;
+
 fn two_sessions() -> [Session; 2] {
     let mut rng = Rng::from_seed([70; 32]);
     let (a, b, key) = (SecretKey::generate(&mut rng), SecretKey::generate(&mut rng), NetworkKey::generate(&mut rng));
@@ -66,4 +69,20 @@ fn a_session_takes_little_memory() {
     println!("a session is {} bytes and points to {}", size_of::<Session>(), heap / 2);
     assert!(heap > 0, "the keys are counted");
     assert!(each <= MOST, "{each} bytes");
+}
+
+#[test]
+fn a_handshake_that_is_under_way_takes_little_memory() {
+    let mut rng = Rng::from_seed([71; 32]);
+    let (a, b) = (SecretKey::generate(&mut rng), SecretKey::generate(&mut rng).public());
+    let key = NetworkKey::generate(&mut rng).member();
+    let before = HELD.get();
+    let mut initiation = Initiation::start(&a, Psk::Member(&key), 1, &mut rng);
+    initiation.init_without_cookie(b, b"a payload").unwrap();
+    let heap = HELD.get() - before;
+    drop(initiation);
+    assert_eq!(HELD.get(), before, "nothing is left");
+    println!("a handshake is {} bytes and points to {heap}", size_of::<Initiation>());
+    let all = heap + size_of::<Initiation>().cast_signed();
+    assert!(all <= MOST_UNDER_WAY, "{all} bytes");
 }

@@ -33,8 +33,7 @@ pub enum AddressError {
     Family(u8),
 }
 
-/// Refuses addresses at which no single host can be. IPv4 in IPv6's form is refused as well: [`SocketAddr`] has
-/// `set_ip(ip.to_canonical())` for it.
+/// Refuses addresses at which no single host can be.
 pub fn check_address(addr: SocketAddr) -> Result<(), AddressError> {
     let ip = addr.ip();
     if addr.port() == 0 {

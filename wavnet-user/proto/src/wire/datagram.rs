@@ -141,10 +141,12 @@ pub enum Unknown {
 }
 
 impl Init<'_> {
-    /// Its MAC: the same for an INIT that comes again, to which the same RESPONSE should go again. Not checked.
+    /// The initiator's ephemeral key, with which Noise message 1 begins: the same for an INIT that is sent again, whatever its cookie, and for
+    /// no other. Who has answered it already should send the same RESPONSE again.
     #[must_use]
-    pub const fn mac(&self) -> [u8; MAC_LEN] {
-        *self.tagged.mac
+    pub fn ephemeral(&self) -> [u8; 32] {
+        // Read from the wire it is never shorter.
+        self.noise.first_chunk().copied().unwrap_or_default()
     }
 }
 

@@ -115,6 +115,10 @@ fn lost_datagrams_are_sent_again() {
     let second = initiation.handle_cookie(&read_cookie(&cookie), None, b"second").unwrap();
     assert_ne!(init(&second).cookie, init(&first).cookie);
     assert_eq!(init(&second).noise, init(&first).noise);
+    assert_eq!(init(&second).ephemeral(), init(&first).ephemeral());
+    let responder = Responder::new(&world.responder, world.psk());
+    let check = |datagram| responder.check_init(&world.jar, world.now, world.from, &init(datagram));
+    assert_eq!((check(&first), check(&second)), (Err(HandshakeError::Cookie), Ok(())));
     assert_eq!(world.respond(&first, 2, b"").unwrap_err(), HandshakeError::Cookie, "too old");
 
     // Two answers to one INIT: either will do, and the other is passed over.

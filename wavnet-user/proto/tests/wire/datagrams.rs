@@ -82,7 +82,7 @@ fn fields_are_where_the_document_has_them() {
     let (_, read) = Datagram::parse(&bytes[..200]).unwrap();
     let Datagram::Init(init) = read else { panic!("{read:?}") };
     assert_eq!((init.sender, init.network.to_bytes()[0], init.cookie[0]), (0x0809_0a0b, 12, 20));
-    assert_eq!((init.noise, &init.mac()[..]), (&bytes[36..184], &bytes[184..200]));
+    assert_eq!((init.noise, &init.ephemeral()[..]), (&bytes[36..184], &bytes[36..68]));
     bytes[5] = 4;
     let (_, read) = Datagram::parse(&bytes[..100]).unwrap();
     let Datagram::Response(response) = read else { panic!("{read:?}") };

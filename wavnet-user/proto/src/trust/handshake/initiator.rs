@@ -55,7 +55,7 @@ impl Initiation {
         }
     }
 
-    /// HELLO, to send and to send again until COOKIE comes.
+    /// HELLO, to send and to send again until RESPONSE comes: a cookie may be too old by now, or the responder another process.
     #[must_use]
     pub fn hello_datagram(&self) -> Vec<u8> {
         self.secret.mac.finish(wire::hello(self.index, self.secret.network))

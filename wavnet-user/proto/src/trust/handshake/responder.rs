@@ -40,7 +40,20 @@ impl<'a> Responder<'a> {
         Ok(self.psk.secret().mac.finish(wire::cookie(hello.sender, self.local.public(), &cookie)))
     }
 
-    /// Reads INIT that came from `from`, if its MAC and its cookie are right.
+    /// Whether the MAC and the cookie of an INIT that came from `from` are right: as much as must be known before the RESPONSE to an INIT
+    /// that came before ([`Init::ephemeral`]) is sent again.
+    pub fn check_init(
+        &self,
+        jar: &CookieJar,
+        now: Time,
+        from: SocketAddr,
+        init: &Init<'_>,
+    ) -> Result<(), HandshakeError> {
+        self.check(init.network, &init.tagged)?;
+        if jar.holds(now, from, init.sender, init.cookie) { Ok(()) } else { Err(HandshakeError::Cookie) }
+    }
+
+    /// Reads INIT that came from `from`, if [`Responder::check_init`] allows.
     pub fn read_init(
         &self,
         jar: &CookieJar,
@@ -49,10 +62,7 @@ impl<'a> Responder<'a> {
         init: &Init<'_>,
         rng: &mut Rng,
     ) -> Result<Request, HandshakeError> {
-        self.check(init.network, &init.tagged)?;
-        if !jar.holds(now, from, init.sender, init.cookie) {
-            return Err(HandshakeError::Cookie);
-        }
+        self.check_init(jar, now, from, init)?;
         let mut request = self.read(init, rng)?;
         request.room = request.payload.len().saturating_add(INIT_LEN - RESPONSE_LEN).min(MAX_PAYLOAD);
         Ok(request)

@@ -1,3 +1,4 @@
+use curve25519_dalek::MontgomeryPoint;
 use snow::{
     Builder, Error,
     params::{CipherChoice, DHChoice, HashChoice},
@@ -104,18 +105,6 @@ fn the_network_is_part_of_the_handshake() {
     assert_eq!(world.read(&datagram, &member).unwrap_err(), HandshakeError::Forged);
 }
 
-#[test]
-fn ephemeral_keys_of_low_order_are_refused() {
-    let mut world = World::new();
-    let member = world.member.clone();
-    for first in [0, 1] {
-        let mut message = [0; noise::FIRST_LEN];
-        message[0] = first;
-        let datagram = world.init(1, &message);
-        assert_eq!(world.read(&datagram, &member).unwrap_err(), HandshakeError::Forged);
-    }
-}
-
 /// RESPONSE of a responder that leaves out its index.
 #[test]
 fn a_response_without_an_index_is_refused() {
@@ -132,11 +121,24 @@ fn a_response_without_an_index_is_refused() {
     assert_eq!(initiation.handle_response(Time::ZERO, &short).unwrap_err(), HandshakeError::State);
 }
 
-/// X25519 whose public key is written in another way: with the bit that all ignore.
-#[derive(Default)]
-struct Alias(Box<[u8; 32]>, [u8; 32]);
+/// What is wrong with a member's X25519.
+#[derive(Clone, Copy)]
+enum Trick {
+    /// Nothing.
+    None,
+    /// Its public keys have the bit set that RFC 7748 says to ignore.
+    OtherForm,
+    /// Its ephemeral key is of low order, so that what comes from it is zeros for both sides.
+    LowOrder,
+}
 
-impl Dh for Alias {
+struct Tricky {
+    trick: Trick,
+    secret: [u8; 32],
+    public: [u8; 32],
+}
+
+impl Dh for Tricky {
     fn name(&self) -> &'static str {
         "25519"
     }
@@ -147,44 +149,49 @@ impl Dh for Alias {
         32
     }
     fn set(&mut self, secret: &[u8]) {
-        self.0.copy_from_slice(secret);
-        self.1 = curve25519_dalek::MontgomeryPoint::mul_base_clamped(*self.0).to_bytes();
-        self.1[31] |= 0x80;
+        self.secret.copy_from_slice(secret);
+        self.public = MontgomeryPoint::mul_base_clamped(self.secret).to_bytes();
+        if let Trick::OtherForm = self.trick {
+            self.public[31] |= 0x80;
+        }
     }
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
         let mut bytes = [0; 32];
         rng.try_fill_bytes(&mut bytes)?;
         self.set(&bytes);
+        if let Trick::LowOrder = self.trick {
+            self.public = [0; 32];
+        }
         Ok(())
     }
     fn pubkey(&self) -> &[u8] {
-        &self.1
+        &self.public
     }
     fn privkey(&self) -> &[u8] {
-        &*self.0
+        &self.secret
     }
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        let public = curve25519_dalek::MontgomeryPoint(*public.first_chunk().unwrap());
-        out[..32].copy_from_slice(public.mul_clamped(*self.0).as_bytes());
+        let public = MontgomeryPoint(*public.first_chunk().unwrap());
+        let shared = public.mul_clamped(self.secret).to_bytes();
+        let weak = self.public == [0; 32];
+        out[..32].copy_from_slice(if weak { &[0; 32] } else { &shared });
         Ok(())
     }
 }
 
-struct Aliases;
-
-impl Random for Aliases {
+impl Random for Trick {
     fn try_fill_bytes(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         buffer.fill(5);
         Ok(())
     }
 }
 
-impl CryptoResolver for Aliases {
+impl CryptoResolver for Trick {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Aliases))
+        Some(Box::new(*self))
     }
     fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
-        Some(Box::<Alias>::default())
+        Some(Box::new(Tricky { trick: *self, secret: [0; 32], public: [0; 32] }))
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
         DefaultResolver.resolve_hash(choice)
@@ -194,19 +201,39 @@ impl CryptoResolver for Aliases {
     }
 }
 
-/// Who has one key cannot be two hosts by writing it in two ways.
+/// A member that computes as it likes: who has one key cannot be two hosts by writing it in two ways, and nobody is to have a session whose
+/// keys others can compute.
 #[test]
-fn a_public_key_written_in_another_way_is_refused() {
+fn tricks_with_curve_points_are_refused() {
+    for (trick, expected) in [
+        (Trick::None, None),
+        (Trick::OtherForm, Some(HandshakeError::Key(KeyError::Weak))),
+        (Trick::LowOrder, Some(HandshakeError::Forged)),
+    ] {
+        let mut world = World::new();
+        let member = world.member.clone();
+        let prologue = noise::prologue(&member.0, 1);
+        let builder = Builder::with_resolver(noise::PATTERN.parse().unwrap(), Box::new(trick));
+        let builder = builder.local_private_key(world.ours.as_bytes()).unwrap();
+        let theirs = world.theirs.public();
+        let builder = builder.remote_public_key(theirs.as_bytes()).unwrap();
+        let builder = builder.psk(2, &member.0.psk).unwrap().prologue(&prologue).unwrap();
+        let mut message = [0; noise::FIRST_LEN];
+        builder.build_initiator().unwrap().write_message(&[], &mut message).unwrap();
+        let datagram = world.init(1, &message);
+        assert_eq!(world.read(&datagram, &member).err(), expected);
+    }
+}
+
+/// Two hosts with one key file, of which one does not mind.
+#[test]
+fn a_host_does_not_answer_itself() {
     let mut world = World::new();
+    world.ours = world.theirs.clone();
     let member = world.member.clone();
-    let prologue = noise::prologue(&member.0, 1);
-    let builder = Builder::with_resolver(noise::PATTERN.parse().unwrap(), Box::new(Aliases));
-    let builder = builder.local_private_key(world.ours.as_bytes()).unwrap();
-    let theirs = world.theirs.public();
-    let builder = builder.remote_public_key(theirs.as_bytes()).unwrap();
-    let builder = builder.psk(2, &member.0.psk).unwrap().prologue(&prologue).unwrap();
+    let mut state = noise::initiator(&world.ours, world.theirs.public(), &member.0, 1, &[0; 32]).unwrap();
     let mut message = [0; noise::FIRST_LEN];
-    builder.build_initiator().unwrap().write_message(&[], &mut message).unwrap();
+    state.write_message(&[], &mut message).unwrap();
     let datagram = world.init(1, &message);
-    assert_eq!(world.read(&datagram, &member).unwrap_err(), HandshakeError::Key(KeyError::Weak));
+    assert_eq!(world.read(&datagram, &member).unwrap_err(), HandshakeError::Ourselves);
 }

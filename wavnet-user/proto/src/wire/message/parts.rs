@@ -1,6 +1,6 @@
 //! What several messages have in common: names, VNIs, candidates, what a host says of its NAT.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
 
 use wavnet_common::addr::Vni;
 
@@ -135,8 +135,9 @@ pub(super) fn read_candidates(from: &mut Reader<'_>) -> Result<Vec<Candidate>, F
     Ok(candidates)
 }
 
-pub(super) fn write_address(out: &mut Vec<u8>, addr: std::net::SocketAddr) -> Result<(), Fault> {
-    check_address(addr)?;
+/// IPv4 in IPv6's form, as sockets of both families have it, is written as IPv4.
+pub(super) fn write_address(out: &mut Vec<u8>, addr: SocketAddr) -> Result<(), Fault> {
+    check_address(SocketAddr::new(addr.ip().to_canonical(), addr.port()))?;
     put_address(out, addr);
     Ok(())
 }
