@@ -125,8 +125,8 @@ pub fn handshake(data: &[u8]) {
         static PARTIES: RefCell<Parties> = RefCell::new(Parties::new());
     }
     let Some((how, rest)) = data.split_first() else { return };
-    PARTIES.with_borrow_mut(|parties| match parties.sent.get(usize::from(how & 15)).cloned() {
-        None => parties.take(rest),
+    PARTIES.with_borrow_mut(|parties| match parties.right(how & 15) {
+        None => _ = parties.take(rest),
         Some(mut datagram) => {
             let (changes, more) = rest.as_chunks::<3>();
             for [high, low, by] in changes {
@@ -138,26 +138,29 @@ pub fn handshake(data: &[u8]) {
                 }
             }
             datagram.extend(more);
-            if how & 16 != 0 && datagram.len() >= 20 {
+            // The first three have one.
+            if how & 16 != 0 && how & 15 < 3 && datagram.len() >= 20 {
                 let covered = datagram.len() - 16;
                 let mac = Blake2sMac::<U16>::new_from_slice(&parties.mac_key).expect("32 bytes");
                 let mac = mac.chain_update(&datagram[4..covered]).finalize().into_bytes();
                 datagram[covered..].copy_from_slice(&mac);
             }
-            parties.take(&datagram);
+            let taken = parties.take(&datagram);
+            assert!(taken || !rest.is_empty(), "what is right was refused");
         }
     });
 }
 
-/// One who answers, one who waits for RESPONSE, a session, and what is right.
+/// One who answers, one who waits for RESPONSE, both ends of a session, and what is right.
 struct Parties {
     keys: [SecretKey; 2],
     access: AccessKey,
     mac_key: [u8; 32],
     jar: CookieJar,
     from: SocketAddr,
-    session: Session,
-    /// HELLO, COOKIE, INIT, RESPONSE and DATA.
+    sender: Session,
+    receiver: Session,
+    /// HELLO, COOKIE, INIT, RESPONSE and the last DATA.
     sent: Vec<Vec<u8>>,
 }
 
@@ -186,57 +189,65 @@ impl Parties {
         let init_bytes = initiation.handle_cookie(&cookie, None, b"init").expect("INIT");
         let Ok((_, Datagram::Init(init))) = Datagram::parse(&init_bytes) else { panic!("INIT") };
         let request = responder.read_init(&jar, NOW, from, &init, &mut rng).expect("INIT that can be read");
-        let (response_bytes, session) = request.respond(NOW, 2, b"response").expect("RESPONSE");
+        let (response_bytes, receiver) = request.respond(NOW, 2, b"response").expect("RESPONSE");
         let Ok((_, Datagram::Response(response))) = Datagram::parse(&response_bytes) else { panic!("RESPONSE") };
-        let (mut ours, _) = initiation.handle_response(NOW, &response).expect("a session");
-        let mut data_bytes = Vec::new();
-        ours.seal(Label::ZERO, b"data", &mut data_bytes).expect("DATA");
-        let sent = vec![hello_bytes, cookie_bytes, init_bytes, response_bytes, data_bytes];
-        Parties { keys, access, mac_key, jar, from, session, sent }
+        let (sender, _) = initiation.handle_response(NOW, &response).expect("a session");
+        let sent = vec![hello_bytes, cookie_bytes, init_bytes, response_bytes, Vec::new()];
+        Parties { keys, access, mac_key, jar, from, sender, receiver, sent }
     }
 
-    /// Gives a datagram to whom it is for. What is taken is what was right.
-    fn take(&mut self, datagram: &[u8]) {
-        let Ok((_, read)) = Datagram::parse(datagram) else { return };
+    /// One of the right datagrams; DATA is a new one each time, which has not come before.
+    fn right(&mut self, which: u8) -> Option<Vec<u8>> {
+        let datagram = self.sent.get_mut(usize::from(which))?;
+        if which == 4 {
+            datagram.clear();
+            self.sender.seal(Label::ZERO, b"data", datagram).expect("DATA");
+        }
+        Some(datagram.clone())
+    }
+
+    /// Gives a datagram to whom it is for, and says whether it was taken. What is taken is what was right.
+    fn take(&mut self, datagram: &[u8]) -> bool {
+        let Ok((_, read)) = Datagram::parse(datagram) else { return false };
         let psk = Psk::Access(&self.access);
+        let [ours, theirs] = [self.keys[0].public(), self.keys[1].public()];
         let responder = Responder::new(&self.keys[1], psk);
-        let right = |n: usize, from: usize| self.sent[n].get(from..) == datagram.get(from..);
+        // All but the label.
+        let right = |which: usize| self.sent[which].get(4..) == datagram.get(4..);
         match read {
             Datagram::Hello(hello) => {
-                if let Ok(cookie) = responder.answer_hello(&mut self.jar, NOW, self.from, &hello) {
-                    assert!(cookie.len() <= datagram.len());
-                    assert_eq!(hello.sender == 1, cookie == self.sent[1], "a cookie is for one index");
-                }
+                let Ok(cookie) = responder.answer_hello(&mut self.jar, NOW, self.from, &hello) else { return false };
+                assert!(cookie.len() <= datagram.len());
+                assert_eq!(hello.sender == 1, cookie == self.sent[1], "a cookie is for one index");
             }
             Datagram::Cookie(cookie) => {
-                let known = Some(self.keys[1].public());
-                if let Ok(init) = initiation(&self.keys, psk).handle_cookie(&cookie, known, b"init") {
-                    assert_eq!(init == self.sent[2], right(1, 4));
-                }
+                let init = initiation(&self.keys, psk).handle_cookie(&cookie, Some(theirs), b"init");
+                let Ok(init) = init else { return false };
+                assert_eq!(init == self.sent[2], right(1));
             }
             Datagram::Init(init) => {
                 let mut rng = Rng::from_seed([2; 32]);
-                if let Ok(request) = responder.read_init(&self.jar, NOW, self.from, &init, &mut rng) {
-                    assert!(right(2, 4) && request.peer() == self.keys[0].public() && request.payload() == b"init");
-                }
-                let forwarded = responder.read_forwarded_init(self.keys[0].public(), &init, &mut rng);
-                assert!(forwarded.is_err() || request_is(&self.sent[2], datagram), "another cookie is all that may be");
+                let forwarded = responder.read_forwarded_init(ours, &init, &mut rng);
+                assert!(forwarded.is_err() || differ_in_cookie(&self.sent[2], datagram));
+                let Ok(request) = responder.read_init(&self.jar, NOW, self.from, &init, &mut rng) else { return false };
+                assert!(right(2) && request.peer() == ours && request.payload() == b"init");
             }
             Datagram::Response(response) => {
                 let mut initiation = initiation(&self.keys, psk);
-                initiation.init_without_cookie(self.keys[1].public(), b"init").expect("INIT");
-                if let Ok((session, payload)) = initiation.handle_response(NOW, &response) {
-                    assert!(right(3, 4) && session.remote_index() == 2 && payload == b"response");
-                }
+                initiation.init_without_cookie(theirs, b"init").expect("INIT");
+                let Ok((session, payload)) = initiation.handle_response(NOW, &response) else { return false };
+                assert!(right(3) && session.remote_index() == 2 && payload == b"response");
             }
             Datagram::Data(data) => {
                 let mut opened = Vec::new();
-                if self.session.open(&data, &mut opened).is_ok() {
-                    assert!(right(4, 4) && opened == b"data");
+                if self.receiver.open(&data, &mut opened).is_err() {
+                    return false;
                 }
+                assert!(right(4) && opened == b"data");
             }
-            Datagram::Opener | Datagram::Unknown(_) => {}
+            Datagram::Opener | Datagram::Unknown(_) => return false,
         }
+        true
     }
 }
 
@@ -245,8 +256,8 @@ fn initiation(keys: &[SecretKey; 2], psk: Psk<'_>) -> Initiation {
     Initiation::start(&keys[0], psk, 1, &mut Rng::from_seed([3; 32]))
 }
 
-/// Two INITs that differ in label, cookie and MAC at most.
-fn request_is(one: &[u8], other: &[u8]) -> bool {
+/// Whether two INITs differ in label, cookie and MAC at most.
+fn differ_in_cookie(one: &[u8], other: &[u8]) -> bool {
     let parts = |init: &[u8]| Some([init.get(4..20)?.to_vec(), init.get(36..init.len() - 16)?.to_vec()]);
     parts(one) == parts(other)
 }

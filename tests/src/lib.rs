@@ -11,4 +11,5 @@ pub mod fuzz_nat;
 pub mod fuzz_rendezvous;
 pub mod kernel;
 pub mod lab;
+pub mod rendezvous;
 mod test_run;
