@@ -11,5 +11,6 @@ pub mod fuzz_nat;
 pub mod fuzz_rendezvous;
 pub mod kernel;
 pub mod lab;
+pub mod mesh;
 pub mod rendezvous;
 mod test_run;
