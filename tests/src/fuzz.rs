@@ -8,7 +8,7 @@ use blake2::{
     digest::{Mac as _, consts::U16},
 };
 use wavnet_common::{
-    abi::Event,
+    abi::{ConfigFlags, Event},
     testing::{Devices, Hook, Stimulus, TestTables, World, run},
 };
 use wavnet_proto::{
@@ -21,7 +21,8 @@ use wavnet_user::{api::protocol::RequestLine, config::Config};
 
 const DEVICES: &Devices = &Devices::NUMBERS;
 
-/// A frame on the underlay, through XDP and TC. The first byte: 1 an old heartbeat, 2 a super-packet, 4 headers in pages.
+/// A frame on the underlay, through XDP and TC. The first byte: 1 an old heartbeat, 2 a super-packet, 4 headers in pages, 8 no socket
+/// of an agent, 16 no dynamic peers, 32 XDP cannot send.
 pub fn underlay(data: &[u8]) {
     for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
         frame(hook, None, data);
@@ -45,6 +46,10 @@ fn frame(hook: Hook, errand: Option<u16>, data: &[u8]) {
     let is_xdp = hook.is_xdp();
     stimulus.raw = flags & 4 != 0;
     stimulus.stale_agent = flags & 1 != 0;
+    if matches!(hook, Hook::UnderlayXdp | Hook::UnderlayTc) {
+        let missing = [(8, ConfigFlags::CONTROL), (16, ConfigFlags::DYNAMIC), (32, ConfigFlags::XDP_TX)];
+        missing.iter().filter(|(bit, _)| flags & bit != 0).for_each(|(_, flag)| stimulus.flags &= !flag);
+    }
     if flags & 2 != 0 && !is_xdp {
         stimulus.gso = (1448, 2);
     }

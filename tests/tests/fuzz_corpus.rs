@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
 
 use wavnet_common::{
+    abi::ConfigFlags,
     addr::Vni,
     testing::{Devices, Hook, fixtures},
 };
@@ -51,7 +52,11 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
                 flags |= u8::from(s.meta_tag.is_some()) << 3 | (place as u8) << 4;
                 "port"
             }
-            _ => "underlay",
+            _ => {
+                let bits = [(8, ConfigFlags::CONTROL), (16, ConfigFlags::DYNAMIC), (32, ConfigFlags::XDP_TX)];
+                flags |= bits.iter().filter(|(_, flag)| s.flags & flag == 0).map(|(bit, _)| bit).sum::<u8>();
+                "underlay"
+            }
         };
         let name: String = fixture.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         all.push((target, name.to_ascii_lowercase(), [&[flags][..], &s.frame].concat()));

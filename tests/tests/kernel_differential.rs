@@ -56,6 +56,7 @@ fn every_fixture_holds_in_the_kernel() {
                 sandbox.datapath.heartbeat()?;
             }
             sandbox.reset_fdb();
+            sandbox.expect_pulses();
             let mut tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
             let host = run(&mut tables, &sandbox.devices, stimulus);
             fixture.check(&host).map_err(Error::msg)?;
@@ -89,6 +90,7 @@ fn random_frames_come_to_the_same_on_host_and_in_the_kernel() {
         for (i, stimulus) in Generator::new(seed, &sandbox.devices).filter(is_testable).take(FRAMES).enumerate() {
             if i % EPISODE == 0 {
                 sandbox.reset_fdb();
+                sandbox.expect_pulses();
                 tables = TestTables::new(&sandbox.world, SIZES.fdb_buckets as usize);
             }
             sandbox.datapath.heartbeat()?;

@@ -39,7 +39,7 @@ fn who_finds_no_room_is_counted_and_reached_by_flooding() {
     let result = Sandbox::run(&pins, |sandbox| {
         sandbox.datapath.heartbeat()?;
         let homeless = crowd_out(sandbox)?;
-        let known = || sandbox.datapath.fdb().get(0, Mac(homeless)).is_some();
+        let known = |sandbox: &Sandbox| sandbox.datapath.fdb().get(0, Mac(homeless)).is_some();
 
         // From it, to a VM behind a peer: on its way, and counted.
         let by_peer = Stimulus::new(Hook::Port(PORT), udp4(remote(0), homeless, 100));
@@ -48,7 +48,7 @@ fn who_finds_no_room_is_counted_and_reached_by_flooding() {
             ensure!(outcome.tally.count(Count::FdbFull) == 1, "frame {times}: {:?}", outcome.tally);
             ensure!(outcome.tally.drops.is_empty() && outcome.bytes.len() > 100, "frame {times}: {outcome:?}");
         }
-        ensure!(!known(), "it got in");
+        ensure!(!known(sandbox), "it got in");
 
         // To it, from the VM at another port and from one behind a peer.
         let frame = udp4(homeless, mac(0), 100);
@@ -64,7 +64,7 @@ fn who_finds_no_room_is_counted_and_reached_by_flooding() {
         sandbox.datapath.fdb().remove_if(|entry| entry.mac.0[3] == 0x66);
         let outcome = sandbox.test_run(&by_peer)?;
         let (full, learned) = (outcome.tally.count(Count::FdbFull), outcome.tally.count(Count::Learned));
-        ensure!((full, learned) == (0, 1) && known(), "{:?}", outcome.tally);
+        ensure!((full, learned) == (0, 1) && known(sandbox), "{:?}", outcome.tally);
         let outcome = sandbox.test_run(&Stimulus::new(Hook::Port(0), udp4(homeless, mac(0), 100)))?;
         ensure!(outcome.tally.count(Count::Flooded) == 0 && outcome.copies.is_empty(), "{outcome:?}");
         Ok(())

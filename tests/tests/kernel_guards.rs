@@ -8,8 +8,8 @@ use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, unshare},
 };
-use wavnet_common::abi::{HopFlags, NextHop, Port, PortFlags, Vtep, map::GUARDED_DEVS};
-use wavnet_proto::command::Command;
+use wavnet_common::abi::{Endpoint, HopFlags, NextHop, Port, PortFlags, Vtep, map::GUARDED_DEVS};
+use wavnet_proto::command::{Command, PeerKey};
 use wavnet_tests::kernel::{PinPath, SIZES, require};
 use wavnet_user::datapath::Datapath;
 
@@ -55,16 +55,18 @@ fn next_hop(ifindex: u32) -> NextHop {
 
 fn peer(index: u16, ifindex: u32) -> Command {
     let addr = Ipv4Addr::new(192, 0, 2, 10 + index as u8);
-    let vtep = Vtep::new(0, addr.octets(), 4789u16.to_be_bytes(), &next_hop(ifindex));
-    Command::SetVtep { index, vtep, addr }
+    let vtep = Vtep::new(0, &Endpoint::plain(addr.octets(), 4789), &next_hop(ifindex));
+    Command::SetVtep { index, vtep, peer: PeerKey::Static(addr) }
 }
 
 fn no_peer(index: u16) -> Command {
-    Command::SetVtep { index, vtep: Vtep::FREE, addr: Ipv4Addr::new(192, 0, 2, 10 + index as u8) }
+    let peer = PeerKey::Static(Ipv4Addr::new(192, 0, 2, 10 + index as u8));
+    Command::SetVtep { index, vtep: Vtep::FREE, peer }
 }
 
 fn hop(index: u16, ifindex: u32) -> Command {
-    Command::SetNextHop { index, next_hop: next_hop(ifindex) }
+    let endpoint = Endpoint::plain([192, 0, 2, 10 + index as u8], 4789);
+    Command::SetNextHop { index, endpoint, next_hop: next_hop(ifindex) }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Validated names of things on the wire: [`Mac`] and [`Vni`].
+//! Validated names of things on the wire: [`Mac`], [`Vni`] and [`Label`]; and [`PeerId`].
 
 use core::{fmt, str::FromStr};
 
@@ -135,6 +135,70 @@ impl FromStr for Vni {
     }
 }
 
+/// Names a session between two hosts on the way to and from a relay: 24 bits. Zero where no relay is on the way (docs/wire.md
+/// section 1).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label(u32);
+
+impl Label {
+    /// No relay is on the way.
+    pub const NONE: Label = Label(0);
+    /// The largest label.
+    pub const MAX: u32 = 0x00ff_ffff;
+
+    /// A label of a session; `None` for zero and for what does not fit 24 bits.
+    #[must_use]
+    pub const fn new(n: u32) -> Option<Label> {
+        if n == 0 || n > Label::MAX { None } else { Some(Label(n)) }
+    }
+
+    /// What stands behind the first byte of VXLAN, control and relayed pulses: the lower 24 bits of their first word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_word(word: u32) -> Label {
+        Label(word & Label::MAX)
+    }
+
+    /// The number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// True for [`Label::NONE`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who a peer is that was not configured by its address: its public key, as far as the datapath is concerned any 32 bytes.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub [u8; 32]);
+
+/// Enough to tell one from another.
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::string::ToString;
@@ -160,6 +224,14 @@ mod tests {
         assert!(Mac([0x52, 0x54, 0, 1, 2, 3]).is_station());
         assert!(Mac([1, 0x80, 0xc2, 0, 0, 0x0f]).is_bridge_reserved());
         assert!(!Mac([1, 0x80, 0xc2, 0, 0, 0x10]).is_bridge_reserved());
+    }
+
+    #[test]
+    fn labels_have_24_bits_and_zero_is_none() {
+        assert_eq!((Label::new(0), Label::new(1 << 24)), (None, None));
+        assert_eq!(Label::new(Label::MAX).map(Label::get), Some(0xff_ffff));
+        assert_eq!(Label::of_word(0x0812_3456).get(), 0x12_3456);
+        assert!(Label::of_word(0x0800_0000).is_none() && Label::NONE.is_none());
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub trait Packet {
     fn pull(&mut self, len: usize) -> bool;
 }
 
+/// A packet whose headers can be changed in place, whoever else sees it.
+pub trait Rewrite: Packet {
+    /// Writes a header at an offset. `false`: refused, or it reaches past the end.
+    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool;
+}
+
 /// Facts beside the data that a frame from a VM may carry: offloads and VLAN tags that the kernel keeps out of band.
 pub trait FrameMeta {
     /// Payload bytes per segment of a super-packet (GSO); zero for an ordinary frame.

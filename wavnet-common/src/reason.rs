@@ -44,12 +44,22 @@ reasons! {
     OuterTtl = "outer_ttl",
     /// The outer source is this VTEP's own address: a loop or a forgery.
     OwnSource = "own_source",
-    /// The VXLAN I flag is not set, so the VNI is not valid (RFC 7348 section 5).
+    /// The outer source is an address that no host can have (0.0.0.0/8).
+    OuterSource = "outer_source",
+    /// The datagram on our port is STUN or control and not VXLAN (RFC 7348 section 5), and no agent of ours has a socket for it.
     VxlanFlags = "vxlan_flags",
+    /// The datagram on our port is neither VXLAN (its I flag is not set, RFC 7348 section 5) nor anything else that we know.
+    UnknownPayload = "unknown_payload",
     /// The VNI is not configured on this host.
     UnknownVni = "unknown_vni",
     /// The outer source address is no configured peer.
     UnknownVtep = "unknown_vtep",
+    /// The datagram comes from an address and port (or, by a relay, with a label) that are no peer's.
+    UnknownPath = "unknown_path",
+    /// The datagram's path is known, but it came to another of our UDP ports than that path's.
+    PathPort = "path_port",
+    /// The answer to a pulse that was not sent, was answered already, or was given up.
+    PulseStray = "pulse_stray",
     /// The peer is known, but is not a member of this VNI.
     NotMember = "not_member",
     /// The inner frame is shorter than an Ethernet header.

@@ -34,6 +34,21 @@ pub(crate) fn store(word: &AtomicU64, new: u64) {
     }
 }
 
+/// Adds to the word.
+#[inline(always)]
+pub(crate) fn add(word: &AtomicU64, n: u64) {
+    #[cfg(target_arch = "bpf")]
+    {
+        use core::intrinsics::{AtomicOrdering, atomic_xadd};
+        // SAFETY: a valid, aligned word.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), n) };
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word.fetch_add(n, Ordering::SeqCst);
+    }
+}
+
 /// Compare-and-exchange with a full barrier. `false`: the word was not `old`.
 #[inline(always)]
 pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {

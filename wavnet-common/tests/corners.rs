@@ -1,14 +1,14 @@
 //! What a fixture cannot say: tables that are out of the ordinary, frames that the kernel keeps in pieces or in bulk.
 
 use wavnet_common::{
-    abi::PortFlags,
+    abi::{Hold, PortFlags},
     datapath::{Note, Verdict},
     reason::Reason,
     testing::{
         Devices, Hook, Outcome, Stimulus, TestTables, World,
         frames::{Outer, arp, tcp4, udp4},
         run,
-        world::{mac, remote},
+        world::{UDP_PORT, mac, remote},
     },
 };
 
@@ -105,4 +105,41 @@ fn a_member_of_another_vni_is_none() {
     let frame = Outer::default().build(&arp(remote(0)));
     let outcome = outcome(&world, &Stimulus::new(Hook::UnderlayTc, frame));
     assert!(matches!(outcome.verdict, Verdict::Drop(Reason::NotMember)), "{:?}", outcome.verdict);
+}
+
+/// What is held back comes before what is sent, as far as the tables know.
+#[test]
+fn frames_are_sent_again_when_all_that_were_held_back_have_been() {
+    let devices = &Devices::NUMBERS;
+    let mut tables = TestTables::new(&world(), 64);
+    let stimulus = Stimulus::new(Hook::Port(8), udp4(remote(7), mac(8), 100));
+    let (held, sent) = (Verdict::Held { ifindex: devices.hold }, Verdict::ToWire { ifindex: devices.underlay });
+    let send = |tables: &mut TestTables| run(tables, devices, &stimulus).verdict;
+    assert_eq!([send(&mut tables), send(&mut tables)], [held; 2]);
+    tables.holds[7].set(Hold::Drain);
+    tables.holds[7].release(1);
+    assert_eq!(send(&mut tables), held, "two were held back, and one was sent on");
+    tables.holds[7].release(2);
+    assert_eq!(send(&mut tables), held, "three, and two");
+    tables.holds[7].release(4);
+    assert_eq!(send(&mut tables), sent);
+    // Another peer's frames have nothing to do with it.
+    tables.holds[7].set(Hold::Hold);
+    let other = Stimulus::new(Hook::Port(8), udp4(remote(4), mac(8), 100));
+    assert_eq!(run(&mut tables, devices, &other).verdict, sent);
+    // Where there is nothing to hold frames back, they are not held back.
+    tables.config.as_mut().unwrap().hold_ifindex = 0;
+    assert_eq!(send(&mut tables), sent);
+}
+
+#[test]
+fn nothing_is_ours_on_a_host_without_an_address() {
+    let mut world = world();
+    world.config.local_v4 = [0; 4];
+    for port in [UDP_PORT, 6001] {
+        let frame = Outer { dst: [0; 4], udp_dst: port, ..Outer::default() }.carry(&[0, 5]);
+        for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
+            assert_eq!(outcome(&world, &Stimulus::new(hook, frame.clone())).verdict, Verdict::Pass, "{hook:?}");
+        }
+    }
 }

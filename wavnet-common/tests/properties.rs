@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wavnet_common::{
-    abi::MemberKey,
+    abi::{Endpoint, MemberKey, Vtep},
     datapath::{OUTER_LEN, Verdict, flow, source_port},
     fdb::Place,
     testing::{
@@ -24,7 +24,7 @@ fn tables_of_the_peer() -> TestTables {
     let mut world = World::new(DEVICES);
     world.config.local_v4 = world::vtep_addr(0);
     let (_, vtep) = &mut world.vteps[0];
-    vtep.addr = world::LOCAL;
+    *vtep = Vtep::new(0, &Endpoint::plain(world::LOCAL, world::UDP_PORT), &vtep.next_hop());
     world.members[0].0 = MemberKey { vni: world::vni(0), addr: world::LOCAL };
     world.fdb = vec![(0, mac(0), Place::Vtep(0), false), (0, remote(0), Place::Port(4), false)];
     TestTables::new(&world, 64)

@@ -86,7 +86,8 @@ fn xdp_action(ctx: &XdpContext, verdict: Verdict, to_port: impl FnOnce(u16, u32)
         }
         Verdict::Consumed => XDP_DROP,
         Verdict::Sealed { ifindex } => to_guarded(ifindex),
-        Verdict::ToNeighbour { .. } => XDP_ABORTED,
+        Verdict::Answered => XDP_TX,
+        Verdict::ToNeighbour { .. } | Verdict::Held { .. } => XDP_ABORTED,
     }
 }
 
@@ -134,10 +135,11 @@ fn tc_action(ctx: &TcContext, verdict: Verdict) -> i32 {
             TC_ACT_SHOT
         }
         Verdict::Consumed | Verdict::HandedOver => TC_ACT_SHOT,
-        // SAFETY: the helper takes plain numbers.
-        Verdict::ToPort { ifindex, .. } | Verdict::ToWire { ifindex } | Verdict::Sealed { ifindex } => unsafe {
-            bpf_redirect(ifindex, 0) as i32
-        },
+        Verdict::ToPort { ifindex, .. }
+        | Verdict::ToWire { ifindex }
+        | Verdict::Held { ifindex }
+        | Verdict::Sealed { ifindex } => to_interface(ifindex) as i32,
+        Verdict::Answered => to_interface(ifindex(ctx)) as i32,
         // SAFETY: a null parameter block is the documented way to have the kernel look up the next hop.
         Verdict::ToNeighbour { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
     }

@@ -10,7 +10,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gates, Heartbeat, Ledger, Meta, Port, Traffic, VniEntry, Vtep, size},
+    abi::{
+        Bulky, Config, Count, Event, FloodSet, Gates, Heartbeat, HoldRow, Ledger, Meta, PathRow, Port, Traffic,
+        VniEntry, Vtep, size,
+    },
+    addr::PeerId,
     buckets::{Row, rows_for},
     reason::Reason,
 };
@@ -39,11 +43,20 @@ pub(crate) static VNIS: Array<VniEntry, VNIS_MAX> = Array::new();
 #[btf_map]
 pub(crate) static MEMBERS: Array<Row, { rows_for(size::MEMBERS) as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
+pub(crate) static PATH_OF_SOURCE: Array<Row, { rows_for(size::PATHS) as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+#[btf_map]
+pub(crate) static PATHS: Array<PathRow, { size::PATHS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
 pub(crate) static INDEX_OF_VNI: HashMap<u32, u32, VNIS_MAX> = HashMap::new();
 #[btf_map]
 pub(crate) static INDEX_OF_VTEP: HashMap<[u8; 4], u32, VTEPS_MAX> = HashMap::new();
 #[btf_map]
 pub(crate) static VTEPS: Array<Vtep, VTEPS_MAX> = Array::new();
+#[btf_map]
+pub(crate) static VTEP_IDS: Array<PeerId, VTEPS_MAX> = Array::new();
+#[btf_map]
+pub(crate) static HOLDS: Array<HoldRow, VTEPS_MAX, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub(crate) static FLOODS: Array<FloodSet, { 2 * VNIS_MAX }> = Array::new();
 #[btf_map]
@@ -76,6 +89,10 @@ pub(crate) static FDB_MASK: Global<u32> = Global::new(size::FDB_BUCKETS - 1);
 /// The same of `MEMBERS`.
 #[unsafe(no_mangle)]
 pub(crate) static MEMBERS_MASK: Global<u32> = Global::new(rows_for(size::MEMBERS) - 1);
+
+/// The same of `PATH_OF_SOURCE`.
+#[unsafe(no_mangle)]
+pub(crate) static PATHS_MASK: Global<u32> = Global::new(rows_for(size::PATHS) - 1);
 
 /// The same of `PORT_OF_IFINDEX`.
 #[unsafe(no_mangle)]

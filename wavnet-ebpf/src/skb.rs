@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
-        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
         bpf_clone_redirect, bpf_loop, bpf_set_hash, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
@@ -15,10 +15,10 @@ use aya_ebpf::{
 };
 use wavnet_common::{
     datapath::{Note, errand},
-    packet::{AsIpv4, Copies, FrameMeta, Grow, Noted, Packet, Strip},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Noted, Packet, Rewrite, Strip},
     reason::Reason,
     wire::{
-        Be16, EthHdr,
+        Be16, EthHdr, Wire,
         ethernet::{TAG_LEN, ethertype},
     },
 };
@@ -70,6 +70,17 @@ impl Packet for SkbPacket {
     fn pull(&mut self, len: usize) -> bool {
         // SAFETY: a valid skb; packet pointers are read afresh after each helper call.
         unsafe { bpf_skb_pull_data(self.skb, len as u32) == 0 }
+    }
+}
+
+impl Rewrite for SkbPacket {
+    #[inline(always)]
+    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool {
+        // By the helper, as in `strip`. It keeps right what the NIC has said of the sum of all bytes.
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        let from = core::ptr::from_ref(header).cast();
+        // SAFETY: a valid skb, and a header of that length.
+        unsafe { bpf_skb_store_bytes(self.skb, offset as u32, from, size_of::<T>() as u32, flags) == 0 }
     }
 }
 

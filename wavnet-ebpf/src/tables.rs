@@ -1,8 +1,14 @@
 //! `Tables` over the maps.
 
-use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_coarse_ns};
+use aya_ebpf::{
+    btf_maps::PerCpuArray,
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+};
 use wavnet_common::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Lane, Member, MemberKey, Mix, Port, Traffic, Vtep},
+    abi::{
+        At, Bulky, Config, Count, Event, FloodSet, Gate, HoldRow, Lane, Member, MemberKey, Mix, PathRow, Port, Traffic,
+        Vtep,
+    },
     buckets::{self, Memory, Row},
     datapath::{Of, Tables},
     reason::Reason,
@@ -39,6 +45,7 @@ macro_rules! memory {
 
 memory!(KernelFdb, FDB, FDB_MASK);
 memory!(KernelMembers, MEMBERS, MEMBERS_MASK);
+memory!(KernelPaths, PATH_OF_SOURCE, PATHS_MASK);
 memory!(KernelPorts, PORT_OF_IFINDEX, PORTS_MASK);
 
 impl Tables for KernelTables {
@@ -62,6 +69,21 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn knows_vtep(&self, addr: [u8; 4]) -> bool {
         maps::INDEX_OF_VTEP.get_ptr(addr).is_some()
+    }
+
+    #[inline(always)]
+    fn path_of(&self, source: u64) -> Option<At> {
+        buckets::get(&KernelPaths, source).map(At::from_word)
+    }
+
+    #[inline(always)]
+    fn path(&self, index: u16) -> Option<&PathRow> {
+        maps::PATHS.get(index.into())
+    }
+
+    #[inline(always)]
+    fn hold(&self, vtep_index: u16) -> Option<&HoldRow> {
+        maps::HOLDS.get(vtep_index.into())
     }
 
     #[inline(always)]
@@ -99,6 +121,12 @@ impl Tables for KernelTables {
     fn now_ns(&self) -> u64 {
         // SAFETY: no arguments, no side effects.
         unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn precise_ns(&self) -> u64 {
+        // SAFETY: no arguments, no side effects.
+        unsafe { bpf_ktime_get_ns() }
     }
 
     #[inline(always)]

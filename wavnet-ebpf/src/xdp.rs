@@ -10,8 +10,9 @@ use aya_ebpf::{
 };
 use wavnet_common::{
     datapath::Note,
-    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Seal, Strip, Sum},
+    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Rewrite, Seal, Strip, Sum},
     reason::Reason,
+    wire::Wire,
 };
 
 /// The frame of an XDP program, possibly in several buffers (frags). `DRIVER`: in a driver, so that GRO is still to come.
@@ -47,6 +48,15 @@ impl<const DRIVER: bool> Packet for XdpPacket<'_, DRIVER> {
     fn pull(&mut self, _len: usize) -> bool {
         // Drivers put at least all headers into the first buffer, and there is no helper to ask for more.
         false
+    }
+}
+
+impl<const DRIVER: bool> Rewrite for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool {
+        let Some(place) = self.at_mut::<T>(offset) else { return false };
+        *place = *header;
+        true
     }
 }
 

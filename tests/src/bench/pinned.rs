@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
+    abi::{Config, Endpoint, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     datapath::OUTER_LEN,
     wire::EthHdr,
 };
-use wavnet_proto::command::Command;
+use wavnet_proto::command::{Command, PeerKey};
 use wavnet_user::datapath::{Datapath, Options, Sizes, TcWish, down};
 
 use super::rig::{VM_MTU, vni};
@@ -51,7 +51,6 @@ impl Pinned {
 
     /// Fills the tables for one VNI with one port and one peer.
     pub(super) fn fill(&mut self, local: [u8; 4], remote: [u8; 4], port_ifindex: u32, hop: NextHop) -> Result<()> {
-        let udp_port = VXLAN_PORT.to_be_bytes();
         let port = Port {
             ifindex: port_ifindex,
             vni: vni().get(),
@@ -59,18 +58,18 @@ impl Pinned {
             flags: PortFlags::USED,
             max_frame: VM_MTU + EthHdr::LEN as u32,
         };
-        let vtep = Vtep::new(0, remote, udp_port, &hop);
+        let vtep = Vtep::new(0, &Endpoint::plain(remote, VXLAN_PORT), &hop);
         let mut set = Box::new(FloodSet::EMPTY);
         (set.vtep_count, set.vteps[0], set.port_count, set.ports[0]) = (1, ONLY, 1, ONLY);
         let key = MemberKey { vni: vni().get(), addr: remote };
-        let member = Some(Member { vni: vni().get(), vni_index: ONLY, vtep_index: ONLY, learns: true });
+        let member = Some(Member { vni: vni().get(), vni_index: ONLY, vtep_index: ONLY, learns: true, shares: false });
         let commands = [
             Command::SetVni { index: ONLY, vni: vni(), used: true },
             Command::SetPort { index: ONLY, port },
-            Command::SetVtep { index: ONLY, vtep, addr: remote.into() },
+            Command::SetVtep { index: ONLY, vtep, peer: PeerKey::Static(remote.into()) },
             Command::SetMember { key, member },
             Command::SetFlood { vni_index: ONLY, set },
-            Command::SetConfig(Config { local_v4: local, udp_port, reserved: [0; 2] }),
+            Command::SetConfig(Config::plain(local, VXLAN_PORT)),
         ];
         let datapath = self.datapath()?;
         datapath.heartbeat()?;

@@ -21,12 +21,13 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use wavnet_common::{
-    abi::{Count, Gates, map, program},
+    abi::{Config, Count, Gates, map, program},
     addr::Mac,
     datapath::{Note, Of, errand},
     fdb::{self, Place, Seen},
     testing::{Devices, Hook, Stimulus, Tally, TestFdb, World},
 };
+use wavnet_proto::command::Command as TableCommand;
 use wavnet_user::datapath::{Datapath, Error, Options, Sizes, TcWish, down};
 
 use super::{Capture, Frames, install};
@@ -105,6 +106,8 @@ pub struct Sandbox {
     /// The programs.
     pub datapath: Datapath,
     capture: Capture,
+    /// What is in force.
+    flags: u16,
     gates: RefCell<PerCpuArray<MapData, Words>>,
 }
 
@@ -143,9 +146,10 @@ impl Sandbox {
                 let mut datapath = pins.open(SIZES)?;
                 install(&world, &mut datapath)?;
                 let capture = Capture::start()?;
+                let flags = world.config.flags;
                 let gates = MapData::from_pin(pins.path().join("maps").join(map::GATES))?;
                 let gates = RefCell::new(PerCpuArray::try_from(Map::PerCpuArray(gates))?);
-                f(&mut Sandbox { devices, world, datapath, capture, gates })
+                f(&mut Sandbox { devices, world, datapath, capture, flags, gates })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
@@ -157,6 +161,13 @@ impl Sandbox {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
         let now = now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64);
         self.world.fill_fdb(self.datapath.fdb(), Seen::at(now));
+    }
+
+    /// Has the world's pulses wait for their answers again.
+    pub fn expect_pulses(&self) {
+        for (path, number) in &self.world.expected {
+            self.datapath.paths().expect_pulse(*path, *number);
+        }
     }
 
     /// Entries of the FDB, sorted, without their ages.
@@ -199,7 +210,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// Those of the kernel: frames that a test-run refuses.
-    pub fn test_run(&self, stimulus: &Stimulus) -> Result<KernelOutcome> {
+    pub fn test_run(&mut self, stimulus: &Stimulus) -> Result<KernelOutcome> {
+        if stimulus.flags != self.flags {
+            let config = Config { flags: stimulus.flags, ..self.world.config };
+            self.datapath.apply(&TableCommand::SetConfig(config))?;
+            self.flags = stimulus.flags;
+        }
         self.open_gates()?;
         let before = self.tally()?;
         self.capture.drain()?;
@@ -304,7 +320,7 @@ fn make_devices() -> Result<Devices> {
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
     }
     let names: Vec<String> =
-        std::iter::once("u".to_owned()).chain((0..=Devices::PORTS).map(|i| format!("p{i}"))).collect();
+        ["u", "hold"].map(str::to_owned).into_iter().chain((0..=Devices::PORTS).map(|i| format!("p{i}"))).collect();
     let mut batch = String::new();
     for name in &names {
         batch += &format!(
@@ -318,10 +334,10 @@ fn make_devices() -> Result<Devices> {
         .context("running ip (Debian package iproute2)")?;
     ip.stdin.take().context("ip has no standard input")?.write_all(batch.as_bytes())?;
     ensure!(ip.wait()?.success(), "ip could not make the interfaces");
-    let underlay = if_nametoindex("u")?;
+    let (underlay, hold) = (if_nametoindex("u")?, if_nametoindex("hold")?);
     let mut ports = [0; Devices::PORTS + 1];
     for (i, port) in ports.iter_mut().enumerate() {
         *port = if_nametoindex(format!("p{i}").as_str())?;
     }
-    Ok(Devices { underlay, ports })
+    Ok(Devices { underlay, hold, ports })
 }

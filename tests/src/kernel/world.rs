@@ -1,8 +1,14 @@
 //! A test world in the kernel's tables.
 
+use std::net::SocketAddrV4;
+
 use anyhow::Result;
-use wavnet_common::{addr::Vni, testing::World};
-use wavnet_proto::command::Command;
+use wavnet_common::{
+    abi::{At, Source, VtepFlags},
+    addr::{PeerId, Vni},
+    testing::World,
+};
+use wavnet_proto::command::{Command, PeerKey};
 use wavnet_user::datapath::Datapath;
 
 /// Writes everything but the FDB, as the agent would.
@@ -16,8 +22,22 @@ pub fn install(world: &World, datapath: &mut Datapath) -> Result<()> {
     }
     commands.extend(world.ports.iter().map(|(index, port)| Command::SetPort { index: *index, port: *port }));
     for (index, vtep) in &world.vteps {
-        commands.push(Command::SetVtep { index: *index, vtep: *vtep, addr: vtep.addr.into() });
+        let peer = if vtep.has(VtepFlags::DYNAMIC) {
+            PeerKey::Dynamic(PeerId([*index as u8; 32]))
+        } else {
+            PeerKey::Static(vtep.endpoint().addr.into())
+        };
+        commands.push(Command::SetVtep { index: *index, vtep: *vtep, peer });
     }
+    commands.extend(world.paths.iter().map(|(index, path)| Command::SetPath { index: *index, path: Some(*path) }));
+    for (source, at) in &world.path_of {
+        // Others are of a path that is there, or no agent would make them.
+        if let (Source::Endpoint { addr, port }, At::Relay(number)) = (source, at) {
+            let at = SocketAddrV4::new((*addr).into(), *port);
+            commands.push(Command::SetRelay { number: *number, at, used: true });
+        }
+    }
+    commands.extend(world.holds.iter().map(|(index, hold)| Command::SetHold { index: *index, hold: *hold }));
     for (key, member) in &world.members {
         commands.push(Command::SetMember { key: *key, member: Some(*member) });
     }

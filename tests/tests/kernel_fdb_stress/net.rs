@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use wavnet_common::{
-    abi::{Member, MemberKey, Vtep},
+    abi::{Endpoint, Member, MemberKey, Vtep},
     addr::Mac,
     datapath::OUTER_LEN,
     fdb::{Entry, Place},
     testing::{
         Hook, Rng,
         frames::{Outer, udp4},
-        world::{flood_set, vni, vtep_addr},
+        world::{UDP_PORT, flood_set, vni, vtep_addr},
     },
 };
-use wavnet_proto::command::Command;
+use wavnet_proto::command::{Command, PeerKey};
 use wavnet_tests::kernel::{Runner, Sandbox};
 
 /// The world's third VNI: nobody else is in it.
@@ -77,10 +77,11 @@ pub(crate) fn install(sandbox: &mut Sandbox) -> Result<()> {
     let (_, vtep) = sandbox.world.vteps.first().copied().context("a VTEP")?;
     for index in VTEPS {
         let addr = vtep_addr(index as u8);
-        let vtep = Vtep::new(vtep.half, addr, vtep.udp_port, &vtep.next_hop());
-        sandbox.datapath.apply(&Command::SetVtep { index, vtep, addr: addr.into() })?;
+        let vtep = Vtep::new(vtep.half, &Endpoint::plain(addr, UDP_PORT), &vtep.next_hop());
+        sandbox.datapath.apply(&Command::SetVtep { index, vtep, peer: PeerKey::Static(addr.into()) })?;
         let key = MemberKey { vni: vni(VNI_INDEX), addr };
-        let member = Member { vni: vni(VNI_INDEX), vni_index: VNI_INDEX, vtep_index: index, learns: true };
+        let member =
+            Member { vni: vni(VNI_INDEX), vni_index: VNI_INDEX, vtep_index: index, learns: true, shares: false };
         sandbox.datapath.apply(&Command::SetMember { key, member: Some(member) })?;
     }
     let set = Box::new(flood_set(&[PORT], &[FLOODED_TO]));

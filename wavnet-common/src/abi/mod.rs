@@ -4,22 +4,31 @@
 //! or meaning raises [`ABI_VERSION`]: an agent refuses pinned maps of another version (`wavnet down` clears them).
 
 mod bulky;
+mod config;
 mod event;
+mod hold;
+mod member;
 mod order;
+mod path;
 mod stats;
 mod table;
+mod vtep;
 
 pub use bulky::{Bulk, Bulky, BulkyWords, PortFlow};
+pub use config::{Config, ConfigFlags, ExtraPorts, Heartbeat, Meta};
 pub use event::{Event, EventKind, PlaceCode};
+pub use hold::{Hold, HoldRow, HoldWords};
+pub use member::{Member, MemberKey};
 pub use order::{Gate, Gates, Lane};
+pub use path::{About, At, Path, PathRow, PathWords, Source};
 pub use stats::{Count, Ledger, Mix, Traffic};
-pub use table::{
-    Bucket, Config, FloodSet, Heartbeat, Hop, HopFlags, Member, MemberKey, Meta, NextHop, Port, PortFlags, VniEntry,
-    Vtep, VtepFlags,
-};
+pub use table::{Bucket, FloodSet, Port, PortFlags, VniEntry};
+pub use vtep::{Endpoint, Hop, HopFlags, NextHop, Vtep, VtepFlags};
+
+use crate::addr::PeerId;
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///
@@ -91,14 +100,23 @@ maps! {
     /// VNI index → VNI. Written by the agent, read on flooding.
     VNIS: Array u32 => VniEntry;
     /// In `buckets`: {VNI, outer IPv4 source} → indices of both: one lookup says that the peer is a member. Written by the agent
-    /// through mmap.
+    /// through mmap. Of dynamic peers, which have no address of their own, an impossible one stands for it.
     MEMBERS: Array u32 => Bucket;
+    /// In `buckets`: {outer IPv4 source, UDP source port} → a path, or a relay; {relay, label} → a path. Written by the agent through
+    /// mmap, read where `MEMBERS` has no answer, and for pulses.
+    PATH_OF_SOURCE: Array u32 => Bucket;
+    /// Path index → whose datagrams come by it, and its pulses. Written by the agent through mmap; the programs note pulses.
+    PATHS: Array u32 => PathWords;
     /// VNI → VNI index. Written by the agent, read when `MEMBERS` has no answer, to name the reason.
     INDEX_OF_VNI: Hash u32 => u32;
-    /// IPv4 address of a peer (wire order) → VTEP index. Written by the agent, read as `INDEX_OF_VNI`.
+    /// IPv4 address of a static peer (wire order) → VTEP index. Written by the agent, read as `INDEX_OF_VNI`.
     INDEX_OF_VTEP: Hash u32 => u32;
     /// VTEP index → how to reach it. Written by the agent, read for every frame that is encapsulated.
     VTEPS: Array u32 => Vtep;
+    /// VTEP index → who a dynamic peer is. Written by the agent, read by agents that find it.
+    VTEP_IDS: Array u32 => PeerId;
+    /// VTEP index → whether frames to it are held back, and how many were. Written by the agent through mmap; the programs count.
+    HOLDS: Array u32 => HoldWords;
     /// 2 × VNI index + active half → who gets flooded frames. Written by the agent, read on flooding.
     FLOODS: Array u32 => FloodSet;
     /// The forwarding table (see `fdb`). Learned by the kernel, aged by the agent through mmap.
@@ -150,6 +168,12 @@ pub mod size {
     pub const VTEPS: u32 = 1024;
     /// Memberships ({VNI, peer} pairs) per host, default.
     pub const MEMBERS: u32 = 65_536;
+    /// Paths for each peer that there is room for: while a better one is sought, a peer has several.
+    pub const PATHS_PER_VTEP: u32 = 4;
+    /// Paths per host, default.
+    pub const PATHS: u32 = VTEPS * PATHS_PER_VTEP;
+    /// Relays per host, at the most.
+    pub const RELAYS: u32 = 64;
     /// Buckets of the FDB, default: 4 entries each. Always a power of two.
     pub const FDB_BUCKETS: u32 = 65_536;
     /// Peers that one VNI floods to, at the most.

@@ -84,13 +84,21 @@ pub enum Count {
     FloodCopies,
     /// A frame went out through the kernel's neighbour table because the agent's next hop was missing or stale.
     KernelNextHop,
-    /// A frame on the underlay was not for this VTEP and passed untouched.
+    /// A frame on the underlay was not for this VTEP's programs and passed untouched.
     PassedUp,
+    /// A pulse was answered.
+    PulseAnswered,
+    /// The answer to a pulse of ours came in.
+    PulseReturned,
+    /// A pulse by a path that is not known went up to the agent.
+    PulseUnknown,
+    /// A frame was held back: each segment of a super-packet is one.
+    Held,
 }
 
 impl Count {
     /// Every counter, in the order of the map.
-    pub const ALL: [Count; 9] = [
+    pub const ALL: [Count; 13] = [
         Count::Learned,
         Count::Moved,
         Count::FdbFull,
@@ -100,6 +108,10 @@ impl Count {
         Count::FloodCopies,
         Count::KernelNextHop,
         Count::PassedUp,
+        Count::PulseAnswered,
+        Count::PulseReturned,
+        Count::PulseUnknown,
+        Count::Held,
     ];
     /// Size of the map.
     pub const COUNT: usize = Count::ALL.len();

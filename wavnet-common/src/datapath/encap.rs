@@ -69,6 +69,7 @@ pub(super) fn write<P: Packet>(pkt: &mut P, hop: &Hop, vni: u32, source_port: u1
     store64(&mut to.words[1], *w1);
     store64(&mut to.words[2], *w2 | at(0, total_len));
     store64(&mut to.words[3], *w3 ^ at(0, sum ^ checksum));
+    let source_port = source_port & hop.flow_bits as u16;
     store64(&mut to.words[4], *w4 | at(2, source_port.to_be()) | at(6, udp_len));
     store64(&mut to.words[5], *w5 | at(6, vni as u16));
     store16(&mut to.tail, (vni >> 16) as u16);

@@ -173,7 +173,8 @@ fn way<'a, T: Tables>(tables: &'a T, frame: &Frame, eth: &EthHdr, sought: &Sough
         }
         Place::Vtep(index) => {
             let path = path(tables, frame, index).ok()?;
-            let by_xdp = path.hop.flags & HopFlags::XDP != 0 && !path.by_kernel;
+            // What is held back is TC's, and what comes after it follows until TC has seen the last of it.
+            let by_xdp = path.hop.flags & HopFlags::XDP != 0 && !path.by_kernel && path.held.is_none();
             if by_xdp { Some(Way::ToVtep(index, path)) } else { None }
         }
     }

@@ -3,7 +3,9 @@
 //! ```text
 //! underlay NIC ─▶ underlay::xdp ─▶ port            (unicast, where the port takes redirects from XDP)
 //!                     ├─ decapsulated, noted ─▶ GRO ─▶ underlay::tc ─▶ port      (TCP; ports that take none)
-//!                     └─ as it came ─▶ underlay::tc ─▶ copies to all ports of the VNI
+//!                     ├─ as it came ─▶ underlay::tc ─▶ copies to all ports of the VNI
+//!                     ├─ pulses ─▶ back, answered                       (by TC where XDP cannot send)
+//!                     └─ STUN and control, as they came ─▶ underlay::tc ─▶ the agent's socket
 //! port ─▶ port_xdp ─▶ another port, or encapsulated to a VTEP      (datagrams; where the port has XDP; from a tap by way of `guard`)
 //!   └────────┴─▶ port::tc ─▶ another port, or encapsulated to a VTEP, or copies to all of both
 //! ```
@@ -16,10 +18,14 @@ mod express;
 mod flow;
 mod guard;
 mod handover;
+mod hold;
 mod hop;
 mod outer;
+mod path;
 pub mod port;
+mod pulse;
 mod receiver;
+mod sender;
 mod source;
 mod tables;
 mod udp;
@@ -30,6 +36,7 @@ pub use express::xdp as port_xdp;
 pub use flow::{Flow, Kind, flow, source_port};
 pub use guard::guard;
 pub use handover::Note;
+pub use hold::{held_for, held_mac};
 pub use tables::{Of, Tables};
 
 use crate::{abi::Count, packet::Copies, reason::Reason};
@@ -60,12 +67,19 @@ pub enum Verdict {
         /// Interface.
         ifindex: u32,
     },
+    /// A pulse that has been made its own answer: back out of the interface that it came by.
+    Answered,
+    /// Encapsulated, to be sent later: to this interface, which holds it back.
+    Held {
+        /// Interface.
+        ifindex: u32,
+    },
     /// Encapsulated: out of this interface, the kernel finds next hop and link addresses.
     ToNeighbour {
         /// Interface.
         ifindex: u32,
     },
-    /// Copies went to everybody who was to get one; the original is of no more use.
+    /// Copies went to everybody who was to get one, or what it said was noted; the original is of no more use.
     Consumed,
 }
 

@@ -1,8 +1,13 @@
 //! Frames from a VM: to another port of the VNI, to a VTEP, or to all of both.
 
-use super::{Kind, Of, Tables, Verdict, copy_to_port, encap, flow, receiver::receiver, source, source_port};
+use super::{
+    Kind, Of, Tables, Verdict, copy_to_port, encap, flow,
+    hold::{self, Held},
+    receiver::receiver,
+    source, source_port,
+};
 use crate::{
-    abi::{Bulk, Count, FloodSet, Heartbeat, Hop, Lane, Port, PortFlags, PortFlow},
+    abi::{Bulk, Count, FloodSet, Heartbeat, Hop, Lane, Port, PortFlags, PortFlow, VtepFlags},
     addr::Mac,
     fdb::{Key, Place, seek},
     packet::{AsIpv4, Copies, FrameMeta, Grow, Packet},
@@ -219,6 +224,8 @@ pub(super) struct Path<'a> {
     pub(super) hop: &'a Hop,
     /// The agent does not know the link address, or is not there to know better: the kernel shall find it.
     pub(super) by_kernel: bool,
+    /// Not now, but later.
+    pub(super) held: Option<Held<'a>>,
 }
 
 #[inline(always)]
@@ -231,7 +238,8 @@ pub(super) fn path<'a, T: Tables>(tables: &'a T, frame: &Frame, index: u16) -> R
     if frame.segment > hop.max_inner as usize {
         return Err(Reason::ExceedsUnderlayMtu);
     }
-    Ok(Path { hop, by_kernel: !(frame.agent_alive && hop.is_resolved()) })
+    let held = if vtep.flags & VtepFlags::HELD != 0 { hold::held(tables, frame, index) } else { None };
+    Ok(Path { hop, by_kernel: !(frame.agent_alive && hop.is_resolved()), held })
 }
 
 #[inline(always)]
@@ -246,6 +254,13 @@ fn to_vtep<P: Packet + Grow + AsIpv4, T: Tables>(
     let inner = pkt.len() - encap::OUTER_LEN;
     if !encap::write(pkt, path.hop, frame.vni, frame.source_port, inner) {
         return Err(Reason::Rewrite);
+    }
+    if let Some(held) = path.held {
+        if !held.wait(pkt, tables, frame, index) {
+            return Err(Reason::Rewrite);
+        }
+        departed(tables, frame, index);
+        return Ok(Verdict::Held { ifindex: held.ifindex });
     }
     if path.by_kernel && !pkt.become_ipv4() {
         return Err(Reason::Rewrite);
@@ -317,8 +332,11 @@ fn to_all_vteps<P: Packet + Grow + Copies, T: Tables>(
     P::repeat(set.vtep_count, |i| {
         if let Some(&index) = set.vteps.get(i as usize) {
             match path(tables, frame, index) {
-                Ok(path) if path.hop.is_resolved() => {
-                    if encap::write(pkt, path.hop, frame.vni, frame.source_port, inner) && pkt.copy_to(path.hop.ifindex)
+                Ok(path) if path.hop.is_resolved() || path.held.is_some() => {
+                    let ifindex = path.held.map_or(path.hop.ifindex, |held| held.ifindex);
+                    if encap::write(pkt, path.hop, frame.vni, frame.source_port, inner)
+                        && path.held.is_none_or(|held| held.wait(pkt, tables, frame, index))
+                        && pkt.copy_to(ifindex)
                     {
                         tables.count(Count::FloodCopies, 1);
                         departed(tables, frame, index);

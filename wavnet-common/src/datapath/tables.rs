@@ -1,7 +1,9 @@
 //! The tables as the decisions see them: maps in the kernel, collections on the host.
 
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Lane, Member, MemberKey, Mix, Port, Vtep},
+    abi::{
+        At, Bulky, Config, Count, Event, FloodSet, Gate, HoldRow, Lane, Member, MemberKey, Mix, PathRow, Port, Vtep,
+    },
     fdb::{self, Memory},
     reason::Reason,
 };
@@ -30,6 +32,12 @@ pub trait Tables {
     fn knows_vni(&self, vni: u32) -> bool;
     /// True if `INDEX_OF_VTEP` has the address.
     fn knows_vtep(&self, addr: [u8; 4]) -> bool;
+    /// `PATH_OF_SOURCE`, by [`crate::abi::Source::to_word`].
+    fn path_of(&self, source: u64) -> Option<At>;
+    /// `PATHS`.
+    fn path(&self, index: u16) -> Option<&PathRow>;
+    /// `HOLDS`.
+    fn hold(&self, vtep_index: u16) -> Option<&HoldRow>;
     /// `PORT_OF_IFINDEX`.
     fn port_of(&self, ifindex: u32) -> Option<u16>;
     /// `PORTS`.
@@ -49,6 +57,8 @@ pub trait Tables {
     }
     /// CLOCK_MONOTONIC, coarse, nanoseconds.
     fn now_ns(&self) -> u64;
+    /// CLOCK_MONOTONIC, nanoseconds.
+    fn precise_ns(&self) -> u64;
     /// `HEARTBEAT[0]`, nanoseconds.
     fn heartbeat_ns(&self) -> u64;
 

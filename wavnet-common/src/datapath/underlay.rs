@@ -1,17 +1,20 @@
-//! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI.
+//! Frames from the underlay: validate, decapsulate, deliver to a port or to all ports of the VNI. Pulses are answered, and what is for
+//! the agent's socket goes up.
 
 use super::{
     Note, Of, Tables, Verdict, flow,
     flow::is_tcp,
     outer::{L4, OUTER, Outer, VxlanFrame, outer},
+    pulse,
     receiver::{longest, receiver},
+    sender::sender,
     source,
 };
 use crate::{
-    abi::{Count, Lane, MemberKey, PortFlags},
+    abi::{Config, Count, Lane, PortFlags},
     addr::Mac,
     fdb::{Key, Place, seek},
-    packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Strip},
+    packet::{Copies, FrameMeta, HandOver, NotHandedOver, Noted, Packet, Rewrite, Strip},
     reason::Reason,
     wire::{
         EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr,
@@ -22,10 +25,11 @@ use crate::{
 /// XDP on the underlay: unicast straight to ports; TCP, and what ports do not take from XDP, decapsulated to [`tc`]; everything
 /// else goes up as it came.
 #[inline(always)]
-pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+pub fn xdp<P: Packet + Rewrite + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
     let (from, fate) = match decide::<P, T, true>(pkt, tables) {
         Decision::Pass | Decision::Flood { .. } => return Verdict::Pass,
         Decision::Drop(reason) => return drop(tables, reason),
+        Decision::Done(verdict) => return verdict,
         Decision::Known { from, fate } => (from, fate),
     };
     let mut handed_over = false;
@@ -54,7 +58,7 @@ pub fn xdp<P: Packet + Strip + HandOver + FrameMeta, T: Tables>(pkt: &mut P, tab
 
 /// TC ingress on the underlay: whatever XDP left, or everything where there is no XDP.
 #[inline(always)]
-pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
+pub fn tc<P: Packet + Rewrite + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P, tables: &T) -> Verdict {
     if let Some((index, vni_index)) = pkt.note().and_then(|note| note.read(tables.cookie())) {
         if !is_tcp(pkt, 0)
             && let Some(eth) = pkt.at::<EthHdr>(0)
@@ -78,10 +82,11 @@ pub fn tc<P: Packet + Strip + Noted + FrameMeta + Copies, T: Tables>(pkt: &mut P
         pkt.pull(if len < HEADERS { len } else { HEADERS });
     }
     match decide::<P, T, false>(pkt, tables) {
-        Decision::Pass => {
+        Decision::Pass | Decision::Done(Verdict::Pass) => {
             tables.count(Count::PassedUp, 1);
             Verdict::Pass
         }
+        Decision::Done(verdict) => verdict,
         Decision::Drop(reason) | Decision::Known { fate: Err(reason), .. } => drop(tables, reason),
         Decision::Known { fate: Ok(to), from } => deliver(pkt, tables, &to, &from),
         Decision::Flood { from, tagged } => flood(pkt, tables, &from, tagged),
@@ -135,6 +140,8 @@ struct To {
 enum Decision {
     Pass,
     Drop(Reason),
+    /// It was no frame, and all has been done about it.
+    Done(Verdict),
     /// The destination is known: a port, or nobody, for this reason.
     Known {
         from: From,
@@ -160,12 +167,13 @@ fn drop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
 }
 
 #[inline(always)]
-fn decide<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &P, tables: &T) -> Decision {
+fn decide<P: Packet + Rewrite + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &mut P, tables: &T) -> Decision {
     let Some(config) = tables.config() else { return Decision::Pass };
     match outer(pkt, config) {
         Outer::NotOurs => Decision::Pass,
         Outer::Bad(reason) => Decision::Drop(reason),
-        Outer::Vxlan(frame) => match inner::<P, T, BEFORE_TC>(pkt, tables, &frame) {
+        Outer::Pulse(pulse) => Decision::Done(pulse::receive::<P, T, BEFORE_TC>(pkt, tables, config, &pulse)),
+        Outer::Vxlan(frame) => match inner::<P, T, BEFORE_TC>(pkt, tables, config, &frame) {
             Ok(decision) => decision,
             Err(reason) => Decision::Drop(reason),
         },
@@ -176,18 +184,10 @@ fn decide<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(pkt: &P, tabl
 fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     pkt: &P,
     tables: &T,
+    config: &Config,
     frame: &VxlanFrame,
 ) -> Result<Decision, Reason> {
-    let member = tables.member(&MemberKey { vni: frame.vni, addr: frame.src });
-    let Some(member) = member.filter(|member| member.vni == frame.vni) else {
-        return Err(if !tables.knows_vni(frame.vni) {
-            Reason::UnknownVni
-        } else if tables.knows_vtep(frame.src) {
-            Reason::NotMember
-        } else {
-            Reason::UnknownVtep
-        });
-    };
+    let member = sender(pkt, tables, config, frame)?;
     if frame.inner < EthHdr::LEN {
         return Err(Reason::InnerTruncated);
     }

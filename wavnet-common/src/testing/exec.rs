@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::{Devices, Tally, TestPacket, TestTables};
+use super::{Devices, Tally, TestPacket, TestTables, world};
 use crate::{
     abi::Gates,
     datapath::{Note, Verdict, port, port_xdp, underlay},
@@ -56,6 +56,8 @@ pub struct Stimulus {
     pub errand: Option<u16>,
     /// Interfaces that refuse copies.
     pub refusing: Vec<u32>,
+    /// What the host has: [`crate::abi::ConfigFlags`].
+    pub flags: u16,
 }
 
 impl Stimulus {
@@ -74,6 +76,7 @@ impl Stimulus {
             raw: false,
             errand: None,
             refusing: Vec::new(),
+            flags: world::FLAGS,
         }
     }
 }
@@ -98,9 +101,10 @@ pub struct Outcome {
 impl Outcome {
     /// The program's return value for the verdict.
     pub const fn action(&self, hook: Hook) -> u32 {
-        // XDP_DROP, XDP_PASS, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
+        // XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT; TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT.
         match (hook.is_xdp(), self.verdict) {
             (true, Verdict::Pass | Verdict::HandedOver) => 2,
+            (true, Verdict::Answered) => 3,
             (true, Verdict::ToPort { .. } | Verdict::ToWire { .. } | Verdict::Sealed { .. }) => 4,
             (true, _) => 1,
             (_, Verdict::Pass) => u32::MAX,
@@ -121,6 +125,9 @@ pub fn run(tables: &mut TestTables, devices: &Devices, stimulus: &Stimulus) -> O
     const MIN_FRAME: usize = 60;
     tables.heartbeat_ns = if stimulus.stale_agent { 0 } else { tables.now_ns };
     tables.tally.take();
+    if let Some(config) = &mut tables.config {
+        config.flags = stimulus.flags;
+    }
     // Programs that run alone have nobody to open the gates behind them.
     **tables.gates.borrow_mut() = Gates::OPEN;
     let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);

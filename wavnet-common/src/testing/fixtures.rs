@@ -1,111 +1,21 @@
 //! The table of fixtures: what comes in, what must come of it. This half: the underlay.
 
-use std::{boxed::Box, format, string::String, vec, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 use super::{
-    Devices, Hook, Outcome, Stimulus, TestTables, World, express_fixtures,
+    Devices, Fixture, Hook, Stimulus, endpoint_fixtures, express_fixtures,
     frames::{Outer, arp, ethernet, ipv6_udp, tagged, tcp4, udp4},
-    port_fixtures, run,
+    port_fixtures,
     world::{self, MAC_FREE_SLOT, MAC_STALE, MAC_STATIC, MAC_UNKNOWN, MAX_FRAME, MAX_JUMBO, mac, remote},
 };
 use crate::{abi::Count, datapath::Verdict, reason::Reason};
-
-/// A frame for a program, and what must come of it.
-#[derive(Clone, Debug)]
-pub struct Fixture {
-    /// What it is about.
-    pub name: String,
-    /// What the program gets.
-    pub stimulus: Stimulus,
-    /// The decision.
-    pub verdict: Verdict,
-    /// The frame afterwards, if it goes on.
-    pub bytes: Vec<u8>,
-    /// What is noted for TC: port and VNI.
-    pub noted: Option<(u16, u16)>,
-    /// Copies: interface, bytes.
-    pub copies: Vec<(u32, Vec<u8>)>,
-    /// Copies that come in again: interface, VTEP, bytes.
-    pub errands: Vec<(u32, u16, Vec<u8>)>,
-    /// Drops that are counted, in any order.
-    pub drops: Vec<Reason>,
-    /// Everything else that is counted.
-    pub counts: Vec<(Count, u64)>,
-    /// A kernel test-run cannot make this packet.
-    pub host_only: bool,
-}
-
-impl Fixture {
-    /// A frame that passes untouched and uncounted.
-    pub(super) fn new(name: &str, stimulus: Stimulus) -> Fixture {
-        let bytes = stimulus.frame.clone();
-        Fixture {
-            name: name.into(),
-            stimulus,
-            verdict: Verdict::Pass,
-            bytes,
-            noted: None,
-            copies: Vec::new(),
-            errands: Vec::new(),
-            drops: Vec::new(),
-            counts: Vec::new(),
-            host_only: false,
-        }
-    }
-
-    /// Compares with what came of it.
-    ///
-    /// # Errors
-    /// The first difference.
-    pub fn check(&self, outcome: &Outcome) -> Result<(), Box<str>> {
-        let differ = |what: &str, found: String, wanted: String| {
-            Err(format!("{}: {what}: {found} instead of {wanted}", self.name).into_boxed_str())
-        };
-        if outcome.verdict != self.verdict {
-            return differ("verdict", format!("{:?}", outcome.verdict), format!("{:?}", self.verdict));
-        }
-        if outcome.goes_on() && outcome.bytes != self.bytes {
-            return differ("bytes", format!("{:02x?}", outcome.bytes), format!("{:02x?}", self.bytes));
-        }
-        if outcome.noted != self.noted {
-            return differ("note", format!("{:?}", outcome.noted), format!("{:?}", self.noted));
-        }
-        if outcome.copies != self.copies {
-            return differ("copies", format!("{:02x?}", outcome.copies), format!("{:02x?}", self.copies));
-        }
-        if outcome.errands != self.errands {
-            return differ("errands", format!("{:02x?}", outcome.errands), format!("{:02x?}", self.errands));
-        }
-        let mut drops: Vec<_> =
-            outcome.tally.drops.iter().flat_map(|(r, n)| core::iter::repeat_n(*r, *n as usize)).collect();
-        let mut wanted = self.drops.clone();
-        drops.sort();
-        wanted.sort();
-        if drops != wanted {
-            return differ("drops", format!("{drops:?}"), format!("{wanted:?}"));
-        }
-        let found = outcome.tally.counts.clone();
-        let wanted = self.counts.iter().map(|(c, n)| (*c as u32, *n)).collect();
-        if found != wanted {
-            return differ("counts", format!("{found:?}"), format!("{wanted:?}"));
-        }
-        Ok(())
-    }
-
-    /// Runs it on the host, in a fresh world.
-    ///
-    /// # Errors
-    /// See [`Fixture::check`].
-    pub fn check_on_host(&self, world: &World, devices: &Devices) -> Result<(), Box<str>> {
-        self.check(&run(&mut TestTables::new(world, 64), devices, &self.stimulus))
-    }
-}
 
 /// Every fixture, for these devices.
 pub fn fixtures(devices: &Devices) -> Vec<Fixture> {
     let mut all = Underlay { devices, out: Vec::new() }.all();
     all.extend(port_fixtures::all(devices));
     all.extend(express_fixtures::all(devices));
+    all.extend(endpoint_fixtures::all(devices));
     all
 }
 
@@ -123,6 +33,10 @@ pub(super) enum Then {
     DeliverByTc(u8, Vec<u8>),
     /// To these ports, as this frame, and some drops.
     Flood(Vec<u8>, Vec<u8>, Vec<Reason>),
+    /// Answered: as this frame.
+    Answer(Vec<u8>),
+    /// Consumed, and counted as this.
+    Note(Count),
 }
 
 pub(super) struct Underlay<'a> {
@@ -148,7 +62,7 @@ fn padded(frame: &[u8]) -> Vec<u8> {
 
 impl Underlay<'_> {
     /// Adds the frame for both hooks. `counts` are those of TC beyond what `then` implies; XDP's too, if it decides.
-    fn add_counting(&mut self, name: &str, frame: Vec<u8>, then: &Then, counts: &[(Count, u64)]) {
+    pub(super) fn add_counting(&mut self, name: &str, frame: Vec<u8>, then: &Then, counts: &[(Count, u64)]) {
         let ifindex = |port: u8| self.devices.ports[usize::from(port)];
         for hook in [Hook::UnderlayXdp, Hook::UnderlayTc] {
             let xdp = hook == Hook::UnderlayXdp;
@@ -166,6 +80,15 @@ impl Underlay<'_> {
                     f.drops.push(*reason);
                 }
                 Then::Flood(..) if xdp => {}
+                Then::Answer(answer) => {
+                    f.verdict = Verdict::Answered;
+                    f.bytes.clone_from(answer);
+                    f.counts.push((Count::PulseAnswered, 1));
+                }
+                Then::Note(count) => {
+                    f.verdict = Verdict::Consumed;
+                    f.counts.push((*count, 1));
+                }
                 // Port 5 takes no redirects from XDP, and TCP goes by GRO.
                 Then::Deliver(port, inner) | Then::DeliverByTc(port, inner)
                     if xdp && (*port == 5 || matches!(then, Then::DeliverByTc(..)) || is_tcp(inner)) =>
@@ -207,6 +130,7 @@ impl Underlay<'_> {
         self.flooding();
         self.learning();
         self.super_packets();
+        self.dynamic();
         self.out
     }
 
@@ -255,8 +179,9 @@ impl Underlay<'_> {
         flaw("inner of 13 bytes", of(29), Reason::InnerTruncated);
         flaw("datagram longer than the frame by 1", of(117), Reason::OuterTruncated);
         flaw("longest datagram", of(65_515), Reason::OuterTruncated);
-        flaw("no I flag", Outer { vxlan_flags: 0, ..ours.clone() }, Reason::VxlanFlags);
-        flaw("every flag but I", Outer { vxlan_flags: 0xf7ff_ffff, ..ours }, Reason::VxlanFlags);
+        flaw("address of no host", Outer { src: [0, 0, 0, 4], ..ours.clone() }, Reason::OuterSource);
+        flaw("no I flag", Outer { vxlan_flags: 0, ..ours.clone() }, Reason::UnknownPayload);
+        flaw("every flag but I", Outer { vxlan_flags: 0xf7ff_ffff, ..ours }, Reason::UnknownPayload);
         let frame = Outer::default().build(&good);
         for len in 0..frame.len() {
             // Without addresses, or without UDP ports, it cannot be known for ours.
@@ -273,7 +198,7 @@ impl Underlay<'_> {
             ("unknown VNI", from(0, 999), Reason::UnknownVni),
             ("VNI 0", from(0, 0), Reason::UnknownVni),
             ("largest VNI", from(0, 0xff_ffff), Reason::UnknownVni),
-            ("unknown VTEP", from(77, 100), Reason::UnknownVtep),
+            ("unknown VTEP", from(77, 100), Reason::UnknownPath),
             ("unknown VTEP and VNI", from(77, 999), Reason::UnknownVni),
             ("VTEP that is no member", from(1, 200), Reason::NotMember),
         ];

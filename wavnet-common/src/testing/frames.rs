@@ -138,10 +138,16 @@ impl Default for Outer {
 }
 
 impl Outer {
-    /// The frame.
+    /// The frame with another one in it.
     pub fn build(&self, inner: &[u8]) -> Vec<u8> {
-        let udp_len = self.udp_len.unwrap_or((16 + inner.len()) as u16);
-        let ip_len = self.total_len.unwrap_or((20 + self.options.len() + 16 + inner.len()) as u16);
+        let vni = self.vni << 8 | u32::from(self.vxlan_reserved);
+        self.carry(&[&self.vxlan_flags.to_be_bytes()[..], &vni.to_be_bytes(), inner].concat())
+    }
+
+    /// The frame with a UDP payload.
+    pub fn carry(&self, payload: &[u8]) -> Vec<u8> {
+        let udp_len = self.udp_len.unwrap_or((8 + payload.len()) as u16);
+        let ip_len = self.total_len.unwrap_or((20 + self.options.len() + 8 + payload.len()) as u16);
         let mut ip = [
             &[self.version << 4 | (5 + self.options.len() / 4) as u8, self.tos][..],
             &ip_len.to_be_bytes(),
@@ -161,9 +167,7 @@ impl Outer {
             self.udp_dst.to_be_bytes().to_vec(),
             udp_len.to_be_bytes().to_vec(),
             self.udp_checksum.to_be_bytes().to_vec(),
-            self.vxlan_flags.to_be_bytes().to_vec(),
-            (self.vni << 8 | u32::from(self.vxlan_reserved)).to_be_bytes().to_vec(),
-            inner.to_vec(),
+            payload.to_vec(),
             self.trailer.clone(),
         ]
         .concat()

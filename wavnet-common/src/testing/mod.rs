@@ -3,11 +3,14 @@
 //!
 //! Everything is deterministic: clocks are set by hand, and what is random comes from a seed.
 
+mod endpoint_fixtures;
 mod exec;
 mod express_fixtures;
+mod fixture;
 mod fixtures;
 pub mod frames;
 mod packet;
+mod path_fixtures;
 mod port_fixtures;
 mod random;
 mod rules;
@@ -17,7 +20,8 @@ mod tcp_fixtures;
 pub mod world;
 
 pub use exec::{Hook, Outcome, Stimulus, run};
-pub use fixtures::{Fixture, fixtures};
+pub use fixture::Fixture;
+pub use fixtures::fixtures;
 pub use packet::TestPacket;
 pub use random::{Generator, Rng};
 pub use tables::{Tally, TestFdb, TestTables};

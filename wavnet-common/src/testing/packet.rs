@@ -5,9 +5,9 @@ use std::{boxed::Box, vec, vec::Vec};
 use super::frames::checksum;
 use crate::{
     datapath::Note,
-    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Seal, Strip, Sum},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Rewrite, Seal, Strip, Sum},
     reason::Reason,
-    wire::{Be16, EthHdr, ethernet::TAG_LEN},
+    wire::{Be16, EthHdr, Wire, ethernet::TAG_LEN},
 };
 
 const HEADROOM: usize = 256;
@@ -121,6 +121,17 @@ impl Packet for TestPacket {
         }
         self.linear = self.linear.max(len);
         true
+    }
+}
+
+impl Rewrite for TestPacket {
+    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool {
+        let place = self.at_mut::<T>(offset);
+        let there = place.is_some();
+        if let Some(place) = place {
+            *place = *header;
+        }
+        there
     }
 }
 

@@ -7,11 +7,11 @@ use super::{
     frames::{Outer, arp, ethernet, ipv6_udp, tagged, tcp4, udp4},
     world::{
         self, MAC_FREE_SLOT, MAC_FREE_VTEP, MAC_STALE, MAC_STATIC, MAC_UNKNOWN, MAX_FRAME, MAX_INNER, MAX_INNER_SMALL,
-        MAX_JUMBO, mac, remote,
+        MAX_JUMBO, endpoint, mac, remote,
     },
 };
 use crate::{
-    abi::Count,
+    abi::{Count, Endpoint},
     datapath::{Verdict, flow, source_port},
     reason::Reason,
 };
@@ -37,12 +37,15 @@ struct Ports<'a> {
 /// The frame as it is on the wire to a VTEP. The source port is that of the code under test: that it is right is a matter of
 /// properties (range, equal for a flow), not of a value.
 pub(super) fn on_wire(vtep: u8, vni_index: u16, frame: &[u8]) -> Vec<u8> {
+    let to = if vtep < 4 { Endpoint::plain(world::vtep_addr(vtep), world::UDP_PORT) } else { endpoint(vtep.into()) };
     Outer {
         eth_dst: world::next_hop_mac(vtep),
         eth_src: world::UNDERLAY_MAC,
         src: world::LOCAL,
-        dst: world::vtep_addr(vtep),
-        udp_src: source_port(flow(&TestPacket::new(frame)).hash),
+        dst: to.addr,
+        udp_src: to.source_port.unwrap_or_else(|| source_port(flow(&TestPacket::new(frame)).hash)),
+        udp_dst: to.port,
+        vxlan_flags: 0x0800_0000 | to.label.get(),
         vni: world::vni(vni_index),
         ..Outer::default()
     }

@@ -73,7 +73,8 @@ impl Iterator for Generator {
             mend(&mut frame);
         }
         // Of what is not the frame's, only what a test-run can bring about.
-        Some(Stimulus { errand: seed.errand, ..Stimulus::new(hook, frame) })
+        let flags = if rng.below(8) == 0 { rng.bits() as u16 & world::FLAGS } else { seed.flags };
+        Some(Stimulus { errand: seed.errand, flags, ..Stimulus::new(hook, frame) })
     }
 }
 

@@ -22,7 +22,19 @@ impl Outcome {
         let copies = self.copies.len() as u64;
         match self.verdict {
             Verdict::Drop(reason) => rule(self.tally.drops.contains_key(&reason), "a drop is counted")?,
-            Verdict::Consumed => rule(drops + copies > 0, "what is consumed went somewhere")?,
+            Verdict::Consumed => {
+                let noted = self.tally.count(Count::PulseReturned);
+                rule(drops + copies + noted > 0, "what is consumed went somewhere, or was noted")?;
+            }
+            Verdict::Answered => {
+                let addresses = |frame: &[u8]| (frame[..6].to_vec(), frame[6..12].to_vec());
+                let ((to, by), (dst, src)) = (addresses(&self.bytes), addresses(&stimulus.frame));
+                rule(to == src && by == dst, "an answer goes to whom it comes from")?;
+                rule(self.bytes[26..30] == stimulus.frame[30..34], "an answer comes from us")?;
+                rule(self.bytes[30..34] == stimulus.frame[26..30], "an answer goes to whom it comes from")?;
+                rule(self.bytes.len() == stimulus.frame.len(), "an answer is as long as what it answers")?;
+                rule(self.tally.count(Count::PulseAnswered) == 1, "an answer is counted")?;
+            }
             Verdict::Pass => rule(self.bytes == stimulus.frame, "what passes is untouched")?,
             _ => {}
         }
@@ -37,6 +49,7 @@ impl Outcome {
         if let Verdict::ToPort { ifindex, .. }
         | Verdict::ToWire { ifindex }
         | Verdict::Sealed { ifindex }
+        | Verdict::Held { ifindex }
         | Verdict::ToNeighbour { ifindex } = self.verdict
         {
             receivers.push(ifindex);
@@ -49,7 +62,8 @@ impl Outcome {
         };
         rule(!receivers.contains(&from), "nothing goes back")?;
         for to in &receivers {
-            rule(*to == devices.underlay || tenant(*to) == vni, "tenants are apart")?;
+            let outside = *to == devices.underlay || *to == devices.hold;
+            rule(outside || tenant(*to) == vni, "tenants are apart")?;
         }
         let sent = |of| self.tally.traffic(of).tx_frames;
         let ports = world.ports.iter().map(|(i, _)| sent(Of::Port(*i)));

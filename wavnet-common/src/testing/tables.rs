@@ -4,7 +4,10 @@ use std::{boxed::Box, cell::RefCell, collections::BTreeMap, collections::HashMap
 
 use super::World;
 use crate::{
-    abi::{Bulky, Config, Count, Event, FloodSet, Gate, Gates, Lane, Member, MemberKey, Mix, Port, Traffic, Vtep},
+    abi::{
+        At, Bulky, Config, Count, Event, FloodSet, Gate, Gates, HoldRow, Lane, Member, MemberKey, Mix, PathRow, Port,
+        Traffic, Vtep,
+    },
     addr::Mac,
     datapath::{Of, Tables},
     fdb::{self, Place, Row, Seen},
@@ -56,6 +59,12 @@ pub struct TestTables {
     pub vnis: HashMap<u32, u16>,
     /// `INDEX_OF_VTEP`.
     pub vtep_of: HashMap<[u8; 4], u16>,
+    /// `PATH_OF_SOURCE`.
+    pub path_of: HashMap<u64, At>,
+    /// `PATHS`.
+    pub paths: Box<[PathRow]>,
+    /// `HOLDS`.
+    pub holds: Box<[HoldRow]>,
     /// `PORT_OF_IFINDEX`.
     pub port_of: HashMap<u32, u16>,
     /// `PORTS`.
@@ -117,7 +126,10 @@ impl TestTables {
             config: Some(world.config),
             members: world.members.iter().copied().collect(),
             vnis: world.vnis.iter().map(|(i, vni)| (*vni, *i)).collect(),
-            vtep_of: world.vteps.iter().map(|(i, v)| (v.addr, *i)).collect(),
+            vtep_of: world.static_peers().map(|(i, addr)| (addr, i)).collect(),
+            path_of: world.path_of.iter().map(|(source, at)| (source.to_word(), *at)).collect(),
+            paths: iter::repeat_with(PathRow::default).take(SLOTS).collect(),
+            holds: iter::repeat_with(HoldRow::default).take(SLOTS).collect(),
             port_of: world.ports.iter().map(|(i, p)| (p.ifindex, *i)).collect(),
             ports: std::vec![Port::FREE; SLOTS],
             vteps: std::vec![Vtep::FREE; SLOTS],
@@ -139,6 +151,15 @@ impl TestTables {
         }
         for (i, flood) in &world.floods {
             tables.floods[usize::from(*i)] = *flood;
+        }
+        for (i, path) in &world.paths {
+            tables.paths[usize::from(*i)].set(Some(path));
+        }
+        for (i, hold) in &world.holds {
+            tables.holds[usize::from(*i)].set(*hold);
+        }
+        for (i, number) in &world.expected {
+            tables.paths[usize::from(*i)].expect(*number);
         }
         world.fill_fdb(&tables.fdb, Seen::at(NOW_NS));
         tables
@@ -172,6 +193,18 @@ impl Tables for TestTables {
         self.vtep_of.contains_key(&addr)
     }
 
+    fn path_of(&self, source: u64) -> Option<At> {
+        self.path_of.get(&source).copied()
+    }
+
+    fn path(&self, index: u16) -> Option<&PathRow> {
+        self.paths.get(usize::from(index))
+    }
+
+    fn hold(&self, vtep_index: u16) -> Option<&HoldRow> {
+        self.holds.get(usize::from(vtep_index))
+    }
+
     fn port_of(&self, ifindex: u32) -> Option<u16> {
         self.port_of.get(&ifindex).copied()
     }
@@ -197,6 +230,10 @@ impl Tables for TestTables {
     }
 
     fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn precise_ns(&self) -> u64 {
         self.now_ns
     }
 

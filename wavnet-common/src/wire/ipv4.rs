@@ -69,10 +69,58 @@ impl Ipv4Hdr {
         // Twice: the first fold may carry.
         halves(halves(sum)) == 0xffff
     }
+
+    /// The checksum that goes with another TTL (RFC 1624, equation 3). Source and destination may change places: the sum does not tell.
+    #[inline(always)]
+    #[must_use]
+    pub fn checksum_with_ttl(&self, ttl: u8) -> Be16 {
+        let word = |ttl| u16::from_ne_bytes([ttl, self.protocol]);
+        Be16(updated(self.checksum.raw(), word(self.ttl), word(ttl)).to_ne_bytes())
+    }
+}
+
+/// A checksum (RFC 1071) when a 16-bit word of what it covers changes, all in memory order (RFC 1624, equation 3).
+#[inline(always)]
+pub(crate) const fn updated(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = !checksum as u32 + !old as u32 + new as u32;
+    // Twice: the first fold may carry.
+    !(halves(halves(sum)) as u16)
 }
 
 /// The sum of both halves: one step of folding a one's complement sum.
 #[inline(always)]
 pub(crate) const fn halves(n: u32) -> u32 {
     (n & 0xffff) + (n >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn another_ttl_keeps_the_checksum_right(src: u32, dst: u32, id: u16, len: u16, old: u8, ttl: u8) {
+            let mut header = Ipv4Hdr {
+                version_ihl: Ipv4Hdr::PLAIN,
+                tos: 0,
+                total_len: Be16::new(len),
+                id: Be16::new(id),
+                frag: Be16::new(Ipv4Hdr::DF),
+                ttl: old,
+                protocol: PROTO_UDP,
+                checksum: Be16([0; 2]),
+                src: Be32::new(src),
+                dst: Be32::new(dst),
+            };
+            let right = (0..=u16::MAX).find(|sum| {
+                header.checksum = Be16::new(*sum);
+                header.checksum_holds()
+            });
+            prop_assert!(right.is_some());
+            let changed = Ipv4Hdr { ttl, checksum: header.checksum_with_ttl(ttl), ..header };
+            prop_assert!(changed.checksum_holds());
+        }
+    }
 }

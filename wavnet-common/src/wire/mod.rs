@@ -3,9 +3,11 @@
 //! One file per header; offsets between headers are the caller's business.
 
 pub(crate) mod be;
+pub mod demux;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
+pub mod pulse;
 pub mod udp;
 pub mod vxlan;
 
@@ -13,6 +15,7 @@ pub use be::{Be16, Be32};
 pub use ethernet::EthHdr;
 pub use ipv4::Ipv4Hdr;
 pub use ipv6::Ipv6Hdr;
+pub use pulse::{PulseHdr, RelayedPulseHdr};
 pub use udp::UdpHdr;
 pub use vxlan::VxlanHdr;
 
@@ -36,4 +39,14 @@ macro_rules! wire {
     )+};
 }
 
-wire!(Be16 = 2, Be32 = 4, EthHdr = 14, Ipv4Hdr = 20, Ipv6Hdr = 40, UdpHdr = 8, VxlanHdr = 8);
+wire!(
+    Be16 = 2,
+    Be32 = 4,
+    EthHdr = 14,
+    Ipv4Hdr = 20,
+    Ipv6Hdr = 40,
+    UdpHdr = 8,
+    VxlanHdr = 8,
+    PulseHdr = 2,
+    RelayedPulseHdr = 6,
+);

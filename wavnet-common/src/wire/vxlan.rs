@@ -1,12 +1,13 @@
 //! VXLAN (RFC 7348 section 5).
 
 use super::be::Be32;
+use crate::addr::Label;
 
 /// A VXLAN header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VxlanHdr {
-    /// Flags (8 bits) and 24 reserved bits, zero on send, ignored on receive.
+    /// Flags (8 bits) and 24 reserved bits, zero on send and ignored on receive, but for a [`Label`] on the way to and from a relay.
     pub flags: Be32,
     /// VNI (24 bits) and 8 reserved bits.
     pub vni: Be32,
@@ -24,6 +25,12 @@ impl VxlanHdr {
     #[inline(always)]
     pub const fn new(vni: u32) -> VxlanHdr {
         VxlanHdr { flags: Be32::new(VxlanHdr::I_FLAG), vni: Be32::new(vni << 8) }
+    }
+
+    /// The label, which means something only if a relay sent it.
+    #[inline(always)]
+    pub fn label(&self) -> Label {
+        Label::of_word(self.flags.get())
     }
 
     /// The VNI, or `None` when the I flag is missing.

@@ -1,10 +1,13 @@
 //! What a core asks its shell to do: map writes, attachments, questions to the kernel's routing.
 
-use std::net::Ipv4Addr;
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, Vtep},
-    addr::{Mac, Vni},
+    abi::{Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep},
+    addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
 
@@ -31,6 +34,24 @@ pub enum Slot {
     Vni(u16),
     /// Slot in `VTEPS`.
     Vtep(u16),
+}
+
+/// Who a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PeerKey {
+    /// One that is known by its address, whatever ports its frames come from.
+    Static(Ipv4Addr),
+    /// One that is known by its key, and by the paths that its frames come by.
+    Dynamic(PeerId),
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerKey::Static(addr) => addr.fmt(f),
+            PeerKey::Dynamic(id) => id.fmt(f),
+        }
+    }
 }
 
 /// One thing for the shell to do, in the order given. Each is idempotent: repeating it after a crash does no harm.
@@ -83,23 +104,48 @@ pub enum Command {
         /// Interface.
         ifindex: u32,
     },
-    /// Use or free a slot of `VTEPS`, and `INDEX_OF_VTEP` with it; [`Vtep::FREE`] frees it.
+    /// Use or free a slot of `VTEPS`, and `INDEX_OF_VTEP` or `VTEP_IDS` with it; [`Vtep::FREE`] frees it. Nothing is held back then.
     SetVtep {
         /// Slot.
         index: u16,
         /// New content.
         vtep: Vtep,
-        /// The address that the slot had or will have.
-        addr: Ipv4Addr,
+        /// Whose the slot was or will be.
+        peer: PeerKey,
     },
     /// Set the counters of a slot to zero: it gets another owner.
     ResetCounters(Slot),
-    /// Put a next hop in force: the shell writes the half that is not in force and switches to it.
+    /// Put an endpoint and a next hop in force: the shell writes the half that is not in force and switches to it.
     SetNextHop {
         /// Slot in `VTEPS`.
         index: u16,
-        /// New next hop.
+        /// Where the peer is.
+        endpoint: Endpoint,
+        /// How to get there.
         next_hop: NextHop,
+    },
+    /// Have frames to a peer held back, or not any more.
+    SetHold {
+        /// Slot in `VTEPS`.
+        index: u16,
+        /// What becomes of them.
+        hold: Hold,
+    },
+    /// Use or free (`None`) a slot of `PATHS`, and the entry of `PATH_OF_SOURCE` that leads to it.
+    SetPath {
+        /// Slot.
+        index: u16,
+        /// New content.
+        path: Option<Path>,
+    },
+    /// Enter a relay into `PATH_OF_SOURCE`, or remove it.
+    SetRelay {
+        /// The number that paths by it have ([`wavnet_common::abi::Source::Relayed`]).
+        number: u16,
+        /// Where its datagrams come from.
+        at: SocketAddrV4,
+        /// Enter (`true`) or remove.
+        used: bool,
     },
     /// Write or delete (`None`) an entry of `MEMBERS`.
     SetMember {

@@ -104,7 +104,7 @@ fn translate(event: &Event, names: &Names, occupants: &Occupants) -> Option<FdbE
 #[cfg(test)]
 mod tests {
     use wavnet_common::{
-        abi::{PlaceCode, Port, VniEntry, Vtep},
+        abi::{Endpoint, NextHop, PlaceCode, Port, VniEntry, Vtep},
         addr::{Mac, Vni},
     };
     use wavnet_proto::{
@@ -140,7 +140,7 @@ mod tests {
         let mut occupants = Occupants::new(&Adopted {
             vnis: vec![(3, VniEntry { vni: 10, flood_half: 0 })],
             ports: vec![(1, tap0)],
-            vteps: vec![(2, Vtep { addr: [192, 0, 2, 9], ..Vtep::FREE })],
+            vteps: vec![(2, Vtep::new(0, &Endpoint::plain([192, 0, 2, 9], 4789), &NextHop::NONE))],
             ..Adopted::default()
         });
         let event = Event {

@@ -3,11 +3,11 @@
 //! Events of the programs name slots and wait in the ring buffer, for long if no agent is running. What a slot meant when an
 //! event was written is known only if nobody else has had the slot since.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::collections::HashMap;
 
 use wavnet_common::{abi::VtepFlags, fdb::Place};
 use wavnet_proto::{
-    command::{Command, Slot},
+    command::{Command, PeerKey, Slot},
     fabric::Adopted,
 };
 
@@ -17,7 +17,7 @@ enum Owner {
     /// Interface index and VNI.
     Port(u32, u32),
     Vni(u32),
-    Vtep(Ipv4Addr),
+    Vtep(PeerKey),
 }
 
 /// Owners of slots, and since when, nanoseconds of the clock of events.
@@ -29,7 +29,8 @@ impl Occupants {
     pub(super) fn new(adopted: &Adopted) -> Occupants {
         let ports = adopted.ports.iter().map(|(i, p)| (Slot::Port(*i), Owner::Port(p.ifindex, p.vni)));
         let vnis = adopted.vnis.iter().map(|(i, v)| (Slot::Vni(*i), Owner::Vni(v.vni)));
-        let vteps = adopted.vteps.iter().map(|(i, v)| (Slot::Vtep(*i), Owner::Vtep(v.addr.into())));
+        let vteps =
+            adopted.vteps.iter().map(|(i, v)| (Slot::Vtep(*i), Owner::Vtep(PeerKey::Static(v.endpoint().addr.into()))));
         Occupants(ports.chain(vnis).chain(vteps).map(|(slot, owner)| (slot, (owner, 0))).collect())
     }
 
@@ -40,8 +41,8 @@ impl Occupants {
             Command::SetPort { index, port } if port.ifindex != 0 => {
                 (Slot::Port(*index), Owner::Port(port.ifindex, port.vni))
             }
-            Command::SetVtep { index, vtep, addr } if vtep.flags & VtepFlags::USED != 0 => {
-                (Slot::Vtep(*index), Owner::Vtep(*addr))
+            Command::SetVtep { index, vtep, peer } if vtep.has(VtepFlags::USED) => {
+                (Slot::Vtep(*index), Owner::Vtep(*peer))
             }
             _ => return,
         };
@@ -106,8 +107,8 @@ mod tests {
         assert!(!slots.had_vni(1, 39) && slots.had_vni(1, 40));
         let peer = |addr: [u8; 4]| Command::SetVtep {
             index: 2,
-            vtep: Vtep { flags: VtepFlags::USED, addr, ..Vtep::FREE },
-            addr: addr.into(),
+            vtep: Vtep { flags: VtepFlags::USED, ..Vtep::FREE },
+            peer: PeerKey::Static(addr.into()),
         };
         slots.note(&peer([192, 0, 2, 1]), 20);
         slots.note(&peer([192, 0, 2, 2]), 40);

@@ -150,6 +150,9 @@ impl Error {
             ProgramError::LoadError { io_error, verifier_log } if io_error.raw_os_error() != Some(nix::libc::EPERM) => {
                 let log = verifier_log.to_string();
                 tracing::debug!(program = name, "{log}");
+                if let Ok(p) = std::env::var("VLOG") {
+                    let _ = std::fs::write(format!("{p}-{name}"), &log);
+                }
                 let kernel = super::object::kernel_release().unwrap_or_else(|_| "unknown".to_owned());
                 Error::Verifier {
                     program: name.to_owned(),

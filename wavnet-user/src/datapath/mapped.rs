@@ -1,36 +1,79 @@
-//! A table in buckets, mapped into the agent's memory: reading it costs no system call and stops nobody.
+//! Arrays mapped into the agent's memory: reading them costs no system call and stops nobody.
 
-use std::os::fd::AsFd;
+use std::{marker::PhantomData, os::fd::AsFd};
 
 use aya::{Ebpf, maps::Map};
 use memmap2::{MmapOptions, MmapRaw};
-use wavnet_common::buckets::{self, Memory, Row};
+use wavnet_common::{
+    abi::{HoldRow, PathRow},
+    buckets::{self, Memory, Row},
+};
 
 use super::Error;
 
-/// The table.
-pub(super) struct Mapped {
+/// Marks rows that consist of atomics: others may change them at any time.
+///
+/// # Safety
+/// The type is `repr(C)` of [`std::sync::atomic::AtomicU64`], and its alignment that of a page at the most.
+pub(super) unsafe trait Shared {}
+
+// SAFETY: slots of two atomics each.
+unsafe impl Shared for Row {}
+// SAFETY: eight atomics.
+unsafe impl Shared for PathRow {}
+// SAFETY: four atomics.
+unsafe impl Shared for HoldRow {}
+
+/// An array of such rows.
+pub(super) struct Rows<R: Shared> {
     memory: MmapRaw,
     rows: u32,
+    of: PhantomData<R>,
+}
+
+impl<R: Shared> Rows<R> {
+    /// Takes an array out of the object and maps it.
+    pub(super) fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Rows<R>, Error> {
+        let fail = |e: std::io::Error| Error::kernel(format!("mapping {name}"), e);
+        let Some(Map::Array(data)) = ebpf.take_map(name) else {
+            return Err(fail(std::io::Error::other("the object has no such array")));
+        };
+        let rows = data.info().map_err(|e| fail(std::io::Error::other(e)))?.max_entries();
+        let len = rows as usize * size_of::<R>();
+        let memory = MmapOptions::new().len(len).map_raw(&data.fd().as_fd()).map_err(fail)?;
+        Ok(Rows { memory, rows, of: PhantomData })
+    }
+
+    /// How many rows there are.
+    pub(super) const fn len(&self) -> u32 {
+        self.rows
+    }
+
+    /// A row; `None` beyond the last.
+    pub(super) fn get(&self, index: u32) -> Option<&R> {
+        if index >= self.rows {
+            return None;
+        }
+        // SAFETY: inside the mapping, which is page-aligned and lives as long as `self`; rows are atomics.
+        Some(unsafe { &*self.memory.as_ptr().cast::<R>().add(index as usize) })
+    }
+}
+
+/// A table in buckets.
+pub(super) struct Mapped {
+    rows: Rows<Row>,
     seed: u64,
 }
 
 impl Mapped {
     /// Takes an array out of the object and maps it. The seed is that of the programs.
     pub(super) fn map(ebpf: &mut Ebpf, name: &'static str, seed: u64) -> Result<Mapped, Error> {
-        let fail = |e: std::io::Error| Error::kernel(format!("mapping {name}"), e);
-        let Some(Map::Array(data)) = ebpf.take_map(name) else {
-            return Err(fail(std::io::Error::other("the object has no such array")));
-        };
-        let rows = data.info().map_err(|e| fail(std::io::Error::other(e)))?.max_entries();
-        let len = rows as usize * size_of::<Row>();
-        let memory = MmapOptions::new().len(len).map_raw(&data.fd().as_fd()).map_err(fail)?;
-        Ok(Mapped { memory, rows, seed })
+        Ok(Mapped { rows: Rows::map(ebpf, name)?, seed })
     }
 
     /// How many buckets there are.
     pub(super) const fn rows(&self) -> u32 {
-        self.rows
+        self.rows.len()
     }
 }
 
@@ -49,16 +92,11 @@ pub(super) fn recover(tables: &[&Mapped]) {
 
 impl Memory for Mapped {
     fn mask(&self) -> u32 {
-        self.rows - 1
+        self.rows.len() - 1
     }
 
     fn row(&self, index: u32) -> Option<&Row> {
-        if index >= self.rows {
-            return None;
-        }
-        // SAFETY: inside the mapping, which is page-aligned and lives as long as `self`; rows are atomics, which others may
-        // change at any time.
-        Some(unsafe { &*self.memory.as_ptr().cast::<Row>().add(index as usize) })
+        self.rows.get(index)
     }
 
     fn seed(&self) -> u64 {

@@ -7,21 +7,24 @@ use aya::{
 };
 use wavnet_common::{
     abi::{
-        self, Config, FloodSet, Heartbeat, Ledger, Member, MemberKey, Meta, NextHop, Plain, Port, Traffic, VniEntry,
-        Vtep, map as name,
+        self, Config, Endpoint, FloodSet, Heartbeat, Hold, Ledger, Member, MemberKey, Meta, NextHop, Plain, Port,
+        Traffic, VniEntry, Vtep, VtepFlags, map as name,
     },
+    addr::PeerId,
     buckets::{self, rows_for},
     reason::Reason,
 };
 use wavnet_proto::{
-    command::{Command, Slot},
+    command::{Command, PeerKey, Slot},
     fabric::Adopted,
 };
 
 use super::{
     Error, Sizes,
     guards::{self, Guards, User},
+    holds::Holds,
     mapped::Mapped,
+    paths::Paths,
 };
 
 /// A type of the ABI as aya wants it.
@@ -46,7 +49,11 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
         (name::FLOODS, 2 * vnis),
         (name::VNI_STATS, vnis),
         (name::VTEPS, vteps),
+        (name::VTEP_IDS, vteps),
+        (name::HOLDS, vteps),
         (name::INDEX_OF_VTEP, vteps),
+        (name::PATHS, paths(sizes)),
+        (name::PATH_OF_SOURCE, rows_for(paths(sizes))),
         (name::VTEP_STATS, vteps),
         (name::MEMBERS, rows_for(members)),
         (name::FDB, fdb_buckets),
@@ -56,11 +63,17 @@ pub(super) fn entries(sizes: &Sizes) -> impl Iterator<Item = (&'static str, u32)
     .into_iter()
 }
 
+/// Slots for paths.
+fn paths(sizes: &Sizes) -> u32 {
+    sizes.vteps * abi::size::PATHS_PER_VTEP
+}
+
 /// What programs mask hashes of keys with: buckets of a table minus one, by the name of their global.
-pub(super) fn masks(sizes: &Sizes) -> [(&'static str, u32); 3] {
+pub(super) fn masks(sizes: &Sizes) -> [(&'static str, u32); 4] {
     [
         ("FDB_MASK", sizes.fdb_buckets - 1),
         ("MEMBERS_MASK", rows_for(sizes.members) - 1),
+        ("PATHS_MASK", rows_for(paths(sizes)) - 1),
         ("PORTS_MASK", rows_for(sizes.ports) - 1),
     ]
 }
@@ -79,7 +92,10 @@ pub(super) struct Maps {
     vnis: Table<VniEntry>,
     index_of_vni: HashMap<MapData, u32, u32>,
     members: Mapped,
+    pub(super) paths: Paths,
     vteps: Table<Vtep>,
+    vtep_ids: Table<PeerId>,
+    pub(super) holds: Holds,
     index_of_vtep: HashMap<MapData, [u8; 4], u32>,
     floods: Table<FloodSet>,
     pub(super) drops: PerCpuArray<MapData, u64>,
@@ -124,7 +140,10 @@ impl Maps {
             vnis: take(ebpf, name::VNIS)?,
             index_of_vni: take(ebpf, name::INDEX_OF_VNI)?,
             members: Mapped::map(ebpf, name::MEMBERS, seed)?,
+            paths: Paths::map(ebpf, seed)?,
             vteps: take(ebpf, name::VTEPS)?,
+            vtep_ids: take(ebpf, name::VTEP_IDS)?,
+            holds: Holds::map(ebpf)?,
             index_of_vtep: take(ebpf, name::INDEX_OF_VTEP)?,
             floods: take(ebpf, name::FLOODS)?,
             drops: take(ebpf, name::DROPS)?,
@@ -136,8 +155,8 @@ impl Maps {
     }
 
     /// The tables in buckets that are here.
-    pub(super) const fn mapped(&self) -> [&Mapped; 2] {
-        [&self.members, &self.port_of_ifindex]
+    pub(super) const fn mapped(&self) -> [&Mapped; 3] {
+        [&self.members, &self.port_of_ifindex, self.paths.mapped()]
     }
 
     pub(super) fn meta(&self) -> Result<Meta, Error> {
@@ -174,8 +193,11 @@ impl Maps {
             Command::SetConfig(config) => self.config.set(0, Abi(*config), 0).map_err(fail(name::CONFIG)),
             Command::SetVni { index, vni, used } => self.set_vni(*index, vni.get(), *used),
             Command::SetPort { index, port } => self.set_port(*index, port),
-            Command::SetVtep { index, vtep, addr } => self.set_vtep(*index, vtep, addr.octets()),
-            Command::SetNextHop { index, next_hop } => self.set_next_hop(*index, next_hop),
+            Command::SetVtep { index, vtep, peer } => self.set_vtep(*index, vtep, peer),
+            Command::SetNextHop { index, endpoint, next_hop } => self.set_next_hop(*index, endpoint, next_hop),
+            Command::SetHold { index, hold } => self.set_hold(*index, *hold),
+            Command::SetPath { index, path } => self.paths.set(*index, path.as_ref()),
+            Command::SetRelay { number, at, used } => self.paths.set_relay(*number, *at, *used),
             Command::ResetCounters(Slot::Port(i)) => clear(&mut self.port_stats, *i, name::PORT_STATS),
             Command::ResetCounters(Slot::Vni(i)) => clear(&mut self.vni_stats, *i, name::VNI_STATS),
             Command::ResetCounters(Slot::Vtep(i)) => clear(&mut self.vtep_stats, *i, name::VTEP_STATS),
@@ -243,32 +265,57 @@ impl Maps {
         self.guards.renew(ports.chain(hops))
     }
 
-    fn set_next_hop(&mut self, index: u16, next_hop: &NextHop) -> Result<(), Error> {
+    fn set_next_hop(&mut self, index: u16, to: &Endpoint, next_hop: &NextHop) -> Result<(), Error> {
         let next_hop = self.guards.guarded(*next_hop);
-        let slot = u32::from(index);
-        let mut vtep = self.vteps.get(&slot, 0).map_err(fail(name::VTEPS))?.0;
-        let other = vtep.prepare(&next_hop);
-        self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+        let mut vtep = self.vtep(index)?;
+        let other = vtep.prepare(to, &next_hop);
+        self.write_vtep(index, vtep)?;
         vtep.half = other;
-        self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
+        self.write_vtep(index, vtep)?;
         self.guards.used(User::Vtep(index), guards::interface(&next_hop));
         Ok(())
     }
 
-    fn set_vtep(&mut self, index: u16, vtep: &Vtep, addr: [u8; 4]) -> Result<(), Error> {
-        let slot = u32::from(index);
-        if vtep.flags & abi::VtepFlags::USED != 0 {
-            let next_hop = self.guards.guarded(vtep.next_hop());
-            let vtep = Vtep::new(vtep.half, vtep.addr, vtep.udp_port, &next_hop);
-            self.vteps.set(slot, Abi(vtep), 0).map_err(fail(name::VTEPS))?;
-            self.guards.used(User::Vtep(index), guards::interface(&next_hop));
-            self.index_of_vtep.insert(addr, slot, 0).map_err(fail(name::INDEX_OF_VTEP))
-        } else {
-            forgiving(self.index_of_vtep.remove(&addr), name::INDEX_OF_VTEP)?;
-            self.vteps.set(slot, Abi(Vtep::FREE), 0).map_err(fail(name::VTEPS))?;
+    fn set_hold(&mut self, index: u16, hold: Hold) -> Result<(), Error> {
+        let mut vtep = self.vtep(index)?;
+        self.holds.set(index, hold);
+        let before = vtep.flags;
+        vtep.flags = if hold == Hold::Normal { before & !VtepFlags::HELD } else { before | VtepFlags::HELD };
+        if vtep.flags == before { Ok(()) } else { self.write_vtep(index, vtep) }
+    }
+
+    fn set_vtep(&mut self, index: u16, vtep: &Vtep, peer: &PeerKey) -> Result<(), Error> {
+        self.holds.set(index, Hold::Normal);
+        if !vtep.has(VtepFlags::USED) {
+            if let PeerKey::Static(addr) = peer {
+                forgiving(self.index_of_vtep.remove(&addr.octets()), name::INDEX_OF_VTEP)?;
+            }
+            self.write_vtep(index, Vtep::FREE)?;
             self.guards.used(User::Vtep(index), None);
-            Ok(())
+            return Ok(());
         }
+        let next_hop = self.guards.guarded(vtep.next_hop());
+        let vtep = Vtep { flags: vtep.flags & !VtepFlags::HELD, ..Vtep::new(vtep.half, &vtep.endpoint(), &next_hop) };
+        match peer {
+            PeerKey::Static(addr) => {
+                self.write_vtep(index, vtep)?;
+                self.index_of_vtep.insert(addr.octets(), u32::from(index), 0).map_err(fail(name::INDEX_OF_VTEP))?;
+            }
+            PeerKey::Dynamic(id) => {
+                self.vtep_ids.set(index.into(), Abi(*id), 0).map_err(fail(name::VTEP_IDS))?;
+                self.write_vtep(index, Vtep { flags: vtep.flags | VtepFlags::DYNAMIC, ..vtep })?;
+            }
+        }
+        self.guards.used(User::Vtep(index), guards::interface(&next_hop));
+        Ok(())
+    }
+
+    fn vtep(&self, index: u16) -> Result<Vtep, Error> {
+        Ok(self.vteps.get(&index.into(), 0).map_err(fail(name::VTEPS))?.0)
+    }
+
+    fn write_vtep(&mut self, index: u16, vtep: Vtep) -> Result<(), Error> {
+        self.vteps.set(index.into(), Abi(vtep), 0).map_err(fail(name::VTEPS))
     }
 }
 
@@ -290,7 +337,7 @@ fn in_use<T: Plain>(table: &Table<T>, used: impl Fn(&T) -> bool) -> Result<Vec<(
     Ok(found)
 }
 
-fn enter(table: &Mapped, map: &'static str, key: u64, value: u64) -> Result<(), Error> {
+pub(super) fn enter(table: &Mapped, map: &'static str, key: u64, value: u64) -> Result<(), Error> {
     buckets::set(table, key, value)
         .map_err(|buckets::Full| fail(map)("it is full: see the table sizes in the configuration"))
 }

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod fdb;
 mod guards;
+mod holds;
 mod kernel_log;
 mod links;
 mod mapped;
@@ -18,6 +19,7 @@ mod memory;
 mod neighbours;
 mod object;
 mod owner;
+mod paths;
 mod pins;
 mod programs;
 mod sys;
@@ -36,11 +38,13 @@ pub use down::{DownReport, down};
 pub use error::Error;
 pub use events::Events;
 pub use fdb::{FdbEntry, FdbView};
+pub use holds::Holds;
 pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, PortHooks, PortXdp, TcWish};
 pub use neighbours::Neighbour;
 pub(crate) use object::OLDEST_KERNEL;
 pub use object::event_clock_ns;
+pub use paths::Paths;
 
 /// Sizes of the tables; fixed when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +160,8 @@ impl Datapath {
         }
         let fdb = FdbView::map(&mut ebpf, meta.seed)?;
         if !fresh {
-            let [members, ports] = maps.mapped();
-            mapped::recover(&[fdb.mapped(), members, ports]);
+            let [members, ports, paths] = maps.mapped();
+            mapped::recover(&[fdb.mapped(), members, ports, paths]);
         }
         let events = Some(events::open(&mut ebpf)?);
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
@@ -252,6 +256,16 @@ impl Datapath {
     /// The forwarding table, as it is at this moment.
     pub fn fdb(&self) -> &FdbView {
         &self.fdb
+    }
+
+    /// Paths of dynamic peers: pulses.
+    pub fn paths(&self) -> &Paths {
+        &self.maps.paths
+    }
+
+    /// Frames that are held back.
+    pub fn holds(&self) -> &Holds {
+        &self.maps.holds
     }
 
     /// The event stream, watched by the tokio runtime that this is called in; `None` the second time.

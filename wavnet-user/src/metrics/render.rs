@@ -26,6 +26,7 @@ pub fn render(s: &Snapshot) -> prometheus::Result<String> {
     drops(&mut families, s);
     fdb(&mut families, s);
     flooding(&mut families, s);
+    paths(&mut families, s);
     underlay(&mut families, s);
     programs(&mut families, s);
     if let Some(m) = &s.mesh {
@@ -281,6 +282,38 @@ fn flooding(f: &mut Families, s: &Snapshot) {
         Count::PassedUp,
         "wavnet_underlay_passed_frames_total",
         "Frames on the underlay that were not for this VTEP and passed to the network stack untouched.",
+    );
+}
+
+fn paths(f: &mut Families, s: &Snapshot) {
+    plain(
+        f,
+        s,
+        Count::PulseAnswered,
+        "wavnet_pulses_answered_total",
+        "Pulses of peers behind NATs that the kernel programs answered. Each peer sends one every few seconds by every path.",
+    );
+    plain(
+        f,
+        s,
+        Count::PulseReturned,
+        "wavnet_pulses_returned_total",
+        "Answers to pulses of this host: the paths that they came by are alive.",
+    );
+    plain(
+        f,
+        s,
+        Count::PulseUnknown,
+        "wavnet_pulses_unknown_total",
+        "Pulses by paths that are not known (any more), which went up to the agent. A steady rate from one peer means that it \
+         has not noticed.",
+    );
+    plain(
+        f,
+        s,
+        Count::Held,
+        "wavnet_held_frames_total",
+        "Frames held back for a moment so that they do not overtake those before them while a peer changes its path.",
     );
 }
 

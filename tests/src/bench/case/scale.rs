@@ -5,14 +5,14 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_common::{
-    abi::{Count, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
+    abi::{Count, Endpoint, HopFlags, Member, MemberKey, NextHop, Port, PortFlags, Vtep},
     addr::{Mac, Vni},
     datapath::OUTER_LEN,
     fdb::Place,
     reason::Reason,
     wire::EthHdr,
 };
-use wavnet_proto::command::{Command, HookWish};
+use wavnet_proto::command::{Command, HookWish, PeerKey};
 use wavnet_user::datapath::{Datapath, Error, HookMode, Sizes};
 
 use super::{
@@ -88,9 +88,8 @@ impl Scale {
         let datapath = scale.sides[0].datapath()?;
         for index in 1..VTEPS {
             let addr = Ipv4Addr::new(172, 31, 1 + (index / 250) as u8, 1 + (index % 250) as u8);
-            let udp_port = VXLAN_PORT.to_be_bytes();
-            let vtep = Vtep::new(0, addr.octets(), udp_port, &hop);
-            datapath.apply(&Command::SetVtep { index, vtep, addr })?;
+            let vtep = Vtep::new(0, &Endpoint::plain(addr.octets(), VXLAN_PORT), &hop);
+            datapath.apply(&Command::SetVtep { index, vtep, peer: PeerKey::Static(addr) })?;
             let (mac, place) = (mac(index.into()), Place::Vtep(index));
             datapath.apply(&Command::SetStatic { vni_index: ONLY, mac, place })?;
         }
@@ -114,7 +113,7 @@ impl Scale {
                 let port = Port { ifindex, vni: vni.get(), vni_index: index, flags: PortFlags::USED, max_frame };
                 datapath.apply(&Command::SetPort { index, port })?;
                 let key = MemberKey { vni: vni.get(), addr: from.addr.octets() };
-                let member = Member { vni: vni.get(), vni_index: index, vtep_index: ONLY, learns: true };
+                let member = Member { vni: vni.get(), vni_index: index, vtep_index: ONLY, learns: true, shares: false };
                 datapath.apply(&Command::SetMember { key, member: Some(member) })?;
                 datapath.apply(&Command::SetStatic { vni_index: index, mac: vm.mac, place: Place::Port(index) })?;
             }

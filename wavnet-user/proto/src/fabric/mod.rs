@@ -277,7 +277,8 @@ impl Fabric {
             if next_hop != slot.next_hop {
                 slot.next_hop = next_hop;
                 slot.half ^= 1;
-                out.push_back(Command::SetNextHop { index: slot.index, next_hop });
+                let endpoint = slot.endpoint(addr);
+                out.push_back(Command::SetNextHop { index: slot.index, endpoint, next_hop });
             }
         });
     }

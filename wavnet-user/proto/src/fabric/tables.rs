@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, NextHop, Port, Vtep},
+    abi::{Config, Endpoint, FloodSet, Member, NextHop, Port, Vtep, VtepFlags},
     addr::{Mac, Vni},
     fdb::Place,
 };
@@ -37,9 +37,14 @@ pub(super) struct VtepSlot {
 }
 
 impl VtepSlot {
+    /// Where the peer is.
+    pub(super) fn endpoint(&self, addr: Ipv4Addr) -> Endpoint {
+        Endpoint::plain(addr.octets(), self.udp_port)
+    }
+
     /// The slot's content.
     pub(super) fn entry(&self, addr: Ipv4Addr) -> Vtep {
-        Vtep::new(self.half, addr.octets(), self.udp_port.to_be_bytes(), &self.next_hop)
+        Vtep::new(self.half, &self.endpoint(addr), &self.next_hop)
     }
 }
 
@@ -108,15 +113,11 @@ impl Tables {
         }
         let mut vteps = BTreeMap::new();
         for (index, v) in &found.vteps {
-            if v.addr != [0; 4] {
+            if v.has(VtepFlags::USED) {
                 used[2].insert(*index);
-                let slot = VtepSlot {
-                    index: *index,
-                    udp_port: u16::from_be_bytes(v.udp_port),
-                    half: v.half & 1,
-                    next_hop: v.next_hop(),
-                };
-                vteps.entry(Ipv4Addr::from(v.addr)).or_insert(slot);
+                let Endpoint { addr, port, .. } = v.endpoint();
+                let slot = VtepSlot { index: *index, udp_port: port, half: v.half & 1, next_hop: v.next_hop() };
+                vteps.entry(Ipv4Addr::from(addr)).or_insert(slot);
             }
         }
         let members = found.members.iter();

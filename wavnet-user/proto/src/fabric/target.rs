@@ -163,11 +163,7 @@ impl Target {
         }
         let statics = desired.statics.iter().chain(&runtime.statics);
         Target {
-            config: Config {
-                local_v4: local.octets(),
-                udp_port: desired.underlay.udp_port.to_be_bytes(),
-                reserved: [0; 2],
-            },
+            config: Config::plain(local.octets(), desired.underlay.udp_port),
             vnis: desired.vnis.keys().copied().collect(),
             fixed_vnis: desired.vnis.keys().filter(|vni| !learns(desired, **vni)).copied().collect(),
             ports,

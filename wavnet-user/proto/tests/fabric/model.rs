@@ -6,12 +6,12 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, VniEntry, Vtep},
+    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, VniEntry, Vtep, VtepFlags},
     addr::{Mac, Vni},
     fdb::Place,
 };
 use wavnet_proto::{
-    command::Command,
+    command::{Command, PeerKey},
     fabric::{Adopted, Fabric, Limits},
 };
 
@@ -34,7 +34,16 @@ pub(crate) struct Model {
     neighbours: BTreeSet<(u32, Ipv4Addr)>,
 }
 
+/// The peer that has a slot.
+fn addr(vtep: &Vtep) -> Option<Ipv4Addr> {
+    vtep.has(VtepFlags::USED).then(|| vtep.endpoint().addr.into())
+}
+
 impl Model {
+    fn addr(&self, index: u16) -> Option<Ipv4Addr> {
+        addr(&self.vteps[usize::from(index)])
+    }
+
     pub(crate) fn new(limits: Limits) -> Model {
         Model {
             config: None,
@@ -83,22 +92,27 @@ impl Model {
             }
             Command::AttachUnderlay { ifindex, .. } => drop(self.underlays.insert(*ifindex)),
             Command::DetachUnderlay { ifindex } => drop(self.underlays.remove(ifindex)),
-            Command::SetVtep { index, vtep, addr } => {
+            Command::SetVtep { index, vtep, peer } => {
                 let slot = &mut self.vteps[usize::from(*index)];
-                assert!(vtep.addr == addr.octets() || *vtep == Vtep::FREE);
-                assert!(slot.addr == [0; 4] || slot.addr == addr.octets(), "{slot:?} becomes {vtep:?}");
-                if slot.addr == vtep.addr {
+                let PeerKey::Static(peer) = peer else { panic!("no dynamic peer was asked for") };
+                assert!(addr(vtep) == Some(*peer) || *vtep == Vtep::FREE);
+                assert!(addr(slot).is_none_or(|addr| addr == *peer), "{slot:?} becomes {vtep:?}");
+                if addr(slot) == addr(vtep) {
                     let now = slot.next_hop();
-                    let kept = Vtep::new(slot.half, vtep.addr, vtep.udp_port, &now);
+                    let kept = Vtep::new(slot.half, &vtep.endpoint(), &now);
                     assert_eq!(*vtep, kept, "a live slot keeps its next hop");
                 }
                 *slot = *vtep;
             }
-            Command::SetNextHop { index, next_hop } => {
+            Command::SetNextHop { index, endpoint, next_hop } => {
                 let slot = &mut self.vteps[usize::from(*index)];
-                assert_ne!(slot.addr, [0; 4], "next hop of a free slot");
+                assert!(addr(slot).is_some(), "next hop of a free slot");
+                assert_eq!(slot.endpoint(), *endpoint);
                 assert_ne!(slot.next_hop(), *next_hop, "a change that changes nothing");
-                slot.half = slot.prepare(next_hop);
+                slot.half = slot.prepare(endpoint, next_hop);
+            }
+            Command::SetHold { .. } | Command::SetPath { .. } | Command::SetRelay { .. } => {
+                panic!("no dynamic peer was asked for: {command:?}")
             }
             Command::SetMember { key, member } => match member {
                 Some(m) => drop(self.members.insert((key.vni, key.addr), *m)),
@@ -128,7 +142,7 @@ impl Model {
     /// What must hold at every instant.
     pub(crate) fn check_safe(&self) {
         for (key, m) in &self.members {
-            assert_eq!(self.vteps[usize::from(m.vtep_index)].addr, key.1, "member points to another's slot");
+            assert_eq!(self.addr(m.vtep_index), Some(key.1.into()), "member points to another's slot");
             assert_eq!(self.vnis[usize::from(m.vni_index)], key.0);
         }
         let mut ifindices = BTreeSet::new();
@@ -140,13 +154,13 @@ impl Model {
             assert!(ifindices.contains(ifindex), "attached without a slot");
         }
         let mut addrs = BTreeSet::new();
-        for v in self.vteps.iter().filter(|v| v.addr != [0; 4]) {
-            assert!(addrs.insert(v.addr), "two slots for one peer");
+        for addr in self.vteps.iter().filter_map(addr) {
+            assert!(addrs.insert(addr), "two slots for one peer");
         }
         for (i, set) in self.floods.iter().enumerate() {
             for v in &set.vteps[..set.vtep_count as usize] {
-                let addr = self.vteps[usize::from(*v)].addr;
-                assert!(self.members.contains_key(&(self.vnis[i], addr)), "flooding to who is no member");
+                let addr = self.addr(*v).expect("flooding to a free slot");
+                assert!(self.members.contains_key(&(self.vnis[i], addr.octets())), "flooding to who is no member");
             }
             for p in &set.ports[..set.port_count as usize] {
                 let port = &self.ports[usize::from(*p)];
@@ -161,7 +175,7 @@ impl Model {
                     // Delivery refuses a free slot; another VNI's port would be a leak.
                     assert!(port.ifindex == 0 || port.vni_index == *v, "{mac} at a port of another VNI");
                 }
-                Place::Vtep(i) => assert_ne!(self.vteps[usize::from(*i)].addr, [0; 4], "{mac} at a peer that is gone"),
+                Place::Vtep(i) => assert!(self.addr(*i).is_some(), "{mac} at a peer that is gone"),
             }
         }
     }
@@ -216,7 +230,8 @@ impl Model {
         for ((v, mac), (place, _)) in &self.fdb {
             assert!(fabric.is_sound(*v, *place), "{mac} at {place:?}");
             if let Place::Vtep(i) = place {
-                let key = (self.vnis[usize::from(*v)], self.vteps[usize::from(*i)].addr);
+                let addr = self.addr(*i).expect("a slot in use");
+                let key = (self.vnis[usize::from(*v)], addr.octets());
                 assert!(self.members.contains_key(&key), "{mac} at a peer that is no member any more");
             }
         }
@@ -235,8 +250,8 @@ impl Model {
     }
 
     pub(crate) fn next_hop(&self, addr: Ipv4Addr) -> NextHop {
-        let v = self.vteps.iter().find(|v| v.addr == addr.octets()).expect("a peer");
-        v.next_hop()
+        let peer = |v: &&Vtep| self::addr(v) == Some(addr);
+        self.vteps.iter().find(peer).expect("a peer").next_hop()
     }
 
     pub(crate) fn neighbours(&self) -> &BTreeSet<(u32, Ipv4Addr)> {
@@ -253,7 +268,7 @@ impl Model {
     }
 
     pub(crate) fn vteps(&self) -> BTreeSet<Ipv4Addr> {
-        self.vteps.iter().filter(|v| v.addr != [0; 4]).map(|v| v.addr.into()).collect()
+        self.vteps.iter().filter_map(addr).collect()
     }
 
     pub(crate) fn members(&self) -> BTreeSet<(Vni, Ipv4Addr)> {
@@ -289,10 +304,7 @@ impl Model {
         let set = &self.floods[usize::from(index)];
         let vteps = set.vteps[..set.vtep_count as usize].iter();
         let ports = set.ports[..set.port_count as usize].iter();
-        (
-            vteps.map(|v| self.vteps[usize::from(*v)].addr.into()).collect(),
-            ports.map(|p| self.ports[usize::from(*p)].ifindex).collect(),
-        )
+        (vteps.filter_map(|v| self.addr(*v)).collect(), ports.map(|p| self.ports[usize::from(*p)].ifindex).collect())
     }
 
     pub(crate) fn port_place(&self, ifindex: u32) -> Place {
@@ -300,7 +312,7 @@ impl Model {
     }
 
     pub(crate) fn vtep_place(&self, addr: Ipv4Addr) -> Place {
-        Place::Vtep(self.vteps.iter().position(|v| v.addr == addr.octets()).expect("a peer") as u16)
+        Place::Vtep(self.vteps.iter().position(|v| self::addr(v) == Some(addr)).expect("a peer") as u16)
     }
 
     pub(crate) fn statics(&self) -> BTreeMap<(Vni, Mac), Place> {

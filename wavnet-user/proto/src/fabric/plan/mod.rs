@@ -24,7 +24,7 @@ use super::{
     tables::{PortSlot, Tables, VtepSlot},
     target::{Target, WantedPeer},
 };
-use crate::command::{Command, Slot};
+use crate::command::{Command, PeerKey, Slot};
 
 /// What the caller has to follow up.
 #[derive(Debug, Default)]
@@ -167,7 +167,7 @@ impl Plan<'_> {
         for addr in &gone {
             let Some(slot) = self.tables.vteps.remove(addr) else { continue };
             self.out.push_back(Command::FlushPlace(Place::Vtep(slot.index)));
-            self.out.push_back(Command::SetVtep { index: slot.index, vtep: Vtep::FREE, addr: *addr });
+            self.out.push_back(Command::SetVtep { index: slot.index, vtep: Vtep::FREE, peer: PeerKey::Static(*addr) });
             self.tables.vtep_slots.put(slot.index, Some(*addr));
         }
         self.followup.peers_gone = gone;
@@ -212,7 +212,11 @@ impl Plan<'_> {
             if let Some(slot) = self.tables.vteps.get_mut(addr) {
                 if slot.udp_port != wanted.udp_port {
                     slot.udp_port = wanted.udp_port;
-                    self.out.push_back(Command::SetVtep { index: slot.index, vtep: slot.entry(*addr), addr: *addr });
+                    self.out.push_back(Command::SetVtep {
+                        index: slot.index,
+                        vtep: slot.entry(*addr),
+                        peer: PeerKey::Static(*addr),
+                    });
                 }
                 continue;
             }
@@ -224,7 +228,11 @@ impl Plan<'_> {
                 self.out.push_back(Command::ResetCounters(Slot::Vtep(grant.index)));
             }
             let slot = new_vtep(grant.index, wanted);
-            self.out.push_back(Command::SetVtep { index: grant.index, vtep: slot.entry(*addr), addr: *addr });
+            self.out.push_back(Command::SetVtep {
+                index: grant.index,
+                vtep: slot.entry(*addr),
+                peer: PeerKey::Static(*addr),
+            });
             self.tables.vteps.insert(*addr, slot);
             self.followup.peers_new.push(*addr);
         }
@@ -283,7 +291,7 @@ impl Plan<'_> {
             for vni in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
                 let learns = !self.target.fixed_vnis.contains(vni);
-                let member = Member { vni: vni.get(), vni_index, vtep_index: slot.index, learns };
+                let member = Member { vni: vni.get(), vni_index, vtep_index: slot.index, learns, shares: false };
                 let key = (*vni, *addr);
                 if self.tables.members.insert(key, member) != Some(member) {
                     self.out.push_back(Command::SetMember { key: member_key(&key), member: Some(member) });
