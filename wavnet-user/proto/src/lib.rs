@@ -1,7 +1,8 @@
 //! Sans-IO cores of the control plane.
 //!
 //! Everything here takes time, randomness and facts as arguments and answers with commands and events: no tokio, no aya, no
-//! sockets, no clock. The manifest is the proof.
+//! sockets, no clock. The proof: `cargo xtask ci pure` knows all crates below this one, and clippy.toml forbids what the standard
+//! library has of that kind.
 //!
 //! - [`fabric`]: what the kernel's tables must hold, and the commands that get them there.
 //! - [`adaptive`]: whether a tap has XDP.
