@@ -20,7 +20,7 @@ use super::{Overlay, nat::Wish, now};
 use crate::datapath::Datapath;
 
 pub(super) fn id(peer: &PublicKey) -> PeerId {
-    PeerId::new(*peer.as_bytes())
+    PeerId(*peer.as_bytes())
 }
 
 /// The label of the datapath's, which is the same number.

@@ -36,8 +36,11 @@ impl Awaited {
 
     /// Those that the programs do not wait for yet: slots and numbers.
     pub(super) fn fresh(&mut self) -> impl Iterator<Item = (u16, u16)> {
-        let fresh = self.0.iter_mut().filter(|p| !std::mem::replace(&mut p.told, true));
-        fresh.map(|p| (p.slot, p.number))
+        let fresh = self.0.iter_mut().filter(|p| !p.told);
+        fresh.map(|p| {
+            p.told = true;
+            (p.slot, p.number)
+        })
     }
 
     /// The path is gone.

@@ -8,7 +8,10 @@ use wavnet_proto::{
     wire::Name,
 };
 
-use crate::config::{self, Config, key_files};
+use crate::{
+    agent::views::host_name,
+    config::{self, Config, key_files},
+};
 
 /// This host's secret key.
 ///
@@ -46,8 +49,7 @@ pub(super) fn settings(config: &Config, mesh: &config::Mesh, servers: Vec<Server
 
 /// The agent's name, as far as others take it.
 fn name(config: &Config) -> Result<Name> {
-    let name = config.agent.name.clone().or_else(|| nix::unistd::gethostname().ok()?.into_string().ok());
-    let mut name = name.unwrap_or_else(|| "hypervisor".to_owned());
+    let mut name = config.agent.name.clone().unwrap_or_else(host_name);
     while name.len() > wavnet_proto::wire::message::MAX_NAME {
         name.pop();
     }
