@@ -1,7 +1,7 @@
 //! A WAN: a public internet that hosts and routers are attached to, by links with delay, jitter, loss and a rate.
 //!
 //! The emulator is a thread that takes frames from one interface and gives them to another one: kernels without netem do, and what it
-//! does is counted. What is pure about it ([`line`], [`impairment`]) is tested on the host.
+//! does is counted. What is pure about it ([`mod@line`], [`impairment`]) is tested on the host.
 
 pub mod emulator;
 pub mod impairment;
