@@ -209,7 +209,9 @@ impl Story {
             while let Some(command) = self.server.poll_command() {
                 match command {
                     Command::SetRelay { key, target } => _ = self.map.insert(key, target),
-                    Command::DeleteRelay { key } => assert!(self.map.remove(&key).is_some(), "what is deleted was there"),
+                    Command::DeleteRelay { key } => {
+                        assert!(self.map.remove(&key).is_some(), "what is deleted was there")
+                    }
                     Command::Save(change) => self.saved.apply(change),
                 }
             }
@@ -240,7 +242,11 @@ impl Story {
         assert_eq!(hosts, kept, "who is registered is kept");
         let view = self.server.view();
         assert!(hosts.len() <= self.settings.limits.hosts && view.relays <= self.settings.limits.relays);
-        assert_eq!((view.relays, 2 * view.relays), (self.saved.relays.len(), self.map.len()), "pairs are kept and relayed");
+        assert_eq!(
+            (view.relays, 2 * view.relays),
+            (self.saved.relays.len(), self.map.len()),
+            "pairs are kept and relayed"
+        );
         let ends: BTreeSet<_> = self.server.hosts().map(|host| host.addr).collect();
         assert!(self.map.iter().all(|(key, target)| ends.contains(&key.from) && ends.contains(&target.to)));
     }

@@ -68,9 +68,14 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     // Three hosts shake hands, register and meet; then time, a restart, a revocation, what came before, and frames.
     let met = [1, 0, 2, 0, 0, 1, 1, 2, 1, 0, 2, 0, 0x14, 2, 1, 2, 2, 0, 0x15, 2, 1, 3];
     all.push(("rendezvous", "met".into(), met.to_vec()));
-    let lived = [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
+    let lived =
+        [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
     all.push(("rendezvous", "lived".into(), lived));
-    all.push(("rendezvous", "strange".into(), vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1]));
+    all.push((
+        "rendezvous",
+        "strange".into(),
+        vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1],
+    ));
     all.extend(control_seeds().into_iter().map(|(name, bytes)| ("control", name, bytes)));
     for (which, name) in ["hello", "cookie", "init", "response", "data"].into_iter().enumerate() {
         let which = which as u8;

@@ -10,8 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{process, workspace::Workspace};
 
 /// The targets in fuzz/Cargo.toml.
-const TARGETS: [&str; 8] =
-    ["underlay", "port", "event", "config", "request", "control", "handshake", "rendezvous"];
+const TARGETS: [&str; 8] = ["underlay", "port", "event", "config", "request", "control", "handshake", "rendezvous"];
 
 /// With an explicit target, flags reach the code under test and not the build scripts.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

@@ -51,11 +51,10 @@ mod tests {
         let listed = Policy::Listed(BTreeMap::from([(free, None), (bound, Some(BTreeSet::from([a])))]));
         let all = [free, bound, other];
         assert_eq!(all.map(|host| listed.admits(&host)), [true, true, false]);
-        assert_eq!(all.map(|host| (listed.allows(&host, a), listed.allows(&host, b))), [
-            (true, true),
-            (true, false),
-            (false, false)
-        ]);
+        assert_eq!(
+            all.map(|host| (listed.allows(&host, a), listed.allows(&host, b))),
+            [(true, true), (true, false), (false, false)]
+        );
         assert!(all.iter().all(|host| Policy::Network.admits(host) && Policy::Network.allows(host, b)));
     }
 }

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, RendezvousStatus, Status, VlanMode},
+    model::{
+        Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, RendezvousStatus, Status,
+        VlanMode,
+    },
     text,
 };
 

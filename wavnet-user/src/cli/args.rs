@@ -10,7 +10,10 @@ use wavnet_common::addr::{Mac, Vni};
 
 use crate::{
     api::model::{PortMode, VlanMode},
-    config::{Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, RendezvousConfig, Source, Underlay, value},
+    config::{
+        Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, RendezvousConfig, Source,
+        Underlay, value,
+    },
 };
 
 const EXIT_CODES: &str = "\

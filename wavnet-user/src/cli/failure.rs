@@ -34,7 +34,8 @@ pub(super) struct Usage(pub(super) String);
 pub(super) struct ServerNotRunning(pub(super) PathBuf);
 
 impl ServerNotRunning {
-    const HELP: &str = "start it with `wavnet rendezvous`, or say with --config, --socket or --run-dir which one you mean";
+    const HELP: &str =
+        "start it with `wavnet rendezvous`, or say with --config, --socket or --run-dir which one you mean";
 }
 
 /// A key would be written over another one.

@@ -65,7 +65,9 @@ impl KeyFileError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            KeyFileError::Read { .. } => "`wavnet key --help` shows how keys are made; the server's user must be able to read them",
+            KeyFileError::Read { .. } => {
+                "`wavnet key --help` shows how keys are made; the server's user must be able to read them"
+            }
             KeyFileError::Key { .. } => "`wavnet key --help` shows which command makes which key",
             KeyFileError::Line { .. } => {
                 "a line is a public key (`wavnet key public`), or that and VNIs: KEY 100,200; # begins a comment"
@@ -180,7 +182,9 @@ mod tests {
         std::fs::write(&path, format!("# hosts\n{a} # the first\n\n  {b} 100, 200\n")).unwrap();
         let [hundred, two] = [100, 200].map(|n| Vni::new(n).unwrap());
         assert_eq!(list("a list", &path).unwrap(), [(a, None), (b, Some([hundred, two].into()))].into());
-        for (line, say) in [(format!("{a}\n{a}\n"), ":2: "), (format!("{a} 0\n"), ":1: \"0\" is no VNI"), ("x\n".into(), ":1: ")] {
+        for (line, say) in
+            [(format!("{a}\n{a}\n"), ":2: "), (format!("{a} 0\n"), ":1: \"0\" is no VNI"), ("x\n".into(), ":1: ")]
+        {
             std::fs::write(&path, line).unwrap();
             let said = list("a list", &path).unwrap_err();
             assert!(said.to_string().contains(say), "{said}");

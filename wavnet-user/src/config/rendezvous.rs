@@ -74,7 +74,16 @@ impl RendezvousConfig {
     pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);
     /// Keys that a reload cannot apply.
     const FIXED: [&str; 11] = [
-        "listen", "other_address", "other_port", "key", "state_dir", "run_dir", "socket_mode", "socket_group", "threads", "log",
+        "listen",
+        "other_address",
+        "other_port",
+        "key",
+        "state_dir",
+        "run_dir",
+        "socket_mode",
+        "socket_group",
+        "threads",
+        "log",
         "metrics",
     ];
 
@@ -236,7 +245,8 @@ fn server(root: &mut Section<'_, '_>, text: &str, config: &mut RendezvousConfig,
     let others = s.list(d, "other_address", parsed(value::server_ip)).map(|l| l.value).unwrap_or_default();
     let port = s.get(d, "other_port", |v| within(1..=65_535)(v).map(|n| n as u16));
     if listen.is_empty() && d.0.len() == before {
-        d.add(s.at(), s.key("listen"), "the server listens nowhere").help("name an address and port: listen = [\"0.0.0.0:4789\"]");
+        d.add(s.at(), s.key("listen"), "the server listens nowhere")
+            .help("name an address and port: listen = [\"0.0.0.0:4789\"]");
     }
     check(&listen, &others, port.as_ref(), text, d);
     if let Some(key) = s.require(d, "key", parsed(value::path)) {
@@ -305,7 +315,8 @@ fn check(
     let mut families: HashMap<bool, &Located<SocketAddr>> = HashMap::new();
     for l in listen {
         if let Some(first) = families.insert(l.value.is_ipv4(), l) {
-            let message = format!("{} is a second address of its family, the first is {}", l.value, describe(&first.at, text));
+            let message =
+                format!("{} is a second address of its family, the first is {}", l.value, describe(&first.at, text));
             d.add(&l.at, "rendezvous.listen", message)
                 .help("give one of IPv4 and one of IPv6 at the most; 0.0.0.0 is all of IPv4, [::] all of IPv6");
         }
@@ -322,12 +333,14 @@ fn check(
         };
         if main.value.ip().is_unspecified() {
             let message = format!("with a second address, {} cannot be the first", main.value.ip());
-            d.add(&other.at, key, message).help("name the first address in `listen`, so that it is clear which is which");
+            d.add(&other.at, key, message)
+                .help("name the first address in `listen`, so that it is clear which is which");
         } else if main.value.ip() == other.value {
             d.add(&other.at, key, format!("{} is the first address, too", other.value));
         }
         if other_port.is_none() {
-            d.add(&other.at, key, "a second address needs a second port (RFC 5780 section 6)").help("give `other_port` as well");
+            d.add(&other.at, key, "a second address needs a second port (RFC 5780 section 6)")
+                .help("give `other_port` as well");
         }
     }
 }
@@ -364,10 +377,16 @@ mod tests {
             ("[rendezvous]\nlisten = [\"0.0.0.0:4789\"]\nkey = \"/k\"\n", "the server serves no network"),
             ("[rendezvous]\nlisten = [\"here\"]\n", "write an address and port"),
             ("[rendezvous]\nlisten = [\"192.0.2.1:1\", \"192.0.2.2:1\"]\n", "a second address of its family"),
-            ("[rendezvous]\nlisten = [\"0.0.0.0:1\"]\nother_address = [\"192.0.2.2\"]\nother_port = 2\n", "cannot be the first"),
+            (
+                "[rendezvous]\nlisten = [\"0.0.0.0:1\"]\nother_address = [\"192.0.2.2\"]\nother_port = 2\n",
+                "cannot be the first",
+            ),
             ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"192.0.2.2\"]\n", "needs a second port"),
             ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_port = 1\n", "port 1 is the server's own: in line 2"),
-            ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"::2\"]\nother_port = 2\n", "no address of the family"),
+            (
+                "[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"::2\"]\nother_port = 2\n",
+                "no address of the family",
+            ),
             ("[rendezvous]\nliste = []\n", "did you mean `listen`?"),
             ("[rendezvous]\nlease = \"1s\"\n", "from 30s to 12h"),
         ] {

@@ -20,11 +20,14 @@ pub fn rendezvous(s: &RendezvousStatus, color: bool) -> String {
     let list = |addrs: &mut dyn Iterator<Item = String>| addrs.collect::<Vec<_>>().join(", ");
     row("listens at", list(&mut s.listen.iter().map(ToString::to_string)));
     let others = list(&mut s.other_address.iter().map(ToString::to_string));
-    row("for STUN", match (s.other_port, others.as_str()) {
-        (None, _) => "no other port: agents cannot tell how their NAT filters".into(),
-        (port, "") => format!("port {}, too", optional(port)),
-        (port, others) => format!("port {} and address {others}, too", optional(port)),
-    });
+    row(
+        "for STUN",
+        match (s.other_port, others.as_str()) {
+            (None, _) => "no other port: agents cannot tell how their NAT filters".into(),
+            (port, "") => format!("port {}, too", optional(port)),
+            (port, others) => format!("port {} and address {others}, too", optional(port)),
+        },
+    );
     for network in &s.networks {
         let hosts = counted(network.hosts, "host");
         row("network", format!("{}: {hosts}, {} connected", network.id, number(network.connected)));

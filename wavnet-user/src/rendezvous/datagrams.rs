@@ -49,7 +49,9 @@ impl Incoming {
         let mut parts: [libc::iovec; BATCH] = [const { libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 } }; BATCH];
         let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|_| no_header());
         let buffers = self.bytes.chunks_exact_mut(LONGEST).zip(&mut self.names).zip(&mut self.controls);
-        for (((header, part), ((bytes, name), control)), _) in headers.iter_mut().zip(&mut parts).zip(buffers).zip(0..BATCH) {
+        for (((header, part), ((bytes, name), control)), _) in
+            headers.iter_mut().zip(&mut parts).zip(buffers).zip(0..BATCH)
+        {
             *part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
             header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -60,7 +62,13 @@ impl Incoming {
         }
         // SAFETY: the headers point to as many buffers of the lengths that they say, all of which outlive the call.
         let got = unsafe {
-            libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_WAITFORONE, ptr::null_mut())
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_WAITFORONE,
+                ptr::null_mut(),
+            )
         };
         let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
         let filled = self.lens.iter_mut().zip(&mut self.locals).zip(&headers).take(got);
@@ -167,9 +175,8 @@ impl Outgoing {
         let (mut sent, mut lost) = (0, 0);
         while let Some(left) = headers.get_mut(sent + lost..).filter(|left| !left.is_empty()) {
             // SAFETY: the headers point to as many buffers of the lengths that they say, all of which outlive the call.
-            let done = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as u32, libc::MSG_DONTWAIT)
-            };
+            let done =
+                unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as u32, libc::MSG_DONTWAIT) };
             match usize::try_from(done) {
                 Ok(done) if done > 0 => sent += done,
                 // The first of those that are left cannot be sent: there is no room or no route. The others may be.

@@ -90,11 +90,8 @@ fn requests(f: &mut Families, n: &Numbers) {
         "What the server did, by kind: handshakes, requests, invitations, answers to pulses, ends of leases.",
         Done::ALL.iter().map(|what| counter(&[("what", what.label())], counters.done(*what) as f64)),
     );
-    let stun = [
-        ("success", &n.stats.stun_answered),
-        ("error", &n.stats.stun_refused),
-        ("ignored", &n.stats.stun_ignored),
-    ];
+    let stun =
+        [("success", &n.stats.stun_answered), ("error", &n.stats.stun_refused), ("ignored", &n.stats.stun_ignored)];
     f.counters(
         "wavnet_rendezvous_stun_total",
         "STUN requests, by result: answered, answered by an error, or no Binding request.",

@@ -159,7 +159,11 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
 }
 
 impl Shell {
-    fn start(source: RendezvousSource, config: RendezvousConfig, metrics: Option<std::net::SocketAddr>) -> Result<Shell> {
+    fn start(
+        source: RendezvousSource,
+        config: RendezvousConfig,
+        metrics: Option<std::net::SocketAddr>,
+    ) -> Result<Shell> {
         let secret = key_files::server_key(&config)?;
         if key_files::is_exposed(&config.key) {
             warn!(file = %config.key.display(), "others than its owner may read the secret key: chmod 600");
@@ -213,20 +217,22 @@ impl Shell {
     }
 
     async fn answer(&mut self, call: Call) {
-        let answer = match call.request {
-            Request::Rendezvous => match self.shown().await {
-                Some(shown) => {
-                    let status = view::status(&self.facts, &shown, &self.stats, self.warnings(&shown));
-                    Ok(Response::Rendezvous(Box::new(status)).into())
+        let answer =
+            match call.request {
+                Request::Rendezvous => match self.shown().await {
+                    Some(shown) => {
+                        let status = view::status(&self.facts, &shown, &self.stats, self.warnings(&shown));
+                        Ok(Response::Rendezvous(Box::new(status)).into())
+                    }
+                    None => Err(Refusal::new(ErrorCode::Failed, "the server's core does not answer")
+                        .with_help("look at its log")),
+                },
+                Request::Reload => self.reload().map(|done| Answer::from(Response::Done(done))),
+                other => {
+                    let words = format!("a rendezvous server knows no request `{}`", other.name());
+                    Err(Refusal::new(ErrorCode::BadRequest, words).with_help("it answers `rendezvous` and `reload`"))
                 }
-                None => Err(Refusal::new(ErrorCode::Failed, "the server's core does not answer").with_help("look at its log")),
-            },
-            Request::Reload => self.reload().map(|done| Answer::from(Response::Done(done))),
-            other => {
-                let words = format!("a rendezvous server knows no request `{}`", other.name());
-                Err(Refusal::new(ErrorCode::BadRequest, words).with_help("it answers `rendezvous` and `reload`"))
-            }
-        };
+            };
         // Who asked may have gone.
         let _ = call.reply.send(answer);
     }
@@ -243,7 +249,10 @@ impl Shell {
             warnings.push(format!("{hosts} of {} hosts: raise limits.hosts before it is full", limits.hosts));
         }
         if view.relays * 10 >= limits.relays * 9 {
-            warnings.push(format!("{} of {} relayed pairs: raise limits.relays before it is full", view.relays, limits.relays));
+            warnings.push(format!(
+                "{} of {} relayed pairs: raise limits.relays before it is full",
+                view.relays, limits.relays
+            ));
         }
         if self.facts.config.other_port.is_none() {
             warnings.push("without a second port (other_port) agents cannot tell how their NAT filters".to_owned());
@@ -282,7 +291,8 @@ impl Shell {
         })?;
         let running = &self.facts.config;
         let fixed = running.needs_restart(&config);
-        let warnings = fixed.iter().map(|key| format!("{key} has changed: a restart of the server is needed")).collect();
+        let warnings =
+            fixed.iter().map(|key| format!("{key} has changed: a restart of the server is needed")).collect();
         let mut changes = vec![format!("networks and lists are in force: {} served", networks.len())];
         if config.limits != running.limits {
             changes.push("limits: changed".into());

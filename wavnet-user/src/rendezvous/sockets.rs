@@ -80,7 +80,10 @@ pub(super) struct Family {
 
 impl Family {
     /// Answers for who asks at one of the host's addresses: at that which it listens at, or at the one given if it listens at all of them.
-    pub(super) fn responder(&self, local: Option<IpAddr>) -> Result<stun::server::Responder, stun::server::BadAddresses> {
+    pub(super) fn responder(
+        &self,
+        local: Option<IpAddr>,
+    ) -> Result<stun::server::Responder, stun::server::BadAddresses> {
         let ip = local.filter(|_| self.main.ip().is_unspecified()).unwrap_or(self.main.ip());
         stun::server::Responder::new(SocketAddr::new(ip, self.main.port()), self.other_port, self.other_ip)
     }

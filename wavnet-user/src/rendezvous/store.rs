@@ -128,7 +128,9 @@ impl FileStore {
     fn io(&self, doing: &'static str, source: impl Into<redb::Error>) -> StoreError {
         match source.into() {
             redb::Error::Corrupted(what) => damaged(&self.path, &what),
-            redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => damaged(&self.path, "it has other tables"),
+            redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => {
+                damaged(&self.path, "it has other tables")
+            }
             source => StoreError::Io { doing, path: self.path.clone(), source: Box::new(source) },
         }
     }

@@ -76,9 +76,5 @@ pub(super) fn status(facts: &Facts, shown: &Shown, stats: &Stats, warnings: Vec<
 
 /// Datagrams that were lost beside the core, by reason.
 pub(super) fn lost(stats: &Stats) -> [(&'static str, u64); 3] {
-    [
-        ("queue_full", get(&stats.queue_full)),
-        ("too_long", get(&stats.too_long)),
-        ("not_sent", get(&stats.not_sent)),
-    ]
+    [("queue_full", get(&stats.queue_full)), ("too_long", get(&stats.too_long)), ("not_sent", get(&stats.not_sent))]
 }

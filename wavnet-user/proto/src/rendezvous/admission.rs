@@ -141,5 +141,5 @@ impl Rendezvous {
 /// Tells of two hosts with one key, once a minute.
 pub(super) fn duplicate(damper: &mut Damper, now: Time, host: &Host, other: SocketAddr) -> Option<Event> {
     let told = damper.tells(now, Subject::Duplicate(host.key));
-    told.then(|| Event::Duplicate { network: host.network, host: host.key, held: host.addr, other })
+    told.then_some(Event::Duplicate { network: host.network, host: host.key, held: host.addr, other })
 }

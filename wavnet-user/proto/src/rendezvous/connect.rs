@@ -1,6 +1,9 @@
 //! CONNECT and FORWARD: bringing two hosts together.
 
-use super::{Done, Dropped, HostId, Rendezvous, persist::{Change, SavedRelay}};
+use super::{
+    Done, Dropped, HostId, Rendezvous,
+    persist::{Change, SavedRelay},
+};
 use crate::{
     time::Time,
     wire::{

@@ -46,7 +46,9 @@ mod tests {
     fn each_once_a_minute_and_no_more_than_can_be_remembered() {
         let (mut damper, mut rng) = (Damper::default(), Rng::from_seed([3; 32]));
         let later = Time::ZERO + EVERY;
-        assert!(damper.tells(Time::ZERO, Subject::Full) && !damper.tells(later - Duration::from_nanos(1), Subject::Full));
+        assert!(
+            damper.tells(Time::ZERO, Subject::Full) && !damper.tells(later - Duration::from_nanos(1), Subject::Full)
+        );
         assert!(damper.tells(later, Subject::Full));
         let mut told = |now| {
             let keys = (0..2 * MOST).map(|_| SecretKey::generate(&mut rng).public());

@@ -54,13 +54,7 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn new(incarnation: u32) -> Directory {
         let version = u64::from(incarnation) << COUNTER | 1;
-        Directory {
-            version,
-            versions: BTreeMap::new(),
-            gone: BTreeMap::new(),
-            floor: 0,
-            changed: Vnis::default(),
-        }
+        Directory { version, versions: BTreeMap::new(), gone: BTreeMap::new(), floor: 0, changed: Vnis::default() }
     }
 
     /// The version now.
@@ -184,7 +178,8 @@ impl Directory {
 
     fn entry_of(&self, network: NetworkId, hosts: &Hosts, asker: &Host, key: PublicKey) -> Option<Entry> {
         let mine = &asker.registration.as_ref()?.vnis;
-        let has_gone = |vnis: &Vnis| mine.meet(vnis).then(|| Entry { key, state: HostState::GONE, name: Name::default() });
+        let has_gone =
+            |vnis: &Vnis| mine.meet(vnis).then(|| Entry { key, state: HostState::GONE, name: Name::default() });
         if let Some(gone) = self.gone.get(&key) {
             return has_gone(&gone.vnis);
         }

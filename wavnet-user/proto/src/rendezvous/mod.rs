@@ -41,7 +41,15 @@ pub use output::{Command, Event, Leave, RelayKey, RelayTarget};
 pub use settings::{Limits, Network, Settings};
 pub use view::{HostView, NetworkView, View};
 
-use self::{admission::Admission, damper::Damper, directory::Directory, hosts::{HostId, Hosts}, push::{Moved, Round}, relays::Relays, timer::Timer};
+use self::{
+    admission::Admission,
+    damper::Damper,
+    directory::Directory,
+    hosts::{HostId, Hosts},
+    push::{Moved, Round},
+    relays::Relays,
+    timer::Timer,
+};
 use crate::{
     bucket::Bucket,
     rng::Rng,

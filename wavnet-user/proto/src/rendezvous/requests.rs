@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Done, Dropped, Event, HostId, Leave, Rendezvous, Timer,
-    damper::Subject,
-    hosts::Registration,
-    persist::Change,
+    Done, Dropped, Event, HostId, Leave, Rendezvous, Timer, damper::Subject, hosts::Registration, persist::Change,
     vnis::Vnis,
 };
 use crate::{

@@ -156,7 +156,8 @@ fn a_message_that_is_none_spoils_only_what_follows() {
     let session = world.agents[agent].client.session.as_mut().unwrap();
     let mut datagram = Vec::new();
     // REFRESH, an unknown type, REFRESH, BYE that is too long, REFRESH.
-    let plaintext = [&[3, 0, 4, 0, 0, 0, 1, 200, 0, 1, 9, 3, 0, 4, 0, 0, 0, 2, 12, 0, 2, 1, 1][..], &[3, 0, 4, 0, 0, 0, 3]];
+    let plaintext =
+        [&[3, 0, 4, 0, 0, 0, 1, 200, 0, 1, 9, 3, 0, 4, 0, 0, 0, 2, 12, 0, 2, 1, 1][..], &[3, 0, 4, 0, 0, 0, 3]];
     session.seal(wavnet_proto::wire::Label::ZERO, &plaintext.concat(), &mut datagram).unwrap();
     world.send(agent, &datagram);
     assert_eq!((world.done(Done::Refresh), world.dropped(Dropped::Message)), (2, 1));
@@ -213,7 +214,11 @@ fn a_list_of_identities_keeps_others_out() {
     world.server.configure(world.now, wanted.clone());
     world.drain();
     assert_eq!(said_bye(&world, c), Some(ByeReason::NOT_ALLOWED));
-    assert_eq!(world.server.hosts().map(|host| host.vnis.len()).collect::<Vec<_>>(), [1, 1], "and to what they may join");
+    assert_eq!(
+        world.server.hosts().map(|host| host.vnis.len()).collect::<Vec<_>>(),
+        [1, 1],
+        "and to what they may join"
+    );
     assert!(world.saved.hosts.iter().all(|host| host.key != world.key(c)));
     // It comes again, and is told the same, but the log only once.
     world.settings = wanted.clone();

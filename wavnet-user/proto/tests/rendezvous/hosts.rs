@@ -40,7 +40,11 @@ fn a_lease_ends_unless_it_is_refreshed() {
     }
     assert_eq!(world.sees(one), []);
     let key = world.key(two);
-    assert!(world.events.contains(&Event::Left { network: world.agents[two].client.network(), host: key, why: Leave::Expired }));
+    assert!(world.events.contains(&Event::Left {
+        network: world.agents[two].client.network(),
+        host: key,
+        why: Leave::Expired
+    }));
     assert_eq!((world.done(Done::Expired), world.saved.hosts.len()), (1, 1));
     // Its session is over, too.
     let datagram = world.agents[two].client.say(&[Message::Refresh { request: 1 }]).unwrap();
@@ -81,7 +85,8 @@ fn there_are_as_many_hosts_as_there_may_be() {
     let third = world.agent(1);
     world.connect(third);
     assert_eq!(world.register(third, "three", &[7]), None);
-    let refused = world.agents[third].messages.iter().any(|m| matches!(m, Message::Refused(r) if r.code == RefusedCode::BUSY));
+    let refused =
+        world.agents[third].messages.iter().any(|m| matches!(m, Message::Refused(r) if r.code == RefusedCode::BUSY));
     assert!(refused || world.done(Done::Refused) == 1);
     assert!(world.events.contains(&Event::Full { hosts: 2 }));
     world.say(first, &[Message::Bye { reason: ByeReason::STOPS }]);

@@ -107,7 +107,8 @@ fn partners_of_who_moves_are_told() {
     let mut world = World::new(settings([1]));
     let agents: Vec<_> = (0..200).map(|n| world.registered(1, &n.to_string(), &[7])).collect();
     world.pass(seconds(2));
-    let labels: Vec<_> = agents[1..150].iter().map(|peer| world.meet(agents[0], *peer)[1].clone().unwrap().label).collect();
+    let labels: Vec<_> =
+        agents[1..150].iter().map(|peer| world.meet(agents[0], *peer)[1].clone().unwrap().label).collect();
     world.agents[agents[0]].addr = addr(5000);
     world.agents.iter_mut().for_each(|agent| agent.messages.clear());
     world.sent.clear();

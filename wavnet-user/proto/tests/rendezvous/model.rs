@@ -46,7 +46,8 @@ struct Model {
 
 impl Model {
     fn expire(&mut self, now: Time) {
-        let gone: Vec<usize> = self.hosts.iter().filter(|(_, known)| known.until <= now).map(|(agent, _)| *agent).collect();
+        let gone: Vec<usize> =
+            self.hosts.iter().filter(|(_, known)| known.until <= now).map(|(agent, _)| *agent).collect();
         gone.into_iter().for_each(|agent| self.forget(agent));
         let (visitors, sessions) = (&mut self.visitors, &mut self.sessions);
         visitors.retain(|agent, until| {

@@ -125,7 +125,9 @@ fn pairs_that_nothing_uses_are_given_up() {
     let seen = world.meet(a, c)[0].clone().unwrap().label;
     for _ in 0..20 {
         world.pass(seconds(60));
-        [a, b, c].map(|agent| world.refresh(agent));
+        for agent in [a, b, c] {
+            world.refresh(agent);
+        }
         world.send(a, &labelled(0x08, mine, 20));
         if world.now.since(wavnet_proto::time::Time::ZERO) < seconds(1500) {
             let now = world.now;

@@ -31,7 +31,10 @@ fn hosts_come_back_by_their_pulse_and_nothing_has_changed() {
     world.connect(b);
     world.register(b, "b", &[7]).unwrap();
     assert_eq!(world.meet(a, b), invites);
-    assert!(world.events.iter().filter(|e| format!("{e:?}").starts_with("Joined")).count() == 2, "nobody has joined anew");
+    assert!(
+        world.events.iter().filter(|e| format!("{e:?}").starts_with("Joined")).count() == 2,
+        "nobody has joined anew"
+    );
 }
 
 #[test]

@@ -160,7 +160,9 @@ impl World {
 
     pub(crate) fn register(&mut self, agent: usize, name: &str, vnis: &[u32]) -> Option<Registered> {
         let register = self.agents[agent].client.register(name, vnis, &[]);
-        self.say(agent, &[register]).into_iter().find_map(|m| if let Message::Registered(r) = m { Some(r) } else { None })
+        self.say(agent, &[register])
+            .into_iter()
+            .find_map(|m| if let Message::Registered(r) = m { Some(r) } else { None })
     }
 
     pub(crate) fn refresh(&mut self, agent: usize) -> Vec<Message> {
