@@ -105,7 +105,9 @@ fn hosts_meet_and_are_relayed_and_it_is_told() {
             assert_eq!(mapped, host.socket.local_addr()?);
         }
         let (to_b, to_a) = (b.client.key(), a.client.key());
-        let label = |peer| move |m: &Message| if let Message::Invite(i) = m { (i.peer == peer).then_some(i.label) } else { None };
+        let label = |peer| {
+            move |m: &Message| if let Message::Invite(i) = m { (i.peer == peer).then_some(i.label) } else { None }
+        };
         let connect = a.client.connect(to_b, &[]);
         let mine = a.ask(&[connect], label(to_b))?;
         let connect = b.client.connect(to_a, &[]);
@@ -165,7 +167,9 @@ fn a_killed_server_knows_its_hosts_again() {
             hosts.push(host);
         }
         let (a, b) = (hosts[0].client.key(), hosts[1].client.key());
-        let label = |peer| move |m: &Message| if let Message::Invite(i) = m { (i.peer == peer).then_some(i.label) } else { None };
+        let label = |peer| {
+            move |m: &Message| if let Message::Invite(i) = m { (i.peer == peer).then_some(i.label) } else { None }
+        };
         let connect = hosts[0].client.connect(b, &[]);
         let before = hosts[0].ask(&[connect], label(b))?;
         // What is kept is written a moment later.
@@ -227,7 +231,12 @@ fn what_stands_in_the_way_is_told() {
         let state = server.path("state");
         for (words, more, code, say) in [
             (ours(&key, &access, &["--listen", "192.0.2.1:4789"]), &[][..], 1, "UDP port 4789 of 192.0.2.1 is in use"),
-            (ours(&key, &access, &["--listen", "198.51.100.1:4789"]), &[], 1, "198.51.100.1 is not an address of this host"),
+            (
+                ours(&key, &access, &["--listen", "198.51.100.1:4789"]),
+                &[],
+                1,
+                "198.51.100.1 is not an address of this host",
+            ),
             (ours(&key, &access, &listen), &["--state-dir", &state], 1, "is in use: another rendezvous server has it"),
             (ours(&network, &access, &listen), &[], 4, "this is a network key"),
             (ours(&key, &key, &listen), &[], 4, "an access key is wanted"),

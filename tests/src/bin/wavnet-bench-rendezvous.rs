@@ -132,11 +132,13 @@ fn bench(arguments: Arguments) -> Result<()> {
     let sockets = register(&server, ours, arguments.hosts)?;
     let cpu_per_host = (cpu_seconds(pid)? - before) / f64::from(arguments.hosts.max(1));
     let status = server.status()?;
-    ensure!(status.networks.iter().map(|n| n.connected).sum::<u64>() == u64::from(arguments.hosts), "hosts are missing");
+    ensure!(
+        status.networks.iter().map(|n| n.connected).sum::<u64>() == u64::from(arguments.hosts),
+        "hosts are missing"
+    );
     let resident = resident(pid)?;
     drop(sockets);
-    let found =
-        Found { stun: vec![mine, its], ratio, hosts: arguments.hosts, resident, resident_empty, cpu_per_host };
+    let found = Found { stun: vec![mine, its], ratio, hosts: arguments.hosts, resident, resident_empty, cpu_per_host };
     for row in found.stun.iter().filter(|row| !row.per_core.is_empty()) {
         println!(
             "{:8} {:>10.0} STUN answers for a second of a CPU (median of {}), {:>10.0} a second",

@@ -25,7 +25,11 @@ fn request(n: u32) -> [u8; 20] {
 ///
 /// # Errors
 /// No answer, or none that makes sense.
-pub fn ask(ns: &Netns, from: SocketAddr, server: SocketAddr) -> Result<(SocketAddr, Option<SocketAddr>, Option<SocketAddr>)> {
+pub fn ask(
+    ns: &Netns,
+    from: SocketAddr,
+    server: SocketAddr,
+) -> Result<(SocketAddr, Option<SocketAddr>, Option<SocketAddr>)> {
     let socket = ns.enter(|| UdpSocket::bind(from).with_context(|| format!("binding {from}")))?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     let mut buffer = [0; 2048];

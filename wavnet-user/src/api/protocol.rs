@@ -7,8 +7,8 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::{
     model::{
-        Done, DropRow, FdbEntry, FdbEvent, MeshInfo, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, RendezvousStatus, Status,
-        VlanMode,
+        Done, DropRow, FdbEntry, FdbEvent, MeshInfo, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem,
+        RendezvousStatus, Status, VlanMode,
     },
     text,
 };

@@ -26,9 +26,7 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
     f.gauges(
         "wavnet_rendezvous_rtt_seconds",
         "Round-trip time to the rendezvous server, smoothed.",
-        m.servers
-            .iter()
-            .filter_map(|s| Some(gauge(&[("server", &s.address.to_string())], s.rtt_ms? / 1000.0))),
+        m.servers.iter().filter_map(|s| Some(gauge(&[("server", &s.address.to_string())], s.rtt_ms? / 1000.0))),
     );
     f.gauges(
         "wavnet_mesh_peer_info",

@@ -112,7 +112,9 @@ mod tests {
             peers: vec![peer("a", vec![path]), peer("b", vec![])],
         };
         let text = mesh(&info, false);
-        for shown in ["198.51.100.7:4789", "30.0 ms", "5.0 %", "none", "lost", "warning: 192.0.2.1:4789: it does not answer"] {
+        for shown in
+            ["198.51.100.7:4789", "30.0 ms", "5.0 %", "none", "lost", "warning: 192.0.2.1:4789: it does not answer"]
+        {
             assert!(text.contains(shown), "{shown} in\n{text}");
         }
     }

@@ -162,7 +162,11 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
     keeper.finish();
     let forgotten = Change::ForgetHost { network: host(2).network, key: host(2).key };
     let kept = kept.lock().unwrap().clone();
-    assert_eq!(kept, [Change::Host(Box::new(host(1))), forgotten, Change::Incarnation(3)], "of two changes the later one");
+    assert_eq!(
+        kept,
+        [Change::Host(Box::new(host(1))), forgotten, Change::Incarnation(3)],
+        "of two changes the later one"
+    );
 }
 
 fn numbers() -> metrics::Numbers {

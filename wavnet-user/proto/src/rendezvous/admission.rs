@@ -52,19 +52,12 @@ impl Admission {
         hasher.finish() as usize % PREFIXES
     }
 
-    /// True if another handshake may be computed.
-    fn has_room(&self, now: Time, from: IpAddr, limits: &Limits) -> bool {
-        let (mut all, prefix) = (self.all, self.prefixes.get(self.place(from)));
-        all.take(now, limits.handshakes, 1)
-            && prefix.is_some_and(|bucket| bucket.clone().take(now, limits.handshakes_of_prefix, 1))
-    }
-
-    /// One was computed.
-    fn note(&mut self, now: Time, from: IpAddr, limits: &Limits) {
-        self.all.take(now, limits.handshakes, 1);
-        if let Some(bucket) = self.prefixes.get_mut(self.place(from)) {
-            bucket.take(now, limits.handshakes_of_prefix, 1);
-        }
+    /// True if another handshake may be computed; it is then.
+    fn takes(&mut self, now: Time, from: IpAddr, limits: &Limits) -> bool {
+        let place = self.place(from);
+        let Some(prefix) = self.prefixes.get_mut(place) else { return false };
+        // A prefix that has had its share leaves the others theirs.
+        prefix.take(now, limits.handshakes_of_prefix, 1) && self.all.take(now, limits.handshakes, 1)
     }
 }
 
@@ -90,32 +83,29 @@ impl Rendezvous {
     pub(super) fn init(&mut self, now: Time, from: SocketAddr, init: &Init<'_>) -> Result<(), Dropped> {
         let served = self.networks.get(&init.network).ok_or(Dropped::Network)?;
         let limits = self.settings.limits;
-        if !self.admission.has_room(now, from.ip(), &limits) {
+        let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
+        // Wrong MACs and cookies cost little, and anybody can send them: they leave others room.
+        responder.check_init(&self.jar, now, from, init).map_err(reason)?;
+        if let Some(response) = self.hosts.response(&init.ephemeral()) {
+            self.out.send(from, response.to_vec());
+            return Ok(());
+        }
+        if !self.admission.takes(now, from.ip(), &limits) {
             return Err(Dropped::HandshakeLimit);
         }
-        let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
-        let request = responder.read_init(&self.jar, now, from, init, &mut self.rng);
-        // Wrong MACs and cookies cost little, and anybody can send them: they leave others room.
-        if !matches!(request, Err(HandshakeError::Mac | HandshakeError::Cookie | HandshakeError::Network(_))) {
-            self.admission.note(now, from.ip(), &limits);
-        }
-        let request = request.map_err(reason)?;
+        let request = responder.read_init(&self.jar, now, from, init, &mut self.rng).map_err(reason)?;
         let (network, key, remote) = (init.network, request.peer(), request.remote_index());
         if self.holds(now, network, key, from) {
             return Err(Dropped::Duplicate);
         }
         let id = self.visit(now, network, key, from)?;
         let host = self.hosts.get(id).ok_or(Dropped::Session)?;
-        if let Some(again) = host.pending.iter().find(|pending| pending.session.remote_index() == remote) {
-            self.out.send(from, again.response.clone());
-            return Ok(());
-        }
         if host.current.as_ref().is_some_and(|session| session.remote_index() == remote) {
             return Err(Dropped::Replayed);
         }
         let (response, session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
         self.out.send(from, response.clone());
-        self.hosts.add_pending(id, Pending { session, response });
+        self.hosts.add_pending(id, Pending { session, ephemeral: init.ephemeral(), response });
         self.counters.note(Done::Handshake);
         Ok(())
     }
@@ -151,5 +141,5 @@ impl Rendezvous {
 /// Tells of two hosts with one key, once a minute.
 pub(super) fn duplicate(damper: &mut Damper, now: Time, host: &Host, other: SocketAddr) -> Option<Event> {
     let told = damper.tells(now, Subject::Duplicate(host.key));
-    told.then(|| Event::Duplicate { network: host.network, host: host.key, held: host.addr, other })
+    told.then_some(Event::Duplicate { network: host.network, host: host.key, held: host.addr, other })
 }

@@ -53,6 +53,8 @@ pub(super) struct Takeover {
 /// A session that the host has not used yet.
 pub(super) struct Pending {
     pub(super) session: Session,
+    /// What tells its INIT from others.
+    pub(super) ephemeral: [u8; 32],
     /// Sent again if the same INIT comes again.
     pub(super) response: Vec<u8>,
 }
@@ -124,6 +126,8 @@ pub(super) struct Hosts {
     free: Vec<HostId>,
     by_key: BTreeMap<NetworkId, BTreeMap<PublicKey, HostId>>,
     by_index: BTreeMap<u32, HostId>,
+    /// Those with a session that they have not used, by the ephemeral key of its INIT.
+    by_ephemeral: BTreeMap<[u8; 32], HostId>,
     /// Where several hosts were last seen at one address, the last of them.
     by_addr: BTreeMap<SocketAddr, HostId>,
     registered: usize,
@@ -197,10 +201,10 @@ impl Hosts {
             keys.remove(&host.key);
         }
         self.unlink_addr(host.addr, id);
-        let pending = host.pending.iter().map(|pending| &pending.session);
-        for session in host.current.as_deref().into_iter().chain(pending) {
+        if let Some(session) = &host.current {
             self.by_index.remove(&session.local_index());
         }
+        host.pending.iter().for_each(|pending| self.unlink(pending));
         self.registered -= usize::from(host.registration.is_some());
         Some(*host)
     }
@@ -225,22 +229,38 @@ impl Hosts {
 
     /// A session that the host has not used yet; two of them at the most.
     pub(super) fn add_pending(&mut self, id: HostId, pending: Pending) {
-        let index = pending.session.local_index();
+        let (index, ephemeral) = (pending.session.local_index(), pending.ephemeral);
         let Some(host) = self.get_mut(id) else { return };
         let oldest = (host.pending.len() == PENDING).then(|| host.pending.remove(0));
+        host.pending.reserve_exact(1);
         host.pending.push(pending);
         if let Some(oldest) = oldest {
-            self.by_index.remove(&oldest.session.local_index());
+            self.unlink(&oldest);
         }
         self.by_index.insert(index, id);
+        self.by_ephemeral.insert(ephemeral, id);
+    }
+
+    fn unlink(&mut self, pending: &Pending) {
+        self.by_index.remove(&pending.session.local_index());
+        self.by_ephemeral.remove(&pending.ephemeral);
+    }
+
+    /// What an INIT was answered with that came before, if its session is not in use yet.
+    pub(super) fn response(&self, ephemeral: &[u8; 32]) -> Option<&[u8]> {
+        let host = self.get(*self.by_ephemeral.get(ephemeral)?)?;
+        let pending = host.pending.iter().find(|pending| pending.ephemeral == *ephemeral)?;
+        Some(&pending.response)
     }
 
     /// The host has used a session for the first time. The one before.
     pub(super) fn promote(&mut self, id: HostId, index: u32) -> Option<Box<Session>> {
         let host = self.get_mut(id)?;
         let place = host.pending.iter().position(|pending| pending.session.local_index() == index)?;
-        let Pending { session, .. } = host.pending.remove(place);
+        let Pending { session, ephemeral, .. } = host.pending.remove(place);
+        host.pending.shrink_to_fit();
         let before = host.current.replace(Box::new(session));
+        self.by_ephemeral.remove(&ephemeral);
         if let Some(before) = &before {
             self.by_index.remove(&before.local_index());
         }
@@ -251,17 +271,20 @@ impl Hosts {
     pub(super) fn end_session(&mut self, id: HostId, index: u32) {
         let Some(host) = self.get_mut(id) else { return };
         host.current.take_if(|session| session.local_index() == index);
-        host.pending.retain(|pending| pending.session.local_index() != index);
+        let is_it = |pending: &mut Pending| pending.session.local_index() == index;
+        let ended: Vec<Pending> = host.pending.extract_if(.., is_it).collect();
+        ended.iter().for_each(|pending| self.unlink(pending));
         self.by_index.remove(&index);
     }
 
     /// Forgets sessions that were not used for so long after their handshake.
     pub(super) fn sweep(&mut self, now: Time, patience: Duration) {
-        let Hosts { slots, by_index, .. } = self;
+        let Hosts { slots, by_index, by_ephemeral, .. } = self;
         for host in slots.iter_mut().flatten().filter(|host| !host.pending.is_empty()) {
             let is_old = |pending: &mut Pending| now.since(pending.session.established()) >= patience;
             for old in host.pending.extract_if(.., is_old) {
                 by_index.remove(&old.session.local_index());
+                by_ephemeral.remove(&old.ephemeral);
             }
             host.pending.shrink_to_fit();
         }
