@@ -93,6 +93,8 @@ mod tests {
             connected: true,
             vnis: vec![wavnet_common::addr::Vni::new(7).unwrap()],
             nat: nat.clone(),
+            first_path_ms: Some(120),
+            direct_path_ms: None,
             paths,
             traffic: TrafficInfo::default(),
         };

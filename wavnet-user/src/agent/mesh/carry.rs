@@ -36,7 +36,7 @@ impl Overlay {
             self.carry_out_one(fabric, command);
         }
         while let Some(event) = self.mesh.poll_event() {
-            self.log(&event);
+            self.note(&event);
             if let Event::Registered { .. } = event {
                 self.classify();
             }

@@ -78,8 +78,17 @@ pub(super) struct Overlay {
     awaited: Awaited,
     /// Frames sent to each peer, and when there were last more.
     traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
+    /// How long it took until frames could be sent to each peer.
+    firsts: BTreeMap<PublicKey, Firsts>,
     opened: Time,
     outgoing: Vec<Transmit>,
+}
+
+/// How long it took, since a peer was first wanted, until there was a path, and one without a relay.
+#[derive(Clone, Copy, Debug, Default)]
+struct Firsts {
+    any: Option<Duration>,
+    direct: Option<Duration>,
 }
 
 /// CLOCK_MONOTONIC: the clock that the programs read, too.
@@ -113,6 +122,7 @@ impl Overlay {
             endpoints: BTreeMap::new(),
             awaited: Awaited::default(),
             traffic: BTreeMap::new(),
+            firsts: BTreeMap::new(),
             opened: now(),
             outgoing: Vec::new(),
         }))
@@ -237,6 +247,21 @@ impl Overlay {
         self.outgoing.clear();
     }
 
+    /// Keeps what is to be shown of an event, and logs it.
+    fn note(&mut self, event: &Event) {
+        if let Event::Path { peer, kind: Some(kind), after } = event {
+            let firsts = self.firsts.entry(*peer).or_default();
+            firsts.any.get_or_insert(*after);
+            if *kind != PathKind::Relayed {
+                firsts.direct.get_or_insert(*after);
+            }
+        }
+        if let Event::Gone { peer } = event {
+            self.firsts.remove(peer);
+        }
+        self.log(event);
+    }
+
     fn log(&self, event: &Event) {
         match event {
             Event::Registered { server, mapped } => {
@@ -258,11 +283,6 @@ impl Overlay {
 
     fn server(&self, i: usize) -> String {
         self.settings.servers.get(i).map_or_else(|| "?".to_owned(), |s| s.addr.to_string())
-    }
-
-    /// Which kind of path frames for a peer take.
-    pub(super) fn path_kind(&self, peer: &PublicKey) -> Option<PathKind> {
-        self.mesh.peers().find(|p| p.key == *peer)?.selected().map(|p| p.kind)
     }
 }
 

@@ -63,6 +63,7 @@ impl Agent {
             rtt_ms: ms(p.rtt),
             loss: p.loss,
         };
+        let firsts = overlay.firsts.get(&peer.key).copied().unwrap_or_default();
         let slot = self.fabric.vtep_slot(PeerKey::Dynamic(id(&peer.key)));
         let traffic: Traffic = slot.map(|slot| self.traffic(Of::Vtep(slot))).unwrap_or_default();
         MeshPeer {
@@ -71,6 +72,8 @@ impl Agent {
             connected: peer.connected,
             vnis: peer.vnis.iter().copied().collect(),
             nat: nat(&peer.nat),
+            first_path_ms: firsts.any.map(|d| d.as_millis() as u64),
+            direct_path_ms: firsts.direct.map(|d| d.as_millis() as u64),
             paths: paths.into_iter().map(path).collect(),
             traffic: traffic.into(),
         }

@@ -67,6 +67,10 @@ pub struct MeshPeer {
     pub vnis: Vec<Vni>,
     /// What is in front of it, as it says.
     pub nat: NatInfo,
+    /// Milliseconds from when this host first wanted to reach it until frames could be sent; null before that.
+    pub first_path_ms: Option<u64>,
+    /// The same until they could be sent without a relay.
+    pub direct_path_ms: Option<u64>,
     /// The ways to it that both sides take frames from; the one that frames are sent by comes first.
     pub paths: Vec<MeshPath>,
     /// Frames from (`rx`) and to (`tx`) it.
