@@ -1,5 +1,7 @@
 //! Hypervisors at sites behind NATs, with a rendezvous server on the internet between them.
 
+pub mod grid;
+
 use std::{fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
