@@ -32,9 +32,8 @@ pub struct Row {
 /// What the papers' types can have: all but two symmetric NATs.
 #[must_use]
 pub fn expected(a: NatKind, b: NatKind) -> &'static str {
-    let symmetric = |kind| {
-        matches!(kind, NatKind::SymmetricByAddress | NatKind::SymmetricSequential | NatKind::SymmetricRandom)
-    };
+    let symmetric =
+        |kind| matches!(kind, NatKind::SymmetricByAddress | NatKind::SymmetricSequential | NatKind::SymmetricRandom);
     if symmetric(a) && symmetric(b) { "relayed" } else { "direct" }
 }
 

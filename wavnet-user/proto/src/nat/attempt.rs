@@ -27,6 +27,8 @@ pub(super) enum Fresh {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) fresh: Fresh,
+    /// The fresh socket has been closed. What it was is of importance still.
+    pub(super) closed: bool,
     /// What each server that answered can be used for.
     pub(super) connected: BTreeMap<u8, Targets>,
     pub(super) chosen: Option<u8>,
@@ -44,6 +46,7 @@ impl Attempt {
     pub(super) fn new(fresh: u16) -> Attempt {
         Attempt {
             fresh: Fresh::Asked(fresh),
+            closed: false,
             connected: BTreeMap::new(),
             chosen: None,
             outcomes: BTreeMap::new(),

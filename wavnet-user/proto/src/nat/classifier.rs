@@ -109,7 +109,7 @@ impl Classifier {
             } else {
                 self.idle_socket(number, opened);
             }
-        } else if opened && self.attempt.fresh != Fresh::Open(number) && !self.is_idle_socket(number) {
+        } else if opened && !self.uses_socket(number) {
             // It was not waited for any longer.
             self.close(number);
         }
@@ -181,12 +181,19 @@ impl Classifier {
         number
     }
 
+    fn uses_socket(&self, number: u16) -> bool {
+        let fresh = self.attempt.fresh == Fresh::Open(number) && !self.attempt.closed;
+        fresh || self.is_idle_socket(number)
+    }
+
     pub(super) fn close(&mut self, number: u16) {
         self.events.push_back(Event::CloseSocket(number));
     }
 
     pub(super) fn close_fresh(&mut self) {
-        if let Fresh::Open(number) = self.attempt.fresh {
+        if let Fresh::Open(number) = self.attempt.fresh
+            && !std::mem::replace(&mut self.attempt.closed, true)
+        {
             self.close(number);
         }
     }

@@ -135,7 +135,7 @@ impl Search {
         }
         self.measured = true;
         self.alive_after = self.alive_after.max(idle);
-        // Whoever did not survive less was lost on the way.
+        // What did not survive less was lost on the way. It is asked for late if the clock jumped.
         self.dead_after = self.dead_after.filter(|dead| *dead > self.alive_after);
     }
 
@@ -272,4 +272,44 @@ impl Classifier {
 /// The server answers to the address that the main socket's requests come from.
 fn same_ip(first: Option<SocketAddr>, mapped: SocketAddr) -> bool {
     first.is_some_and(|first| first.ip() == mapped.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn what_is_found_does_not_contradict_itself() {
+        let mut search = Search::new(LifetimeSearch::default());
+        (search.fit, search.round) = (true, 1);
+        assert_eq!((search.found(), search.goes_on()), (None, false));
+        search.alive(secs(40));
+        search.dead(secs(66));
+        search.dead(secs(110));
+        search.dead(secs(30));
+        search.alive(secs(24));
+        let found = |alive, dead: Option<u64>| Some(Lifetime { alive_after: secs(alive), dead_after: dead.map(secs) });
+        assert_eq!((search.found(), search.goes_on()), (found(40, Some(66)), true));
+        search.alive(secs(200));
+        assert_eq!((search.found(), search.goes_on()), (found(200, None), false));
+    }
+
+    #[test]
+    fn waits_are_in_order_and_within_what_is_left() {
+        let mut search = Search::new(LifetimeSearch::default());
+        assert_eq!(search.waits(), [Duration::ZERO]);
+        search.round = 1;
+        let seconds = |search: &Search| search.waits().iter().map(Duration::as_secs).collect::<Vec<_>>();
+        assert_eq!(seconds(&search), [24, 40, 67, 110, 182, 300]);
+        search.round = 2;
+        (search.alive_after, search.dead_after) = (secs(110), Some(secs(182)));
+        assert_eq!(seconds(&search), [118, 127, 136, 146, 157, 169]);
+        // Nothing was survived.
+        (search.alive_after, search.dead_after) = (Duration::ZERO, Some(secs(24)));
+        assert_eq!(seconds(&search), [1, 2, 3, 6, 9, 15]);
+    }
 }

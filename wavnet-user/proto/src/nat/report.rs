@@ -14,7 +14,7 @@ pub enum Event {
     CloseSocket(u16),
     /// What is known: once when all but the lifetime is, and once more with it.
     Report(Box<Report>),
-    /// There is nothing more to come.
+    /// There is nothing more to come. A socket that is opened after this is to be closed at once.
     Finished,
 }
 

@@ -108,3 +108,59 @@ fn error(message: &Message<'_>) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::{Attribute, Builder};
+
+    const ID: TransactionId = TransactionId::new([1; 12]);
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// What an answer means that came by a socket from an address, with this mapped address.
+    fn judge(expected: Expected, socket: Socket, from: &str, mapped: &str) -> Option<Outcome> {
+        let transaction = Transaction::new(ID, (Socket::Main, at("192.0.2.1:3478")), expected, Vec::new(), 0);
+        let mapped = Attribute::XorMappedAddress(at(mapped));
+        let bytes = Builder::message(Class::Success, ID, &[mapped]).unwrap();
+        transaction.judge(socket, at(from), &Message::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn an_idle_mapping_is_alive_if_its_socket_hears() {
+        let (server, idle, mapped) = ("192.0.2.1:3478", Socket::Extra(4), "198.51.100.7:5000");
+        let ask = |socket, from, mapped| judge(Expected::At(idle, 5000), socket, from, mapped);
+        assert_eq!(ask(idle, server, "198.51.100.7:6000"), Some(Outcome::Answered(at("198.51.100.7:6000"))));
+        // The port has become the asking socket's: it had been free.
+        assert_eq!(ask(Socket::Main, server, mapped), Some(Outcome::Silent));
+        assert_eq!(ask(Socket::Main, server, "198.51.100.7:6000"), Some(Outcome::Disobeyed), "not sent there at all");
+        assert_eq!(ask(idle, "192.0.2.1:9", mapped), None);
+        assert_eq!(ask(Socket::Extra(5), server, mapped), None);
+    }
+
+    #[test]
+    fn sockets_for_both_families_show_the_same_addresses() {
+        let mapped = "198.51.100.7:5000";
+        let answer = Some(Outcome::Answered(at(mapped)));
+        assert_eq!(judge(Expected::Plain, Socket::Main, "[::ffff:192.0.2.1]:3478", mapped), answer);
+        assert_eq!(judge(Expected::Plain, Socket::Main, "192.0.2.1:3478", "[::ffff:198.51.100.7]:5000"), answer);
+        let other = Expected::From(at("192.0.2.2:3479"));
+        assert_eq!(judge(other, Socket::Main, "192.0.2.2:3479", mapped), answer);
+        assert_eq!(judge(other, Socket::Main, "192.0.2.1:3478", mapped), Some(Outcome::Disobeyed));
+        assert_eq!(judge(other, Socket::Main, "192.0.2.2:3478", mapped), None);
+    }
+
+    #[test]
+    fn nothing_makes_the_shell_spin() {
+        let none = Retransmission { rto: Duration::ZERO, requests: 0, last: 0 };
+        let mut transaction =
+            Transaction::new(ID, (Socket::Main, at("192.0.2.1:3478")), Expected::Plain, Vec::new(), 0);
+        assert!(transaction.send(&none).is_some_and(|(_, pause)| pause >= Duration::from_millis(1)));
+        assert_eq!(transaction.send(&none), None);
+        let endless = Retransmission { rto: Duration::MAX, requests: 255, last: 255 };
+        assert!((0..254).all(|_| transaction.send(&endless).is_some()));
+        assert_eq!(transaction.send(&endless), None);
+    }
+}

@@ -222,3 +222,24 @@ fn check(bytes: &[u8], body: &[u8], legacy: bool) -> Result<bool, Malformed> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made so that its value is right for the place where a FINGERPRINT would have to be.
+    #[test]
+    fn a_fingerprint_before_another_attribute_is_none() {
+        let mut bytes = vec![0, 1, 0, 12];
+        bytes.extend(TransactionId::new([5; 12]).to_wire());
+        bytes.extend([0x80, 0x28, 0, 4]);
+        bytes.extend(fingerprint::of(&bytes).to_be_bytes());
+        bytes.extend([0x80, 0x22, 0, 0]);
+        assert_eq!(Message::parse(&bytes), Err(Malformed::Fingerprint));
+        bytes.truncate(28);
+        bytes[3] = 8;
+        let crc = fingerprint::of(&bytes[..20]).to_be_bytes();
+        bytes[24..].copy_from_slice(&crc);
+        assert!(Message::parse(&bytes).is_ok_and(|m| m.has_fingerprint()));
+    }
+}

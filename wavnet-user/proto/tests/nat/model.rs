@@ -82,6 +82,11 @@ impl Nat {
         }
     }
 
+    /// One host's port has no mapping any more.
+    pub(crate) fn forget(&mut self, inside: SocketAddr) {
+        self.entries.retain(|e| e.inside != inside);
+    }
+
     fn key(kind: Mapping, to: SocketAddr) -> Option<(IpAddr, u16)> {
         match kind {
             Mapping::AddressDependent => Some((to.ip(), 0)),

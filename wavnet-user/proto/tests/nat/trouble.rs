@@ -198,22 +198,53 @@ fn a_reboot_is_noticed_and_all_is_done_again() {
 #[test]
 fn a_mapping_that_moves_again_is_unstable() {
     let mut world = World::new(MAPPINGS[0], FILTERINGS[2], Alloc::Random, false, 2);
-    world.reboots = (1..20).map(|s| world.now + Duration::from_secs(s)).collect();
+    world.reboots = [2, 7, 12].map(|s| world.now + Duration::from_secs(s)).to_vec();
     let report = world.run();
     assert!(report.summary.unstable);
+    assert_eq!(report.summary.mapping, MAPPINGS[0]);
+    assert_eq!(report.summary.hairpin, None, "nothing was where it was sought");
     assert_eq!(report.notes, [Note::Moved]);
     let (first, last) = (world.sent.first().unwrap().0, world.now);
     assert!(last.since(first) < Duration::from_secs(12));
 }
 
+/// The NAT loses the fresh socket's mapping alone while an answer is waited for.
+#[test]
+fn a_mapping_that_is_lost_is_no_filter() {
+    for mapping in MAPPINGS {
+        for filtering in FILTERINGS {
+            for ms in [430, 510, 590, 1000] {
+                let mut world = World::new(mapping, filtering, Alloc::Random, false, 2);
+                world.forgets = Some((world.now + Duration::from_millis(ms), Socket::Extra(0)));
+                assert_kind(
+                    &world.run(),
+                    mapping,
+                    filtering,
+                    &format!("lost after {ms} ms, {mapping:?} {filtering:?}"),
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_server_that_dies_during_the_tests_is_no_filter() {
-    let mut world = World::new(MAPPINGS[0], FILTERINGS[0], Alloc::Random, false, 2);
-    let dies = world.now + Duration::from_millis(350);
-    world.servers[0].twist = Box::new(move |now, _, _, _| if now < dies { Twist::Honest } else { Twist::Silent });
-    let report = world.run();
-    assert_eq!((report.summary.mapping, report.summary.filtering), (MAPPINGS[0], Filtering::Unknown));
-    assert_eq!(report.notes, [Note::Vanished(at("192.0.2.1:3478"))]);
+    for ms in [330, 450, 505] {
+        let mut world = World::new(MAPPINGS[0], FILTERINGS[0], Alloc::Random, false, 2);
+        let dies = world.now + Duration::from_millis(ms);
+        world.servers[0].twist = Box::new(move |now, _, _, _| if now < dies { Twist::Honest } else { Twist::Silent });
+        let report = world.run();
+        assert_eq!((report.summary.mapping, report.summary.filtering), (MAPPINGS[0], Filtering::Unknown), "{ms}");
+        assert_eq!(report.notes, [Note::Vanished(at("192.0.2.1:3478"))], "{ms}");
+    }
+}
+
+#[test]
+fn servers_that_are_not_needed_are_left_alone() {
+    let mut world = World::new(MAPPINGS[0], FILTERINGS[0], Alloc::Random, false, 1);
+    world.servers.extend([server("203.0.113.1:3478", None), server("203.0.113.2:3478", None)]);
+    world.run();
+    assert!(world.sent.iter().all(|(_, t)| !t.to.to_string().starts_with("203")), "{:?}", world.sent);
 }
 
 #[test]

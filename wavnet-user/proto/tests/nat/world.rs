@@ -75,6 +75,8 @@ pub(crate) struct World {
     pub(crate) attacker: Option<Attacker>,
     /// What happens to the NAT, and when.
     pub(crate) reboots: Vec<Time>,
+    /// And when it forgets a single socket.
+    pub(crate) forgets: Option<(Time, Socket)>,
     pub(crate) seed: u64,
     queue: BTreeMap<(Time, u64), Packet>,
     count: u64,
@@ -116,6 +118,7 @@ impl World {
             sockets: Sockets::Opened,
             attacker: None,
             reboots: Vec::new(),
+            forgets: None,
             seed,
             queue: BTreeMap::new(),
             count: 0,
@@ -181,6 +184,10 @@ impl World {
             {
                 self.reboots.remove(0);
                 nat.reboot();
+            }
+            if let Some((_, socket)) = self.forgets.take_if(|(when, _)| *when <= next) {
+                let inside = self.local(socket);
+                self.nat.as_mut().unwrap().forget(inside);
             }
             match packet {
                 Some(time) if time == next => {

@@ -227,3 +227,36 @@ fn types_have_names() {
     assert_eq!(AttributeType(0x24).to_string(), "attribute 0x0024");
     assert!(!AttributeType(0x24).is_optional() && AttributeType(0x8024).is_optional());
 }
+
+#[test]
+fn values_that_are_none_of_their_type_are_told() {
+    let read = |kind, value| {
+        let bytes =
+            Builder::message(Class::Success, TransactionId::new([0; 12]), &[Attribute::Other(kind, value)]).unwrap();
+        Message::parse(&bytes).unwrap().find(kind).map(|a| a.is_some())
+    };
+    let table: [(AttributeType, &[&[u8]], &[&[u8]]); 6] = [
+        (
+            AttributeType::MAPPED_ADDRESS,
+            &[&[9, 1, 0, 1, 1, 2, 3, 4]],
+            &[&[0, 3, 0, 1, 1, 2, 3, 4], &[0, 1, 0, 1, 1, 2, 3], &[0, 2, 0, 1, 1, 2, 3, 4], &[0, 1], &[]],
+        ),
+        (AttributeType::CHANGE_REQUEST, &[&[0, 0, 0, 6], &[9, 9, 9, 9]], &[&[0, 0, 6], &[0, 0, 0, 0, 6], &[]]),
+        (AttributeType::RESPONSE_PORT, &[&[0, 1], &[0, 1, 9, 9]], &[&[1], &[0, 0, 1], &[]]),
+        (
+            AttributeType::ERROR_CODE,
+            &[&[9, 9, 3, 0], &[0, 0, 0xfe, 99, 0xff]],
+            &[&[0, 0, 2, 0], &[0, 0, 7, 0], &[0, 0, 4, 100], &[0, 0, 4]],
+        ),
+        (AttributeType::UNKNOWN_ATTRIBUTES, &[&[], &[0, 1]], &[&[1], &[0, 1, 2]]),
+        (AttributeType::SOFTWARE, &[&[], &[0xff]], &[]),
+    ];
+    for (kind, good, bad) in table {
+        for value in good {
+            assert_eq!(read(kind, value), Ok(true), "{kind} {value:?}");
+        }
+        for value in bad {
+            assert_eq!(read(kind, value), Err(BadAttribute(kind)), "{kind} {value:?}");
+        }
+    }
+}
