@@ -1,6 +1,7 @@
 //! Answers as tables for people. Pure: a model in, text out.
 
 mod human;
+mod nat;
 mod rendezvous;
 
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 pub use human::{bytes, counted, duration, number};
+pub use nat::{nat, nat_lifetime, nat_no_lifetime, nat_progress};
 pub use rendezvous::rendezvous;
 
 use crate::api::model::{

@@ -3,6 +3,7 @@
 //! The shape is documented in docs/api.md and pinned by tests. Members may be added within a version of the protocol;
 //! none is removed or changes its meaning.
 
+mod nat;
 mod rendezvous;
 mod status;
 
@@ -13,6 +14,7 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::text;
 
+pub use nat::{NatInfo, NatLifetime, NatNote};
 pub use rendezvous::{RendezvousCounters, RendezvousNetwork, RendezvousStatus};
 pub use status::{Counts, HookMode, Status, UnderlayInfo};
 
