@@ -9,6 +9,7 @@ pub mod datapath;
 pub mod doctor;
 mod ethtool;
 pub mod metrics;
+pub mod nat;
 pub mod netlink;
 mod notify;
 pub mod output;

@@ -9,13 +9,15 @@ use wavnet_tests::lab::{
     nat::{
         NatKind, Ports, Router, RouterSpec,
         classify::{Classifier, Expected},
-        stun::{Coturn, NatDiscovery, Servers, StunClient},
+        stun::{Coturn, NatDiscovery, Server, StunClient},
+        wavnet::{Rendezvous, WavnetNat},
     },
     topology::UNDERLAY_MTU,
     wan::Internet,
 };
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
+    Need::Wavnet,
     Need::Tool("nft"),
     Need::Tool("conntrack"),
     Need::Tool("turnserver"),
@@ -24,7 +26,7 @@ const NEEDS: [Need; 5] = [
 ];
 
 /// Whoever classifies: what others made comes first, so that what is ours is held against it.
-const CLASSIFIERS: [&dyn Classifier; 2] = [&NatDiscovery, &StunClient];
+const CLASSIFIERS: [&dyn Classifier; 3] = [&NatDiscovery, &StunClient, &WavnetNat];
 
 /// Hosts and what is expected to be before them.
 struct Site {
@@ -34,29 +36,32 @@ struct Site {
     expected: Expected,
 }
 
-/// What every classifier finds out about what is before a host, each from a port of its own; what is not as expected.
-fn differences(host: &Host, port: u16, servers: &Servers, expected: &Expected) -> Result<Vec<String>> {
+/// What every classifier finds out by a server about what is before a host, each from ports of its own; what is not as expected.
+fn differences(host: &Host, port: u16, server: &dyn Server, expected: &Expected) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for (n, classifier) in CLASSIFIERS.into_iter().enumerate() {
-        let finding = classifier.classify(host, port + n as u16, servers)?;
-        println!("{} of {}: {finding:?}", classifier.name(), host.ns.short_name());
-        let differences = expected.differences(&finding).into_iter();
-        all.extend(differences.map(|d| format!("{} on {}: {d}", classifier.name(), host.ns.short_name())));
+    for (classifier, n) in CLASSIFIERS.into_iter().zip(0..) {
+        let finding = classifier.classify(host, port + 10 * n, server.servers())?;
+        let who = format!("{} with {} on {}", classifier.name(), server.name(), host.ns.short_name());
+        println!("{who}: {finding:?}");
+        all.extend(expected.differences(&finding).into_iter().map(|difference| format!("{who}: {difference}")));
     }
     Ok(all)
 }
 
-/// Both hosts of all sites classify at the same time.
+/// Both hosts of all sites classify at the same time, by an independent server and by our own.
 fn classified(lab: &Lab, sites: impl FnOnce(&mut Internet) -> Result<Vec<Site>>) -> Result<()> {
     let mut internet = Internet::new(lab, UNDERLAY_MTU)?;
     let coturn = Coturn::start(&internet.host(lab, "stun", 2, None)?)?;
+    let ours = Rendezvous::start(&internet.host(lab, "ours", 2, None)?)?;
+    let servers: [(&dyn Server, u16); 2] = [(&coturn, 5000), (&ours, 5050)];
     let sites = sites(&mut internet)?;
     let wrong = thread::scope(|scope| {
         let mut threads = Vec::new();
         for Site { name, hosts, expected, .. } in &sites {
-            for (host, port) in hosts.iter().zip([5000, 5100]) {
-                let servers = &coturn.servers;
-                threads.push((name, scope.spawn(move || differences(host, port, servers, expected))));
+            for (host, base) in hosts.iter().zip([0, 100]) {
+                for (server, port) in servers {
+                    threads.push((name, scope.spawn(move || differences(host, base + port, server, expected))));
+                }
             }
         }
         let mut wrong = Vec::new();

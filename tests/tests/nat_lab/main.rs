@@ -1,8 +1,10 @@
-//! The lab's NATs are what they are called: independent STUN clients say so, of two hosts at once, and datagrams show it.
+//! The lab's NATs are what they are called: independent STUN clients say so, of two hosts at once, and datagrams show it. Our own client
+//! and server say the same as the independent ones.
 
 mod behaviour;
 mod hairpin;
 mod mappings;
+mod ours;
 
 use anyhow::Result;
 use wavnet_tests::lab::{

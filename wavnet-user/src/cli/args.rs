@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wavnet_common::addr::{Mac, Vni};
 
-use super::mesh_args::MeshFlags;
+use super::{mesh_args::MeshFlags, nat_args::NatArgs};
 use crate::{
     api::model::{PortMode, VlanMode},
     config::{
@@ -141,6 +141,8 @@ pub(super) enum Command {
         after_help = "This is the only command that stops forwarding. It may be repeated, and works without an agent, too."
     )]
     Down(DownArgs),
+    /// Find out what kind of NAT is in front of this host, and what that means for paths
+    Nat(NatArgs),
     /// Run the rendezvous server, by which agents behind NATs find each other; or ask a running one
     Rendezvous(Box<RendezvousArgs>),
     /// Make keys, and show their public parts

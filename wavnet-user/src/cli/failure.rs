@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     api::{BindError, ClientError, ErrorCode, Refusal, model::Problem},
     config::{ConfigError, ConfigErrors, KeyFileError},
+    nat::NatError,
     rendezvous::{SocketError, StoreError},
 };
 
@@ -72,7 +73,8 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
         if cause.is::<ServerNotRunning>() {
             return Exit::NotRunning;
         }
-        if cause.is::<KeyFileError>() || cause.is::<FileExists>() {
+        let no_interface = matches!(cause.downcast_ref(), Some(NatError::NoInterface(_)));
+        if no_interface || cause.is::<KeyFileError>() || cause.is::<FileExists>() {
             return Exit::Refused;
         }
         if cause.is::<Usage>() {
@@ -94,6 +96,7 @@ fn help(error: &anyhow::Error) -> Option<String> {
         let own = cause.downcast_ref::<KeyFileError>().map(KeyFileError::help);
         let own = own.or_else(|| cause.downcast_ref::<SocketError>().map(SocketError::help));
         let own = own.or_else(|| cause.downcast_ref::<StoreError>().map(StoreError::help));
+        let own = own.or_else(|| cause.downcast_ref::<NatError>().map(NatError::help));
         let own = own.or_else(|| cause.is::<ServerNotRunning>().then_some(ServerNotRunning::HELP));
         own.or_else(|| cause.is::<FileExists>().then_some(FileExists::HELP)).map(str::to_owned)
     })

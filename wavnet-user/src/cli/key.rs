@@ -52,7 +52,7 @@ fn show(printer: &mut Printer, file: Option<&Path>, name: &str, value: &str) -> 
 }
 
 /// A generator with a seed of the system's, which waits until it has gathered enough after boot.
-fn rng() -> Result<Rng> {
+pub(super) fn rng() -> Result<Rng> {
     let mut seed = Zeroizing::new([0; 32]);
     File::open("/dev/random").and_then(|mut file| file.read_exact(&mut *seed)).context("cannot read /dev/random")?;
     Ok(Rng::from_seed(*seed))

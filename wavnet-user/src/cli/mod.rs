@@ -7,6 +7,8 @@ mod failure;
 mod key;
 pub mod logging;
 mod mesh_args;
+mod nat;
+mod nat_args;
 mod print;
 mod rendezvous;
 
@@ -83,6 +85,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
         }
         Command::Rendezvous(args) => rendezvous::run(global, printer, *args)?,
         Command::Key(command) => key::run(printer, command)?,
+        Command::Nat(args) => return nat::run(printer, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "wavnet", &mut script);

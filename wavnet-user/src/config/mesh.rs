@@ -59,29 +59,36 @@ impl FromStr for ServerAddress {
             Some((place, key)) => (place, Some(key.parse().map_err(|e: wavnet_proto::trust::KeyError| e.to_string())?)),
             None => (s, None),
         };
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or(HOW)?;
-                host.parse::<IpAddr>().map_err(|_| HOW)?;
-                let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(HOW)?) };
-                (host, port)
-            }
-            // More than one colon: an IPv6 address without brackets.
-            None => match place.rsplit_once(':').filter(|_| place.parse::<IpAddr>().is_err()) {
-                Some((host, port)) => (host, Some(port)),
-                None => (place, None),
-            },
-        };
-        let port = port.map_or(Ok(Underlay::UDP_PORT), |p| p.parse().ok().filter(|p| *p != 0).ok_or(HOW))?;
-        let is_name = host.split('.').all(|label| {
-            let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            (1..=63).contains(&label.len()) && inner
-        });
-        if host.parse::<IpAddr>().is_err() && !is_name {
-            return Err(HOW.into());
-        }
+        let (host, port) = host_and_port(place).ok_or(HOW)?;
+        let port = port.unwrap_or(Underlay::UDP_PORT);
         Ok(ServerAddress { host: host.to_owned(), port, key })
     }
+}
+
+/// A name or an address, and the port behind it if there is one: `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+pub(crate) fn host_and_port(s: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match s.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<IpAddr>().ok()?;
+            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?) };
+            (host, port)
+        }
+        // More than one colon: an IPv6 address without brackets.
+        None => match s.rsplit_once(':').filter(|_| s.parse::<IpAddr>().is_err()) {
+            Some((host, port)) => (host, Some(port)),
+            None => (s, None),
+        },
+    };
+    let port = match port {
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
+        None => None,
+    };
+    let is_name = host.split('.').all(|label| {
+        let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        (1..=63).contains(&label.len()) && inner
+    });
+    (is_name || host.parse::<IpAddr>().is_ok()).then_some((host, port))
 }
 
 impl fmt::Display for ServerAddress {

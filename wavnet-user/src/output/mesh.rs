@@ -74,11 +74,11 @@ fn row(p: &MeshPeer) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::model::{MeshPath, MeshServer, NatInfo, TrafficInfo};
+    use crate::api::model::{MeshNat, MeshPath, MeshServer, TrafficInfo};
 
     #[test]
     fn a_mesh_is_shown_with_its_troubles() {
-        let nat = NatInfo { kind: "symmetric".into(), mapping: "m".into(), filtering: "f".into() };
+        let nat = MeshNat { kind: "symmetric".into(), mapping: "m".into(), filtering: "f".into() };
         let path = MeshPath {
             kind: "direct".into(),
             remote: "198.51.100.7:4789".parse().unwrap(),

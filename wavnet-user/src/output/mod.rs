@@ -2,6 +2,7 @@
 
 mod human;
 mod mesh;
+mod nat;
 mod rendezvous;
 
 #[cfg(test)]
@@ -11,6 +12,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 
 pub use human::{bytes, counted, duration, number};
 pub use mesh::mesh;
+pub use nat::{nat, nat_lifetime, nat_no_lifetime, nat_progress};
 pub use rendezvous::rendezvous;
 
 use crate::api::model::{

@@ -17,6 +17,7 @@ pub mod kind;
 pub mod router;
 pub mod rules;
 pub mod stun;
+pub mod wavnet;
 
 pub use conntrack::Peak;
 pub use kind::{Behaviour, Classic, Dependence, NatKind, Ports};

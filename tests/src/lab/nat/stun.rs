@@ -13,7 +13,8 @@ use super::{
 };
 use crate::lab::{host::Host, poll_until, process::Process, tools, wan::PublicHost};
 
-const SOON: Duration = Duration::from_secs(20);
+/// Until a server answers.
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// Where a STUN server listens: two addresses with two ports each, which telling behaviours apart needs (RFC 5780).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,25 @@ pub struct Coturn {
     /// Where it listens.
     pub servers: Servers,
     process: Process,
+}
+
+/// A running STUN server, whoever made it.
+pub trait Server: Sync {
+    /// What reports call it.
+    fn name(&self) -> &'static str;
+
+    /// Where it listens.
+    fn servers(&self) -> &Servers;
+}
+
+impl Server for Coturn {
+    fn name(&self) -> &'static str {
+        "turnserver"
+    }
+
+    fn servers(&self) -> &Servers {
+        &self.servers
+    }
 }
 
 impl Coturn {
@@ -70,7 +90,7 @@ impl Coturn {
 }
 
 /// Sends a Binding request (RFC 8489) and waits for anything that comes back.
-fn ask(host: &Host, server: SocketAddrV4) -> Result<()> {
+pub(super) fn ask(host: &Host, server: SocketAddrV4) -> Result<()> {
     let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
     host.ns.enter(|| {
         let socket = UdpSocket::bind((host.addr, 0))?;

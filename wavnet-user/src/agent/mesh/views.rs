@@ -12,7 +12,7 @@ use crate::{
     agent::Agent,
     api::{
         ErrorCode, Refusal,
-        model::{MeshInfo, MeshPath, MeshPeer, MeshServer, NatInfo},
+        model::{MeshInfo, MeshNat, MeshPath, MeshPeer, MeshServer},
     },
 };
 
@@ -20,8 +20,8 @@ fn ms(rtt: Option<Rtt>) -> Option<f64> {
     rtt.map(|r| r.smoothed.as_secs_f64() * 1000.0)
 }
 
-fn nat(nat: &NatSummary) -> NatInfo {
-    NatInfo {
+fn nat(nat: &NatSummary) -> MeshNat {
+    MeshNat {
         kind: nat.paper_type().to_string(),
         mapping: nat.mapping.to_string(),
         filtering: nat.filtering.to_string(),

@@ -13,7 +13,7 @@ pub struct MeshInfo {
     /// This host's public key.
     pub key: String,
     /// What is in front of this host.
-    pub nat: NatInfo,
+    pub nat: MeshNat,
     /// The rendezvous servers, the preferred one first.
     pub servers: Vec<MeshServer>,
     /// The peers, ascending by key.
@@ -22,7 +22,7 @@ pub struct MeshInfo {
 
 /// A NAT.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NatInfo {
+pub struct MeshNat {
     /// The type by RFC 3489's names: `open`, `full cone`, `restricted cone`, `port-restricted cone`, `symmetric`, `symmetric firewall`,
     /// `blocked`, `unknown`.
     #[serde(rename = "type")]
@@ -66,7 +66,7 @@ pub struct MeshPeer {
     #[serde(with = "text::vni::list")]
     pub vnis: Vec<Vni>,
     /// What is in front of it, as it says.
-    pub nat: NatInfo,
+    pub nat: MeshNat,
     /// Milliseconds from when this host first wanted to reach it until frames could be sent; null before that.
     pub first_path_ms: Option<u64>,
     /// The same until they could be sent without a relay.

@@ -4,6 +4,7 @@
 //! none is removed or changes its meaning.
 
 mod mesh;
+mod nat;
 mod rendezvous;
 mod status;
 
@@ -14,7 +15,8 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::text;
 
-pub use mesh::{MeshInfo, MeshPath, MeshPeer, MeshServer, NatInfo};
+pub use mesh::{MeshInfo, MeshNat, MeshPath, MeshPeer, MeshServer};
+pub use nat::{NatInfo, NatLifetime, NatNote};
 pub use rendezvous::{RendezvousCounters, RendezvousNetwork, RendezvousStatus};
 pub use status::{Counts, HookMode, Status, UnderlayInfo};
 

@@ -1,0 +1,142 @@
+//! What kind of NAT there is, for people.
+
+use std::time::Duration;
+
+use comfy_table::{Cell, Color};
+use wavnet_proto::nat::Lifetime;
+
+use super::{duration, finish, optional, table};
+use crate::api::model::{NatInfo, NatLifetime, NatNote};
+
+/// What `wavnet nat` found out; `searching`: the lifetime comes later.
+pub fn nat(n: &NatInfo, searching: bool, color: bool) -> String {
+    let (hue, means) = meaning(&n.kind);
+    let mut table = table(&["NAT", &family(n)], color);
+    table.add_row([Cell::new("type"), Cell::new(n.kind.replace('-', " ")).fg(hue)]);
+    let mut row = |key: &str, value: String| {
+        table.add_row([Cell::new(key), Cell::new(value)]);
+    };
+    row("which means", means.to_owned());
+    row("here", n.local.to_string());
+    if let Some((mapped, server)) = n.mapped.zip(n.server) {
+        row("seen as", format!("{mapped} by {server}"));
+        row("mapping", words(&n.mapping));
+        let most = if n.filtering_at_most { ", at the most" } else { "" };
+        row("filtering", format!("{}{most}", words(&n.filtering)));
+        row("ports", ports(n));
+        row("hairpin", n.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" }).to_owned());
+        if !searching {
+            row("lifetime", n.lifetime.map_or_else(|| "not measured: --lifetime does".into(), lifetime));
+        }
+    }
+    let mut text = finish(&table);
+    if n.unstable {
+        text += "warning: the mapping moved during the tests: all of this is uncertain\n";
+    }
+    if n.many_addresses {
+        text +=
+            "warning: mappings of one socket have different addresses: nobody can tell where the next one will be\n";
+    }
+    text + &notes(n.notes.iter())
+}
+
+/// What a search for the lifetime has added.
+pub fn nat_lifetime(before: &NatInfo, now: &NatInfo) -> String {
+    let found = now.lifetime.map(|found| format!("lifetime ({}): {}\n", family(now), lifetime(found)));
+    found.unwrap_or_default() + &notes(now.notes.iter().filter(|n| !before.notes.contains(n)))
+}
+
+/// That there was no lifetime to be found, and why.
+pub fn nat_no_lifetime(n: &NatInfo) -> String {
+    let why = match n.kind.as_str() {
+        "open" => "nothing here ends: there is no NAT, and nobody is kept out",
+        _ => "not known; a warning says why",
+    };
+    format!("lifetime ({}): {why}\n", family(n))
+}
+
+/// How far a search for the lifetime is.
+pub fn nat_progress(known: Option<Lifetime>, seconds: u64, longest: Duration) -> String {
+    // Two rounds, and what comes before.
+    let most = duration(longest.as_secs().saturating_mul(2).saturating_add(30));
+    let so_far = match known {
+        None => "mappings are idle".to_owned(),
+        Some(Lifetime { alive_after, dead_after }) => {
+            let dead = dead_after.map_or_else(String::new, |dead| format!(", less than {}", time(dead)));
+            format!("more than {}{dead}", time(alive_after))
+        }
+    };
+    format!("looking for the lifetime: {so_far}; {} of at most {most}", duration(seconds))
+}
+
+fn family(n: &NatInfo) -> String {
+    n.family.replace("ipv", "IPv")
+}
+
+/// What a type means for paths, and how bad that is.
+fn meaning(kind: &str) -> (Color, &'static str) {
+    match kind {
+        "open" => (Color::Green, "no NAT: direct paths with everybody"),
+        "full-cone" => (Color::Green, "one mapping, open to everybody: direct paths with everybody"),
+        "restricted-cone" => {
+            (Color::Green, "one mapping, open to addresses that were sent to: direct paths with everybody")
+        }
+        "port-restricted-cone" => (
+            Color::Green,
+            "one mapping, open to ports that were sent to: direct paths; with symmetric NATs after a search",
+        ),
+        "symmetric" => (
+            Color::Yellow,
+            "a mapping for each destination: direct paths with cones, some after a search; with symmetric NATs over a relay",
+        ),
+        "symmetric-firewall" => {
+            (Color::Green, "no NAT, but only who was sent to gets in: direct paths; with symmetric NATs after a search")
+        }
+        "blocked" => (Color::Red, "no server answers: no paths, unless a server is reachable that was not asked"),
+        _ => (Color::Yellow, "too little is known; the warnings say what is missing"),
+    }
+}
+
+fn words(behaviour: &str) -> String {
+    behaviour.replace("address-and-port-dependent", "address- and port-dependent")
+}
+
+fn ports(n: &NatInfo) -> String {
+    let order = match (n.ports.as_str(), n.port_step) {
+        ("preserving", _) => return "preserved: the mapped port is the host's own".to_owned(),
+        ("sequential", Some(step)) => format!("sequential ({step:+})"),
+        (order, _) => order.to_owned(),
+    };
+    match n.preserves_port {
+        Some(true) => format!("{order}; the first one is the host's own"),
+        Some(false) if n.ports == "unknown" => "not preserved".to_owned(),
+        _ => order,
+    }
+}
+
+fn lifetime(NatLifetime { alive_ms, dead_ms }: NatLifetime) -> String {
+    let [alive, dead] = [Some(alive_ms), dead_ms].map(|ms| ms.map(|ms| time(Duration::from_millis(ms))));
+    match (alive_ms, dead) {
+        (_, None) => format!("{} at least, idle", optional(alive)),
+        (0, Some(dead)) => format!("less than {dead}, idle"),
+        (_, Some(dead)) => format!("{} to {dead}, idle", optional(alive)),
+    }
+}
+
+/// With tenths where seconds are few.
+fn time(time: Duration) -> String {
+    if time < Duration::from_secs(20) { format!("{:.1}s", time.as_secs_f64()) } else { duration(time.as_secs()) }
+}
+
+/// Advice that several have in common comes behind the last of them.
+fn notes<'a>(notes: impl Iterator<Item = &'a NatNote>) -> String {
+    let mut notes = notes.peekable();
+    let mut text = String::new();
+    while let Some(NatNote { message, help, .. }) = notes.next() {
+        text += &format!("warning: {message}\n");
+        if notes.peek().is_none_or(|next| next.help != *help) {
+            text += &format!("  help: {help}\n");
+        }
+    }
+    text
+}
