@@ -5,13 +5,14 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::addr::{Mac, Vni};
+use wavnet_common::addr::{Mac, PeerId, Vni};
 
 use super::{
     Desired, Fabric, FabricError, PeerSettings, Runtime, RuntimePort, StaticPlace,
     desired::{check_peer_address, exact_name},
     target::{local_address, rule_for, unfit},
 };
+use crate::command::PeerKey;
 
 impl Runtime {
     /// Leaves out what no command could have added.
@@ -104,7 +105,7 @@ impl Fabric {
         let mut runtime = self.runtime.clone();
         let entry = runtime.peers.entry(addr).or_insert(PeerSettings { udp_port, vnis: BTreeSet::new() });
         entry.vnis.extend(new);
-        self.check_sizes(&self.desired, &runtime)?;
+        self.check_sizes(&self.desired, &runtime, self.dynamic_vnis())?;
         self.runtime = runtime;
         self.touch_peers();
         Ok(())
@@ -173,6 +174,11 @@ impl Fabric {
         Ok(())
     }
 
+    /// VNIs of every dynamic peer.
+    pub(super) fn dynamic_vnis(&self) -> impl Iterator<Item = (PeerId, &BTreeSet<Vni>)> {
+        self.dynamic.peers.iter().map(|(id, peer)| (*id, &peer.vnis))
+    }
+
     fn check_vni(&self, vni: Vni) -> Result<(), FabricError> {
         if self.desired.vnis.contains_key(&vni) { Ok(()) } else { Err(FabricError::UnknownVni(vni)) }
     }
@@ -182,16 +188,28 @@ impl Fabric {
     }
 
     /// Refuses more peers than there is room for, whatever links there are.
-    pub(super) fn check_sizes(&self, desired: &Desired, runtime: &Runtime) -> Result<(), FabricError> {
+    pub(super) fn check_sizes<'a>(
+        &self,
+        desired: &Desired,
+        runtime: &Runtime,
+        dynamic: impl Iterator<Item = (PeerId, &'a BTreeSet<Vni>)>,
+    ) -> Result<(), FabricError> {
         let mut peers = BTreeSet::new();
         let mut members = BTreeSet::new();
         let mut per_vni: BTreeMap<Vni, usize> = BTreeMap::new();
         for (addr, settings) in desired.peers.iter().chain(&runtime.peers) {
-            peers.insert(addr);
+            peers.insert(PeerKey::Static(*addr));
             for vni in &settings.vnis {
-                if members.insert((vni, addr)) {
+                if members.insert((*vni, PeerKey::Static(*addr))) {
                     *per_vni.entry(*vni).or_default() += 1;
                 }
+            }
+        }
+        for (id, vnis) in dynamic {
+            for vni in vnis.iter().filter(|vni| desired.vnis.contains_key(vni)) {
+                peers.insert(PeerKey::Dynamic(id));
+                members.insert((*vni, PeerKey::Dynamic(id)));
+                *per_vni.entry(*vni).or_default() += 1;
             }
         }
         let full = |what, has, limit| if has > limit { Err(FabricError::Full { what, limit }) } else { Ok(()) };
