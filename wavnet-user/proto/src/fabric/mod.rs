@@ -109,7 +109,7 @@ impl Fabric {
         desired.check(&self.limits)?;
         let mut runtime = self.runtime.clone();
         runtime.prune(&desired);
-        self.check_sizes(&desired, &runtime, self.dynamic_vnis())?;
+        self.check_sizes(&desired, &runtime)?;
         let local = local_address(&self.desired, &self.links);
         (self.desired, self.runtime) = (desired, runtime);
         self.configured = true;
@@ -137,7 +137,7 @@ impl Fabric {
     pub fn restore(&mut self, mut runtime: Runtime) -> Result<(), FabricError> {
         runtime.sanitise();
         runtime.prune(&self.desired);
-        self.check_sizes(&self.desired, &runtime, self.dynamic_vnis())?;
+        self.check_sizes(&self.desired, &runtime)?;
         self.runtime = runtime;
         self.touch_peers();
         Ok(())

@@ -1,18 +1,14 @@
 //! Changes by command rather than configuration.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use wavnet_common::addr::{Mac, PeerId, Vni};
+use wavnet_common::addr::{Mac, Vni};
 
 use super::{
     Desired, Fabric, FabricError, PeerSettings, Runtime, RuntimePort, StaticPlace,
     desired::{check_peer_address, exact_name},
     target::{local_address, rule_for, unfit},
 };
-use crate::command::PeerKey;
 
 impl Runtime {
     /// Leaves out what no command could have added.
@@ -105,7 +101,7 @@ impl Fabric {
         let mut runtime = self.runtime.clone();
         let entry = runtime.peers.entry(addr).or_insert(PeerSettings { udp_port, vnis: BTreeSet::new() });
         entry.vnis.extend(new);
-        self.check_sizes(&self.desired, &runtime, self.dynamic_vnis())?;
+        self.check_sizes(&self.desired, &runtime)?;
         self.runtime = runtime;
         self.touch_peers();
         Ok(())
@@ -174,11 +170,6 @@ impl Fabric {
         Ok(())
     }
 
-    /// VNIs of every dynamic peer.
-    pub(super) fn dynamic_vnis(&self) -> impl Iterator<Item = (PeerId, &BTreeSet<Vni>)> {
-        self.dynamic.peers.iter().map(|(id, peer)| (*id, &peer.vnis))
-    }
-
     fn check_vni(&self, vni: Vni) -> Result<(), FabricError> {
         if self.desired.vnis.contains_key(&vni) { Ok(()) } else { Err(FabricError::UnknownVni(vni)) }
     }
@@ -188,33 +179,22 @@ impl Fabric {
     }
 
     /// Refuses more peers than there is room for, whatever links there are.
-    pub(super) fn check_sizes<'a>(
-        &self,
-        desired: &Desired,
-        runtime: &Runtime,
-        dynamic: impl Iterator<Item = (PeerId, &'a BTreeSet<Vni>)>,
-    ) -> Result<(), FabricError> {
+    pub(super) fn check_sizes(&self, desired: &Desired, runtime: &Runtime) -> Result<(), FabricError> {
         let mut peers = BTreeSet::new();
         let mut members = BTreeSet::new();
-        let mut per_vni: BTreeMap<Vni, usize> = BTreeMap::new();
+        let mut per_vni = self.dynamic.per_vni(desired);
+        let dynamic: usize = per_vni.values().sum();
         for (addr, settings) in desired.peers.iter().chain(&runtime.peers) {
-            peers.insert(PeerKey::Static(*addr));
+            peers.insert(*addr);
             for vni in &settings.vnis {
-                if members.insert((*vni, PeerKey::Static(*addr))) {
+                if members.insert((*vni, *addr)) {
                     *per_vni.entry(*vni).or_default() += 1;
                 }
             }
         }
-        for (id, vnis) in dynamic {
-            for vni in vnis.iter().filter(|vni| desired.vnis.contains_key(vni)) {
-                peers.insert(PeerKey::Dynamic(id));
-                members.insert((*vni, PeerKey::Dynamic(id)));
-                *per_vni.entry(*vni).or_default() += 1;
-            }
-        }
         let full = |what, has, limit| if has > limit { Err(FabricError::Full { what, limit }) } else { Ok(()) };
-        full("peers", peers.len(), self.limits.vteps)?;
-        full("memberships of peers in VNIs", members.len(), self.limits.members)?;
+        full("peers", peers.len() + self.dynamic.in_vnis(desired).count(), self.limits.vteps)?;
+        full("memberships of peers in VNIs", members.len() + dynamic, self.limits.members)?;
         let limit = self.limits.flood_vteps;
         match per_vni.into_iter().find(|(_, n)| *n > limit) {
             Some((vni, _)) => Err(FabricError::FloodFull { vni, limit }),

@@ -7,11 +7,11 @@ use std::{
 
 use wavnet_common::{
     abi::{ConfigFlags, Endpoint, ExtraPorts, Hold, size},
-    addr::Label,
+    addr::{Label, PeerId},
 };
 use wavnet_proto::{
     command::{Command, PeerKey},
-    fabric::{Control, Fabric, FabricError, PathFrom, PeerPath, PeerState, Via},
+    fabric::{Adopted, Control, Desired, Fabric, FabricError, Limits, PathFrom, PeerPath, PeerState, Via, VniSettings},
 };
 
 use super::{scenarios::*, steps::*, world::*};
@@ -281,4 +281,30 @@ fn there_is_an_end_to_room_and_it_is_told() {
         let added = w.fabric.add_path(path(from, 0));
         assert_eq!(added.is_ok(), usize::from(n) < LIMITS.paths(), "{added:?}");
     }
+}
+
+/// A thousand peers at once: what is written grows with them, not with their square.
+#[test]
+fn a_thousand_peers_come_and_move() {
+    let mut f = Fabric::new(Limits { vteps: 1024, members: 2048, ..Limits::default() }, &Adopted::default());
+    let mut desired = Desired::default();
+    desired.vnis = [vni(0), vni(1)].map(|vni| (vni, VniSettings::default())).into();
+    f.set_desired(desired).unwrap();
+    f.links_complete();
+    let key = |n: u16| PeerId([n.to_be_bytes(); 16].concat().try_into().unwrap());
+    while f.poll_command().is_some() {}
+    for n in 0..1000 {
+        f.set_peer(key(n), BTreeSet::from([vni((n % 2) as u8)]), relayed(u32::from(n) + 1)).unwrap();
+    }
+    let added: Vec<_> = std::iter::from_fn(|| f.poll_command()).collect();
+    let count = |wanted: fn(&Command) -> bool| added.iter().filter(|c| wanted(c)).count();
+    assert_eq!(count(|c| matches!(c, Command::SetVtep { .. })), 1000);
+    assert_eq!(count(|c| matches!(c, Command::SetMember { .. })), 1000);
+    assert_eq!(count(|c| matches!(c, Command::SetFlood { .. })), 2);
+    assert_eq!(count(|c| matches!(c, Command::QueryRoute { .. })), 1);
+    for n in 0..1000 {
+        f.peer_endpoint(key(n), relayed(u32::from(n) + 2000)).unwrap();
+    }
+    let moved: Vec<_> = std::iter::from_fn(|| f.poll_command()).collect();
+    assert!(moved.len() == 1000 && moved.iter().all(|c| matches!(c, Command::SetNextHop { .. })));
 }
