@@ -110,7 +110,8 @@ impl Pulses {
 
     /// Makes the next pulse: its two bytes. Call it when [`Pulses::next`] says so.
     pub fn send(&mut self, now: Time, rng: &mut Rng) -> [u8; 2] {
-        let number = rng.u32() as u16 & !ANSWER;
+        // Those under way differ in the lower two bits: by them the kernel keeps apart what it waits for.
+        let number = rng.u32() as u16 & !ANSWER & !3 | self.sent as u16 & 3;
         let full = self.outstanding.len() == OUTSTANDING;
         while self.outstanding.front().is_some_and(|(_, at)| full || now.since(*at) > TOO_LATE) {
             self.outstanding.pop_front();
