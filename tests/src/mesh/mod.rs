@@ -127,7 +127,7 @@ impl World {
     fn site_on(&self, lab: &Lab, spec: &SiteSpec, router: Option<Router>, host: Host, n: u8) -> Result<Site> {
         let addr = Ipv4Addr::new(10, 9, 0, n);
         let vm_name = format!("vm{n}");
-        let vm_spec = VmSpec::new(&vm_name, Mac::new([2, 9, 0, 0, 0, n]), addr);
+        let vm_spec = VmSpec::new(&vm_name, Mac([2, 9, 0, 0, 0, n]), addr);
         let vm = if spec.tap { host.tap_vm(lab, &vm_spec)? } else { host.vm(lab, &vm_spec)? };
         let key_file = lab.path(&format!("hv{n}.key"));
         let made = self.server.wavnet(&["key", "generate", &key_file.display().to_string()])?;

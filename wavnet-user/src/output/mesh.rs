@@ -36,7 +36,9 @@ pub fn mesh(m: &MeshInfo, color: bool) -> String {
         &["PEER", "KEY", "VNIS", "NAT", "PATH", "TO", "RTT", "LOSS", "RX FRAMES", "RX", "TX FRAMES", "TX"],
         color,
     );
-    m.peers.iter().for_each(|p| drop(peers.add_row(row(p))));
+    for p in &m.peers {
+        peers.add_row(row(p));
+    }
     let mut text = format!("{}\n{}\n{}", finish(&about), finish(&servers), finish(&peers));
     for s in &m.servers {
         if let Some(error) = &s.error {

@@ -19,7 +19,7 @@ const FIRST_PORT: u16 = 20_000;
 
 /// A datagram that came in.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::agent) struct Received {
     pub(super) socket: Socket,
     pub(super) from: SocketAddr,
     pub(super) payload: Vec<u8>,
