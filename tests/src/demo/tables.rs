@@ -104,6 +104,7 @@ fn fdb(samples: &Samples) -> Content {
         let place = match &e.place {
             PlaceInfo::Port(name) => name.clone(),
             PlaceInfo::Peer(address) => address.to_string(),
+            PlaceInfo::Host(key) => key.clone(),
         };
         let kind = if e.kind == FdbKind::Static { "static" } else { "learned" };
         let age = e.age_s.map_or_else(String::new, |s| format!("{s} s"));

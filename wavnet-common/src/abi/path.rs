@@ -172,8 +172,11 @@ impl PathRow {
     const TIME_SHIFT: u32 = 15;
     const TIME_MASK: u64 = (1 << 48) - 1;
 
-    /// Writes the slot; `None` frees it. Nothing is known of pulses then.
+    /// Writes the slot; `None` frees it. Where another path was, nothing is known of pulses then.
     pub fn set(&self, path: Option<&Path>) {
+        if let Some(path) = path.filter(|path| load(&self.source) == path.source.to_word()) {
+            return store(&self.about, About::new(path).0);
+        }
         // First nobody's, last somebody's: no program sees half of it.
         store(&self.source, 0);
         for word in [&self.about, &self.asked].into_iter().chain(&self.pulses) {
@@ -347,7 +350,10 @@ mod tests {
         row.expect(Number::new(3));
         row.asked(7);
         assert_eq!(row.last_asked(), Some(7));
-        row.set(Some(&Path { local_port: 5000, ..path }));
+        row.set(Some(&Path { local_port: 5000, vtep_index: Some(4), ..path }));
+        assert_eq!(row.last_asked(), Some(7), "it is the same path");
+        let source = Source::Endpoint { addr: [192, 0, 2, 1], port: 4790 };
+        row.set(Some(&Path { source, ..path }));
         assert!(!row.answered(Number::new(3), 9));
         assert_eq!(row.last_asked(), None);
     }

@@ -104,7 +104,7 @@ fn to_requests(runtime: &Runtime) -> Vec<Request> {
     let statics = runtime.statics.iter().map(|((vni, mac), place)| Request::FdbAdd {
         vni: *vni,
         mac: *mac,
-        place: convert::place_info(place),
+        place: convert::fixed_info(place),
     });
     ports.chain(peers).chain(statics).collect()
 }
@@ -121,7 +121,9 @@ fn from_requests(requests: Vec<Request>) -> Runtime {
                 let settings = PeerSettings { udp_port, vnis: vnis.into_iter().collect() };
                 runtime.peers.insert(address, settings);
             }
-            Request::FdbAdd { vni, mac, place } => drop(runtime.statics.insert((vni, mac), convert::place(&place))),
+            Request::FdbAdd { vni, mac, place } => {
+                runtime.statics.extend(convert::place(&place).map(|place| ((vni, mac), place)));
+            }
             other => tracing::warn!("{FILE} holds {}, which adds nothing", other.name()),
         }
     }

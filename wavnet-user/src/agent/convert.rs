@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use wavnet_proto::{
     command,
+    command::PeerKey,
     fabric::{
-        Desired, FabricError, Limits, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, Underlay,
+        Desired, FabricError, Limits, NamePattern, PeerSettings, PlaceName, PortMode, PortRule, StaticPlace, Underlay,
         UnderlayDevice, VlanMode, VniSettings,
     },
 };
@@ -86,17 +87,28 @@ pub(super) fn vlan_info(mode: VlanMode) -> model::VlanMode {
     }
 }
 
-pub(super) fn place_info(place: &StaticPlace) -> model::PlaceInfo {
+pub(super) fn place_info(place: &PlaceName) -> model::PlaceInfo {
+    match place {
+        PlaceName::Port(name) => model::PlaceInfo::Port(name.clone()),
+        PlaceName::Peer(PeerKey::Static(addr)) => model::PlaceInfo::Peer(*addr),
+        PlaceName::Peer(PeerKey::Dynamic(id)) => model::PlaceInfo::Host(id.to_string()),
+    }
+}
+
+/// A static entry's place.
+pub(super) fn fixed_info(place: &StaticPlace) -> model::PlaceInfo {
     match place {
         StaticPlace::Port(name) => model::PlaceInfo::Port(name.clone()),
         StaticPlace::Peer(addr) => model::PlaceInfo::Peer(*addr),
     }
 }
 
-pub(super) fn place(place: &model::PlaceInfo) -> StaticPlace {
+/// Where a static entry can be; `None`: not there.
+pub(super) fn place(place: &model::PlaceInfo) -> Option<StaticPlace> {
     match place {
-        model::PlaceInfo::Port(name) => StaticPlace::Port(name.clone()),
-        model::PlaceInfo::Peer(addr) => StaticPlace::Peer(*addr),
+        model::PlaceInfo::Port(name) => Some(StaticPlace::Port(name.clone())),
+        model::PlaceInfo::Peer(addr) => Some(StaticPlace::Peer(*addr)),
+        model::PlaceInfo::Host(_) => None,
     }
 }
 
@@ -123,6 +135,7 @@ pub(super) fn place_text(place: Option<&model::PlaceInfo>) -> String {
     match place {
         Some(model::PlaceInfo::Port(name)) => name.clone(),
         Some(model::PlaceInfo::Peer(addr)) => addr.to_string(),
+        Some(model::PlaceInfo::Host(key)) => key.clone(),
         None => "nowhere".to_owned(),
     }
 }

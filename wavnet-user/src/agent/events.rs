@@ -108,8 +108,8 @@ mod tests {
         addr::{Mac, Vni},
     };
     use wavnet_proto::{
-        command::Command,
-        fabric::{Adopted, StaticPlace},
+        command::{Command, PeerKey},
+        fabric::{Adopted, PlaceName},
     };
 
     use super::*;
@@ -131,8 +131,8 @@ mod tests {
         let names = Names {
             vnis: [(3, vni)].into(),
             places: [
-                (Place::Port(1), StaticPlace::Port("tap0".into())),
-                (Place::Vtep(2), StaticPlace::Peer([192, 0, 2, 9].into())),
+                (Place::Port(1), PlaceName::Port("tap0".into())),
+                (Place::Vtep(2), PlaceName::Peer(PeerKey::Static([192, 0, 2, 9].into()))),
             ]
             .into(),
         };

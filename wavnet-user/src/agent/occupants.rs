@@ -5,7 +5,11 @@
 
 use std::collections::HashMap;
 
-use wavnet_common::{abi::VtepFlags, fdb::Place};
+use wavnet_common::{
+    abi::{Vtep, VtepFlags},
+    addr::PeerId,
+    fdb::Place,
+};
 use wavnet_proto::{
     command::{Command, PeerKey, Slot},
     fabric::Adopted,
@@ -29,8 +33,11 @@ impl Occupants {
     pub(super) fn new(adopted: &Adopted) -> Occupants {
         let ports = adopted.ports.iter().map(|(i, p)| (Slot::Port(*i), Owner::Port(p.ifindex, p.vni)));
         let vnis = adopted.vnis.iter().map(|(i, v)| (Slot::Vni(*i), Owner::Vni(v.vni)));
-        let vteps =
-            adopted.vteps.iter().map(|(i, v)| (Slot::Vtep(*i), Owner::Vtep(PeerKey::Static(v.endpoint().addr.into()))));
+        let ids: HashMap<u16, PeerId> = adopted.ids.iter().copied().collect();
+        let peer = |index, vtep: &Vtep| {
+            ids.get(index).map_or_else(|| PeerKey::Static(vtep.endpoint().addr.into()), |id| PeerKey::Dynamic(*id))
+        };
+        let vteps = adopted.vteps.iter().map(|(i, v)| (Slot::Vtep(*i), Owner::Vtep(peer(i, v))));
         Occupants(ports.chain(vnis).chain(vteps).map(|(slot, owner)| (slot, (owner, 0))).collect())
     }
 
@@ -75,7 +82,7 @@ impl Occupants {
 #[cfg(test)]
 mod tests {
     use wavnet_common::{
-        abi::{Port, PortFlags, Vtep},
+        abi::{Port, PortFlags},
         addr::Vni,
     };
 

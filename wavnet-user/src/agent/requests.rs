@@ -110,7 +110,11 @@ impl Agent {
     }
 
     async fn add_static(&mut self, vni: Vni, mac: Mac, place: PlaceInfo) -> Result<Done, Refusal> {
-        self.fabric.add_static(vni, mac, convert::place(&place)).map_err(refusal)?;
+        let Some(fixed) = convert::place(&place) else {
+            let refusal = Refusal::new(ErrorCode::Invalid, "a host that is known by its key has no static entries");
+            return Err(refusal.with_help("name a port, or a peer by its address"));
+        };
+        self.fabric.add_static(vni, mac, fixed).map_err(refusal)?;
         let mut done = self.changed(format!("static entry for {mac} added to VNI {vni}")).await;
         let entry = self.fabric.statics().into_iter().find(|s| (s.vni, s.mac) == (vni, mac));
         if entry.is_some_and(|e| !e.in_force) {
@@ -167,7 +171,7 @@ pub(super) fn refusal(e: FabricError) -> Refusal {
         UnknownVni(_) | BadName(_) | OwnAddress(_) | BadAddress(_) | BadUdpPort | NoVni(_) | BadMac(_) => {
             ErrorCode::Invalid
         }
-        NoSuchPort(_) | NoSuchPeer(_) | NoSuchStatic { .. } => ErrorCode::NotFound,
+        NoSuchPort(_) | NoSuchPeer(_) | NoSuchDynamicPeer(_) | NoSuchStatic { .. } => ErrorCode::NotFound,
         DuplicatePort { .. }
         | ConfiguredPort(_)
         | UnderlayPort(_)
@@ -176,6 +180,7 @@ pub(super) fn refusal(e: FabricError) -> Refusal {
         | DuplicatePeer(_)
         | OtherUdpPort { .. }
         | ConfiguredPeer(_)
+        | PathTaken(_)
         | DuplicateStatic { .. }
         | ConfiguredStatic { .. } => ErrorCode::Conflict,
         Full { .. } | FloodFull { .. } => ErrorCode::Full,

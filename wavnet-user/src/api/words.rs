@@ -68,6 +68,7 @@ impl fmt::Display for Request {
                 match place {
                     PlaceInfo::Port(name) => write!(f, " --port {}", Word(name)),
                     PlaceInfo::Peer(address) => write!(f, " --peer {address}"),
+                    PlaceInfo::Host(key) => write!(f, " --host {}", Word(key)),
                 }
             }
             Request::FdbRemove { vni, mac } => write!(f, "fdb remove --vni {vni} --mac {mac}"),

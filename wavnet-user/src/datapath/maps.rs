@@ -183,8 +183,19 @@ impl Maps {
             vnis: in_use(&self.vnis, |v| v.vni != 0)?,
             vteps: in_use(&self.vteps, |v| v.flags & abi::VtepFlags::USED != 0)?,
             members,
+            ids: self.ids()?,
+            paths: self.paths.in_use(),
+            relays: self.paths.relays(),
             ..Adopted::default()
         })
+    }
+
+    /// Who the dynamic peers are, by slot.
+    fn ids(&self) -> Result<Vec<(u16, PeerId)>, Error> {
+        let dynamic = VtepFlags::USED | VtepFlags::DYNAMIC;
+        let slots = in_use(&self.vteps, |v| v.flags & dynamic == dynamic)?.into_iter();
+        let id = |index: u16| self.vtep_ids.get(&index.into(), 0).map_err(fail(name::VTEP_IDS));
+        slots.map(|(index, _)| Ok((index, id(index)?.0))).collect()
     }
 
     /// The map writes of a command; others do nothing.
@@ -285,7 +296,10 @@ impl Maps {
     }
 
     fn set_vtep(&mut self, index: u16, vtep: &Vtep, peer: &PeerKey) -> Result<(), Error> {
-        self.holds.set(index, Hold::Normal);
+        let before = self.vtep(index)?;
+        if !(before.has(VtepFlags::USED) && vtep.has(VtepFlags::USED)) {
+            self.holds.set(index, Hold::Normal);
+        }
         if !vtep.has(VtepFlags::USED) {
             if let PeerKey::Static(addr) = peer {
                 forgiving(self.index_of_vtep.remove(&addr.octets()), name::INDEX_OF_VTEP)?;
@@ -295,10 +309,12 @@ impl Maps {
             return Ok(());
         }
         let next_hop = self.guards.guarded(vtep.next_hop());
-        let vtep = Vtep { flags: vtep.flags & !VtepFlags::HELD, ..Vtep::new(vtep.half, &vtep.endpoint(), &next_hop) };
+        let vtep = Vtep::new(vtep.half, &vtep.endpoint(), &next_hop);
         match peer {
             PeerKey::Static(addr) => {
-                self.write_vtep(index, vtep)?;
+                // Only a static peer's slot is written while in use: what is held back stays so.
+                let held = before.flags & VtepFlags::HELD;
+                self.write_vtep(index, Vtep { flags: vtep.flags | held, ..vtep })?;
                 self.index_of_vtep.insert(addr.octets(), u32::from(index), 0).map_err(fail(name::INDEX_OF_VTEP))?;
             }
             PeerKey::Dynamic(id) => {

@@ -73,6 +73,24 @@ impl Paths {
         }
     }
 
+    /// Slots in use.
+    pub(super) fn in_use(&self) -> Vec<(u16, Path)> {
+        let slots = (0..self.rows.len()).filter_map(|i| Some((i as u16, self.rows.get(i)?.get()?)));
+        slots.collect()
+    }
+
+    /// Relays that are entered: number, address.
+    pub(super) fn relays(&self) -> Vec<(u16, SocketAddrV4)> {
+        let mut found = Vec::new();
+        buckets::for_each(&self.of_source, |key, value| {
+            if let (Source::Endpoint { addr, port }, At::Relay(number)) = (Source::from_word(key), At::from_word(value))
+            {
+                found.push((number, SocketAddrV4::new(addr.into(), port)));
+            }
+        });
+        found
+    }
+
     /// Enters or removes a relay.
     pub(super) fn set_relay(&self, number: u16, at: SocketAddrV4, used: bool) -> Result<(), Error> {
         let key = Source::Endpoint { addr: at.ip().octets(), port: at.port() }.to_word();

@@ -188,6 +188,7 @@ fn place(p: &PlaceInfo) -> String {
     match p {
         PlaceInfo::Port(name) => format!("port {name}"),
         PlaceInfo::Peer(address) => format!("peer {address}"),
+        PlaceInfo::Host(key) => format!("host {key}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Why a change was refused.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use wavnet_common::addr::{Mac, Vni};
+use wavnet_common::addr::{Mac, PeerId, Vni};
 
 /// Why a change was refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +62,12 @@ pub enum FabricError {
     /// There is no such peer, or not in that VNI.
     #[error("there is no peer {0} in these VNIs")]
     NoSuchPeer(Ipv4Addr),
+    /// There is no such dynamic peer.
+    #[error("there is no peer with the key {0}")]
+    NoSuchDynamicPeer(PeerId),
+    /// The path is another peer's, or its address is one that is known for a relay, or the other way round.
+    #[error("what comes from {0} is another peer's")]
+    PathTaken(SocketAddrV4),
     /// The peer comes from the configuration.
     #[error("peer {0} comes from the configuration file")]
     ConfiguredPeer(Ipv4Addr),
@@ -145,7 +151,8 @@ impl FabricError {
                     .to_owned()
             }
             FloodFull { .. } => "spread the peers over several VNIs".to_owned(),
-            BadName(_) | OwnAddress(_) | BadAddress(_) | BadUdpPort | NoVni(_) | BadMac(_) => return None,
+            BadName(_) | OwnAddress(_) | BadAddress(_) | BadUdpPort | NoVni(_) | BadMac(_) | NoSuchDynamicPeer(_)
+            | PathTaken(_) => return None,
         })
     }
 }

@@ -1,10 +1,13 @@
 //! What the shell tells: links, routes, and what was found in pinned maps.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use wavnet_common::{
-    abi::{Config, Member, MemberKey, Port, VniEntry, Vtep, size},
-    addr::{Mac, Vni},
+    abi::{Config, Member, MemberKey, Path, Port, VniEntry, Vtep, size},
+    addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
 
@@ -25,6 +28,13 @@ pub struct Limits {
     pub flood_vteps: usize,
     /// Ports of one VNI.
     pub flood_ports: usize,
+}
+
+impl Limits {
+    /// Paths of dynamic peers: so many for each peer that there is room for.
+    pub const fn paths(&self) -> usize {
+        self.vteps * size::PATHS_PER_VTEP as usize
+    }
 }
 
 impl Default for Limits {
@@ -51,6 +61,12 @@ pub struct Adopted {
     pub vnis: Vec<(u16, VniEntry)>,
     /// `VTEPS`.
     pub vteps: Vec<(u16, Vtep)>,
+    /// `VTEP_IDS`, of dynamic peers.
+    pub ids: Vec<(u16, PeerId)>,
+    /// `PATHS`.
+    pub paths: Vec<(u16, Path)>,
+    /// Relays in `PATH_OF_SOURCE`: number, address.
+    pub relays: Vec<(u16, SocketAddrV4)>,
     /// `MEMBERS`.
     pub members: Vec<(MemberKey, Member)>,
     /// Static entries of the `FDB`: VNI index, MAC, place.

@@ -95,7 +95,7 @@ impl Fabric {
         let underlays = std::mem::take(&mut self.failures.underlays).into_iter();
         let underlays = underlays.filter(|i| !self.tables.underlays.contains_key(i));
         self.out.extend(underlays.map(|ifindex| Command::DetachUnderlay { ifindex }));
-        self.paths.retry();
+        self.routes.retry();
     }
 
     fn link_failed(&mut self, ifindex: u32, why: &str) {

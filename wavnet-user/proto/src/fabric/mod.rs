@@ -1,19 +1,21 @@
 //! What the kernel's tables must hold, and the commands that get them there.
 //!
 //! [`Fabric`] is a state machine without I/O. It is told what the operator wants ([`Fabric::set_desired`], [`Fabric::add_port`],
-//! …), what links there are ([`Fabric::link_up`], [`Fabric::link_gone`]) and how the kernel routes ([`Fabric::route`],
-//! [`Fabric::neighbour`]), and answers with [`Command`]s ([`Fabric::poll_command`]). It compares what the tables hold with
-//! what they should hold, so what is unchanged produces no command, and it starts from what it finds ([`Adopted`]), so a
-//! restarted agent keeps every slot and with it every learned FDB entry.
+//! …), where peers behind NATs are ([`Fabric::set_peer`], [`Fabric::add_path`]), what links there are ([`Fabric::link_up`],
+//! [`Fabric::link_gone`]) and how the kernel routes ([`Fabric::route`], [`Fabric::neighbour`]), and answers with [`Command`]s
+//! ([`Fabric::poll_command`]). It compares what the tables hold with what they should hold, so what is unchanged produces no
+//! command, and it starts from what it finds ([`Adopted`]), so a restarted agent keeps every slot and with it every learned FDB
+//! entry.
 
 mod desired;
+mod dynamic;
 mod error;
 mod express;
 mod facts;
 mod failures;
 mod links;
-mod paths;
 mod plan;
+mod routes;
 mod runtime;
 mod shadowed;
 mod slots;
@@ -26,28 +28,30 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::{addr::Mac, fdb::Place};
+use wavnet_common::{abi::NextHop, addr::Mac, fdb::Place};
 
 pub use desired::{
     Desired, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, Underlay, UnderlayDevice, VlanMode,
     VniSettings,
 };
+pub use dynamic::{Control, DynamicView, PathFrom, PeerPath};
 pub use error::FabricError;
 pub use express::AdaptivePort;
 pub use facts::{Adopted, Limits, LinkInfo, RouteInfo, Runtime, RuntimePort, Via, XdpRedirect};
-pub use paths::PeerState;
+pub use routes::PeerState;
 pub use shadowed::Shadowed;
-pub use view::{Names, Origin, PeerView, PortState, PortView, StaticView, UnderlayView, VniView};
+pub use view::{Names, Origin, PeerView, PlaceName, PortState, PortView, StaticView, UnderlayView, VniView};
 
 use self::{
+    dynamic::Dynamic,
     failures::Failures,
     links::{Change, Links},
-    paths::Paths,
     plan::{Followup, Plan},
+    routes::Routes,
     tables::Tables,
     target::{Target, local_address, rule_for},
 };
-use crate::command::Command;
+use crate::command::{Command, PeerKey};
 
 /// The state machine. See the [module](self).
 #[derive(Clone, Debug)]
@@ -57,7 +61,8 @@ pub struct Fabric {
     runtime: Runtime,
     links: Links,
     tables: Tables,
-    paths: Paths,
+    dynamic: Dynamic,
+    routes: Routes,
     /// Interfaces that went since the last plan.
     reborn: BTreeSet<u32>,
     configured: bool,
@@ -75,15 +80,17 @@ impl Fabric {
     /// [`Fabric::links_complete`] have been called: until then everything stays as it is.
     pub fn new(limits: Limits, adopted: &Adopted) -> Fabric {
         let tables = Tables::adopt(&limits, adopted);
-        let mut paths = Paths::default();
-        tables.vteps.keys().for_each(|addr| paths.add(*addr));
+        let dynamic = Dynamic::adopt(&limits, adopted, &tables);
+        let mut routes = Routes::default();
+        tables.vteps.iter().for_each(|(peer, slot)| routes.add(slot.endpoint.addr.into(), *peer));
         Fabric {
             limits,
             desired: Desired::default(),
             runtime: Runtime::default(),
             links: Links::default(),
             tables,
-            paths,
+            dynamic,
+            routes,
             reborn: BTreeSet::new(),
             configured: false,
             synced: false,
@@ -151,10 +158,10 @@ impl Fabric {
             return;
         }
         self.dirty = true;
-        self.paths.link_changed(ifindex, &self.links);
+        self.routes.link_changed(ifindex, &self.links);
         // The kernel does not announce the routes that it drops or revives with an interface.
         if change == Change::Carrier && !port && self.synced {
-            self.paths.ask_all();
+            self.routes.ask_all();
         }
         self.local_may_have_changed(local);
     }
@@ -170,9 +177,9 @@ impl Fabric {
         if !link.addresses.is_empty() {
             self.touch_peers();
         }
-        self.paths.link_changed(ifindex, &self.links);
+        self.routes.link_changed(ifindex, &self.links);
         if !port {
-            self.paths.ask_all();
+            self.routes.ask_all();
         }
         self.local_may_have_changed(local);
     }
@@ -185,7 +192,7 @@ impl Fabric {
         // A peer may turn out to be this host, or not to be it any more; and routes are asked for with our address if we have it.
         self.touch_peers();
         if self.desired.underlay.address.is_some() {
-            self.paths.ask_all();
+            self.routes.ask_all();
         }
         self.local_may_have_changed(local);
     }
@@ -197,32 +204,32 @@ impl Fabric {
 
     /// The kernel's answer to [`Command::QueryRoute`]; `None`: unreachable.
     pub fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>) {
-        self.paths.route(addr, route, &self.links);
+        self.routes.route(addr, route, &self.links);
     }
 
     /// The state of a neighbour, as an answer to [`Command::ResolveNeighbour`] or whenever it changes; `None`: not resolved.
     pub fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
-        self.paths.neighbour(ifindex, addr, mac);
+        self.routes.neighbour(ifindex, addr, mac);
     }
 
     /// Seeks next hops whose link address is not known, and other ways than by them. Call it every second.
     pub fn seek_next_hops(&mut self) {
-        self.paths.seek();
+        self.routes.seek();
     }
 
     /// True if some peer is reached over this neighbour: it is to stay managed.
     pub fn uses_neighbour(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
-        self.paths.uses(ifindex, addr)
+        self.routes.uses(ifindex, addr)
     }
 
     /// Some route or rule has changed: every peer's route is asked for again. Until the answers come, nothing changes.
     pub fn routes_changed(&mut self) {
-        self.paths.ask_all();
+        self.routes.ask_all();
     }
 
     /// News may have been missed: every route and neighbour is asked for again.
     pub fn recheck(&mut self) {
-        self.paths.recheck();
+        self.routes.recheck();
     }
 
     /// The next thing to do. Carry out each before asking for the next, and report failures.
@@ -234,7 +241,7 @@ impl Fabric {
             if !self.failures.holds() && std::mem::take(&mut self.dirty) {
                 self.plan();
             }
-            self.flush_paths();
+            self.flush();
         }
         self.out.pop_front()
     }
@@ -245,7 +252,7 @@ impl Fabric {
 
     fn plan(&mut self) {
         let peers = std::mem::take(&mut self.peers_dirty);
-        let target = Target::new(&self.desired, &self.runtime, &self.links, peers);
+        let target = Target::new(&self.desired, &self.runtime, &self.dynamic, &self.links, peers);
         let plan = Plan {
             tables: &mut self.tables,
             target: &target,
@@ -257,37 +264,66 @@ impl Fabric {
         };
         let Followup { peers_new, peers_gone, no_room } = plan.run();
         self.reborn.clear();
-        peers_gone.into_iter().for_each(|addr| self.paths.remove(addr));
-        peers_new.into_iter().for_each(|addr| self.paths.add(addr));
+        let changed: BTreeSet<PeerKey> =
+            peers_new.iter().chain(peers_gone.iter().map(|(peer, _)| peer)).copied().collect();
+        if !changed.is_empty() {
+            self.dynamic.slots_changed(&changed);
+        }
+        for (peer, endpoint) in peers_gone {
+            self.routes.forget_peer(peer, endpoint.addr.into());
+        }
+        for peer in peers_new {
+            if let Some(slot) = self.tables.vteps.get(&peer) {
+                self.routes.add(slot.endpoint.addr.into(), peer);
+            }
+        }
         for link in self.links.iter_mut() {
             link.no_room = no_room.contains(&link.info.ifindex);
         }
     }
 
-    fn flush_paths(&mut self) {
+    fn flush(&mut self) {
         let local = local_address(&self.desired, &self.links);
-        self.paths.ask(&mut self.out, &self.links, local);
+        self.routes.ask(&mut self.out, &self.links, local);
         if self.failures.holds() {
             return;
         }
-        let vteps = &mut self.tables.vteps;
-        self.paths.flush(&mut self.out, &self.links, local, |out, addr, compute| {
-            let Some(slot) = vteps.get_mut(&addr) else { return };
-            let next_hop = compute(slot.next_hop);
-            if next_hop != slot.next_hop {
-                slot.next_hop = next_hop;
-                slot.half ^= 1;
-                let endpoint = slot.endpoint(addr);
-                out.push_back(Command::SetNextHop { index: slot.index, endpoint, next_hop });
-            }
-        });
+        self.flush_holds();
+        for peer in self.routes.take_dirty() {
+            self.lead(peer, local);
+        }
+        self.routes.forget(&mut self.out, &self.links);
+        self.flush_peer_paths();
+    }
+
+    /// Puts the way to a peer in force, if it is another one than before.
+    fn lead(&mut self, peer: PeerKey, local: Option<Ipv4Addr>) {
+        let Some(slot) = self.tables.vteps.get_mut(&peer) else { return };
+        let wanted = match peer {
+            PeerKey::Static(_) => slot.endpoint,
+            PeerKey::Dynamic(id) => self.dynamic.peers.get(&id).map_or(slot.endpoint, |peer| peer.endpoint),
+        };
+        let now = slot.endpoint;
+        let near = wanted.addr == now.addr;
+        // As long as it is not known how to get to another address, frames go on to the one before.
+        let endpoint = if near || self.routes.is_settled(wanted.addr.into()) { wanted } else { now };
+        let before = if near || endpoint == now { slot.next_hop } else { NextHop::NONE };
+        let next_hop = self.routes.next_hop(endpoint.addr.into(), before, &self.links, local);
+        if (endpoint, next_hop) != (now, slot.next_hop) {
+            (slot.endpoint, slot.next_hop) = (endpoint, next_hop);
+            slot.half ^= 1;
+            self.out.push_back(Command::SetNextHop { index: slot.index, endpoint, next_hop });
+        }
+        if endpoint.addr != now.addr {
+            self.routes.remove(now.addr.into(), peer);
+        }
     }
 
     fn local_may_have_changed(&mut self, before: Option<Ipv4Addr>) {
         if local_address(&self.desired, &self.links) != before {
             self.touch_peers();
-            self.paths.ask_all();
-            self.paths.touch_all();
+            self.routes.ask_all();
+            self.routes.touch_all();
         }
     }
 

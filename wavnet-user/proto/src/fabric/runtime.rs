@@ -1,9 +1,6 @@
 //! Changes by command rather than configuration.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use wavnet_common::addr::{Mac, Vni};
 
@@ -185,18 +182,19 @@ impl Fabric {
     pub(super) fn check_sizes(&self, desired: &Desired, runtime: &Runtime) -> Result<(), FabricError> {
         let mut peers = BTreeSet::new();
         let mut members = BTreeSet::new();
-        let mut per_vni: BTreeMap<Vni, usize> = BTreeMap::new();
+        let mut per_vni = self.dynamic.per_vni(desired);
+        let dynamic: usize = per_vni.values().sum();
         for (addr, settings) in desired.peers.iter().chain(&runtime.peers) {
-            peers.insert(addr);
+            peers.insert(*addr);
             for vni in &settings.vnis {
-                if members.insert((vni, addr)) {
+                if members.insert((*vni, *addr)) {
                     *per_vni.entry(*vni).or_default() += 1;
                 }
             }
         }
         let full = |what, has, limit| if has > limit { Err(FabricError::Full { what, limit }) } else { Ok(()) };
-        full("peers", peers.len(), self.limits.vteps)?;
-        full("memberships of peers in VNIs", members.len(), self.limits.members)?;
+        full("peers", peers.len() + self.dynamic.in_vnis(desired).count(), self.limits.vteps)?;
+        full("memberships of peers in VNIs", members.len() + dynamic, self.limits.members)?;
         let limit = self.limits.flood_vteps;
         match per_vni.into_iter().find(|(_, n)| *n > limit) {
             Some((vni, _)) => Err(FabricError::FloodFull { vni, limit }),

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddrV4},
 };
 
 use wavnet_common::{
-    abi::{Config, Endpoint, FloodSet, Member, NextHop, Port, Vtep, VtepFlags},
-    addr::{Mac, Vni},
+    abi::{Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep, VtepFlags},
+    addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
 
 use super::{Adopted, Limits, slots::Slots};
-use crate::command::HookWish;
+use crate::command::{HookWish, PeerKey};
 
 /// A slot of `PORTS` in use.
 #[derive(Clone, Debug)]
@@ -30,21 +30,21 @@ pub(super) struct PortSlot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VtepSlot {
     pub(super) index: u16,
-    pub(super) udp_port: u16,
     /// The half in force: each SetNextHop changes it.
     pub(super) half: u32,
+    pub(super) endpoint: Endpoint,
     pub(super) next_hop: NextHop,
+    pub(super) hold: Hold,
 }
 
 impl VtepSlot {
-    /// Where the peer is.
-    pub(super) fn endpoint(&self, addr: Ipv4Addr) -> Endpoint {
-        Endpoint::plain(addr.octets(), self.udp_port)
-    }
-
     /// The slot's content.
-    pub(super) fn entry(&self, addr: Ipv4Addr) -> Vtep {
-        Vtep::new(self.half, &self.endpoint(addr), &self.next_hop)
+    pub(super) fn entry(&self, peer: PeerKey) -> Vtep {
+        let vtep = Vtep::new(self.half, &self.endpoint, &self.next_hop);
+        match peer {
+            PeerKey::Static(_) => vtep,
+            PeerKey::Dynamic(_) => Vtep { flags: vtep.flags | VtepFlags::DYNAMIC, ..vtep },
+        }
     }
 }
 
@@ -77,8 +77,13 @@ pub(super) struct Tables {
     pub(super) config: Option<Config>,
     pub(super) vnis: BTreeMap<Vni, u16>,
     pub(super) ports: BTreeMap<u16, PortSlot>,
-    pub(super) vteps: BTreeMap<Ipv4Addr, VtepSlot>,
-    pub(super) members: BTreeMap<(Vni, Ipv4Addr), Member>,
+    pub(super) vteps: BTreeMap<PeerKey, VtepSlot>,
+    pub(super) members: BTreeMap<(Vni, PeerKey), Member>,
+    /// Members that were found and are nobody's: to be removed.
+    pub(super) orphans: Vec<MemberKey>,
+    /// `PATHS`, and the relays of `PATH_OF_SOURCE`.
+    pub(super) paths: BTreeMap<u16, Path>,
+    pub(super) relays: BTreeMap<SocketAddrV4, u16>,
     /// By VNI index. A VNI without entry has a set that we do not know.
     pub(super) floods: BTreeMap<u16, Flood>,
     pub(super) statics: BTreeMap<(u16, Mac), Place>,
@@ -87,7 +92,7 @@ pub(super) struct Tables {
     pub(super) vni_slots: Slots<Vni>,
     /// By name and VNI: in another VNI a port's counters start anew.
     pub(super) port_slots: Slots<(String, Vni)>,
-    pub(super) vtep_slots: Slots<Ipv4Addr>,
+    pub(super) vtep_slots: Slots<PeerKey>,
 }
 
 impl Tables {
@@ -111,17 +116,35 @@ impl Tables {
                 }
             }
         }
-        let mut vteps = BTreeMap::new();
-        for (index, v) in &found.vteps {
-            if v.has(VtepFlags::USED) {
-                used[2].insert(*index);
-                let Endpoint { addr, port, .. } = v.endpoint();
-                let slot = VtepSlot { index: *index, udp_port: port, half: v.half & 1, next_hop: v.next_hop() };
-                vteps.entry(Ipv4Addr::from(addr)).or_insert(slot);
+        let ids: BTreeMap<u16, PeerId> = found.ids.iter().copied().collect();
+        let (mut vteps, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        for (index, v) in found.vteps.iter().filter(|(_, v)| v.has(VtepFlags::USED)) {
+            used[2].insert(*index);
+            let endpoint = v.endpoint();
+            let key = match v.has(VtepFlags::DYNAMIC) {
+                false => Some(PeerKey::Static(endpoint.addr.into())),
+                true => ids.get(index).map(|id| PeerKey::Dynamic(*id)),
+            };
+            let hold = if v.has(VtepFlags::HELD) { Hold::Hold } else { Hold::Normal };
+            let slot = VtepSlot { index: *index, half: v.half & 1, endpoint, next_hop: v.next_hop(), hold };
+            if let Some(key) = key
+                && !vteps.contains_key(&key)
+            {
+                vteps.insert(key, slot);
+                keys.insert(*index, key);
             }
         }
-        let members = found.members.iter();
-        let members = members.filter_map(|(k, m)| Some(((Vni::new(k.vni).ok()?, Ipv4Addr::from(k.addr)), *m)));
+        let owner = |key: &MemberKey| match key.dynamic_index() {
+            None => Some(PeerKey::Static(Ipv4Addr::from(key.addr))),
+            Some(index) => keys.get(&index).copied(),
+        };
+        let (mut members, mut orphans) = (BTreeMap::new(), Vec::new());
+        for (key, member) in &found.members {
+            match Vni::new(key.vni).ok().zip(owner(key)) {
+                Some(known) => drop(members.insert(known, *member)),
+                None => orphans.push(*key),
+            }
+        }
         Tables {
             config: found.config,
             vni_slots: Slots::new(limits.vnis, &used[0]),
@@ -130,11 +153,22 @@ impl Tables {
             vnis,
             ports,
             vteps,
-            members: members.collect(),
+            members,
+            orphans,
+            paths: found.paths.iter().copied().collect(),
+            relays: found.relays.iter().map(|(number, at)| (*at, *number)).collect(),
             floods: BTreeMap::new(),
             statics: found.statics.iter().map(|(v, m, p)| ((*v, *m), *p)).collect(),
             underlays: found.underlays.iter().map(|i| (*i, None)).collect(),
         }
+    }
+
+    /// Dynamic peers that have slots.
+    pub(super) fn dynamic(&self) -> impl Iterator<Item = (PeerId, &VtepSlot)> {
+        self.vteps.iter().filter_map(|(key, slot)| match key {
+            PeerKey::Static(_) => None,
+            PeerKey::Dynamic(id) => Some((*id, slot)),
+        })
     }
 
     /// The slot of the port on an interface.

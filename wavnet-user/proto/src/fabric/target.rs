@@ -6,14 +6,15 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, PortFlags},
+    abi::{Config, ConfigFlags, Endpoint, PortFlags},
     addr::{Mac, Vni},
 };
 
 use super::{
-    Desired, LinkInfo, Origin, PortMode, Runtime, RuntimePort, StaticPlace, VlanMode, XdpRedirect, links::Links,
+    Desired, LinkInfo, Origin, PortMode, Runtime, RuntimePort, StaticPlace, VlanMode, XdpRedirect, dynamic::Dynamic,
+    links::Links,
 };
-use crate::command::HookWish;
+use crate::command::{HookWish, PeerKey};
 
 fn learns(desired: &Desired, vni: Vni) -> bool {
     desired.vnis.get(&vni).is_none_or(|settings| settings.learning)
@@ -39,9 +40,11 @@ pub(super) struct WantedPort {
 /// A peer that should be.
 #[derive(Clone, Debug)]
 pub(super) struct WantedPeer {
-    pub(super) udp_port: u16,
+    pub(super) endpoint: Endpoint,
     /// VNIs that it is a member of.
     pub(super) vnis: BTreeSet<Vni>,
+    /// Dynamic peers are at its address, too.
+    pub(super) shares: bool,
 }
 
 /// What the tables should hold.
@@ -54,7 +57,7 @@ pub(super) struct Target {
     /// By interface index.
     pub(super) ports: BTreeMap<u32, WantedPort>,
     /// `None`: as they are.
-    pub(super) peers: Option<BTreeMap<Ipv4Addr, WantedPeer>>,
+    pub(super) peers: Option<BTreeMap<PeerKey, WantedPeer>>,
     pub(super) statics: BTreeMap<(Vni, Mac), StaticPlace>,
     /// By interface index: name and hook.
     pub(super) underlays: BTreeMap<u32, (String, HookWish)>,
@@ -100,7 +103,7 @@ pub(super) fn local_address(desired: &Desired, links: &Links) -> Option<Ipv4Addr
     })
 }
 
-/// Every peer with its VNIs, this host's own addresses left out.
+/// Every static peer with its VNIs, this host's own addresses left out.
 pub(super) fn peers(desired: &Desired, runtime: &Runtime, links: &Links) -> BTreeMap<Ipv4Addr, WantedPeer> {
     let local = local_address(desired, links);
     let mut all: BTreeMap<Ipv4Addr, WantedPeer> = BTreeMap::new();
@@ -108,8 +111,8 @@ pub(super) fn peers(desired: &Desired, runtime: &Runtime, links: &Links) -> BTre
         if Some(*addr) == local || links.has_address(*addr) {
             continue;
         }
-        let udp_port = settings.udp_port.unwrap_or(desired.underlay.udp_port);
-        let fresh = || WantedPeer { udp_port, vnis: BTreeSet::new() };
+        let endpoint = Endpoint::plain(addr.octets(), settings.udp_port.unwrap_or(desired.underlay.udp_port));
+        let fresh = || WantedPeer { endpoint, vnis: BTreeSet::new(), shares: false };
         let peer = all.entry(*addr).or_insert_with(fresh);
         peer.vnis.extend(settings.vnis.iter().filter(|v| desired.vnis.contains_key(v)));
     }
@@ -117,10 +120,47 @@ pub(super) fn peers(desired: &Desired, runtime: &Runtime, links: &Links) -> BTre
     all
 }
 
+/// The same and dynamic peers.
+fn all_peers(desired: &Desired, runtime: &Runtime, dynamic: &Dynamic, links: &Links) -> BTreeMap<PeerKey, WantedPeer> {
+    let moving = dynamic.peers.iter().map(|(id, peer)| {
+        let vnis = peer.vnis.iter().filter(|vni| desired.vnis.contains_key(vni)).copied().collect();
+        (PeerKey::Dynamic(*id), WantedPeer { endpoint: peer.endpoint, vnis, shares: false })
+    });
+    let mut all: BTreeMap<_, _> = moving.filter(|(_, peer)| !peer.vnis.is_empty()).collect();
+    let shared = dynamic.paths.addresses(|id| all.contains_key(&PeerKey::Dynamic(id)));
+    let fixed = peers(desired, runtime, links).into_iter();
+    all.extend(
+        fixed.map(|(addr, peer)| (PeerKey::Static(addr), WantedPeer { shares: shared.contains(&addr), ..peer })),
+    );
+    all
+}
+
+/// What the host is to the programs.
+fn config(desired: &Desired, dynamic: &Dynamic, links: &Links) -> Config {
+    let local = local_address(desired, links).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let flag = |yes, flag| if yes { flag } else { 0 };
+    // Not known counts as no, as for redirects: what XDP sends by a veth whose other end takes nothing from it vanishes.
+    let sends = |name: &String| {
+        let redirect = links.named(name).and_then(|link| link.info.xdp_redirect);
+        !matches!(redirect, None | Some(XdpRedirect::Nothing))
+    };
+    let any = dynamic.is_any(desired);
+    let flags = flag(dynamic.control.open, ConfigFlags::CONTROL)
+        | flag(any, ConfigFlags::DYNAMIC)
+        | flag(any && desired.underlay.devices.iter().all(|device| sends(&device.name)), ConfigFlags::XDP_TX);
+    let (extra_ports, hold_ifindex) = (dynamic.control.extra_ports, dynamic.control.hold_ifindex);
+    Config { flags, extra_ports, hold_ifindex, ..Config::plain(local.octets(), desired.underlay.udp_port) }
+}
+
 impl Target {
     /// What is desired, and there; `with_peers`: peers too.
-    pub(super) fn new(desired: &Desired, runtime: &Runtime, links: &Links, with_peers: bool) -> Target {
-        let local = local_address(desired, links).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    pub(super) fn new(
+        desired: &Desired,
+        runtime: &Runtime,
+        dynamic: &Dynamic,
+        links: &Links,
+        with_peers: bool,
+    ) -> Target {
         let mut underlays = BTreeMap::new();
         for device in &desired.underlay.devices {
             if let Some(l) = links.named(&device.name) {
@@ -163,11 +203,11 @@ impl Target {
         }
         let statics = desired.statics.iter().chain(&runtime.statics);
         Target {
-            config: Config::plain(local.octets(), desired.underlay.udp_port),
+            config: config(desired, dynamic, links),
             vnis: desired.vnis.keys().copied().collect(),
             fixed_vnis: desired.vnis.keys().filter(|vni| !learns(desired, **vni)).copied().collect(),
             ports,
-            peers: with_peers.then(|| peers(desired, runtime, links)),
+            peers: with_peers.then(|| all_peers(desired, runtime, dynamic, links)),
             statics: statics.map(|(k, p)| (*k, p.clone())).collect(),
             underlays,
         }

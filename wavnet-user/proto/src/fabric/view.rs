@@ -17,7 +17,7 @@ use super::{
     tables::PortSlot,
     target::{Rule, local_address, peers, rule_for, unfit},
 };
-use crate::command::HookWish;
+use crate::command::{HookWish, PeerKey};
 
 /// Who asked for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,13 +138,22 @@ pub struct UnderlayView {
     pub mtu: Option<u32>,
 }
 
+/// Whose place an FDB entry names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PlaceName {
+    /// The port of this name.
+    Port(String),
+    /// A peer.
+    Peer(PeerKey),
+}
+
 /// What the numbers of an FDB entry mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// VNIs by slot.
     pub vnis: BTreeMap<u16, Vni>,
     /// Ports and peers.
-    pub places: BTreeMap<Place, StaticPlace>,
+    pub places: BTreeMap<Place, PlaceName>,
 }
 
 impl Fabric {
@@ -201,17 +210,17 @@ impl Fabric {
         })
     }
 
-    /// All peers, by address.
+    /// All static peers, by address.
     pub fn peers(&self) -> Vec<PeerView> {
         let wanted = peers(&self.desired, &self.runtime, &self.links);
         let local = self.local_address();
         let view = |(addr, peer): (Ipv4Addr, super::target::WantedPeer)| {
-            let (state, next_hop, route) = self.paths.state(addr, &self.links, local);
+            let (state, next_hop, route) = self.routes.state(addr, &self.links, local);
             let link = route.and_then(|r| self.links.get(r.oif)).map(|l| &l.info);
             PeerView {
-                index: self.tables.vteps.get(&addr).map(|s| s.index),
+                index: self.tables.vteps.get(&PeerKey::Static(addr)).map(|s| s.index),
                 addr,
-                udp_port: peer.udp_port,
+                udp_port: peer.endpoint.port,
                 vnis: peer.vnis,
                 origin: if self.desired.peers.contains_key(&addr) { Origin::Config } else { Origin::Runtime },
                 state,
@@ -274,11 +283,11 @@ impl Fabric {
         devices.map(view).collect()
     }
 
-    /// Interface names of ports and addresses of peers by their places in the FDB, and VNIs by slot.
+    /// Interface names of ports, and peers, by their places in the FDB, and VNIs by slot.
     pub fn names(&self) -> Names {
         let ports = self.tables.ports.iter();
-        let ports = ports.filter_map(|(i, s)| Some((Place::Port(*i), StaticPlace::Port(s.name.clone()?))));
-        let peers = self.tables.vteps.iter().map(|(addr, s)| (Place::Vtep(s.index), StaticPlace::Peer(*addr)));
+        let ports = ports.filter_map(|(i, s)| Some((Place::Port(*i), PlaceName::Port(s.name.clone()?))));
+        let peers = self.tables.vteps.iter().map(|(peer, s)| (Place::Vtep(s.index), PlaceName::Peer(*peer)));
         Names {
             vnis: self.tables.vnis.iter().map(|(vni, index)| (*index, *vni)).collect(),
             places: ports.chain(peers).collect(),

@@ -6,8 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod dynamics;
 mod model;
 mod nexthops;
+mod peers;
 mod ports;
 mod scenarios;
 mod steps;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Config, FloodSet, Member, MemberKey, NextHop, Port, PortFlags, VniEntry, Vtep, VtepFlags},
+    abi::{At, Config, FloodSet, Hold, Member, MemberKey, Path, Port, PortFlags, Source, VniEntry, Vtep, VtepFlags},
     addr::{Mac, Vni},
     fdb::Place,
 };
@@ -15,12 +15,19 @@ use wavnet_proto::{
     fabric::{Adopted, Fabric, Limits},
 };
 
+mod peers;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     config: Option<Config>,
     vnis: Vec<u32>,
     ports: Vec<Port>,
     vteps: Vec<Vtep>,
+    /// Whose the slots in use are.
+    peers: BTreeMap<u16, PeerKey>,
+    holds: BTreeMap<u16, Hold>,
+    paths: BTreeMap<u16, Path>,
+    path_of: BTreeMap<Source, At>,
     floods: Vec<FloodSet>,
     members: BTreeMap<(u32, [u8; 4]), Member>,
     /// {VNI index, MAC} → place, static.
@@ -34,22 +41,17 @@ pub(crate) struct Model {
     neighbours: BTreeSet<(u32, Ipv4Addr)>,
 }
 
-/// The peer that has a slot.
-fn addr(vtep: &Vtep) -> Option<Ipv4Addr> {
-    vtep.has(VtepFlags::USED).then(|| vtep.endpoint().addr.into())
-}
-
 impl Model {
-    fn addr(&self, index: u16) -> Option<Ipv4Addr> {
-        addr(&self.vteps[usize::from(index)])
-    }
-
     pub(crate) fn new(limits: Limits) -> Model {
         Model {
             config: None,
             vnis: vec![0; limits.vnis],
             ports: vec![Port::FREE; limits.ports],
             vteps: vec![Vtep::FREE; limits.vteps],
+            peers: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            path_of: BTreeMap::new(),
             floods: vec![FloodSet::EMPTY; limits.vnis],
             members: BTreeMap::new(),
             fdb: BTreeMap::new(),
@@ -92,27 +94,31 @@ impl Model {
             }
             Command::AttachUnderlay { ifindex, .. } => drop(self.underlays.insert(*ifindex)),
             Command::DetachUnderlay { ifindex } => drop(self.underlays.remove(ifindex)),
-            Command::SetVtep { index, vtep, peer } => {
-                let slot = &mut self.vteps[usize::from(*index)];
-                let PeerKey::Static(peer) = peer else { panic!("no dynamic peer was asked for") };
-                assert!(addr(vtep) == Some(*peer) || *vtep == Vtep::FREE);
-                assert!(addr(slot).is_none_or(|addr| addr == *peer), "{slot:?} becomes {vtep:?}");
-                if addr(slot) == addr(vtep) {
-                    let now = slot.next_hop();
-                    let kept = Vtep::new(slot.half, &vtep.endpoint(), &now);
-                    assert_eq!(*vtep, kept, "a live slot keeps its next hop");
-                }
-                *slot = *vtep;
-            }
+            Command::SetVtep { index, vtep, peer } => self.set_vtep(*index, vtep, *peer),
             Command::SetNextHop { index, endpoint, next_hop } => {
                 let slot = &mut self.vteps[usize::from(*index)];
-                assert!(addr(slot).is_some(), "next hop of a free slot");
-                assert_eq!(slot.endpoint(), *endpoint);
-                assert_ne!(slot.next_hop(), *next_hop, "a change that changes nothing");
+                assert!(slot.has(VtepFlags::USED), "next hop of a free slot");
+                assert_ne!((slot.endpoint(), slot.next_hop()), (*endpoint, *next_hop), "a change that changes nothing");
+                let moves = slot.endpoint() != *endpoint;
+                assert!(!moves || slot.has(VtepFlags::DYNAMIC), "a static peer moves");
                 slot.half = slot.prepare(endpoint, next_hop);
             }
-            Command::SetHold { .. } | Command::SetPath { .. } | Command::SetRelay { .. } => {
-                panic!("no dynamic peer was asked for: {command:?}")
+            Command::SetHold { index, hold } => {
+                assert!(self.peers.contains_key(index), "nobody's frames are held back");
+                let before = match hold {
+                    Hold::Normal => self.holds.remove(index),
+                    _ => self.holds.insert(*index, *hold),
+                };
+                assert_ne!(before.unwrap_or_default(), *hold, "a change that changes nothing");
+            }
+            Command::SetPath { index, path } => self.set_path(*index, *path),
+            Command::SetRelay { number, at, used } => {
+                let key = Source::Endpoint { addr: at.ip().octets(), port: at.port() };
+                if *used {
+                    assert_eq!(self.path_of.insert(key, At::Relay(*number)), None, "{command:?}");
+                } else {
+                    assert_eq!(self.path_of.remove(&key), Some(At::Relay(*number)), "{command:?}");
+                }
             }
             Command::SetMember { key, member } => match member {
                 Some(m) => drop(self.members.insert((key.vni, key.addr), *m)),
@@ -142,7 +148,12 @@ impl Model {
     /// What must hold at every instant.
     pub(crate) fn check_safe(&self) {
         for (key, m) in &self.members {
-            assert_eq!(self.addr(m.vtep_index), Some(key.1.into()), "member points to another's slot");
+            let owner = self.peers.get(&m.vtep_index).expect("a member of a free slot");
+            let name = match owner {
+                PeerKey::Static(addr) => MemberKey { vni: key.0, addr: addr.octets() },
+                PeerKey::Dynamic(_) => MemberKey::dynamic(key.0, m.vtep_index),
+            };
+            assert_eq!((name.vni, name.addr), *key, "member points to another's slot");
             assert_eq!(self.vnis[usize::from(m.vni_index)], key.0);
         }
         let mut ifindices = BTreeSet::new();
@@ -153,14 +164,12 @@ impl Model {
         for ifindex in self.attached.difference(&self.stuck) {
             assert!(ifindices.contains(ifindex), "attached without a slot");
         }
-        let mut addrs = BTreeSet::new();
-        for addr in self.vteps.iter().filter_map(addr) {
-            assert!(addrs.insert(addr), "two slots for one peer");
-        }
+        let owners: BTreeSet<_> = self.peers.values().collect();
+        assert_eq!(owners.len(), self.peers.len(), "two slots for one peer");
+        self.check_paths();
         for (i, set) in self.floods.iter().enumerate() {
             for v in &set.vteps[..set.vtep_count as usize] {
-                let addr = self.addr(*v).expect("flooding to a free slot");
-                assert!(self.members.contains_key(&(self.vnis[i], addr.octets())), "flooding to who is no member");
+                assert!(self.is_member(self.vnis[i], *v), "flooding to who is no member");
             }
             for p in &set.ports[..set.port_count as usize] {
                 let port = &self.ports[usize::from(*p)];
@@ -175,7 +184,7 @@ impl Model {
                     // Delivery refuses a free slot; another VNI's port would be a leak.
                     assert!(port.ifindex == 0 || port.vni_index == *v, "{mac} at a port of another VNI");
                 }
-                Place::Vtep(i) => assert!(self.addr(*i).is_some(), "{mac} at a peer that is gone"),
+                Place::Vtep(i) => assert!(self.peers.contains_key(i), "{mac} at a peer that is gone"),
             }
         }
     }
@@ -219,7 +228,10 @@ impl Model {
                 .enumerate()
                 .map(|(i, v)| (indexed(i), VniEntry { vni: *v, flood_half: 0 }))
                 .collect(),
-            vteps: self.vteps.iter().enumerate().map(|(i, v)| (indexed(i), *v)).collect(),
+            vteps: self.vteps.iter().enumerate().map(|(i, v)| (indexed(i), self.with_hold(indexed(i), *v))).collect(),
+            ids: self.ids().map(|(id, index)| (index, id)).collect(),
+            paths: self.paths.iter().map(|(index, path)| (*index, *path)).collect(),
+            relays: self.relays().into_iter().map(|(at, number)| (number, at)).collect(),
             members: self.members.iter().map(|((vni, addr), m)| (MemberKey { vni: *vni, addr: *addr }, *m)).collect(),
             statics: self.fdb.iter().filter(|(_, (_, s))| *s).map(|((v, m), (p, _))| (*v, *m, *p)).collect(),
             underlays: self.underlays.iter().copied().collect(),
@@ -230,9 +242,8 @@ impl Model {
         for ((v, mac), (place, _)) in &self.fdb {
             assert!(fabric.is_sound(*v, *place), "{mac} at {place:?}");
             if let Place::Vtep(i) = place {
-                let addr = self.addr(*i).expect("a slot in use");
-                let key = (self.vnis[usize::from(*v)], addr.octets());
-                assert!(self.members.contains_key(&key), "{mac} at a peer that is no member any more");
+                let vni = self.vnis[usize::from(*v)];
+                assert!(self.is_member(vni, *i), "{mac} at a peer that is no member any more");
             }
         }
     }
@@ -249,11 +260,6 @@ impl Model {
         self.floods[usize::from(index)]
     }
 
-    pub(crate) fn next_hop(&self, addr: Ipv4Addr) -> NextHop {
-        let peer = |v: &&Vtep| self::addr(v) == Some(addr);
-        self.vteps.iter().find(peer).expect("a peer").next_hop()
-    }
-
     pub(crate) fn neighbours(&self) -> &BTreeSet<(u32, Ipv4Addr)> {
         &self.neighbours
     }
@@ -267,12 +273,12 @@ impl Model {
         self.vni_indices().into_iter().map(|(v, _)| v).collect()
     }
 
-    pub(crate) fn vteps(&self) -> BTreeSet<Ipv4Addr> {
-        self.vteps.iter().filter_map(addr).collect()
+    pub(crate) fn vteps(&self) -> BTreeSet<PeerKey> {
+        self.peers.values().copied().collect()
     }
 
-    pub(crate) fn members(&self) -> BTreeSet<(Vni, Ipv4Addr)> {
-        self.members.keys().map(|(v, a)| (Vni::new(*v).unwrap(), (*a).into())).collect()
+    pub(crate) fn members(&self) -> BTreeSet<(Vni, PeerKey)> {
+        self.members.iter().map(|((v, _), m)| (Vni::new(*v).unwrap(), self.peers[&m.vtep_index])).collect()
     }
 
     pub(crate) fn ports(&self) -> BTreeMap<u32, Vni> {
@@ -299,12 +305,12 @@ impl Model {
         &self.underlays
     }
 
-    /// Addresses and interface indices of a flood set.
-    pub(crate) fn flood_names(&self, index: u16) -> (BTreeSet<Ipv4Addr>, BTreeSet<u32>) {
+    /// Peers and interface indices of a flood set.
+    pub(crate) fn flood_names(&self, index: u16) -> (BTreeSet<PeerKey>, BTreeSet<u32>) {
         let set = &self.floods[usize::from(index)];
         let vteps = set.vteps[..set.vtep_count as usize].iter();
         let ports = set.ports[..set.port_count as usize].iter();
-        (vteps.filter_map(|v| self.addr(*v)).collect(), ports.map(|p| self.ports[usize::from(*p)].ifindex).collect())
+        (vteps.map(|v| self.peers[v]).collect(), ports.map(|p| self.ports[usize::from(*p)].ifindex).collect())
     }
 
     pub(crate) fn port_place(&self, ifindex: u32) -> Place {
@@ -312,7 +318,7 @@ impl Model {
     }
 
     pub(crate) fn vtep_place(&self, addr: Ipv4Addr) -> Place {
-        Place::Vtep(self.vteps.iter().position(|v| self::addr(v) == Some(addr)).expect("a peer") as u16)
+        Place::Vtep(self.slot(PeerKey::Static(addr)).expect("a peer"))
     }
 
     pub(crate) fn statics(&self) -> BTreeMap<(Vni, Mac), Place> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use wavnet_common::{abi::PortFlags, addr::Mac, fdb::Place};
 use wavnet_proto::{
-    command::{Command, HookWish, Slot},
+    command::{Command, HookWish, PeerKey, Slot},
     fabric::{
         Desired, FabricError, LinkInfo, NamePattern, PeerSettings, PortMode, PortRule, PortState, RouteInfo,
         RuntimePort, Shadowed, StaticPlace, UnderlayDevice, Via, VlanMode, VniSettings, XdpRedirect,
@@ -116,7 +116,7 @@ fn refusals_name_the_reason_and_change_nothing() {
     assert_eq!(f.add_static(vni(0), mac(1), StaticPlace::Peer(peer(4))), Err(NoSuchPeer(peer(4))));
     assert_eq!(f.remove_static(vni(0), mac(1)), Err(NoSuchStatic { vni: vni(0), mac: mac(1) }));
     w.settle();
-    assert_eq!(w.model.vteps(), BTreeSet::from([peer(0), peer(1), peer(2)]));
+    assert_eq!(w.model.vteps(), BTreeSet::from([0, 1, 2].map(|n| PeerKey::Static(peer(n)))));
 }
 
 #[test]
@@ -226,7 +226,10 @@ fn writes_after_a_failed_one_wait_and_questions_do_not() {
     w.fabric.retry();
     assert_eq!(w.poll(), Some(failed));
     w.settle();
-    assert_eq!((w.fabric.held_back(), w.model.vteps()), (None, BTreeSet::from([peer(0), peer(1)])));
+    assert_eq!(
+        (w.fabric.held_back(), w.model.vteps()),
+        (None, BTreeSet::from([0, 1].map(|n| PeerKey::Static(peer(n)))))
+    );
 }
 
 #[test]

@@ -1,14 +1,20 @@
 //! Random steps through a fabric's life, with numbers so small that histories meet themselves.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use proptest::prelude::*;
-use wavnet_common::addr::{Mac, Vni};
+use wavnet_common::{
+    abi::{Endpoint, Hold},
+    addr::{Label, Mac, PeerId, Vni},
+};
 use wavnet_proto::{
     command::HookWish,
     fabric::{
-        Desired, NamePattern, PeerSettings, PortMode, PortRule, StaticPlace, UnderlayDevice, VlanMode, VniSettings,
-        XdpRedirect,
+        Desired, NamePattern, PathFrom, PeerSettings, PortMode, PortRule, StaticPlace, UnderlayDevice, VlanMode,
+        VniSettings, XdpRedirect,
     },
 };
 
@@ -20,6 +26,28 @@ pub(crate) fn vni(n: u8) -> Vni {
 
 pub(crate) fn peer(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1 + n % 6)
+}
+
+/// A dynamic peer.
+pub(crate) fn id(n: u8) -> PeerId {
+    PeerId([n % 4; 32])
+}
+
+/// Where a dynamic peer may be: at addresses of static ones, too, and by relays.
+pub(crate) fn endpoint(n: u8) -> Endpoint {
+    let label = if n.is_multiple_of(3) { Label::of_word(u32::from(n) + 1) } else { Label::NONE };
+    let port = 40_000 + u16::from(n % 2);
+    Endpoint { source_port: Some(4789), label, ..Endpoint::plain(peer(n / 2).octets(), port) }
+}
+
+/// Where a path may come from: a relay's address may be a peer's.
+pub(crate) fn from(n: u8) -> PathFrom {
+    let at = |addr, port| SocketAddrV4::new(addr, port);
+    if n & 1 == 0 {
+        PathFrom::Direct(at(peer(n / 2), 40_000 + u16::from(n / 12 % 2)))
+    } else {
+        PathFrom::Relayed { relay: at(peer(n / 2 % 3), 40_000), label: Label::of_word(u32::from(n / 6 % 3)) }
+    }
 }
 
 pub(crate) fn mac(n: u8) -> Mac {
@@ -38,6 +66,12 @@ pub(crate) enum Step {
     RemovePort(u8),
     AddPeer(u8, Option<u16>, BTreeSet<Vni>),
     RemovePeer(u8, Option<BTreeSet<Vni>>),
+    SetPeer(u8, BTreeSet<Vni>, u8),
+    MovePeer(u8, u8),
+    RemoveDynamic(u8),
+    AddPath(u8, Option<u8>, bool),
+    RemovePath(u8),
+    HoldPeer(u8, Hold),
     AddStatic(u8, u8, u8),
     RemoveStatic(u8, u8),
     Link {
@@ -135,6 +169,12 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => b().prop_map(RemovePort),
         2 => (b(), prop::option::of(Just(8472)), vnis()).prop_map(|(a, u, v)| AddPeer(a, u, v)),
         1 => (b(), prop::option::of(vnis())).prop_map(|(a, v)| RemovePeer(a, v)),
+        3 => (b(), vnis(), b()).prop_map(|(i, v, e)| SetPeer(i, v, e)),
+        3 => (b(), b()).prop_map(|(i, e)| MovePeer(i, e)),
+        1 => b().prop_map(RemoveDynamic),
+        4 => (b(), prop::option::of(b()), any::<bool>()).prop_map(|(f, i, p)| AddPath(f, i, p)),
+        2 => b().prop_map(RemovePath),
+        1 => (b(), prop::sample::select(vec![Hold::Normal, Hold::Hold, Hold::Drain])).prop_map(|(i, h)| HoldPeer(i, h)),
         1 => (b(), b(), b()).prop_map(|(v, m, p)| AddStatic(v, m, p)),
         1 => (b(), b()).prop_map(|(v, m)| RemoveStatic(v, m)),
         6 => (b(), b(), 600u16..9000, prop::option::of(redirect()), prop::bool::weighted(0.1))

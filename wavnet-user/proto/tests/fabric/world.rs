@@ -5,15 +5,16 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::addr::Mac;
+use wavnet_common::{abi::Hold, addr::Mac};
 use wavnet_proto::{
-    command::Command,
-    fabric::{Fabric, Limits, LinkInfo, PortMode, RouteInfo, RuntimePort, StaticPlace, Via, VlanMode},
+    command::{Command, PeerKey},
+    fabric::{Fabric, Limits, LinkInfo, PeerPath, PortMode, RouteInfo, RuntimePort, StaticPlace, Via, VlanMode},
 };
 
 use super::{
+    dynamics::Dynamics,
     model::Model,
-    steps::{NAMES, Step, mac, peer, place, vni},
+    steps::{NAMES, Step, endpoint, from, id, mac, peer, place, vni},
 };
 
 pub(crate) const LIMITS: Limits = Limits { ports: 5, vnis: 3, vteps: 4, members: 9, flood_vteps: 3, flood_ports: 3 };
@@ -22,6 +23,7 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) links: BTreeMap<u32, LinkInfo>,
     pub(crate) addresses: BTreeMap<u32, Vec<Ipv4Addr>>,
+    pub(crate) dynamics: Dynamics,
     pub(crate) failing: Option<u32>,
     /// The next command fails.
     pub(crate) unlucky: bool,
@@ -36,6 +38,7 @@ impl World {
             model: Model::new(LIMITS),
             links: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            dynamics: Dynamics::default(),
             failing: None,
             unlucky: false,
         }
@@ -62,6 +65,38 @@ impl World {
             Step::RemovePort(n) => drop(f.remove_port(NAMES[usize::from(n) % NAMES.len()])),
             Step::AddPeer(a, u, v) => drop(f.add_peer(peer(a), u, &v)),
             Step::RemovePeer(a, v) => drop(f.remove_peer(peer(a), v.as_ref())),
+            Step::SetPeer(i, v, e) => {
+                if f.set_peer(id(i), v.clone(), endpoint(e)).is_ok() {
+                    self.dynamics.set(id(i), v, endpoint(e));
+                }
+            }
+            Step::MovePeer(i, e) => {
+                if f.peer_endpoint(id(i), endpoint(e)).is_ok() {
+                    self.dynamics.go(id(i), endpoint(e));
+                }
+            }
+            Step::RemoveDynamic(i) => {
+                assert_eq!(f.remove_dynamic_peer(id(i)), self.dynamics.remove(id(i)));
+            }
+            Step::AddPath(n, i, extra) => {
+                let local_port = if extra { 6000 } else { 4789 };
+                let path = PeerPath { from: from(n), local_port, peer: i.map(id) };
+                if f.add_path(path).is_ok() {
+                    self.dynamics.paths.insert(path.from, path);
+                }
+            }
+            Step::RemovePath(n) => {
+                let found = f.paths().find(|(_, path)| path.from == from(n)).map(|(index, _)| index);
+                assert_eq!(found.is_some(), self.dynamics.paths.remove(&from(n)).is_some());
+                if let Some(index) = found {
+                    f.remove_path(index);
+                }
+            }
+            Step::HoldPeer(i, hold) => {
+                let key = if i & 1 == 0 { PeerKey::Dynamic(id(i / 2)) } else { PeerKey::Static(peer(i / 2)) };
+                f.hold_peer(key, hold);
+                self.dynamics.holds.insert(key, hold);
+            }
             Step::AddStatic(v, m, p) => drop(f.add_static(vni(v), mac(m), place(p))),
             Step::RemoveStatic(v, m) => drop(f.remove_static(vni(v), mac(m))),
             Step::Link { ifindex, name, mtu, xdp, no_arp } => {
@@ -218,6 +253,7 @@ impl World {
         let before = self.model.clone();
         // Every port and underlay is to get the new agent's programs.
         self.model.forget_attachments();
+        self.dynamics.restarted(&self.model, &self.fabric);
         self.fabric = next;
         while let Some(command) = self.poll() {
             let harmless = match &command {
@@ -225,6 +261,8 @@ impl World {
                 | Command::AttachUnderlay { .. }
                 | Command::QueryRoute { .. }
                 | Command::ResolveNeighbour { .. } => true,
+                // Nobody is there any more who would send on what was held back.
+                Command::SetHold { hold, .. } => *hold == Hold::Normal,
                 Command::SetPort { index, port } => before.port(*index) == *port,
                 Command::SetFlood { vni_index, set } => before.flood(*vni_index) == **set,
                 _ => false,
@@ -244,7 +282,7 @@ impl World {
     }
 
     /// What is desired and there, computed without any of the fabric's code.
-    pub(crate) fn check_exact(&self) {
+    pub(crate) fn check_exact(&mut self) {
         let d = self.fabric.desired();
         let run = self.fabric.runtime();
         if d.vnis.is_empty() {
@@ -257,8 +295,10 @@ impl World {
         let mut members = BTreeSet::new();
         let own: BTreeSet<_> = self.addresses.values().flatten().copied().chain(self.local()).collect();
         for (addr, p) in d.peers.iter().chain(&run.peers).filter(|(a, _)| !own.contains(a)) {
-            members.extend(p.vnis.iter().filter(|v| d.vnis.contains_key(v)).map(|v| (*v, *addr)));
+            members.extend(p.vnis.iter().filter(|v| d.vnis.contains_key(v)).map(|v| (*v, PeerKey::Static(*addr))));
         }
+        members.extend(self.dynamics.members(d));
+        self.dynamics.check(m, &members);
         assert_eq!(m.members(), members);
         assert_eq!(m.vteps(), members.iter().map(|(_, a)| *a).collect::<BTreeSet<_>>());
 
@@ -304,7 +344,7 @@ impl World {
                     let on = self.links.values().find(|l| l.name == *name).map(|l| l.ifindex);
                     on.filter(|i| present.get(i) == Some(v)).map(|i| m.port_place(i))
                 }
-                StaticPlace::Peer(a) => members.contains(&(*v, *a)).then(|| m.vtep_place(*a)),
+                StaticPlace::Peer(a) => members.contains(&(*v, PeerKey::Static(*a))).then(|| m.vtep_place(*a)),
             };
             if let Some(at) = at {
                 statics.insert((*v, *mac), at);

@@ -252,7 +252,7 @@ pub struct PeerInfo {
     pub traffic: TrafficInfo,
 }
 
-/// Where a MAC is: exactly one member, `port` or `peer`.
+/// Where a MAC is: exactly one member, `port`, `peer` or `host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceInfo {
@@ -260,6 +260,8 @@ pub enum PlaceInfo {
     Port(String),
     /// Behind the peer of this address.
     Peer(Ipv4Addr),
+    /// Behind a host that is known by its key, of which these are the first digits.
+    Host(String),
 }
 
 /// How an FDB entry came to be.

@@ -1,21 +1,18 @@
 //! Flood sets: the first to shrink and the last to grow.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use wavnet_common::{abi::PortFlags, addr::Vni};
 
 use super::Plan;
 use crate::{
-    command::Command,
+    command::{Command, PeerKey},
     fabric::tables::{Flood, PortSlot},
 };
 
 impl Plan<'_> {
     /// Takes out who goes, before anything of theirs is touched.
-    pub(super) fn shrink_floods(&mut self, ports_gone: &[u16], members_gone: &[(Vni, Ipv4Addr)], vnis_gone: &[Vni]) {
+    pub(super) fn shrink_floods(&mut self, ports_gone: &[u16], members_gone: &[(Vni, PeerKey)], vnis_gone: &[Vni]) {
         if self.target.peers.is_none() {
             return self.take_ports_from_floods(ports_gone);
         }

@@ -1,19 +1,17 @@
 //! From what the tables hold to what they should hold, in an order that a datapath at work can stand.
 //!
 //! Away first: flood sets shrink, programs are detached and memberships end (so nothing more is learned), a port's slot is
-//! freed, then the FDB entries of the place are flushed, then a VTEP's slot is freed. Then up: slots are written before
-//! memberships, flood sets and static entries point to them. So there is no moment at which a table points to a slot that is
-//! another's, and an agent that dies in between leaves a consistent state to the next one.
+//! freed, no path leads to a VTEP that goes, then the FDB entries of the place are flushed, then a VTEP's slot is freed. Then
+//! up: slots are written before memberships, flood sets and static entries point to them, and paths lead to them last. So there
+//! is no moment at which a table points to a slot that is another's, and an agent that dies in between leaves a consistent state
+//! to the next one.
 
 mod floods;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::Ipv4Addr,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wavnet_common::{
-    abi::{Member, MemberKey, NextHop, Port, PortFlags, Vtep},
+    abi::{Endpoint, Hold, Member, MemberKey, NextHop, Path, Port, PortFlags, Vtep},
     addr::Vni,
     fdb::Place,
 };
@@ -30,9 +28,9 @@ use crate::command::{Command, PeerKey, Slot};
 #[derive(Debug, Default)]
 pub(super) struct Followup {
     /// Peers that have a slot now.
-    pub(super) peers_new: Vec<Ipv4Addr>,
+    pub(super) peers_new: Vec<PeerKey>,
     /// Peers that have none any more.
-    pub(super) peers_gone: Vec<Ipv4Addr>,
+    pub(super) peers_gone: Vec<(PeerKey, Endpoint)>,
     /// Interfaces that should be ports, but for which there is no room.
     pub(super) no_room: BTreeSet<u32>,
 }
@@ -55,12 +53,12 @@ impl Plan<'_> {
         let tables = &*self.tables;
         let ports_gone: Vec<u16> =
             tables.ports.iter().filter(|(_, s)| !self.keeps_port(s)).map(|(index, _)| *index).collect();
-        let vteps_gone: Vec<Ipv4Addr> = match &self.target.peers {
+        let vteps_gone: Vec<PeerKey> = match &self.target.peers {
             Some(peers) => tables.vteps.keys().filter(|a| !peers.contains_key(a)).copied().collect(),
             None => Vec::new(),
         };
         let vnis_gone: Vec<Vni> = tables.vnis.keys().filter(|v| !self.target.vnis.contains(v)).copied().collect();
-        let members_gone: Vec<(Vni, Ipv4Addr)> = match &self.target.peers {
+        let members_gone: Vec<(Vni, PeerKey)> = match &self.target.peers {
             Some(_) => tables.members.keys().filter(|k| !wants_member(self.target, k)).copied().collect(),
             None => Vec::new(),
         };
@@ -125,12 +123,12 @@ impl Plan<'_> {
                 self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
             }
             StaticPlace::Peer(addr) => {
-                let key = (vni, *addr);
+                let key = (vni, PeerKey::Static(*addr));
                 let stays = match self.target.peers {
                     Some(_) => wants_member(self.target, &key),
                     None => self.tables.members.contains_key(&key),
                 };
-                let slot = self.tables.vteps.get(addr).filter(|_| stays)?;
+                let slot = self.tables.vteps.get(&key.1).filter(|_| stays)?;
                 Some(Place::Vtep(slot.index))
             }
         }
@@ -149,11 +147,13 @@ impl Plan<'_> {
         }
     }
 
-    fn remove_members(&mut self, gone: &[(Vni, Ipv4Addr)]) {
+    fn remove_members(&mut self, gone: &[(Vni, PeerKey)]) {
+        let orphans = std::mem::take(&mut self.tables.orphans).into_iter();
+        self.out.extend(orphans.map(|key| Command::SetMember { key, member: None }));
         let mut flush = Vec::new();
         for key in gone {
             let Some(member) = self.tables.members.remove(key) else { continue };
-            self.out.push_back(Command::SetMember { key: member_key(key), member: None });
+            self.out.push_back(Command::SetMember { key: member_key(key, &member), member: None });
             // A place or VNI that goes altogether is flushed then.
             let peer_stays = self.target.peers.as_ref().is_none_or(|p| p.contains_key(&key.1));
             if self.target.vnis.contains(&key.0) && peer_stays {
@@ -163,14 +163,19 @@ impl Plan<'_> {
         self.out.extend(flush);
     }
 
-    fn remove_vteps(&mut self, gone: Vec<Ipv4Addr>) {
-        for addr in &gone {
-            let Some(slot) = self.tables.vteps.remove(addr) else { continue };
+    fn remove_vteps(&mut self, gone: Vec<PeerKey>) {
+        for peer in gone {
+            let Some(slot) = self.tables.vteps.remove(&peer) else { continue };
+            let leads_there = |path: &&mut Path| path.vtep_index == Some(slot.index);
+            for (index, path) in self.tables.paths.iter_mut().map(|(i, p)| (*i, p)).filter(|(_, p)| leads_there(p)) {
+                path.vtep_index = None;
+                self.out.push_back(Command::SetPath { index, path: Some(*path) });
+            }
             self.out.push_back(Command::FlushPlace(Place::Vtep(slot.index)));
-            self.out.push_back(Command::SetVtep { index: slot.index, vtep: Vtep::FREE, peer: PeerKey::Static(*addr) });
-            self.tables.vtep_slots.put(slot.index, Some(*addr));
+            self.out.push_back(Command::SetVtep { index: slot.index, vtep: Vtep::FREE, peer });
+            self.tables.vtep_slots.put(slot.index, Some(peer));
+            self.followup.peers_gone.push((peer, slot.endpoint));
         }
-        self.followup.peers_gone = gone;
     }
 
     fn remove_vnis(&mut self, gone: &[Vni]) {
@@ -208,19 +213,16 @@ impl Plan<'_> {
     }
 
     fn add_vteps(&mut self) {
-        for (addr, wanted) in self.target.peers.iter().flatten() {
-            if let Some(slot) = self.tables.vteps.get_mut(addr) {
-                if slot.udp_port != wanted.udp_port {
-                    slot.udp_port = wanted.udp_port;
-                    self.out.push_back(Command::SetVtep {
-                        index: slot.index,
-                        vtep: slot.entry(*addr),
-                        peer: PeerKey::Static(*addr),
-                    });
+        for (peer, wanted) in self.target.peers.iter().flatten() {
+            if let Some(slot) = self.tables.vteps.get_mut(peer) {
+                // A dynamic peer is moved as soon as it is known how to get there.
+                if matches!(peer, PeerKey::Static(_)) && slot.endpoint != wanted.endpoint {
+                    slot.endpoint = wanted.endpoint;
+                    self.out.push_back(Command::SetVtep { index: slot.index, vtep: slot.entry(*peer), peer: *peer });
                 }
                 continue;
             }
-            let Some(grant) = self.tables.vtep_slots.take(addr) else { continue };
+            let Some(grant) = self.tables.vtep_slots.take(peer) else { continue };
             if grant.used_before {
                 self.out.push_back(Command::FlushPlace(Place::Vtep(grant.index)));
             }
@@ -228,13 +230,9 @@ impl Plan<'_> {
                 self.out.push_back(Command::ResetCounters(Slot::Vtep(grant.index)));
             }
             let slot = new_vtep(grant.index, wanted);
-            self.out.push_back(Command::SetVtep {
-                index: grant.index,
-                vtep: slot.entry(*addr),
-                peer: PeerKey::Static(*addr),
-            });
-            self.tables.vteps.insert(*addr, slot);
-            self.followup.peers_new.push(*addr);
+            self.out.push_back(Command::SetVtep { index: grant.index, vtep: slot.entry(*peer), peer: *peer });
+            self.tables.vteps.insert(*peer, slot);
+            self.followup.peers_new.push(*peer);
         }
     }
 
@@ -286,15 +284,16 @@ impl Plan<'_> {
     }
 
     fn add_members(&mut self) {
-        for (addr, wanted) in self.target.peers.iter().flatten() {
-            let Some(slot) = self.tables.vteps.get(addr) else { continue };
+        for (peer, wanted) in self.target.peers.iter().flatten() {
+            let Some(slot) = self.tables.vteps.get(peer) else { continue };
             for vni in &wanted.vnis {
                 let Some(&vni_index) = self.tables.vnis.get(vni) else { continue };
                 let learns = !self.target.fixed_vnis.contains(vni);
-                let member = Member { vni: vni.get(), vni_index, vtep_index: slot.index, learns, shares: false };
-                let key = (*vni, *addr);
+                let member =
+                    Member { vni: vni.get(), vni_index, vtep_index: slot.index, learns, shares: wanted.shares };
+                let key = (*vni, *peer);
                 if self.tables.members.insert(key, member) != Some(member) {
-                    self.out.push_back(Command::SetMember { key: member_key(&key), member: Some(member) });
+                    self.out.push_back(Command::SetMember { key: member_key(&key, &member), member: Some(member) });
                 }
             }
         }
@@ -319,7 +318,7 @@ impl Plan<'_> {
                 self.tables.ports.iter().find(|(_, s)| ours(s)).map(|(i, _)| Place::Port(*i))
             }
             StaticPlace::Peer(addr) => {
-                self.tables.members.get(&(vni, *addr)).map(|member| Place::Vtep(member.vtep_index))
+                self.tables.members.get(&(vni, PeerKey::Static(*addr))).map(|member| Place::Vtep(member.vtep_index))
             }
         }
     }
@@ -346,14 +345,17 @@ impl Plan<'_> {
     }
 }
 
-fn wants_member(target: &Target, (vni, addr): &(Vni, Ipv4Addr)) -> bool {
-    target.peers.as_ref().and_then(|peers| peers.get(addr)).is_some_and(|p| p.vnis.contains(vni))
+fn wants_member(target: &Target, (vni, peer): &(Vni, PeerKey)) -> bool {
+    target.peers.as_ref().and_then(|peers| peers.get(peer)).is_some_and(|p| p.vnis.contains(vni))
 }
 
-fn member_key((vni, addr): &(Vni, Ipv4Addr)) -> MemberKey {
-    MemberKey { vni: vni.get(), addr: addr.octets() }
+fn member_key((vni, peer): &(Vni, PeerKey), member: &Member) -> MemberKey {
+    match peer {
+        PeerKey::Static(addr) => MemberKey { vni: vni.get(), addr: addr.octets() },
+        PeerKey::Dynamic(_) => MemberKey::dynamic(vni.get(), member.vtep_index),
+    }
 }
 
 fn new_vtep(index: u16, wanted: &WantedPeer) -> VtepSlot {
-    VtepSlot { index, udp_port: wanted.udp_port, half: 0, next_hop: NextHop::NONE }
+    VtepSlot { index, half: 0, endpoint: wanted.endpoint, next_hop: NextHop::NONE, hold: Hold::Normal }
 }

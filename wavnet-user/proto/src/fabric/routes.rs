@@ -1,7 +1,8 @@
 //! How to reach each peer: route, next hop, link address.
 //!
-//! Peer → route (asked for, asked again when routes change) → next hop: the gateway, or the peer itself → its link address,
-//! which the kernel resolves and keeps fresh for us → [`NextHop`]. Peers share next hops; each is asked for once.
+//! Peer → the address that its frames are sent to: its own, that of its NAT, or of a relay → route (asked for, asked again when routes
+//! change) → next hop: the gateway, or the address itself → its link address, which the kernel resolves and keeps fresh for us →
+//! [`NextHop`]. Peers share addresses and next hops; each is asked for once.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,7 +15,7 @@ use wavnet_common::{
 };
 
 use super::{RouteInfo, Via, XdpRedirect, links::Links};
-use crate::command::Command;
+use crate::command::{Command, PeerKey};
 
 /// Outer IPv4, UDP and VXLAN headers. The inner Ethernet header counts as part of the inner frame.
 const OUTER: u32 = 20 + 8 + 8;
@@ -31,16 +32,18 @@ enum Fact<T> {
     Known(Option<T>),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Path {
+/// An address that frames are sent to.
+#[derive(Clone, Debug)]
+struct Destination {
     route: Fact<RouteInfo>,
     hop: Option<Hop>,
     /// For how many seconds no next hop has answered, be it the same or another.
     vain: u8,
+    users: BTreeSet<PeerKey>,
 }
 
-impl Path {
-    const ASKED: Path = Path { route: Fact::Asked, hop: None, vain: 0 };
+impl Destination {
+    const ASKED: Destination = Destination { route: Fact::Asked, hop: None, vain: 0, users: BTreeSet::new() };
     /// After how many seconds what was in force is given up.
     const PATIENCE: u8 = 60;
     /// For how many of them the route is asked for, too, each time.
@@ -49,6 +52,7 @@ impl Path {
 
 #[derive(Clone, Debug)]
 struct Neighbour {
+    /// Destinations.
     users: BTreeSet<Ipv4Addr>,
     mac: Fact<Mac>,
 }
@@ -79,34 +83,52 @@ pub enum PeerState {
 
 /// Route and next hop of every peer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Paths {
-    peers: BTreeMap<Ipv4Addr, Path>,
+pub(super) struct Routes {
+    destinations: BTreeMap<Ipv4Addr, Destination>,
     neighbours: BTreeMap<Hop, Neighbour>,
     /// Peers whose [`NextHop`] may have changed.
-    dirty: BTreeSet<Ipv4Addr>,
-    /// Peers whose route is to be asked for.
+    dirty: BTreeSet<PeerKey>,
+    /// Destinations whose route is to be asked for.
     ask: BTreeSet<Ipv4Addr>,
     resolve: BTreeSet<Hop>,
     forget: BTreeSet<Hop>,
 }
 
-impl Paths {
-    pub(super) fn add(&mut self, addr: Ipv4Addr) {
-        self.peers.entry(addr).or_insert(Path::ASKED);
-        self.ask.insert(addr);
+impl Routes {
+    /// A peer's frames are, or will be, sent to an address.
+    pub(super) fn add(&mut self, addr: Ipv4Addr, peer: PeerKey) {
+        let destination = self.destinations.entry(addr).or_insert_with(|| {
+            self.ask.insert(addr);
+            Destination::ASKED
+        });
+        destination.users.insert(peer);
+        self.dirty.insert(peer);
     }
 
-    pub(super) fn remove(&mut self, addr: Ipv4Addr) {
-        self.set_hop(addr, None);
-        self.peers.remove(&addr);
-        self.dirty.remove(&addr);
-        self.ask.remove(&addr);
+    /// They are not any more.
+    pub(super) fn remove(&mut self, addr: Ipv4Addr, peer: PeerKey) {
+        let Some(destination) = self.destinations.get_mut(&addr) else { return };
+        destination.users.remove(&peer);
+        if destination.users.is_empty() {
+            self.set_hop(addr, None);
+            self.destinations.remove(&addr);
+            self.ask.remove(&addr);
+        }
+    }
+
+    /// A peer is gone, whose frames were sent to an address, and may have been about to be sent to another.
+    pub(super) fn forget_peer(&mut self, peer: PeerKey, addr: Ipv4Addr) {
+        self.remove(addr, peer);
+        let others = self.destinations.iter().filter(|(_, destination)| destination.users.contains(&peer));
+        let others: Vec<Ipv4Addr> = others.map(|(addr, _)| *addr).collect();
+        others.into_iter().for_each(|addr| self.remove(addr, peer));
+        self.dirty.remove(&peer);
     }
 
     /// Takes the kernel's answer; `None`: unreachable.
     pub(super) fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>, links: &Links) {
-        if let Some(path) = self.peers.get_mut(&addr) {
-            path.route = Fact::Known(route);
+        if let Some(destination) = self.destinations.get_mut(&addr) {
+            destination.route = Fact::Known(route);
             self.update(addr, links);
         }
     }
@@ -121,24 +143,25 @@ impl Paths {
                 self.ask.extend(&n.users);
             }
             n.mac = Fact::Known(mac);
-            self.dirty.extend(&n.users);
+            let users = n.users.iter().filter_map(|addr| self.destinations.get(addr));
+            self.dirty.extend(users.flat_map(|destination| &destination.users));
         }
     }
 
     /// Seeks next hops that are not resolved: them, and other routes. Call it every second.
     pub(super) fn seek(&mut self) {
-        for (addr, path) in &mut self.peers {
+        for (addr, path) in &mut self.destinations {
             let Some((hop, n)) = path.hop.and_then(|hop| Some((hop, self.neighbours.get(&hop)?))) else { continue };
             if n.is_known() {
                 path.vain = 0;
-            } else if path.vain < Path::PATIENCE {
+            } else if path.vain < Destination::PATIENCE {
                 path.vain += 1;
                 self.resolve.insert(hop);
-                if path.vain <= Path::HASTE {
+                if path.vain <= Destination::HASTE {
                     self.ask.insert(*addr);
                 }
-                if path.vain == Path::PATIENCE {
-                    self.dirty.insert(*addr);
+                if path.vain == Destination::PATIENCE {
+                    self.dirty.extend(&path.users);
                 }
             }
         }
@@ -151,7 +174,7 @@ impl Paths {
 
     /// Asks for every route anew. What is known stays in force until the answers come.
     pub(super) fn ask_all(&mut self) {
-        self.ask.extend(self.peers.keys());
+        self.ask.extend(self.destinations.keys());
     }
 
     /// Asks for every route and link address anew.
@@ -162,7 +185,7 @@ impl Paths {
 
     /// Asks again for what was unreachable or unresolved.
     pub(super) fn retry(&mut self) {
-        let lost = self.peers.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));
+        let lost = self.destinations.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));
         self.ask.extend(lost.map(|(a, _)| *a));
         for (hop, n) in self.neighbours.iter().filter(|(_, n)| !n.is_known()) {
             self.resolve.insert(*hop);
@@ -172,8 +195,8 @@ impl Paths {
 
     /// Something about the interface has changed, or it came or went.
     pub(super) fn link_changed(&mut self, ifindex: u32, links: &Links) {
-        let uses = |p: &Path| matches!(p.route, Fact::Known(Some(r)) if r.oif == ifindex);
-        let users: Vec<_> = self.peers.iter().filter(|(_, p)| uses(p)).map(|(a, _)| *a).collect();
+        let uses = |p: &Destination| matches!(p.route, Fact::Known(Some(r)) if r.oif == ifindex);
+        let users: Vec<_> = self.destinations.iter().filter(|(_, p)| uses(p)).map(|(a, _)| *a).collect();
         for addr in users {
             self.update(addr, links);
         }
@@ -181,12 +204,12 @@ impl Paths {
 
     /// Computes every next hop anew: our own address has changed.
     pub(super) fn touch_all(&mut self) {
-        self.dirty.extend(self.peers.keys());
+        self.dirty.extend(self.destinations.values().flat_map(|destination| &destination.users));
     }
 
-    /// Finds the peer's hop from its route and links.
+    /// Finds a destination's hop from its route and links.
     fn update(&mut self, addr: Ipv4Addr, links: &Links) {
-        let Some(path) = self.peers.get(&addr) else { return };
+        let Some(path) = self.destinations.get(&addr) else { return };
         let hop = match path.route {
             Fact::Known(Some(r)) if !r.local => {
                 links.get(r.oif).filter(|l| !l.info.loopback && !l.info.no_arp).and(match r.via {
@@ -197,12 +220,12 @@ impl Paths {
             }
             _ => None,
         };
+        self.dirty.extend(&path.users);
         self.set_hop(addr, hop);
-        self.dirty.insert(addr);
     }
 
     fn set_hop(&mut self, addr: Ipv4Addr, hop: Option<Hop>) {
-        let Some(path) = self.peers.get_mut(&addr) else { return };
+        let Some(path) = self.destinations.get_mut(&addr) else { return };
         let old = std::mem::replace(&mut path.hop, hop);
         if old == hop {
             return;
@@ -238,25 +261,29 @@ impl Paths {
         out.extend(ask.map(|addr| Command::QueryRoute { addr, from }));
     }
 
-    /// Queues what there is to put in force by `set`, and to forget, in this order. `now` is the next hop in force.
-    pub(super) fn flush(
-        &mut self,
-        out: &mut VecDeque<Command>,
-        links: &Links,
-        local: Option<Ipv4Addr>,
-        mut set: impl FnMut(&mut VecDeque<Command>, Ipv4Addr, &dyn Fn(NextHop) -> NextHop),
-    ) {
-        for addr in std::mem::take(&mut self.dirty) {
-            set(out, addr, &|now| self.next_hop(addr, now, links, local));
-        }
+    /// The peers to be looked at.
+    pub(super) fn take_dirty(&mut self) -> BTreeSet<PeerKey> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Queues what there is to forget. First what is in force must be another.
+    pub(super) fn forget(&mut self, out: &mut VecDeque<Command>, links: &Links) {
         // The kernel forgets the neighbours of an interface that is gone by itself.
         let forget = std::mem::take(&mut self.forget).into_iter().filter(|(i, _)| links.get(*i).is_some());
         out.extend(forget.map(|(ifindex, addr)| Command::ForgetNeighbour { ifindex, addr }));
     }
 
+    /// True if it is known how to get to an address, or that nobody answers who should know.
+    pub(super) fn is_settled(&self, addr: Ipv4Addr) -> bool {
+        let Some(path) = self.destinations.get(&addr) else { return false };
+        let answered = |n: &Neighbour| matches!(n.mac, Fact::Known(_));
+        matches!(path.route, Fact::Known(Some(_)))
+            && path.hop.is_none_or(|hop| self.neighbours.get(&hop).is_some_and(answered))
+    }
+
     /// The next hop to put in force where `now` is in force.
-    fn next_hop(&self, addr: Ipv4Addr, now: NextHop, links: &Links, local: Option<Ipv4Addr>) -> NextHop {
-        let Some(path) = self.peers.get(&addr) else { return NextHop::NONE };
+    pub(super) fn next_hop(&self, addr: Ipv4Addr, now: NextHop, links: &Links, local: Option<Ipv4Addr>) -> NextHop {
+        let Some(path) = self.destinations.get(&addr) else { return NextHop::NONE };
         let route = match path.route {
             // After a restart the next hop of the agent before stays in force until the kernel has answered.
             Fact::Asked => return now,
@@ -271,7 +298,7 @@ impl Paths {
             Some(Neighbour { mac: Fact::Known(Some(mac)), .. }) => mac.0,
             // Who does not answer ARP may forward all the same, and so may the router before; and frames that the kernel itself would send
             // could overtake those that XDP has sent.
-            Some(_) if now.ifindex == route.oif && path.vain < Path::PATIENCE => now.dst_mac,
+            Some(_) if now.ifindex == route.oif && path.vain < Destination::PATIENCE => now.dst_mac,
             _ => [0; 6],
         };
         let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));
@@ -292,7 +319,7 @@ impl Paths {
         links: &Links,
         local: Option<Ipv4Addr>,
     ) -> (PeerState, Option<Ipv4Addr>, Option<RouteInfo>) {
-        let Some(path) = self.peers.get(&addr) else { return (PeerState::ThisHost, None, None) };
+        let Some(path) = self.destinations.get(&addr) else { return (PeerState::ThisHost, None, None) };
         let route = match path.route {
             Fact::Asked => return (PeerState::Resolving, None, None),
             Fact::Known(None) => return (PeerState::NoRoute, None, None),
