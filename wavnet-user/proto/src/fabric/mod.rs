@@ -1,10 +1,11 @@
 //! What the kernel's tables must hold, and the commands that get them there.
 //!
 //! [`Fabric`] is a state machine without I/O. It is told what the operator wants ([`Fabric::set_desired`], [`Fabric::add_port`],
-//! …), where peers behind NATs are ([`Fabric::set_peer`], [`Fabric::add_path`]), what links there are ([`Fabric::link_up`], [`Fabric::link_gone`]) and how the kernel routes ([`Fabric::route`],
-//! [`Fabric::neighbour`]), and answers with [`Command`]s ([`Fabric::poll_command`]). It compares what the tables hold with
-//! what they should hold, so what is unchanged produces no command, and it starts from what it finds ([`Adopted`]), so a
-//! restarted agent keeps every slot and with it every learned FDB entry.
+//! …), where peers behind NATs are ([`Fabric::set_peer`], [`Fabric::add_path`]), what links there are ([`Fabric::link_up`],
+//! [`Fabric::link_gone`]) and how the kernel routes ([`Fabric::route`], [`Fabric::neighbour`]), and answers with [`Command`]s
+//! ([`Fabric::poll_command`]). It compares what the tables hold with what they should hold, so what is unchanged produces no
+//! command, and it starts from what it finds ([`Adopted`]), so a restarted agent keeps every slot and with it every learned FDB
+//! entry.
 
 mod desired;
 mod dynamic;

@@ -283,11 +283,6 @@ impl Fabric {
         devices.map(view).collect()
     }
 
-    /// The slot of a peer in `VTEPS`, while it has one.
-    pub fn vtep_slot(&self, peer: PeerKey) -> Option<u16> {
-        self.tables.vteps.get(&peer).map(|slot| slot.index)
-    }
-
     /// Interface names of ports, and peers, by their places in the FDB, and VNIs by slot.
     pub fn names(&self) -> Names {
         let ports = self.tables.ports.iter();

@@ -287,9 +287,8 @@ fn there_is_an_end_to_room_and_it_is_told() {
 #[test]
 fn a_thousand_peers_come_and_move() {
     let mut f = Fabric::new(Limits { vteps: 1024, members: 2048, ..Limits::default() }, &Adopted::default());
-    let mut desired = Desired::default();
-    desired.vnis = [vni(0), vni(1)].map(|vni| (vni, VniSettings::default())).into();
-    f.set_desired(desired).unwrap();
+    let vnis = [vni(0), vni(1)].map(|vni| (vni, VniSettings::default())).into();
+    f.set_desired(Desired { vnis, ..Desired::default() }).unwrap();
     f.links_complete();
     let key = |n: u16| PeerId([n.to_be_bytes(); 16].concat().try_into().unwrap());
     while f.poll_command().is_some() {}

@@ -1,9 +1,10 @@
 //! From what the tables hold to what they should hold, in an order that a datapath at work can stand.
 //!
 //! Away first: flood sets shrink, programs are detached and memberships end (so nothing more is learned), a port's slot is
-//! freed, paths lead to no VTEP that goes, then the FDB entries of the place are flushed, then a VTEP's slot is freed. Then up: slots are written before
-//! memberships, flood sets and static entries point to them. So there is no moment at which a table points to a slot that is
-//! another's, and an agent that dies in between leaves a consistent state to the next one.
+//! freed, no path leads to a VTEP that goes, then the FDB entries of the place are flushed, then a VTEP's slot is freed. Then
+//! up: slots are written before memberships, flood sets and static entries point to them, and paths lead to them last. So there
+//! is no moment at which a table points to a slot that is another's, and an agent that dies in between leaves a consistent state
+//! to the next one.
 
 mod floods;
 
