@@ -26,7 +26,7 @@ fn host(n: u8) -> SavedHost {
         key: SecretKey::generate(&mut Rng::from_seed([n; 32])).public(),
         addr: format!("[2001:db8::{n}]:4789").parse().unwrap(),
         name: "hypervisor \u{e4}".parse().unwrap(),
-        nat: NatSummary([n; 8]),
+        nat: NatSummary::decode([n; 8]),
         candidates: vec![Candidate { kind: CandidateKind::Predicted, addr: ([192, 0, 2, n], 5).into() }],
         vnis: [Vni::new(7).unwrap(), Vni::new(Vni::MAX).unwrap()].into(),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 use wavnet_common::datapath::Of;
-use wavnet_proto::{command::PeerKey, trust::PublicKey};
+use wavnet_proto::trust::PublicKey;
 
 use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
@@ -36,7 +36,7 @@ impl Agent {
         let Some(mesh) = &mut self.mesh else { return };
         let (fabric, datapath) = (&self.fabric, &self.datapath);
         let sent = |peer: &PublicKey| {
-            let slot = fabric.vtep_slot(PeerKey::Dynamic(super::carry::id(peer)))?;
+            let slot = fabric.dynamic_slot(super::carry::id(peer))?;
             Some(datapath.traffic(Of::Vtep(slot)).ok()?.tx_frames)
         };
         mesh.note_traffic(sent);

@@ -2,7 +2,6 @@
 
 use wavnet_common::{abi::Traffic, datapath::Of};
 use wavnet_proto::{
-    command::PeerKey,
     mesh::{PathView, PeerView, Rtt},
     nat::NatSummary,
 };
@@ -64,7 +63,7 @@ impl Agent {
             loss: p.loss,
         };
         let firsts = overlay.firsts.get(&peer.key).copied().unwrap_or_default();
-        let slot = self.fabric.vtep_slot(PeerKey::Dynamic(id(&peer.key)));
+        let slot = self.fabric.dynamic_slot(id(&peer.key));
         let traffic: Traffic = slot.map(|slot| self.traffic(Of::Vtep(slot))).unwrap_or_default();
         MeshPeer {
             key: peer.key.to_string(),
