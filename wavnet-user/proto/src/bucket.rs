@@ -38,6 +38,12 @@ impl Bucket {
         }
         fits
     }
+
+    /// True if nothing was taken lately: it is as good as a new one.
+    #[must_use]
+    pub fn is_full(&self, now: Time) -> bool {
+        self.0 <= now
+    }
 }
 
 #[cfg(test)]
@@ -64,8 +70,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_takes_nothing() {
         let mut bucket = Bucket::default();
+        assert!(bucket.is_full(at(0)));
         assert!(!bucket.take(at(0), RATE, 6) && !bucket.take(at(100_000), RATE, u64::MAX));
         assert!(bucket.take(at(100_000), RATE, 5) && !bucket.take(at(100_000), RATE, 1));
+        assert!(!bucket.is_full(at(100_499)) && bucket.is_full(at(100_500)));
     }
 
     #[test]

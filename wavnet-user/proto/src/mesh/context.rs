@@ -3,10 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
+    ops::RangeInclusive,
+    time::Duration,
 };
 
 use super::{
+    budget::Budget,
     output::{Command, Event, PathId, Way},
+    path::{Paths, WayId},
     peer::is_rested,
     settings::Settings,
     timer::Timer,
@@ -19,6 +23,9 @@ use crate::{
     trust::{PublicKey, SecretKey},
     wire::{Candidate, CandidateKind, MAX_CANDIDATES, NatSummary},
 };
+
+/// Between two pulses, whatever is said of a NAT.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What is known of this host.
 #[derive(Debug)]
@@ -46,6 +53,15 @@ impl Local {
         mapped.chain(hosts).filter(|c| seen.insert(c.addr)).take(MAX_CANDIDATES).collect()
     }
 
+    /// How long an idle path through these NATs may be silent.
+    pub(super) fn idle(&self, theirs: &NatSummary) -> Duration {
+        let known = |nat: &NatSummary| Some(u64::from(nat.lifetime)).filter(|s| *s > 0);
+        let shortest = [known(&self.nat), known(theirs)].into_iter().flatten().min();
+        // Twice within its life: one may be lost.
+        let fits = shortest.map_or(Duration::MAX, |s| Duration::from_secs(s) * 2 / 5);
+        self.settings.pulse.min(fits.max(SHORTEST))
+    }
+
     /// True if the address is one of this host's own.
     pub(super) fn is_own(&self, addr: SocketAddr) -> bool {
         self.hosts.contains(&addr)
@@ -58,20 +74,25 @@ pub(super) struct Output {
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) commands: VecDeque<Command>,
     pub(super) events: VecDeque<Event>,
-    /// Datagrams for peers, to go inside a server's FORWARD.
-    pub(super) forwards: Vec<(PublicKey, Vec<u8>)>,
+    /// Datagrams for peers, to go inside a server's FORWARD; by that server's link if it is said.
+    pub(super) forwards: Vec<(PublicKey, Option<usize>, Vec<u8>)>,
     /// Session indices that a peer has taken, and that are no longer anybody's.
     pub(super) owned: Vec<u32>,
     pub(super) disowned: Vec<u32>,
     /// The ways that frames are taken from.
-    pub(super) ways: BTreeMap<Way, (PublicKey, PathId)>,
+    pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
     /// Whom a search is under way for: one at a time, for the sake of the NATs.
     pub(super) searching: Option<PublicKey>,
     /// When the last search ended.
     pub(super) searched: Option<Time>,
-    /// Numbers that were used and are free again; not before the command that frees one is given.
+    /// Extra sockets that are open.
+    sockets: BTreeSet<u16>,
+    /// What may be sent to who has never answered.
+    pub(super) strangers: Budget,
+    /// Numbers of paths that were used and are free again; not before the command that frees one is given.
     free: Vec<u16>,
     next: u16,
+    next_way: u32,
 }
 
 impl Output {
@@ -83,9 +104,9 @@ impl Output {
         self.transmits.push_back(Transmit { from: Socket::Main, to, payload });
     }
 
-    /// Has a server hand this to a peer.
-    pub(super) fn forward(&mut self, peer: PublicKey, datagram: Vec<u8>) {
-        self.forwards.push((peer, datagram));
+    /// Has a server hand this to a peer: that of this link, or any.
+    pub(super) fn forward(&mut self, peer: PublicKey, link: Option<usize>, datagram: Vec<u8>) {
+        self.forwards.push((peer, link, datagram));
     }
 
     /// True if the NATs have forgotten the last search.
@@ -101,22 +122,47 @@ impl Output {
         self.events.push_back(event);
     }
 
-    /// A number for a path; `None`: all are taken.
-    pub(super) fn take_id(&mut self) -> Option<PathId> {
-        self.free
-            .pop()
-            .or_else(|| {
-                let id = self.next;
-                self.next = self.next.checked_add(1)?;
-                Some(id)
-            })
-            .map(PathId)
+    /// A number for a way.
+    pub(super) fn way_id(&mut self) -> WayId {
+        // Four thousand million of them are not there at once.
+        self.next_way = self.next_way.wrapping_add(1);
+        WayId(self.next_way)
     }
 
-    pub(super) fn free_id(&mut self, id: PathId) {
-        self.free.push(id.0);
+    /// A number for a path, if one is free.
+    pub(super) fn take_slot(&mut self, peers: usize) -> Option<PathId> {
+        if let Some(free) = self.free.pop() {
+            return Some(PathId(free));
+        }
+        let most = peers.saturating_mul(Paths::TAKEN).min(usize::from(u16::MAX));
+        let next = Some(self.next).filter(|next| usize::from(*next) < most)?;
+        self.next += 1;
+        Some(PathId(next))
+    }
+
+    pub(super) fn free_slot(&mut self, path: PathId) {
+        self.free.push(path.0);
+    }
+
+    /// Opens so many sockets.
+    pub(super) fn open_sockets(&mut self, count: usize) -> Vec<u16> {
+        let free: Vec<u16> = SOCKETS.filter(|n| !self.sockets.contains(n)).take(count).collect();
+        for n in &free {
+            self.sockets.insert(*n);
+            self.command(Command::Open(Socket::Extra(*n)));
+        }
+        free
+    }
+
+    pub(super) fn close_socket(&mut self, n: u16) {
+        if self.sockets.remove(&n) {
+            self.command(Command::Close(Socket::Extra(n)));
+        }
     }
 }
+
+/// Numbers of extra sockets.
+const SOCKETS: RangeInclusive<u16> = 0..=2047;
 
 /// One call's surroundings.
 pub(super) struct Context<'a> {

@@ -4,7 +4,7 @@
 //! [`Mesh`] is a state machine without I/O. Datagrams, time and facts come in ([`Mesh::handle_input`], [`Mesh::handle_timeout`],
 //! [`Mesh::set_addresses`], …); datagrams, commands and events go out. After each call drain [`Mesh::poll_transmit`],
 //! [`Mesh::poll_command`] and [`Mesh::poll_event`], carry out commands before sending, and call [`Mesh::handle_timeout`] when
-//! [`Mesh::poll_timeout`] says so.
+//! [`Mesh::poll_timeout`] says so. Times are what the shell's clock says; one that steps back does no harm.
 //!
 //! ```text
 //! link      HELLO, INIT → session with a server → REGISTER → lease, directory
@@ -12,6 +12,8 @@
 //! peer::ways  INVITE → openers → probes → proven paths → the best one is selected; pulses watch over each
 //! ```
 
+mod budget;
+mod change;
 mod context;
 mod link;
 mod nat;
@@ -23,10 +25,11 @@ mod receive;
 mod search;
 mod servers;
 mod settings;
+mod steady;
 mod timer;
 mod view;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble, Way};
 pub use pulse::{ANSWER, Health, Pulses, Rtt};
@@ -39,6 +42,7 @@ use self::{
     context::{Context, Local, Output},
     link::Link,
     peer::Peer,
+    steady::Steady,
     timer::Timer,
 };
 use crate::{
@@ -60,6 +64,7 @@ enum Owner {
 /// The state machine. See the [module](self).
 #[derive(Debug)]
 pub struct Mesh {
+    clock: Steady,
     local: Local,
     rng: Rng,
     timers: Timers<Timer>,
@@ -70,7 +75,7 @@ pub struct Mesh {
     peers: BTreeMap<PublicKey, Peer>,
     owners: BTreeMap<u32, Owner>,
     dropped: BTreeMap<Dropped, u64>,
-    hints: receive::Hints,
+    limits: receive::Limits,
 }
 
 /// A [`Context`] of the parts of a mesh that are not lent otherwise.
@@ -102,6 +107,7 @@ impl Mesh {
             generation: 1,
         };
         let mut mesh = Mesh {
+            clock: Steady::default(),
             local,
             rng: Rng::from_seed(seed),
             timers: Timers::default(),
@@ -111,7 +117,7 @@ impl Mesh {
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
             dropped: BTreeMap::new(),
-            hints: receive::Hints::default(),
+            limits: receive::Limits::default(),
         };
         mesh.make_links();
         mesh
@@ -130,87 +136,28 @@ impl Mesh {
         self.local.key
     }
 
-    /// Takes other settings. What they no longer allow ends at once; paths that stand and are still wanted are not touched.
-    pub fn configure(&mut self, now: Time, settings: Settings) {
-        let servers_changed = settings.servers != self.local.settings.servers
-            || settings.access.network() != self.local.settings.access.network();
-        self.local.settings = settings;
-        self.local.generation += 1;
-        let refused: Vec<PublicKey> =
-            self.peers.keys().filter(|key| !self.local.settings.policy.admits(key)).copied().collect();
-        refused.into_iter().for_each(|key| self.expel(now, key));
-        if servers_changed {
-            for i in 0..self.links.len() {
-                [Timer::Greet(i), Timer::Register(i), Timer::Sync(i), Timer::ServerPulse(i)]
-                    .into_iter()
-                    .for_each(|t| self.timers.stop(t));
-                self.disown_link(i);
-            }
-            self.local.mapped.clear();
-            self.make_links();
-            self.greet_all(now);
-        }
-        for link in &mut self.links {
-            link.touch(lend!(self, now));
-        }
-        for peer in self.peers.values_mut() {
-            peer.admit(lend!(self, now));
-        }
-        self.tell_all(now);
-        self.settle(now);
-    }
-
-    /// The host's own addresses, each with the main socket's port. Call it at the start and whenever they change.
-    pub fn set_addresses(&mut self, now: Time, hosts: Vec<SocketAddr>) {
-        if self.local.hosts == hosts {
-            return;
-        }
-        let first = self.local.hosts.is_empty();
-        self.local.hosts = hosts;
-        self.local.generation += 1;
-        for link in &mut self.links {
-            link.touch(lend!(self, now));
-        }
-        if first {
-            self.greet_all(now);
-        }
-        for peer in self.peers.values_mut() {
-            peer.doubt_all(lend!(self, now));
-        }
-        self.tell_all(now);
-        self.settle(now);
-    }
-
-    /// What is in front of this host, as its classification has it.
-    pub fn set_nat(&mut self, now: Time, nat: NatSummary) {
-        if self.local.nat != nat {
-            self.local.nat = nat;
-            self.local.generation += 1;
-            for link in &mut self.links {
-                link.touch(lend!(self, now));
-            }
-            self.tell_all(now);
-            self.settle(now);
-        }
-    }
-
     /// Whether frames have gone to this peer lately. A path that is in use is watched closely.
     pub fn set_busy(&mut self, now: Time, peer: &PublicKey, busy: bool) {
+        let now = self.clock.read(now);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.set_busy(lend!(self, now), busy);
         }
     }
 
-    /// The kernel has seen the answer to a pulse.
+    /// The kernel has seen the answer to a pulse, at `at`.
     pub fn pulse_answered(&mut self, now: Time, peer: &PublicKey, path: PathId, number: u16, at: Time) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.pulsed(lend!(self, now), path, at, number);
+        let (now, at) = (self.clock.read(now), self.clock.of(at));
+        if let Some(peer) = self.peers.get_mut(peer)
+            && let Some(id) = peer.by_slot(path)
+        {
+            peer.pulsed(lend!(self, now), id, at.min(now), number);
             self.settle(now);
         }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
+        let now = self.clock.read(now);
         while let Some(timer) = self.timers.pop(now) {
             self.run_out(now, timer);
             self.settle(now);
@@ -220,7 +167,7 @@ impl Mesh {
     /// When [`Mesh::handle_timeout`] is to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        self.timers.next().map(|at| self.clock.shell(at))
     }
 
     /// The next datagram to send.
@@ -258,6 +205,7 @@ impl Mesh {
             | Timer::Probe(key, _)
             | Timer::Pulse(key, _)
             | Timer::Punch(key)
+            | Timer::Switch(key)
             | Timer::Search(key)
             | Timer::Rekey(key) => {
                 let Some(peer) = self.peers.get_mut(&key) else { return };
@@ -266,6 +214,7 @@ impl Mesh {
                     Timer::Probe(_, id) => peer.probe(cx, id),
                     Timer::Pulse(_, id) => peer.pulse(cx, id),
                     Timer::Punch(_) => peer.punch_again(cx),
+                    Timer::Switch(_) => peer.switch_now(cx),
                     Timer::Search(_) => peer.search(cx),
                     _ => peer.rekey(cx, index),
                 }
@@ -328,10 +277,10 @@ impl Mesh {
         }
     }
 
-    /// Hands on what is to go by way of a server.
+    /// Hands on what is to go by way of a server, and ends what peers have ended.
     fn settle(&mut self, now: Time) {
-        for (peer, datagram) in std::mem::take(&mut self.out.forwards) {
-            self.forward(now, peer, datagram);
+        for (peer, link, datagram) in std::mem::take(&mut self.out.forwards) {
+            self.forward(now, peer, link, datagram);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{transmit::Socket, trust::PublicKey, wire::Label};
 /// First byte of a pulse that a relay is on the way of: `P`.
 pub const RELAYED_PULSE: u8 = b'P';
 
-/// Number of a path, unique among those that there are: its slot in the kernel's table.
+/// Number of a path that frames are taken from, unique among those that there are, and small: its slot in the kernel's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u16);
 
@@ -110,6 +110,17 @@ pub enum Command {
         peer: PublicKey,
         /// By which; it was added.
         path: Option<PathId>,
+    },
+    /// Hold back frames for this peer: those before them are on a slower path than the one that is to be selected. It lasts for half a
+    /// second at the most.
+    Hold {
+        /// Who.
+        peer: PublicKey,
+    },
+    /// Send on what was held back, by the path that is selected now, before anything that comes later. Frames are dropped if there is none.
+    Release {
+        /// Who.
+        peer: PublicKey,
     },
     /// A pulse with this number is about to leave by this path: note when its answer comes.
     Expect {

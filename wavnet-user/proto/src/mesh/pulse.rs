@@ -9,21 +9,24 @@ use crate::{rng::Rng, time::Time};
 pub const ANSWER: u16 = 1 << 15;
 
 /// Pulses under way that are remembered.
-const OUTSTANDING: usize = 16;
+const OUTSTANDING: usize = 32;
+/// Of them the kernel remembers so many of a path, by the lowest bits of their numbers.
+const PLACES: u32 = 4;
 /// Between two pulses while frames flow: a path's end is to be noticed within a second.
-const BUSY: Duration = Duration::from_millis(100);
+const BUSY: Duration = Duration::from_millis(80);
 /// Between two pulses of an idle path when one was not answered.
 const DOUBT: Duration = Duration::from_millis(250);
 /// An answer that took longer is no sign of life any more.
 const TOO_LATE: Duration = Duration::from_secs(3);
-/// So many unanswered pulses, at the least, make a path dead: fewer may be lost by chance (5 % each way lose one in ten).
-const DEAD_AFTER: u32 = 5;
 /// The first guess at a round trip.
 const FIRST_RTO: Duration = Duration::from_millis(500);
 /// All of them, as a share.
 const ALL: u32 = 1 << 16;
 /// Pulses that a share of losses is smoothed over.
-const SMOOTHING: u32 = 32;
+const SMOOTHING: u32 = 64;
+/// So many unanswered pulses, at the least, make a path dead where no more than this share of them is lost by chance: it happens to a path that
+/// lives about once in ten million times.
+const DEAD_AFTER: [(u32, u32); 4] = [(ALL / 50, 5), (ALL / 16, 6), (ALL / 7, 8), (ALL, 10)];
 
 /// What a path's pulses say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub struct Pulses {
     asked: Option<Time>,
     sent: u64,
     answered: u64,
-    /// Share of pulses that are lost, in 1/65536, smoothed over about 32 of them.
+    /// Share of pulses that are lost, in 1/65536, smoothed over about 64 of them.
     loss: u32,
     busy: bool,
     /// Between two pulses of an idle path.
@@ -110,8 +113,8 @@ impl Pulses {
 
     /// Makes the next pulse: its two bytes. Call it when [`Pulses::next`] says so.
     pub fn send(&mut self, now: Time, rng: &mut Rng) -> [u8; 2] {
-        // Those under way differ in the lower two bits: by them the kernel keeps apart what it waits for.
-        let number = rng.u32() as u16 & !ANSWER & !3 | self.sent as u16 & 3;
+        // Those under way have places of their own.
+        let number = rng.u32() as u16 & !ANSWER & !(PLACES as u16 - 1) | (self.sent % u64::from(PLACES)) as u16;
         let full = self.outstanding.len() == OUTSTANDING;
         while self.outstanding.front().is_some_and(|(_, at)| full || now.since(*at) > TOO_LATE) {
             self.outstanding.pop_front();
@@ -158,11 +161,15 @@ impl Pulses {
         self.outstanding.iter().any(|(n, _)| *n == number & !ANSWER)
     }
 
-    /// The path works: something else than a pulse has shown it.
+    /// The path works: something else than a pulse has shown it, and took so long.
     pub fn seen(&mut self, sample: Option<Duration>) {
+        let patience = self.patience();
         (self.asked, self.unanswered) = (None, 0);
-        if let (None, Some(sample)) = (self.rtt, sample) {
-            self.rtt = Some(Rtt::first(sample));
+        match (&mut self.rtt, sample) {
+            (Some(rtt), Some(sample)) if sample <= patience => rtt.add(sample),
+            // It has become another path, whose pulses would all be missed by what was known of the one before.
+            (rtt, Some(sample)) => *rtt = Some(Rtt::first(sample)),
+            (_, None) => {}
         }
     }
 
@@ -172,34 +179,38 @@ impl Pulses {
         self.rtt.map_or(FIRST_RTO, |r| r.smoothed + (r.deviation * 4).max(Duration::from_millis(20)))
     }
 
+    /// Between two pulses: no more of them are under way than the kernel remembers.
+    fn pace(&self) -> Duration {
+        let pace = if self.busy { BUSY } else { DOUBT };
+        pace.max(self.patience() / PLACES)
+    }
+
     /// What is known now.
     #[must_use]
     pub fn health(&self, now: Time) -> Health {
         let patience = self.patience();
         // Since the first pulse that nothing answered: before it there was nothing to answer.
-        let Some(asked) = self.asked.map(|at| now.since(at)).filter(|asked| *asked >= patience) else {
+        if self.asked.is_none_or(|at| now.since(at) < patience) {
             return Health::Good;
-        };
-        let pause = if self.busy { BUSY } else { DOUBT };
-        let long = asked >= patience + pause * (DEAD_AFTER - 1);
-        if long && self.unanswered >= DEAD_AFTER { Health::Dead } else { Health::Doubtful }
+        }
+        let young = self.outstanding.iter().rev().take_while(|(_, at)| now.since(*at) < patience).count();
+        let missed = self.unanswered.saturating_sub(u32::try_from(young).unwrap_or(u32::MAX));
+        let enough = DEAD_AFTER.iter().find(|(share, _)| self.loss <= *share).map_or(u32::MAX, |(_, n)| *n);
+        if missed >= enough { Health::Dead } else { Health::Doubtful }
     }
 
     /// When to send the next one.
     #[must_use]
     pub fn next(&self, now: Time) -> Time {
         let Some(last) = self.last else { return now };
-        let pause = match self.health(now) {
-            _ if self.busy => BUSY,
-            Health::Good => self.idle,
-            Health::Doubtful | Health::Dead => DOUBT,
-        };
-        let at = last + pause;
-        // An idle path's pulse is to be missed in time.
-        if !self.busy && self.unanswered > 0 && pause > DOUBT {
-            return at.min((last + self.patience()).max(now));
+        if self.busy || self.health(now) != Health::Good {
+            return last + self.pace();
         }
-        at
+        // An idle path's pulse is to be missed in time.
+        if self.unanswered > 0 && self.idle > DOUBT {
+            return (last + self.idle).min((last + self.patience()).max(now));
+        }
+        last + self.idle
     }
 
     /// Round-trip time, once there was an answer.
@@ -312,6 +323,86 @@ mod tests {
         assert_eq!(pulses.answered(Time::ZERO + ms(2), number), Some(ms(2)));
         assert_eq!(pulses.answered(Time::ZERO + ms(3), number), None, "once");
         assert_eq!(pulses.counts(), (1, 1));
+    }
+
+    #[test]
+    fn pulses_under_way_have_places_of_their_own() {
+        for busy in [false, true] {
+            for rtt in [1, 75, 220, 400, 1000] {
+                let (mut rng, mut pulses, mut now) = (rng(), Pulses::new(IDLE), Time::ZERO);
+                pulses.set_busy(busy);
+                pulses.seen(Some(ms(rtt)));
+                let mut places = [None; PLACES as usize];
+                let (mut given_up, mut sent) = (0, 0);
+                while now < Time::ZERO + ms(60_000) {
+                    for place in &mut places {
+                        if let Some((_, number)) = place.take_if(|(at, _)| now.since(*at) >= ms(rtt)) {
+                            assert!(pulses.answered(now, number).is_some());
+                        }
+                    }
+                    if pulses.next(now) <= now {
+                        let number = u16::from_be_bytes(pulses.send(now, &mut rng));
+                        sent += 1;
+                        given_up += u32::from(places[usize::from(number % 4)].replace((now, number)).is_some());
+                    }
+                    now += ms(5);
+                }
+                assert!(given_up * 50 <= sent, "{busy} {rtt} ms: {given_up} of {sent}");
+                assert_eq!(pulses.health(now), Health::Good, "{busy} {rtt} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_trip_that_has_grown_is_missed_once() {
+        let (mut rng, mut pulses, mut now) = (rng(), Pulses::new(IDLE), Time::ZERO);
+        pulses.set_busy(true);
+        pulses.seen(Some(ms(30)));
+        let (mut places, mut dead) = ([None; PLACES as usize], 0);
+        while now < Time::ZERO + ms(60_000) {
+            let rtt = if now < Time::ZERO + ms(10_000) { ms(30) } else { ms(900) };
+            for place in &mut places {
+                if let Some((_, number)) = place.take_if(|(at, _)| now.since(*at) >= rtt) {
+                    pulses.answered(now, number);
+                }
+            }
+            if pulses.health(now) == Health::Dead {
+                dead += 1;
+                pulses.seen(Some(rtt));
+            }
+            if pulses.next(now) <= now {
+                let number = u16::from_be_bytes(pulses.send(now, &mut rng));
+                places[usize::from(number % 4)] = Some((now, number));
+            }
+            now += ms(5);
+        }
+        assert_eq!(dead, 1);
+    }
+
+    /// Twenty hours of it: five of a hundred datagrams are lost each way.
+    #[test]
+    fn a_busy_path_that_loses_some_is_not_taken_for_dead() {
+        let (mut rng, mut draw, mut pulses, mut now) = (rng(), Rng::from_seed([8; 32]), Pulses::new(IDLE), Time::ZERO);
+        pulses.set_busy(true);
+        let mut answers: VecDeque<(Time, u16)> = VecDeque::new();
+        let mut dead = 0;
+        while now < Time::ZERO + Duration::from_secs(72_000) {
+            while let Some((at, number)) = answers.pop_front_if(|(at, _)| *at <= now) {
+                pulses.answered(at, number);
+            }
+            if pulses.health(now) == Health::Dead {
+                dead += 1;
+                pulses.seen(None);
+            }
+            if pulses.next(now) <= now {
+                let number = u16::from_be_bytes(pulses.send(now, &mut rng));
+                if draw.below(10_000) >= 975 {
+                    answers.push_back((now + ms(200), number));
+                }
+            }
+            now = pulses.next(now).min(answers.front().map_or(now + ms(80), |(at, _)| *at)).max(now + ms(1));
+        }
+        assert!(dead <= 1, "{dead} times in twenty hours");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Datagrams, to whom they belong.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{ANSWER, Context, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
 use crate::{
+    bucket::{Bucket, Rate},
     time::Time,
     transmit::Socket,
     trust::{Psk, PublicKey, Responder},
@@ -25,30 +26,41 @@ pub enum Dropped {
     Handshake,
 }
 
-/// Hints that one is not known here are sent no more often than this.
-const HINTS_PER_SECOND: u32 = 50;
+/// Hints that one is not known here.
+const HINTS: Rate = Rate { per_second: 50, burst: 50 };
+/// Hints of others that are looked into: each takes a look at all peers.
+const HINTED: Rate = Rate { per_second: 200, burst: 400 };
+/// Handshakes that are computed for all peers together.
+const HANDSHAKES: Rate = Rate { per_second: 500, burst: 2000 };
+/// Between two words of somebody who is refused; and how many of them are remembered.
+const REFUSED: Duration = Duration::from_secs(60);
+const MOST_REFUSED: usize = 256;
 
-/// Limits what others make us say.
+/// Limits what others make us say and compute.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
-    since: Time,
-    count: u32,
+pub(super) struct Limits {
+    hints: Bucket,
+    hinted: Bucket,
+    handshakes: Bucket,
+    refused: BTreeMap<PublicKey, Time>,
 }
 
-impl Hints {
-    /// True if one more may be said.
-    pub(super) fn may_tell(&mut self, now: Time) -> bool {
-        if now.since(self.since) >= Duration::from_secs(1) {
-            (self.since, self.count) = (now, 0);
+impl Limits {
+    /// True if it is to be told that this one was refused: once a minute.
+    pub(super) fn tells(&mut self, now: Time, key: PublicKey) -> bool {
+        self.refused.retain(|_, told| now.since(*told) < REFUSED);
+        let news = self.refused.len() < MOST_REFUSED && !self.refused.contains_key(&key);
+        if news {
+            self.refused.insert(key, now);
         }
-        self.count += 1;
-        self.count <= HINTS_PER_SECOND
+        news
     }
 }
 
 impl Mesh {
     /// A datagram that came in by one of our sockets.
     pub fn handle_input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) {
+        let now = self.clock.read(now);
         match *payload {
             [a, b] => self.pulse(now, Way { socket, remote: from, label: Label::ZERO }, [a, b]),
             [RELAYED_PULSE, a, b, c, d, e] => {
@@ -83,7 +95,7 @@ impl Mesh {
                 self.out.send(way, way.pulse((number | ANSWER).to_be_bytes()));
             } else {
                 self.drop(Dropped::UnknownPath);
-                if self.hints.may_tell(now) {
+                if self.limits.hints.take(now, HINTS, 1) {
                     self.out.send(way, unknown(way.label, Unknown::Pulse(pulse)));
                 }
             }
@@ -113,8 +125,11 @@ impl Mesh {
             Datagram::Response(response) => match self.owner(response.receiver) {
                 Some(Owner::Link(i)) => {
                     if let Some(link) = self.links.get_mut(i) {
-                        link.response(lend!(self, now), &response);
+                        let linked = link.response(lend!(self, now), &response);
                         self.own_link(i);
+                        if linked {
+                            self.peers.values_mut().for_each(|peer| peer.uninvite(i));
+                        }
                     }
                 }
                 Some(Owner::Peer(key)) => {
@@ -127,21 +142,14 @@ impl Mesh {
             },
             Datagram::Data(data) => match self.owner(data.receiver) {
                 Some(Owner::Link(i)) => {
-                    let messages = self.links.get_mut(i).and_then(|l| l.open(&data));
+                    let messages = self.links.get_mut(i).and_then(|l| l.open(now, &data));
                     match messages {
                         Some(messages) => self.hear_server(now, i, messages),
                         None => self.drop(Dropped::Refused),
                     }
                 }
                 Some(Owner::Peer(key)) => self.hear_peer(now, via, key, &data),
-                None => {
-                    self.drop(Dropped::UnknownSession);
-                    if let Via::Way(way) = via
-                        && self.hints.may_tell(now)
-                    {
-                        self.out.send(way, unknown(way.label, Unknown::from(&data)));
-                    }
-                }
+                None => self.say_unknown(now, via, &data),
             },
             Datagram::Init(init) => match via {
                 // For new keys, by a path that stands: it needs no cookie.
@@ -165,11 +173,27 @@ impl Mesh {
     fn hear_peer(&mut self, now: Time, via: Via, key: PublicKey, data: &crate::wire::Data<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let cx = lend!(self, now);
-        match peer.open(cx, data) {
-            Some(plaintext) => peer.hear(cx, via, &plaintext),
+        let opened = peer.open(cx, data);
+        match &opened {
+            Some((plaintext, said)) => peer.hear(cx, via, *said, plaintext),
+            // Ours may be over where the peer's is not.
+            None if peer.has_expired(now) => self.say_unknown(now, via, data),
             None => self.drop(Dropped::Refused),
         }
+        let left = self.peers.get(&key).is_some_and(|peer| peer.left);
         self.settle_owners(key);
+        if left {
+            self.expel(now, key);
+        }
+    }
+
+    fn say_unknown(&mut self, now: Time, via: Via, data: &crate::wire::Data<'_>) {
+        self.drop(Dropped::UnknownSession);
+        if let Via::Way(way) = via
+            && self.limits.hints.take(now, HINTS, 1)
+        {
+            self.out.send(way, unknown(way.label, Unknown::from(data)));
+        }
     }
 
     /// A peer begins a handshake: by way of a server that says who it is, or by a path of its own.
@@ -179,6 +203,10 @@ impl Mesh {
             && peer.requested_again(lend!(self, now), &mac, via)
         {
             return;
+        }
+        let may = self.peers.get_mut(&key).is_some_and(|peer| peer.may_request(now, via));
+        if !may || !self.limits.handshakes.take(now, HANDSHAKES, 1) {
+            return self.drop(Dropped::Handshake);
         }
         let index = self.fresh_index();
         let psk = Psk::Member(&self.local.settings.member);
@@ -194,6 +222,9 @@ impl Mesh {
 
     /// Somebody says that what we sent was not understood. Anybody can say that; so it only makes us look sooner.
     fn hinted(&mut self, now: Time, via: Via, from: Option<SocketAddr>, what: &Unknown) {
+        if !self.limits.hinted.take(now, HINTED, 1) {
+            return;
+        }
         let index = self.fresh_index();
         if let Some(link) = self.links.iter_mut().find(|l| Some(l.server.addr) == from && via_label(via) == Label::ZERO)
         {
@@ -214,6 +245,6 @@ impl Mesh {
 fn via_label(via: Via) -> Label {
     match via {
         Via::Way(way) => way.label,
-        Via::Server => Label::ZERO,
+        Via::Server(_) => Label::ZERO,
     }
 }

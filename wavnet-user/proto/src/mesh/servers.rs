@@ -18,6 +18,13 @@ use crate::{
 
 /// Between the first CONNECTs of several peers: servers limit what one host may ask for.
 const PACE: Duration = Duration::from_millis(4);
+/// From the word that a peer has come until it is asked for, unless it asks first.
+const SECOND_THOUGHT: Duration = Duration::from_millis(300);
+
+/// Of the servers that have a peer, so many are asked to bring us together: if one fails, another's relay is there.
+const SERVERS: usize = 2;
+/// A peer that was asked for so often in vain may give way to another one, where there is no room.
+const IN_VAIN: u32 = 4;
 
 impl Mesh {
     pub(super) fn hear_server(&mut self, now: Time, i: usize, messages: Vec<Message>) {
@@ -26,26 +33,28 @@ impl Mesh {
             let cx = lend!(self, now);
             match message {
                 Message::Registered(answer) => {
-                    let was_up = link.is_up();
                     if link.registered(cx, &answer) {
                         self.mapped(now, i, answer.mapped);
                     }
-                    if !was_up {
-                        self.reconnect(now, i);
-                    }
                 }
                 Message::Page(page) => {
-                    if link.page(cx, page) {
-                        self.directory_changed(now);
+                    let news = link.page(cx, page);
+                    for key in &news.came {
+                        if let Some(peer) = self.peers.get_mut(key) {
+                            peer.came();
+                            self.timers.set_no_later(Timer::Connect(*key), now + SECOND_THOUGHT);
+                        }
                     }
+                    self.directory_changed(now);
                 }
                 Message::Changed { version } => link.changed(cx, version),
                 Message::Invite(invite) => self.invited(now, i, invite),
-                Message::Forwarded(forward) => self.forwarded(now, &forward),
+                Message::Forwarded(forward) => self.forwarded(now, i, &forward),
                 Message::Refused(refused) => link.refused(cx, &refused),
                 Message::Bye { reason } => {
                     link.bye(cx, reason);
                     self.own_link(i);
+                    return;
                 }
                 _ => {}
             }
@@ -54,9 +63,12 @@ impl Mesh {
 
     /// A server sees us at another address: others must know.
     fn mapped(&mut self, now: Time, i: usize, mapped: SocketAddr) {
-        let known = self.local.mapped.values().any(|addr| *addr == mapped);
+        let before = self.local.candidates();
         self.local.mapped.insert(i, mapped);
-        if known {
+        // Where servers saw us that we have lost, somebody else may be by now.
+        let links = &self.links;
+        self.local.mapped.retain(|j, _| *j == i || links.get(*j).is_some_and(|link| link.is_up(now)));
+        if self.local.candidates() == before {
             return;
         }
         self.local.generation += 1;
@@ -68,7 +80,7 @@ impl Mesh {
         }
     }
 
-    /// Who is in no directory any more, and who is new in one.
+    /// Who is in no directory any more, who is new in one, and whom a server does not know our ties with.
     pub(super) fn directory_changed(&mut self, now: Time) {
         let policy = &self.local.settings.policy;
         let listed: BTreeSet<PublicKey> =
@@ -82,11 +94,15 @@ impl Mesh {
         }
         let mut delay = Duration::ZERO;
         for key in listed {
-            if let Some(peer) = self.peer_or_new(now, key) {
+            let links = self.links_for(now, &key);
+            if self.peer_or_new(now, key).is_none() {
+                continue;
+            }
+            let idle = self.timers.at(Timer::Connect(key)).is_none();
+            if let Some(peer) = self.peers.get_mut(&key) {
                 peer.listed = true;
-                if !peer.is_connected() && self.timers.at(Timer::Connect(key)).is_none() {
-                    let peer = self.peers.get_mut(&key);
-                    peer.into_iter().for_each(|p| p.want(lend!(self, now), delay));
+                if idle && peer.needs(&links) {
+                    peer.want(lend!(self, now), delay);
                     delay += PACE;
                 }
             }
@@ -95,40 +111,49 @@ impl Mesh {
 
     /// The peer, made if there is room for another one and it may be one.
     pub(super) fn peer_or_new(&mut self, now: Time, key: PublicKey) -> Option<&mut Peer> {
-        let allowed = key != self.local.key && self.local.settings.policy.admits(&key);
-        let room = self.peers.len() < self.local.settings.peers;
-        if !allowed || !room && !self.peers.contains_key(&key) {
+        if key == self.local.key || !self.local.settings.policy.admits(&key) {
             return None;
         }
-        Some(self.peers.entry(key).or_insert_with(|| Peer::new(key, now)))
+        if !self.peers.contains_key(&key) {
+            if self.peers.len() >= self.local.settings.peers {
+                self.make_room(now);
+            }
+            if self.peers.len() >= self.local.settings.peers {
+                return None;
+            }
+            self.peers.insert(key, Peer::new(key, now));
+            self.timers.set(Timer::Forget(key), now + SILENCE);
+        }
+        self.peers.get_mut(&key)
     }
 
-    /// The preferred server that has this peer, else any.
-    fn link_for(&mut self, key: &PublicKey) -> Option<&mut Link> {
-        let up = || self.links.iter().filter(|l| l.is_up());
-        let i = up().find(|l| l.directory.contains_key(key)).or_else(|| up().next())?.index;
-        self.links.get_mut(i)
+    /// Who never answers gives way: a server that names hosts which do not exist is not to keep out those that do.
+    fn make_room(&mut self, now: Time) {
+        let in_vain = self.peers.values().filter(|p| !p.is_connected() && p.connects() >= IN_VAIN);
+        if let Some(key) = in_vain.max_by_key(|p| p.connects()).map(|p| p.key) {
+            self.expel(now, key);
+        }
+    }
+
+    /// The servers to ask for this peer: those that have it, in the order of the settings, and those that answer first.
+    fn links_for(&self, now: Time, key: &PublicKey) -> Vec<usize> {
+        let has = |l: &&Link| l.is_up(now) && l.directory.contains_key(key);
+        let mut links: Vec<&Link> = self.links.iter().filter(has).collect();
+        links.sort_by_key(|link| !link.is_sound(now));
+        links.into_iter().take(SERVERS).map(|link| link.index).collect()
     }
 
     /// [`Timer::Connect`].
     pub(super) fn connect(&mut self, now: Time, key: PublicKey) {
-        let index = self.fresh_index();
+        let (index, links) = (self.fresh_index(), self.links_for(now, &key));
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let messages = peer.connect(lend!(self, now), index);
+        let asked = peer.connect(lend!(self, now), index, &links);
         self.settle_owners(key);
-        let Some(i) = self.link_for(&key).map(|l| l.index) else { return };
-        if let Some(link) = self.links.get_mut(i).filter(|_| !messages.is_empty()) {
-            link.send(lend!(self, now), &messages);
+        for (i, messages) in asked {
+            if let Some(link) = self.links.get_mut(i) {
+                link.send(lend!(self, now), &messages);
+            }
         }
-    }
-
-    /// A server has taken us in (again): peers that we are connected to need its relay, too.
-    fn reconnect(&mut self, now: Time, i: usize) {
-        let Some(link) = self.links.get_mut(i) else { return };
-        let cx = lend!(self, now);
-        let messages: Vec<Message> =
-            self.peers.values().filter(|p| p.is_connected()).filter_map(|p| p.reconnect(cx)).collect();
-        link.send(cx, &messages);
     }
 
     fn invited(&mut self, now: Time, i: usize, invite: Invite) {
@@ -144,31 +169,33 @@ impl Mesh {
             return self.refuse(now, key);
         }
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.invited(lend!(self, now), relay, invite);
+            peer.invited(lend!(self, now), i, relay, invite);
         }
     }
 
     fn refuse(&mut self, now: Time, key: PublicKey) {
-        if key != self.local.key && self.hints.may_tell(now) {
+        if key != self.local.key && self.limits.tells(now, key) {
             self.out.event(Event::Refused { peer: key });
         }
     }
 
     /// A peer's datagram, as a server says.
-    fn forwarded(&mut self, now: Time, forward: &Forward) {
+    fn forwarded(&mut self, now: Time, i: usize, forward: &Forward) {
         let Ok((_, datagram)) = Datagram::parse(&forward.datagram) else { return };
-        if let Datagram::Init(init) = &datagram {
-            if self.peer_or_new(now, forward.peer).is_none() {
-                return self.refuse(now, forward.peer);
-            }
-            return self.handshake(now, Via::Server, forward.peer, init);
+        match &datagram {
+            Datagram::Init(_) if self.peer_or_new(now, forward.peer).is_none() => self.refuse(now, forward.peer),
+            Datagram::Init(init) => self.handshake(now, Via::Server(i), forward.peer, init),
+            _ => self.dispatch(now, Via::Server(i), None, datagram),
         }
-        self.dispatch(now, Via::Server, None, datagram);
     }
 
-    pub(super) fn forward(&mut self, now: Time, peer: PublicKey, datagram: Vec<u8>) {
-        let Some(i) = self.link_for(&peer).map(|l| l.index) else { return };
-        if let Some(link) = self.links.get_mut(i) {
+    /// By the link that is asked for, or by that of a server that has the peer, or by any.
+    pub(super) fn forward(&mut self, now: Time, peer: PublicKey, link: Option<usize>, datagram: Vec<u8>) {
+        let up = |i: &usize| self.links.get(*i).is_some_and(|link| link.is_up(now));
+        let any = || self.links.iter().find(|link| link.is_up(now)).map(|link| link.index);
+        let known = || self.links_for(now, &peer).first().copied();
+        let chosen = link.filter(up).or_else(known).or_else(any);
+        if let Some(link) = chosen.and_then(|i| self.links.get_mut(i)) {
             link.send(lend!(self, now), &[Message::Forward(Forward { peer, datagram })]);
         }
     }

@@ -1,6 +1,6 @@
 //! Everything that the mesh waits for.
 
-use super::output::PathId;
+use super::path::WayId;
 use crate::trust::PublicKey;
 
 /// A timer of the mesh. Each is set for one thing to do, and does nothing if that is done already.
@@ -19,11 +19,13 @@ pub(super) enum Timer {
     /// PEER_HELLO or CANDIDATES may not have arrived.
     Tell(PublicKey),
     /// A way is to be probed (again), or to be given up.
-    Probe(PublicKey, PathId),
+    Probe(PublicKey, WayId),
     /// The next CONNECT_PULSE over a path is due, and it is time to look how it is.
-    Pulse(PublicKey, PathId),
+    Pulse(PublicKey, WayId),
     /// There is still no direct path: both sides try once more, from the start.
     Punch(PublicKey),
+    /// Frames that are held back wait no longer for the marker.
+    Switch(PublicKey),
     /// The next burst of a search.
     Search(PublicKey),
     /// The session's keys are to be replaced.

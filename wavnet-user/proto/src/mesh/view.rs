@@ -31,8 +31,8 @@ pub struct ServerView {
 /// A path as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PathView {
-    /// Number.
-    pub id: PathId,
+    /// Number, if frames are taken from it.
+    pub id: Option<PathId>,
     /// Where it leads.
     pub way: Way,
     /// Which kind it is.
@@ -78,9 +78,10 @@ impl Mesh {
     /// Every server, in the order of the settings.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerView> {
+        let now = self.clock.last();
         let view = |link: &super::Link| ServerView {
             addr: link.server.addr,
-            registered: link.is_up(),
+            registered: link.is_up(now),
             trouble: link.trouble(),
             mapped: self.local.mapped.get(&link.index).copied(),
             relays: link.relays,
@@ -103,11 +104,11 @@ impl Mesh {
                 .paths
                 .iter()
                 .map(|path| PathView {
-                    id: path.id,
+                    id: path.slot,
                     way: path.way,
                     kind: path.kind,
                     selected: peer.paths.selected == Some(path.id),
-                    usable: path.proven && path.taken,
+                    usable: path.slot.is_some() && path.proven && path.taken,
                     rtt: path.pulses.rtt(),
                     loss: path.pulses.loss(),
                     pulses: path.pulses.counts(),

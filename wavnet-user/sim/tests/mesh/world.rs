@@ -158,6 +158,6 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, from: Site, to: Site, number: u64) -> bool {
-        self.net.act(from.host, |node, _| node.agent_mut().send(to.key, number))
+        self.net.act(from.host, |node, now| node.agent_mut().send(now, to.key, number))
     }
 }

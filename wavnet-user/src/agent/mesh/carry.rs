@@ -74,7 +74,7 @@ impl Overlay {
             }
             Command::Select { peer, path: Some(path) } => {
                 let views = self.mesh.peers().find(|p| p.key == peer);
-                let way = views.and_then(|p| p.paths.iter().find(|v| v.id == path).map(|v| v.way));
+                let way = views.and_then(|p| p.paths.iter().find(|v| v.id == Some(path)).map(|v| v.way));
                 if let Some(way) = way {
                     self.select(fabric, peer, &way);
                 }
@@ -96,6 +96,8 @@ impl Overlay {
                     sockets.close_extra(n);
                 }
             }
+            // Frames go on by the old path until the new one is selected.
+            Command::Hold { .. } | Command::Release { .. } => {}
             Command::Open(_) | Command::Close(_) => {}
         }
     }

@@ -10,14 +10,15 @@ use crate::{
     mesh::{
         context::Context,
         nat::{Obstacle, obstacle},
-        output::{Command, Way},
+        output::Way,
+        path::WayId,
         search::{Search, Side, Step, back_off},
         timer::Timer,
     },
     time::Time,
     transmit::{Socket, Transmit},
     wire::{
-        CandidateKind, Label, Message,
+        Candidate, CandidateKind, Label, Message,
         message::{Probe, Search as Said},
     },
 };
@@ -31,8 +32,8 @@ const LATER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Progress {
     search: Search,
-    /// Sockets that are open.
-    open: u16,
+    /// Sockets that are open for it, in the order in which it numbers them.
+    sockets: Vec<u16>,
 }
 
 impl Peer {
@@ -44,7 +45,7 @@ impl Peer {
     }
 
     /// Whether a search is worth it; if so, when.
-    pub(super) fn consider_search(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
         let needed = cx.local.settings.search && self.search.is_none() && !self.has_direct(cx.now);
         if needed && self.side(cx) == Some(Side::Hard) {
             let pause = if self.searches == 0 { PATIENCE } else { back_off(self.searches) };
@@ -85,8 +86,8 @@ impl Peer {
 
     fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
         cx.out.searching = Some(self.key);
-        self.searches += 1;
-        self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), open: 0 });
+        self.searches = self.searches.saturating_add(1);
+        self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
         self.go_on(cx);
     }
 
@@ -97,30 +98,36 @@ impl Peer {
             self.stop_search(cx);
             return self.consider_search(cx);
         }
-        if let Step::Sockets { first, count, open: true } = step {
-            progress.open = first + count;
-            (first..first + count).for_each(|n| cx.out.command(Command::Open(Socket::Extra(n))));
+        if let Step::Sockets { count, open: true, .. } = step {
+            progress.sockets.extend(cx.out.open_sockets(count.into()));
         }
-        let mapped = self.candidates.iter().find(|c| c.kind == CandidateKind::Mapped).map(|c| c.addr);
         cx.timers.set(Timer::Search(self.key), next);
-        let Some(mapped) = mapped else { return };
+        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
+        let Some(mapped) = self.candidates.iter().find(is_target).map(|c| c.addr) else { return };
+        let direct = |socket, remote| Way { socket, remote, label: Label::ZERO };
         let ways: Vec<Way> = match step {
-            Step::Sockets { first, count, .. } => (first..first + count)
-                .map(|n| Way { socket: Socket::Extra(n), remote: mapped, label: Label::ZERO })
-                .collect(),
-            Step::Ports(ports) => ports
-                .into_iter()
-                .map(|port| Way { socket: Socket::Main, remote: (mapped.ip(), port).into(), label: Label::ZERO })
-                .collect(),
+            Step::Sockets { first, count, .. } => {
+                let sockets = progress.sockets.iter().skip(first.into()).take(count.into());
+                sockets.map(|n| direct(Socket::Extra(*n), mapped)).collect()
+            }
+            Step::Ports(ports) => {
+                ports.into_iter().map(|port| direct(Socket::Main, (mapped.ip(), port).into())).collect()
+            }
             Step::Over => Vec::new(),
         };
         // What answers is probed for itself; so these need not be told apart.
         let probe = Message::Probe(Probe { transaction: cx.rng.u64(), flags: 0 });
         for way in ways {
-            for payload in self.seal(Label::ZERO, std::slice::from_ref(&probe)) {
+            for payload in self.seal(cx.now, Label::ZERO, std::slice::from_ref(&probe)) {
                 cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
             }
         }
+    }
+
+    /// True if this extra socket is this peer's.
+    pub(super) fn owns(&self, n: u16) -> bool {
+        let searches = self.search.as_ref().is_some_and(|progress| progress.sockets.contains(&n));
+        searches || self.paths.iter().any(|p| p.way.socket == Socket::Extra(n))
     }
 
     /// Ends a search: because of a direct path, or in vain. Sockets that no path needs are closed.
@@ -128,19 +135,15 @@ impl Peer {
         let Some(progress) = self.search.take() else { return };
         (cx.out.searching, cx.out.searched) = (None, Some(cx.now));
         cx.timers.stop(Timer::Search(self.key));
-        for n in 0..progress.open {
+        for n in progress.sockets {
             let socket = Socket::Extra(n);
-            if !self.paths.iter().any(|p| p.way.socket == socket && p.proven) {
-                self.close(cx, socket);
+            let in_vain: Vec<WayId> =
+                self.paths.iter().filter(|p| p.way.socket == socket && !p.proven).map(|p| p.id).collect();
+            in_vain.into_iter().for_each(|id| self.drop_path(cx, id));
+            if !self.owns(n) {
+                cx.out.close_socket(n);
             }
         }
-    }
-
-    /// Closes a socket, and with it the ways that begin there.
-    fn close(&mut self, cx: &mut Context<'_>, socket: Socket) {
-        let ids: Vec<_> = self.paths.iter().filter(|p| p.way.socket == socket).map(|p| p.id).collect();
-        ids.into_iter().for_each(|id| self.drop_path(cx, id));
-        cx.out.command(Command::Close(socket));
     }
 }
 

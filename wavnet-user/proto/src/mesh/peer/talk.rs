@@ -9,6 +9,7 @@ use crate::{
     mesh::{
         context::Context,
         output::{Command, Event, Way},
+        path::Said,
         timer::Timer,
     },
     wire::{
@@ -23,8 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Peer {
     /// A server tells us to reach out for it, and where. `relay`: where that server relays, and our label.
-    pub(in crate::mesh) fn invited(&mut self, cx: &mut Context<'_>, relay: Option<Way>, invite: Invite) {
-        self.nat = invite.nat;
+    pub(in crate::mesh) fn invited(&mut self, cx: &mut Context<'_>, link: usize, relay: Option<Way>, invite: Invite) {
         if let Some(way) = relay {
             self.relayed_by(cx, way);
         }
@@ -32,11 +32,10 @@ impl Peer {
         let candidates: Vec<Candidate> = std::iter::once(mapped).chain(invite.candidates).collect();
         // Once the session stands the peer's own word counts, and not the server's.
         if !self.is_connected() {
+            self.nat = invite.nat;
             self.candidates.clone_from(&candidates);
-            if self.begins(cx) && self.greeting.is_none() {
-                cx.timers.set_no_later(Timer::Connect(self.key), cx.now);
-            }
         }
+        self.asked_for(cx, link);
         self.punch(cx, &candidates);
     }
 
@@ -73,21 +72,25 @@ impl Peer {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.tells.min(10)).min(LONGEST_PAUSE);
         self.say_anyhow(cx, &[Message::PeerHello(hello)]);
         if answer {
-            self.tells += 1;
+            self.tells = self.tells.saturating_add(1);
             cx.timers.set(Timer::Tell(self.key), cx.now + pause);
         }
     }
 
     /// What it says, decrypted.
-    pub(in crate::mesh) fn hear(&mut self, cx: &mut Context<'_>, via: Via, plaintext: &[u8]) {
+    pub(in crate::mesh) fn hear(&mut self, cx: &mut Context<'_>, via: Via, said: Said, plaintext: &[u8]) {
         for message in Messages::new(plaintext).map_while(Result::ok) {
             match (message, via) {
-                (Message::PeerHello(hello), _) => self.hear_hello(cx, hello),
-                (Message::Candidates(candidates), _) => self.hear_candidates(cx, candidates),
-                (Message::Probe(probe), Via::Way(way)) => self.hear_probe(cx, way, probe),
-                (Message::ProbeAnswer(answer), Via::Way(way)) => self.hear_answer(cx, way, answer),
+                // What it said of itself before the session of now may have been another one, in its place.
+                (Message::PeerHello(hello), _) if self.is_of_now(said) => self.hear_hello(cx, hello),
+                (Message::Candidates(candidates), _) if self.is_of_now(said) => self.hear_candidates(cx, candidates),
+                (Message::Probe(probe), Via::Way(way)) => self.hear_probe(cx, way, said, probe),
+                (Message::ProbeAnswer(answer), Via::Way(way)) => self.hear_answer(cx, way, said, answer),
+                (Message::Selected(_), Via::Way(way)) => self.hear_selected(way, said),
+                (Message::Marker { transaction }, Via::Way(way)) => self.hear_marker(cx, way, transaction),
+                (Message::MarkerSeen { transaction }, _) => self.hear_marker_seen(cx, transaction),
                 (Message::Search(search), _) => self.hear_search(cx, search),
-                (Message::Bye { .. }, _) => self.listed = false,
+                (Message::Bye { .. }, _) if self.is_of_now(said) => self.left = true,
                 _ => {}
             }
         }
@@ -95,16 +98,15 @@ impl Peer {
 
     fn hear_hello(&mut self, cx: &mut Context<'_>, hello: PeerHello) {
         self.told = self.told.max(hello.seen.min(cx.local.generation));
-        let news = hello.generation != self.generation;
-        if news {
+        if hello.generation > self.generation {
             self.generation = hello.generation;
-            (self.vnis, self.nat, self.candidates) = (hello.vnis, hello.nat, hello.candidates);
-            if self.name.replace(hello.name.clone()).is_none() {
-                cx.out.event(Event::Connected { peer: self.key, name: hello.name.to_string() });
+            (self.vnis, self.nat) = (hello.vnis, hello.nat);
+            let is_first = self.name.replace(hello.name).is_none();
+            if let Some(name) = self.name.as_ref().filter(|_| is_first) {
+                cx.out.event(Event::Connected { peer: self.key, name: name.to_string() });
             }
-            self.classify();
-            let candidates = self.candidates.clone();
-            self.punch(cx, &candidates);
+            self.hear_whereabouts(cx, hello.generation, hello.candidates);
+            self.classify(cx);
             self.consider_search(cx);
         }
         if hello.answer {
@@ -114,9 +116,24 @@ impl Peer {
         self.reselect(cx);
     }
 
+    /// Where it may be reached. If that is no longer where it was, no path is what it was.
+    fn hear_whereabouts(&mut self, cx: &mut Context<'_>, generation: u32, candidates: Vec<Candidate>) {
+        if generation < self.whereabouts {
+            return;
+        }
+        self.whereabouts = generation;
+        let before = std::mem::replace(&mut self.candidates, candidates);
+        let has_moved = before.iter().any(|c| self.candidates.iter().all(|now| now.addr != c.addr));
+        if has_moved && self.name.is_some() {
+            self.doubt_all(cx);
+        }
+        let candidates = self.candidates.clone();
+        self.punch(cx, &candidates);
+    }
+
     /// Puts in force which VNIs it may join.
     pub(in crate::mesh) fn admit(&mut self, cx: &mut Context<'_>) {
-        if self.generation == 0 {
+        if self.name.is_none() {
             return;
         }
         let settings = &cx.local.settings;
@@ -132,8 +149,10 @@ impl Peer {
     }
 
     fn hear_candidates(&mut self, cx: &mut Context<'_>, said: Candidates) {
-        (self.candidates, self.nat) = (said.candidates.clone(), said.nat);
-        self.punch(cx, &said.candidates);
+        if said.generation >= self.generation {
+            self.nat = said.nat;
+            self.hear_whereabouts(cx, said.generation, said.candidates);
+        }
     }
 
     /// Has both sides try all addresses once more.
@@ -141,24 +160,5 @@ impl Peer {
         let local = cx.local;
         let said = Candidates { generation: local.generation, candidates: local.candidates(), nat: local.nat };
         self.say_anyhow(cx, &[Message::Candidates(said)]);
-    }
-
-    /// The label that a server's relay knows us by, for this peer.
-    fn relayed_by(&mut self, cx: &mut Context<'_>, way: Way) {
-        if let Some(id) = self.paths.by_way(&way) {
-            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven) {
-                path.retry();
-                self.probe(cx, id);
-            }
-            return;
-        }
-        // Another label of the same server: it has started anew, or the session before was given up.
-        let old = self.paths.iter().find(|p| p.way.is_relayed() && p.way.remote == way.remote).map(|p| p.id);
-        if let Some(id) = old {
-            self.drop_path(cx, id);
-        }
-        if let Some(id) = self.find_or_add(cx, way) {
-            self.probe(cx, id);
-        }
     }
 }

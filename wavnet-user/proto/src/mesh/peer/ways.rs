@@ -1,4 +1,4 @@
-//! The ways to a peer: opened, probed, kept alive, chosen.
+//! The ways to a peer: found, tried, taken into service, given up.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,18 +6,13 @@ use super::Peer;
 use crate::{
     mesh::{
         context::Context,
-        output::{Command, Event, PathId, PathKind, Way},
-        path::Path,
-        pulse::Health,
+        output::{Command, PathId, PathKind, Way},
+        path::{Path, Paths, WayId},
         timer::Timer,
     },
     time::Time,
     transmit::Socket,
-    wire::{
-        Candidate, CandidateKind, Label, Message,
-        message::{Probe, ProbeAnswer},
-        opener,
-    },
+    wire::{Candidate, CandidateKind, Label, Message, message::Probe},
 };
 
 /// From the handshake until both sides try once more, if there is no direct path then.
@@ -26,17 +21,16 @@ pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
 const LAST_PUNCH: Duration = Duration::from_secs(300);
 /// A way that is told again is not probed anew before this: who tells may be told himself.
 const REST: Duration = Duration::from_millis(500);
-/// A probe that comes by a way that we are probing, too, is answered; another probe of ours need not leave at once.
-const JUST_PROBED: Duration = Duration::from_millis(20);
-/// Pulses are looked at no more often.
-const TICK: Duration = Duration::from_millis(20);
 
 impl Peer {
     /// Tries these addresses, from our end. What comes back tells.
     pub(in crate::mesh) fn punch(&mut self, cx: &mut Context<'_>, candidates: &[Candidate]) {
         for candidate in candidates.iter().filter(|c| c.kind != CandidateKind::Relayed) {
-            let reachable = cx.local.hosts.iter().any(|own| own.is_ipv4() == candidate.addr.is_ipv4());
-            if !reachable || cx.local.is_own(candidate.addr) {
+            let ip = candidate.addr.ip();
+            let reachable = cx.local.hosts.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+            // Without the interface's number a link-local address of IPv6 says nothing.
+            let senseless = ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if !reachable || senseless || cx.local.is_own(candidate.addr) {
                 continue;
             }
             let way = Way { socket: Socket::Main, remote: candidate.addr, label: Label::ZERO };
@@ -49,114 +43,32 @@ impl Peer {
         }
     }
 
+    /// Tries what the peer has told once more.
+    pub(in crate::mesh) fn punch_known(&mut self, cx: &mut Context<'_>) {
+        let candidates = self.candidates.clone();
+        self.punch(cx, &candidates);
+    }
+
     /// [`Timer::Punch`]: while there is no direct path, both sides try once more, ever more seldom.
     pub(in crate::mesh) fn punch_again(&mut self, cx: &mut Context<'_>) {
         if !self.is_connected() || self.has_direct(cx.now) {
             self.punches = 0;
             return;
         }
-        self.punches += 1;
+        self.punches = self.punches.saturating_add(1);
         self.propose(cx);
-        let candidates = self.candidates.clone();
-        self.punch(cx, &candidates);
+        self.punch_known(cx);
         self.consider_search(cx);
         let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
         cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
     }
 
+    pub(in crate::mesh) fn by_slot(&self, slot: PathId) -> Option<WayId> {
+        self.paths.iter().find(|p| p.slot == Some(slot)).map(|p| p.id)
+    }
+
     pub(super) fn has_direct(&self, now: Time) -> bool {
         self.paths.iter().any(|p| !p.way.is_relayed() && p.is_usable(now))
-    }
-
-    /// Probes every way that is not known to work, from the start.
-    pub(in crate::mesh) fn probe_all(&mut self, cx: &mut Context<'_>) {
-        let ids: Vec<PathId> = self.paths.iter().filter(|p| !(p.proven && p.taken)).map(|p| p.id).collect();
-        for id in ids {
-            if let Some(path) = self.paths.get_mut(id) {
-                path.retry();
-            }
-            self.probe(cx, id);
-        }
-    }
-
-    /// Every way may have changed under us: each is to show that it still works, now.
-    pub(in crate::mesh) fn doubt_all(&mut self, cx: &mut Context<'_>) {
-        let ids: Vec<PathId> = self.paths.iter().map(|p| p.id).collect();
-        for id in ids {
-            if let Some(path) = self.paths.get_mut(id) {
-                path.doubt();
-            }
-            self.probe(cx, id);
-        }
-    }
-
-    /// [`Timer::Probe`]: probes a way, or opens it while there is no session, if that is due.
-    pub(in crate::mesh) fn probe(&mut self, cx: &mut Context<'_>, id: PathId) {
-        let connected = self.is_connected();
-        let Some(path) = self.paths.get_mut(id) else { return };
-        if path.is_hopeless(cx.now) {
-            // A relay's way stays: the peer may come back, and there is no other.
-            return if path.way.is_relayed() && path.added {
-                self.remove_added(cx, id)
-            } else {
-                self.drop_path(cx, id)
-            };
-        }
-        match path.next_probe(cx.now) {
-            Some(at) if at <= cx.now => {
-                let way = path.way;
-                if connected {
-                    let (transaction, flags) = (path.probe(cx.now, cx.rng), path.flags());
-                    self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
-                } else {
-                    path.opened(cx.now);
-                    let datagram = opener(way.label, cx.rng.bytes());
-                    cx.out.send(way, datagram);
-                }
-            }
-            _ => {}
-        }
-        let Some(path) = self.paths.get(id) else { return };
-        if let Some(at) = path.next_look(cx.now) {
-            cx.timers.set(Timer::Probe(self.key, id), at);
-        }
-    }
-
-    pub(super) fn hear_probe(&mut self, cx: &mut Context<'_>, way: Way, probe: Probe) {
-        let id = self.find_or_add(cx, way);
-        let path = id.and_then(|id| self.paths.get_mut(id));
-        let flags = path.as_ref().map_or(0, |p| p.flags());
-        let answer = ProbeAnswer { transaction: probe.transaction, flags, from: way.remote };
-        let mut ask = false;
-        if let Some(path) = path {
-            path.taken = probe.flags & Probe::TAKEN != 0;
-            ask = !path.proven && path.last_probed().is_none_or(|at| cx.now.since(at) >= JUST_PROBED);
-            if ask {
-                path.retry();
-            }
-        }
-        self.say(cx, way, &[Message::ProbeAnswer(answer)]);
-        if let Some(id) = id.filter(|_| ask) {
-            self.probe(cx, id);
-        }
-        self.reselect(cx);
-    }
-
-    pub(super) fn hear_answer(&mut self, cx: &mut Context<'_>, way: Way, answer: ProbeAnswer) {
-        let Some(path) = self.paths.by_way(&way).and_then(|id| self.paths.get_mut(id)) else { return };
-        if path.answered(cx.now, answer.transaction).is_none() {
-            return;
-        }
-        path.taken = answer.flags & Probe::TAKEN != 0;
-        let (id, news) = (path.id, !path.proven);
-        path.proven = true;
-        if news {
-            path.retry();
-            self.add_proven(cx);
-            self.probe(cx, id);
-            cx.timers.set(Timer::Pulse(self.key, id), cx.now);
-        }
-        self.reselect(cx);
     }
 
     /// Has frames taken from every way that the peer has proved to be its own, once it is admitted.
@@ -164,20 +76,40 @@ impl Peer {
         if self.admitted.is_none() {
             return;
         }
-        let mut news = Vec::new();
-        for path in self.paths.iter_mut().filter(|p| p.proven && !p.added) {
-            path.added = true;
-            news.push((path.way, path.probe(cx.now, cx.rng)));
-            cx.out.ways.insert(path.way, (self.key, path.id));
-            cx.out.command(Command::AddPath { path: path.id, peer: self.key, way: path.way });
-        }
-        // The peer waits for this word before it sends frames.
-        for (way, transaction) in news {
-            self.say(cx, way, &[Message::Probe(Probe { transaction, flags: Probe::TAKEN })]);
+        let ready: Vec<WayId> = self.paths.iter().filter(|p| p.proven && p.slot.is_none()).map(|p| p.id).collect();
+        for id in ready {
+            self.take_into_service(cx, id);
         }
     }
 
-    pub(super) fn find_or_add(&mut self, cx: &mut Context<'_>, way: Way) -> Option<PathId> {
+    fn take_into_service(&mut self, cx: &mut Context<'_>, id: WayId) {
+        if self.paths.iter().filter(|p| p.slot.is_some()).count() >= Paths::TAKEN && !self.make_room(cx, id) {
+            return;
+        }
+        let Some(slot) = cx.out.take_slot(cx.local.settings.peers) else { return };
+        let Some(path) = self.paths.get_mut(id) else { return cx.out.free_slot(slot) };
+        path.slot = Some(slot);
+        let (way, transaction, flags) = (path.way, path.probe(cx.now, cx.rng), path.flags());
+        cx.out.ways.insert(way, (self.key, id));
+        cx.out.command(Command::AddPath { path: slot, peer: self.key, way });
+        cx.timers.set(Timer::Pulse(self.key, id), cx.now);
+        // The peer waits for this word before it sends frames.
+        self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
+    }
+
+    /// Gives up the worst path that nobody's frames take, if it is worse than this one.
+    fn make_room(&mut self, cx: &mut Context<'_>, id: WayId) -> bool {
+        let Some(new) = self.paths.get(id) else { return false };
+        let in_use = |p: &Path| p.theirs || self.paths.selected == Some(p.id) || self.switches_to(p.id);
+        let rank = |p: &Path| (p.is_usable(cx.now), !p.way.is_relayed(), std::cmp::Reverse(p.rtt()));
+        let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
+        let Some(worst) = worst.filter(|w| !w.is_usable(cx.now) || new.is_better_than(w, cx.now)) else { return false };
+        let id = worst.id;
+        self.drop_path(cx, id);
+        true
+    }
+
+    pub(super) fn find_or_add(&mut self, cx: &mut Context<'_>, way: Way) -> Option<WayId> {
         if let Some(id) = self.paths.by_way(&way) {
             return Some(id);
         }
@@ -186,19 +118,39 @@ impl Peer {
             let id = self.paths.iter().filter(idle).min_by_key(|p| p.last_probed()).map(|p| p.id)?;
             self.drop_path(cx, id);
         }
-        let id = cx.out.take_id()?;
-        let kind = self.kind_of(&way);
-        self.paths.add(Path::new(id, way, kind, cx.local.settings.pulse));
+        let (id, kind) = (cx.out.way_id(), self.kind_of(&way));
+        self.paths.add(Path::new(id, way, kind, cx.local.idle(&self.nat)));
         Some(id)
     }
 
-    /// What kind of path each way is, now that the peer has said what its addresses are.
-    pub(super) fn classify(&mut self) {
-        let kinds: Vec<(PathId, PathKind)> = self.paths.iter().map(|p| (p.id, self.kind_of(&p.way))).collect();
-        for (id, kind) in kinds {
-            if let Some(path) = self.paths.get_mut(id) {
-                path.kind = kind;
+    /// The label that a server's relay knows us by, for this peer.
+    pub(super) fn relayed_by(&mut self, cx: &mut Context<'_>, way: Way) {
+        if let Some(id) = self.paths.by_way(&way) {
+            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven) {
+                path.retry();
+                self.probe(cx, id);
             }
+            return;
+        }
+        // Another label of the same server: it has started anew, or the session before was given up. Pulses will tell.
+        let others = || self.paths.iter().filter(|p| p.way.is_relayed() && p.way.remote == way.remote);
+        if others().count() >= Paths::RELAYED {
+            let oldest = others().min_by_key(|p| (p.is_usable(cx.now), p.id)).map(|p| p.id);
+            oldest.into_iter().for_each(|id| self.drop_path(cx, id));
+        }
+        let older: Vec<WayId> = self.paths.iter().filter(|p| p.way.is_relayed()).map(|p| p.id).collect();
+        if let Some(id) = self.find_or_add(cx, way) {
+            self.probe(cx, id);
+        }
+        older.into_iter().for_each(|id| self.pulse_soon(cx, id));
+    }
+
+    /// What kind of path each way is, and how seldom its pulses may be, now that the peer has said more.
+    pub(in crate::mesh) fn classify(&mut self, cx: &Context<'_>) {
+        let kinds: Vec<PathKind> = self.paths.iter().map(|p| self.kind_of(&p.way)).collect();
+        for (path, kind) in self.paths.iter_mut().zip(kinds) {
+            path.kind = kind;
+            path.pulses.set_idle(cx.local.idle(&self.nat));
         }
     }
 
@@ -214,137 +166,41 @@ impl Peer {
     }
 
     /// Frames are no longer taken from a way that is kept all the same.
-    fn remove_added(&mut self, cx: &mut Context<'_>, id: PathId) {
+    pub(super) fn remove_from_service(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.leave(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };
-        if std::mem::take(&mut path.added) {
+        if let Some(slot) = path.slot.take() {
             cx.out.ways.remove(&path.way);
-            cx.out.command(Command::RemovePath { path: id });
+            cx.out.command(Command::RemovePath { path: slot });
+            cx.out.free_slot(slot);
         }
     }
 
-    pub(super) fn drop_path(&mut self, cx: &mut Context<'_>, id: PathId) {
-        if self.paths.selected == Some(id) {
-            self.paths.selected = None;
-            cx.out.command(Command::Select { peer: self.key, path: None });
-        }
-        self.remove_added(cx, id);
-        if self.paths.remove(id).is_some() {
+    pub(super) fn drop_path(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.remove_from_service(cx, id);
+        if let Some(path) = self.paths.remove(id) {
             cx.timers.stop(Timer::Probe(self.key, id));
             cx.timers.stop(Timer::Pulse(self.key, id));
-            cx.out.free_id(id);
-        }
-    }
-
-    /// [`Timer::Pulse`]: sends the next one, and looks how the path is.
-    pub(in crate::mesh) fn pulse(&mut self, cx: &mut Context<'_>, id: PathId) {
-        let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) else { return };
-        match path.pulses.health(cx.now) {
-            Health::Dead => return self.died(cx, id),
-            Health::Doubtful if self.paths.selected == Some(id) => self.check_others(cx, id),
-            _ => {}
-        }
-        let Some(path) = self.paths.get_mut(id) else { return };
-        if path.pulses.next(cx.now) <= cx.now {
-            let pulse = path.pulses.send(cx.now, cx.rng);
-            if path.added {
-                cx.out.command(Command::Expect { path: id, number: u16::from_be_bytes(pulse) });
+            if let Socket::Extra(n) = path.way.socket
+                && !self.owns(n)
+            {
+                cx.out.close_socket(n);
             }
-            let way = path.way;
-            cx.out.send(way, way.pulse(pulse));
-        }
-        let next = path.pulses.next(cx.now).max(cx.now + TICK);
-        cx.timers.set(Timer::Pulse(self.key, id), next);
-    }
-
-    /// The selected path is in doubt: are the others alive?
-    fn check_others(&mut self, cx: &mut Context<'_>, selected: PathId) {
-        for path in self.paths.iter().filter(|p| p.id != selected && p.proven) {
-            cx.timers.set_no_later(
-                Timer::Pulse(self.key, path.id),
-                path.pulses.last_sent().map_or(cx.now, |at| at + TICK * 10),
-            );
         }
     }
 
-    /// A path no longer works. The peer may still use it for a while, so frames are taken until probes have failed as well.
-    fn died(&mut self, cx: &mut Context<'_>, id: PathId) {
-        let Some(path) = self.paths.get_mut(id) else { return };
-        path.doubt();
-        cx.timers.stop(Timer::Pulse(self.key, id));
-        self.probe(cx, id);
-        self.reselect(cx);
-        if !self.has_direct(cx.now) {
-            self.punches = 0;
-            cx.timers.set_no_later(Timer::Punch(self.key), cx.now);
-        }
+    /// All at once: none takes another one's place.
+    pub(super) fn drop_all_paths(&mut self, cx: &mut Context<'_>) {
+        self.select(cx, None);
+        let ids: Vec<WayId> = self.paths.iter().map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
     }
 
-    /// A pulse of ours came back by this path.
-    pub(in crate::mesh) fn pulsed(&mut self, cx: &mut Context<'_>, id: PathId, at: Time, number: u16) {
-        let Some(path) = self.paths.get_mut(id) else { return };
-        if path.pulses.answered(at, number).is_some() {
-            self.last_heard = self.last_heard.max(at);
-            self.reselect(cx);
-        }
-    }
-
-    /// The peer does not know us at the other end of this way (says somebody): show it who we are.
-    pub(in crate::mesh) fn unknown_there(&mut self, cx: &mut Context<'_>, way: Way, number: u16) {
-        let Some(path) = self.paths.by_way(&way).and_then(|id| self.paths.get_mut(id)) else { return };
-        if path.pulses.is_under_way(number) && path.last_probed().is_none_or(|at| cx.now.since(at) >= TICK * 5) {
-            path.taken = false;
-            path.retry();
-            let id = path.id;
-            self.probe(cx, id);
-        }
-    }
-
-    /// Frames flow to the peer, or no longer do.
-    pub(in crate::mesh) fn set_busy(&mut self, cx: &mut Context<'_>, busy: bool) {
-        if std::mem::replace(&mut self.busy, busy) == busy {
-            return;
-        }
-        let Some(id) = self.paths.selected else { return };
-        if let Some(path) = self.paths.get_mut(id) {
-            path.pulses.set_busy(busy);
-            cx.timers.set_no_later(Timer::Pulse(self.key, id), path.pulses.next(cx.now));
-        }
-    }
-
-    /// Puts the best path in force.
-    pub(super) fn reselect(&mut self, cx: &mut Context<'_>) {
-        let choice = self.paths.choose(cx.now).filter(|_| self.admitted.is_some());
-        if choice == self.paths.selected {
-            return;
-        }
-        if let Some(path) = self.paths.selected.and_then(|id| self.paths.get_mut(id)) {
-            path.pulses.set_busy(false);
-        }
-        let before = self.path_kind();
-        self.paths.selected = choice;
-        cx.out.command(Command::Select { peer: self.key, path: choice });
-        if let Some(path) = choice.and_then(|id| self.paths.get_mut(id)) {
-            path.pulses.set_busy(self.busy);
-            cx.timers.set_no_later(Timer::Pulse(self.key, path.id), path.pulses.next(cx.now));
-        }
-        let kind = self.path_kind();
-        if choice.is_none() {
-            self.pathless = cx.now;
-        }
-        if kind != before {
-            cx.out.event(Event::Path { peer: self.key, kind, after: cx.now.since(self.pathless) });
-        }
-        if self.has_direct(cx.now) {
-            self.stop_search(cx);
-        }
-    }
-
-    /// The way that messages go by.
-    pub(super) fn best_way(&self, now: Time) -> Option<Way> {
-        let selected = self.paths.selected().filter(|p| p.pulses.health(now) == Health::Good);
-        let proven = || self.paths.iter().find(|p| p.proven && p.pulses.health(now) == Health::Good);
-        let relayed = || self.paths.iter().find(|p| p.way.is_relayed());
-        selected.or_else(proven).or_else(relayed).map(|p| p.way)
+    /// The host has no address of this family any more.
+    pub(in crate::mesh) fn drop_family(&mut self, cx: &mut Context<'_>, is_ipv4: bool) {
+        let of_it = |p: &&Path| p.way.remote.is_ipv4() == is_ipv4;
+        let ids: Vec<WayId> = self.paths.iter().filter(of_it).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
     }
 }
 
