@@ -8,6 +8,7 @@ mod key;
 pub mod logging;
 mod print;
 mod rendezvous;
+mod server_args;
 
 #[cfg(test)]
 mod tests;
