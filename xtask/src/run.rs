@@ -45,6 +45,11 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
         return redraw(workspace, results, bench.plots.as_deref());
     }
     setup::ensure(workspace)?;
+    if let [case] = &bench.cases[..]
+        && case == RENDEZVOUS
+    {
+        return bench_rendezvous(workspace, bench);
+    }
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let arguments = arguments(bench);
     // As who we are, and before anything is touched: a name that is none is told by the program that knows them.
@@ -62,6 +67,29 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     }
     if let Some(plots) = &bench.plots {
         fs::create_dir_all(plots).with_context(|| format!("cannot make {}", plots.display()))?;
+    }
+    become_it(command)
+}
+
+/// The case that is a program of its own: it measures a server, and no overlay.
+const RENDEZVOUS: &str = "rendezvous";
+
+/// `cargo xtask bench rendezvous`.
+fn bench_rendezvous(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet", "wavnet-bench-rendezvous"])?;
+    let mut command = elevated(workspace, "wavnet-bench-rendezvous")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    let quick = |many| bench.quick.then_some(many);
+    // What is asked for beats what is quick.
+    let (runs, time) = (bench.runs.map(u64::from).or(quick(2)), bench.time.or(quick(500)));
+    for (name, value) in [("--runs", runs), ("--time", time), ("--hosts", quick(1000))] {
+        command.args(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+    }
+    if let Some(json) = &bench.json {
+        // Made here, so that the file is the user's although root writes it.
+        let made = File::options().create(true).append(true).open(json);
+        made.with_context(|| format!("cannot write {}", json.display()))?;
+        command.arg("--json").arg(json);
     }
     become_it(command)
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use serde::Serialize;
 use wavnet_tests::{
     lab::{self, Lab, Need, binary, netns::Netns, poll_until, process::Process, tools},
-    rendezvous::{Rate, Server, Shape, ask, cpu_seconds, measure, register, resident},
+    rendezvous::{Rate, Server, Shape, ask, cpu_seconds, keep_on, measure, register, resident},
 };
 
 /// Measures STUN against coturn's turnserver, interleaved, and the memory of ten thousand registered hosts.
@@ -88,9 +88,57 @@ fn coturn(ns: &Netns, at: SocketAddr) -> Result<Process> {
     let mut process = ns.spawn("turnserver", "turnserver", &words)?;
     poll_until("turnserver to answer", Duration::from_secs(20), || {
         process.still_running()?;
-        ask(ns, SocketAddr::new(at.ip(), 0), at)
+        ask(ns, ([127, 0, 0, 1], 0).into(), at)
     })?;
     Ok(process)
+}
+
+/// STUN: the two servers by turns, each on the same CPU, and who asks on another one.
+fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<(Vec<Row>, Option<f64>)> {
+    let ns = lab.netns("stun")?;
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", at(4789));
+    let shape = Shape { addresses, more: "threads = 1\n".into(), ..Shape::default() };
+    let mut server = Server::start(lab, &ns, &shape)?;
+    let pid = server.process()?.pid();
+    keep_on(pid, 1)?;
+    let coturn = match tools::find("turnserver") {
+        Some(_) => {
+            let coturn = coturn(&ns, at(3478))?;
+            keep_on(coturn.pid(), 1)?;
+            Some(coturn)
+        }
+        None => {
+            eprintln!("coturn's turnserver is missing, and so is the comparison: `cargo xtask setup` gets it");
+            None
+        }
+    };
+    let row = |server| Row { server, per_core: Vec::new(), per_second: Vec::new() };
+    let (mut mine, mut its) = (row("wavnet"), row("coturn"));
+    for _ in 0..runs {
+        mine.add(measure(&ns, at(4789), pid, time)?);
+        if let Some(coturn) = &coturn {
+            its.add(measure(&ns, at(3478), coturn.pid(), time)?);
+        }
+    }
+    let ratio = (!its.per_core.is_empty()).then(|| Row::median(&mine.per_core) / Row::median(&its.per_core));
+    Ok((vec![mine, its], ratio))
+}
+
+/// Registered hosts: what they cost the process.
+fn hosts(lab: &Lab, found: &mut Found) -> Result<()> {
+    let ns = lab.netns("hosts")?;
+    let mut server = Server::start(lab, &ns, &Shape::default())?;
+    let pid = server.process()?.pid();
+    found.resident_empty = resident(pid)?;
+    let before = cpu_seconds(pid)?;
+    let sockets = register(&server, "127.0.0.1:4789".parse()?, found.hosts)?;
+    found.cpu_per_host = (cpu_seconds(pid)? - before) / f64::from(found.hosts.max(1));
+    let connected: u64 = server.status()?.networks.iter().map(|network| network.connected).sum();
+    ensure!(connected == u64::from(found.hosts), "{connected} hosts are connected");
+    found.resident = resident(pid)?;
+    drop(sockets);
+    Ok(())
 }
 
 fn bench(arguments: Arguments) -> Result<()> {
@@ -104,41 +152,10 @@ fn bench(arguments: Arguments) -> Result<()> {
         eprintln!("This is a debug build: what is measured costs more than it should. Use `cargo xtask bench`.");
     }
     let lab = Lab::new()?;
-    let ns = lab.netns("server")?;
-    // One thread: the figures are for one CPU.
-    let mut server = Server::start(&lab, &ns, &Shape { more: "threads = 1\n".into(), ..Shape::default() })?;
-    let (ours, theirs): (SocketAddr, SocketAddr) = ("127.0.0.1:4789".parse()?, "127.0.0.1:3478".parse()?);
-    let pid = server.process()?.pid();
-    let resident_empty = resident(pid)?;
-    let coturn = match tools::find("turnserver") {
-        Some(_) => Some(coturn(&ns, theirs)?),
-        None => {
-            eprintln!("coturn's turnserver is missing, and so is the comparison: `cargo xtask setup` gets it");
-            None
-        }
-    };
-    let row = |server| Row { server, per_core: Vec::new(), per_second: Vec::new() };
-    let (mut mine, mut its) = (row("wavnet"), row("coturn"));
     let time = Duration::from_millis(arguments.time);
-    for _ in 0..arguments.runs {
-        mine.add(measure(&ns, ours, pid, time)?);
-        if let Some(coturn) = &coturn {
-            its.add(measure(&ns, theirs, coturn.pid(), time)?);
-        }
-    }
-    drop(coturn);
-    let ratio = (!its.per_core.is_empty()).then(|| Row::median(&mine.per_core) / Row::median(&its.per_core));
-    let before = cpu_seconds(pid)?;
-    let sockets = register(&server, ours, arguments.hosts)?;
-    let cpu_per_host = (cpu_seconds(pid)? - before) / f64::from(arguments.hosts.max(1));
-    let status = server.status()?;
-    ensure!(
-        status.networks.iter().map(|n| n.connected).sum::<u64>() == u64::from(arguments.hosts),
-        "hosts are missing"
-    );
-    let resident = resident(pid)?;
-    drop(sockets);
-    let found = Found { stun: vec![mine, its], ratio, hosts: arguments.hosts, resident, resident_empty, cpu_per_host };
+    let (stun, ratio) = stun(&lab, arguments.runs, time)?;
+    let mut found = Found { stun, ratio, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
+    hosts(&lab, &mut found)?;
     for row in found.stun.iter().filter(|row| !row.per_core.is_empty()) {
         println!(
             "{:8} {:>10.0} STUN answers for a second of a CPU (median of {}), {:>10.0} a second",

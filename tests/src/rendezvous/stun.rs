@@ -1,11 +1,15 @@
 //! STUN: one question, and as many as a server can answer.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
 use wavnet_proto::stun::{AttributeType, Message};
 
 use crate::lab::{cpu, netns::Netns};
@@ -69,7 +73,10 @@ impl Rate {
 /// The server does not answer at all.
 pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, time: Duration) -> Result<Rate> {
     ns.enter(|| {
-        let any: SocketAddr = SocketAddr::new(server.ip(), 0);
+        let any = SocketAddr::new(
+            if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() },
+            0,
+        );
         let sockets: Vec<UdpSocket> = (0..SOCKETS)
             .map(|_| {
                 let socket = UdpSocket::bind(any)?;
@@ -115,6 +122,22 @@ fn answers_in(sockets: &[UdpSocket], time: Duration) -> Result<u64> {
             std::thread::yield_now();
         }
     }
+}
+
+/// Keeps all threads of a process on the CPU of this number among those that we may use, as [`cpu::pin`] counts.
+///
+/// # Errors
+/// There is no such process.
+pub fn keep_on(pid: u32, number: usize) -> Result<usize> {
+    let cpus = cpu::usable()?;
+    let cpu = cpus[number % cpus.len()];
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread: i32 = task?.file_name().to_string_lossy().parse()?;
+        sched_setaffinity(Pid::from_raw(thread), &set)?;
+    }
+    Ok(cpu)
 }
 
 /// Seconds of CPUs that a process has used, in user space and in the kernel.

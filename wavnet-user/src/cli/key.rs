@@ -15,7 +15,7 @@ use wavnet_proto::{
 };
 use zeroize::Zeroizing;
 
-use super::{args::KeyCommand, failure::FileExists, print::Printer};
+use super::{failure::FileExists, print::Printer, server_args::KeyCommand};
 use crate::config::key_files;
 
 /// Makes or shows a key.

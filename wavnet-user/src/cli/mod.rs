@@ -11,6 +11,7 @@ mod nat;
 mod nat_args;
 mod print;
 mod rendezvous;
+mod server_args;
 
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::{
-    args::{Global, RendezvousArgs, RendezvousCommand, RendezvousFlags},
+    args::Global,
     commands,
     failure::{ServerNotRunning, Usage},
     logging,
     print::Printer,
+    server_args::{RendezvousArgs, RendezvousCommand, RendezvousFlags},
 };
 use crate::{
     api::{Client, ClientError, Request, check_group},

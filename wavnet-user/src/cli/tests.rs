@@ -321,3 +321,51 @@ fn completions_exist_for_every_shell() {
         assert!(output(&["completions", shell]).contains("wavnet"));
     }
 }
+
+#[test]
+fn keys_are_made_once_and_their_public_parts_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (host, network, access) = (path("host.key"), path("network.key"), path("network.access"));
+    let public = output(&["key", "generate", &host]);
+    assert_eq!((output(&["key", "public", &host]), public.len()), (public.clone(), 45));
+    let id = output(&["key", "network", &network]);
+    assert_eq!((output(&["key", "access", &network, &access]), id.len()), (id.clone(), 17));
+    let shown: serde_json::Value = serde_json::from_str(&output(&["--json", "key", "public", &host])).unwrap();
+    assert_eq!(shown["public_key"], public.trim());
+    for (args, say) in [
+        (&["key", "generate", &host][..], "no key is written over another file"),
+        (&["key", "access", &network, &access], "no key is written over another file"),
+        (&["key", "public", &network], "a network key"),
+        (&["key", "access", &host, &path("x")], "a host's secret key"),
+        (&["key", "public", &path("nothing")], "cannot read the secret key"),
+    ] {
+        let e = wavnet(args, Paper::default()).unwrap_err();
+        assert_eq!(failure::exit(&e), failure::Exit::Refused, "{args:?}");
+        let text = failure::text(&e);
+        assert!(text.contains(say) && text.contains("\n  help: "), "{text}");
+    }
+    assert!(!dir.path().join("x").exists());
+}
+
+#[test]
+fn a_server_is_checked_without_being_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (key, network, access) = (path("server.key"), path("network.key"), path("network.access"));
+    output(&["key", "generate", &key]);
+    output(&["key", "network", &network]);
+    output(&["key", "access", &network, &access]);
+    let flags = ["rendezvous", "--check", "--listen", "0.0.0.0:4789", "--key", &key, "--access-key", &access];
+    assert_eq!(output(&flags), "command line is valid: 1 network\n");
+    let code = |args: &[&str]| failure::exit(&wavnet(args, Paper::default()).unwrap_err());
+    assert_eq!(code(&["rendezvous"]), failure::Exit::Usage);
+    assert_eq!(code(&["rendezvous", "--listen", "0.0.0.0:4789", "--key", &key]), failure::Exit::Usage);
+    assert_eq!(code(&["rendezvous", "--config", "/nonexistent"]), failure::Exit::Refused);
+    let twice = [&flags[..], &["--access-key", &access]].concat();
+    assert_eq!(code(&twice), failure::Exit::Refused);
+    let nobody = path("run");
+    let e = wavnet(&["rendezvous", "status", "--run-dir", &nobody], Paper::default()).unwrap_err();
+    assert_eq!(failure::exit(&e), failure::Exit::NotRunning);
+    assert!(failure::text(&e).contains("no rendezvous server is running"), "{}", failure::text(&e));
+}

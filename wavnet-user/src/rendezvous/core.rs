@@ -19,7 +19,7 @@ use wavnet_proto::{
 };
 
 use super::{
-    datagrams::{BATCH, Outgoing},
+    datagrams::Outgoing,
     keeper::Keeper,
     reader::Packets,
     relay_table::{RelayTable, RelayTotals},
@@ -150,13 +150,15 @@ impl Core {
         while let Some(transmit) = self.server.poll_transmit() {
             let family = transmit.to.is_ipv4();
             let batch = outgoing.entry(family).or_insert_with(Outgoing::new);
-            batch.push(transmit.payload.len(), None, |buffer| {
+            if batch.is_full(transmit.payload.len()) {
+                send(&self.exits, &self.stats, family, batch);
+            }
+            let added = batch.push(transmit.payload.len(), None, |buffer| {
                 buffer.copy_from_slice(&transmit.payload);
                 Some((transmit.payload.len(), transmit.to))
             });
-            if batch.len() >= BATCH {
-                send(&self.exits, &self.stats, family, batch);
-            }
+            // Longer than all of the room: the core makes none that is.
+            add(&self.stats.not_sent, u64::from(!added));
         }
     }
 

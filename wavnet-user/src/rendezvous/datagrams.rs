@@ -9,8 +9,8 @@ use std::{
 
 /// Datagrams of one call.
 pub(super) const BATCH: usize = 64;
-/// Longest payload that is taken: what a jumbo frame carries.
-const LONGEST: usize = 9216;
+/// Longest payload that is taken: more than a packet of the internet carries. Short, so that a batch stays in the CPU's caches.
+const LONGEST: usize = 2048;
 /// Room for one control message with an address.
 const CONTROL: usize = 64;
 
@@ -113,85 +113,90 @@ fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
     None
 }
 
-/// Datagrams to go out.
+/// Datagrams to go out, a batch at the most.
 pub(super) struct Outgoing {
-    bytes: Vec<u8>,
-    lens: Vec<usize>,
-    to: Vec<SocketAddr>,
-    from: Vec<Option<IpAddr>>,
+    bytes: Box<[u8]>,
+    /// Bytes that are used.
+    used: usize,
+    names: Box<[libc::sockaddr_storage]>,
+    controls: Box<[Control]>,
+    /// Of each: where it begins, its bytes, the length of its name, and from which of the host's addresses it goes.
+    ends: Vec<(usize, usize, libc::socklen_t, Option<IpAddr>)>,
 }
 
 impl Outgoing {
+    /// Room for all together, bytes.
+    pub(super) const ROOM: usize = BATCH * LONGEST;
+
     pub(super) fn new() -> Outgoing {
-        Outgoing { bytes: Vec::new(), lens: Vec::new(), to: Vec::new(), from: Vec::new() }
+        Outgoing {
+            bytes: vec![0; Outgoing::ROOM].into(),
+            used: 0,
+            names: vec![no_name(); BATCH].into(),
+            controls: vec![Control([0; CONTROL]); BATCH].into(),
+            ends: Vec::with_capacity(BATCH),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lens.len()
+        self.ends.len()
     }
 
-    /// Adds one that `write` makes in a buffer of `room` bytes, to go from one of the host's addresses, or from whichever the kernel chooses.
+    /// True if another one of so many bytes has no place.
+    pub(super) fn is_full(&self, room: usize) -> bool {
+        self.ends.len() == BATCH || Outgoing::ROOM - self.used < room
+    }
+
+    /// Adds one that `write` makes in a buffer of `room` bytes, to go from one of the host's addresses, or from whichever the kernel
+    /// chooses. False if it makes none, or there is no place.
     pub(super) fn push(
         &mut self,
         room: usize,
         from: Option<IpAddr>,
         write: impl FnOnce(&mut [u8]) -> Option<(usize, SocketAddr)>,
     ) -> bool {
-        let start = self.bytes.len();
-        self.bytes.resize(start + room, 0);
-        let written = write(self.bytes.get_mut(start..).unwrap_or_default());
-        self.bytes.truncate(start + written.map_or(0, |(len, _)| len.min(room)));
-        if let Some((len, to)) = written {
-            self.lens.push(len.min(room));
-            self.to.push(to);
-            self.from.push(from);
-        }
-        written.is_some()
+        let start = self.used;
+        let place = (self.bytes.get_mut(start..start + room), self.names.get_mut(self.ends.len()));
+        let (Some(buffer), Some(name)) = place else { return false };
+        let Some((len, to)) = write(buffer) else { return false };
+        let len = len.min(room);
+        self.ends.push((start, len, write_name(name, to), from));
+        self.used += len;
+        true
     }
 
     /// Sends all of them and forgets them; how many were not sent. Does not wait for room.
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> usize {
-        let count = self.lens.len();
-        let mut names = vec![no_name(); count];
-        let mut controls = vec![Control([0; CONTROL]); count];
-        let mut parts = Vec::with_capacity(count);
-        let mut rest = self.bytes.as_mut_slice();
-        for len in &self.lens {
-            let (bytes, after) = rest.split_at_mut(*len);
-            parts.push(libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: *len });
-            rest = after;
-        }
-        let mut headers: Vec<libc::mmsghdr> = (0..count).map(|_| no_header()).collect();
-        let ends = names.iter_mut().zip(&mut controls).zip(self.to.iter().zip(&self.from));
-        for ((header, part), ((name, control), (to, from))) in headers.iter_mut().zip(&mut parts).zip(ends) {
-            header.msg_hdr.msg_namelen = write_name(name, *to);
+        let mut parts = [const { libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 } }; BATCH];
+        let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|_| no_header());
+        let memory = self.names.iter_mut().zip(&mut self.controls).zip(&self.ends);
+        for ((header, part), ((name, control), (start, len, name_len, from))) in
+            headers.iter_mut().zip(&mut parts).zip(memory)
+        {
+            let bytes = self.bytes.get_mut(*start..start + len).unwrap_or_default();
+            *part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+            header.msg_hdr.msg_namelen = *name_len;
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
             if let Some(from) = from {
                 write_source(&mut header.msg_hdr, control, *from);
             }
         }
-        let (mut sent, mut lost) = (0, 0);
-        while let Some(left) = headers.get_mut(sent + lost..).filter(|left| !left.is_empty()) {
+        let (count, mut done, mut lost) = (self.ends.len(), 0, 0);
+        while let Some(left) = headers.get_mut(done..count).filter(|left| !left.is_empty()) {
             // SAFETY: the headers point to as many buffers of the lengths that they say, all of which outlive the call.
-            let done =
+            let sent =
                 unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as u32, libc::MSG_DONTWAIT) };
-            match usize::try_from(done) {
-                Ok(done) if done > 0 => sent += done,
+            match usize::try_from(sent) {
+                Ok(sent) if sent > 0 => done += sent,
                 // The first of those that are left cannot be sent: there is no room or no route. The others may be.
-                _ => lost += 1,
+                _ => (done, lost) = (done + 1, lost + 1),
             }
         }
-        self.clear();
+        self.ends.clear();
+        self.used = 0;
         lost
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.lens.clear();
-        self.to.clear();
-        self.from.clear();
     }
 }
 

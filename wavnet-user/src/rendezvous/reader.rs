@@ -60,7 +60,10 @@ struct Reader {
     family: Arc<Family>,
     /// The family's sockets of each kind, to answer by another one than was asked.
     exits: Arc<HashMap<Socket, UdpSocket>>,
-    responders: HashMap<Option<IpAddr>, Responder>,
+    /// For the address that it listens at; `None` if that is all of them.
+    responder: Option<Responder>,
+    /// For those of the host's addresses that were asked, if it listens at all of them.
+    responders: HashMap<IpAddr, Responder>,
     core: SyncSender<Packets>,
     stats: Arc<Stats>,
 }
@@ -83,6 +86,7 @@ pub(super) fn start(mut family: Family, core: &SyncSender<Packets>, stats: &Arc<
             is_wildcard,
             family: Arc::clone(&family),
             exits: Arc::clone(&exits),
+            responder: family.responder(None).ok(),
             responders: HashMap::new(),
             core: core.clone(),
             stats: Arc::clone(stats),
@@ -158,13 +162,15 @@ impl Reader {
         answers: &mut Outgoing,
         others: &mut HashMap<Socket, Outgoing>,
     ) -> Option<Option<u16>> {
-        if !self.responders.contains_key(&local) {
+        if let Some(local) = local
+            && !self.responders.contains_key(&local)
+        {
             if self.responders.len() >= LOCALS {
                 self.responders.clear();
             }
-            self.responders.insert(local, self.family.responder(local).ok()?);
+            self.responders.insert(local, self.family.responder(Some(local)).ok()?);
         }
-        let responder = self.responders.get(&local)?;
+        let responder = local.and_then(|local| self.responders.get(&local)).or(self.responder.as_ref())?;
         let mut answer = None;
         let mut by = self.which;
         // A buffer of its own first: which socket it leaves by is known only then.
@@ -186,4 +192,4 @@ impl Reader {
     }
 }
 
-const _: () = assert!(BATCH * LONGEST_ANSWER < 1 << 20, "answers of a batch are no large piece of memory");
+const _: () = assert!(BATCH * LONGEST_ANSWER <= Outgoing::ROOM, "there is room for the answers to a batch");
