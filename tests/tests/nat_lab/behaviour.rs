@@ -7,7 +7,7 @@ use wavnet_tests::lab::{
     self, Lab, Need,
     host::Host,
     nat::{
-        NatKind, Ports, Router, RouterSpec,
+        Dependence, NatKind, Ports, Router, RouterSpec,
         classify::{Classifier, Expected},
         stun::{Coturn, NatDiscovery, Server, StunClient},
         wavnet::{Rendezvous, WavnetNat},
@@ -36,37 +36,49 @@ struct Site {
     expected: Expected,
 }
 
-/// What every classifier finds out by a server about what is before a host, each from ports of its own; what is not as expected.
-fn differences(host: &Host, port: u16, server: &dyn Server, expected: &Expected) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for (classifier, n) in CLASSIFIERS.into_iter().zip(0..) {
-        let finding = classifier.classify(host, port + 10 * n, server.servers())?;
-        let who = format!("{} with {} on {}", classifier.name(), server.name(), host.ns.short_name());
-        println!("{who}: {finding:?}");
-        all.extend(expected.differences(&finding).into_iter().map(|difference| format!("{who}: {difference}")));
+/// What a classifier finds out by a server about what is before a host; what is not as expected.
+fn differences(
+    classifier: &dyn Classifier,
+    server: &dyn Server,
+    (host, port): (&Host, u16),
+    expected: &Expected,
+) -> Vec<String> {
+    let who = format!("{} with {} on {}", classifier.name(), server.name(), host.ns.short_name());
+    let look = |port| {
+        let found = classifier.classify(host, port, server.servers());
+        println!("{who}: {found:?}");
+        found.map_or_else(|error| vec![format!("{error:#}")], |finding| expected.differences(&finding))
+    };
+    let mut wrong = look(port);
+    // Where a hash finds ports the kernel drops one of two flows that happen to have the same: such a thing does not happen twice.
+    if !wrong.is_empty() && expected.behaviour.mapping == Some(Dependence::AddressDependent) {
+        wrong = look(port + 5);
     }
-    Ok(all)
+    wrong.into_iter().map(|difference| format!("{who}: {difference}")).collect()
 }
 
-/// Both hosts of all sites classify at the same time, by an independent server and by our own.
+/// Both hosts of all sites classify at the same time, by an independent server and by our own, with all classifiers, each from ports of its
+/// own.
 fn classified(lab: &Lab, sites: impl FnOnce(&mut Internet) -> Result<Vec<Site>>) -> Result<()> {
     let mut internet = Internet::new(lab, UNDERLAY_MTU)?;
     let coturn = Coturn::start(&internet.host(lab, "stun", 2, None)?)?;
     let ours = Rendezvous::start(&internet.host(lab, "ours", 2, None)?)?;
-    let servers: [(&dyn Server, u16); 2] = [(&coturn, 5000), (&ours, 5050)];
+    let servers: [&dyn Server; 2] = [&coturn, &ours];
     let sites = sites(&mut internet)?;
     let wrong = thread::scope(|scope| {
         let mut threads = Vec::new();
         for Site { name, hosts, expected, .. } in &sites {
-            for (host, base) in hosts.iter().zip([0, 100]) {
-                for (server, port) in servers {
-                    threads.push((name, scope.spawn(move || differences(host, base + port, server, expected))));
-                }
+            let ports = (5000..).step_by(10);
+            let all = hosts
+                .iter()
+                .flat_map(|host| servers.map(|server| CLASSIFIERS.map(|classifier| (host, server, classifier))));
+            for ((host, server, classifier), port) in all.flatten().zip(ports) {
+                threads.push((name, scope.spawn(move || differences(classifier, server, (host, port), expected))));
             }
         }
         let mut wrong = Vec::new();
         for (name, thread) in threads {
-            let found = thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+            let found = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
             wrong.extend(found.into_iter().map(|difference| format!("{name}: {difference}")));
         }
         Ok::<_, anyhow::Error>(wrong)

@@ -171,12 +171,41 @@ fn clap_refuses_nonsense() {
         "fdb add --vni 1 --mac ff:ff:ff:ff:ff:ff --port a",
         "fdb --watch --vni 1",
         "down --bpffs relative",
+        "nat --server a:0",
+        "nat --server a --listen 192.0.2.7",
+        "nat --server a --listen 224.0.0.1:1",
+        "nat --server a --listen 0.0.0.0:1 --interface eth1",
+        "nat --server a --lifetime 0s",
+        "nat --server a -4 -6",
         &format!("status --socket /{}", "x".repeat(107)),
     ] {
         let line = std::iter::once("wavnet").chain(args.split_whitespace());
         let refused = Cli::try_parse_from(line).expect_err(args);
         assert_eq!(refused.exit_code(), 2, "{args}");
     }
+}
+
+#[test]
+fn nat_takes_servers_from_the_command_line_or_a_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wavnet.toml");
+    let config = file.to_str().unwrap();
+    let failed = |args: &[&str]| wavnet(args, Paper::default()).unwrap_err();
+    assert_eq!(failure::exit(&failed(&["nat"])), failure::Exit::Usage);
+    std::fs::write(&file, "[underlay]\ninterface = \"nosuch0\"\n").unwrap();
+    let none = failed(&["nat", "--config", config]);
+    assert_eq!(failure::exit(&none), failure::Exit::Usage);
+    assert!(none.to_string().contains("[mesh]"), "{none:#}");
+    let mesh = "[mesh]\nservers = [\"127.0.0.1\"]\nallow = \"/etc/wavnet/allow\"\n";
+    std::fs::write(&file, format!("[underlay]\ninterface = \"nosuch0\"\n{mesh}")).unwrap();
+    // The servers of the file from its underlay; what is said on the command line comes before it.
+    for args in [&["nat", "--config", config][..], &["nat", "--config", config, "--server", "127.0.0.1:1"]] {
+        let error = failed(args);
+        assert_eq!(failure::exit(&error), failure::Exit::Refused, "{error:#}");
+        assert!(failure::text(&error).contains("there is no interface nosuch0\n  help: "), "{error:#}");
+    }
+    let error = failed(&["nat", "--config", config, "--listen", "192.0.2.77:0", "--json"]);
+    assert_eq!(error.to_string(), "192.0.2.77 is not an address of this host");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use wavnet_proto::{
 use super::*;
 use crate::{api::model::NatInfo, testing::Namespace};
 
-/// A STUN server on two loopback addresses with two ports each, until it is dropped.
+/// A STUN server on two addresses of this host with two ports each, until it is dropped.
 struct Server {
     main: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -26,16 +26,20 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        Server::at("127.0.0.2", "127.0.0.3")
+    }
+
+    fn at(one: &str, two: &str) -> Server {
         // Two ports that are free on both addresses.
         let mut pairs = Vec::new();
         while pairs.len() < 2 {
-            let one = UdpSocket::bind("127.0.0.2:0").unwrap();
+            let one = UdpSocket::bind((one, 0)).unwrap();
             let port = one.local_addr().unwrap().port();
-            pairs.extend(UdpSocket::bind(("127.0.0.3", port)).ok().map(|other| (port, one, other)));
+            pairs.extend(UdpSocket::bind((two, port)).ok().map(|other| (port, one, other)));
         }
         let [(port, main, other_ip), (other_port, other, both)] = pairs.try_into().unwrap();
         let main_at = main.local_addr().unwrap();
-        let responder = Responder::new(main_at, Some(other_port), Some("127.0.0.3".parse().unwrap())).unwrap();
+        let responder = Responder::new(main_at, Some(other_port), Some(two.parse().unwrap())).unwrap();
         let sockets = Arc::new([main, other, other_ip, both]);
         let stop = Arc::new(AtomicBool::new(false));
         for n in 0..4 {
@@ -178,6 +182,34 @@ fn without_a_route_there_is_no_classification() {
                 "{error:?}"
             );
         }
+    });
+}
+
+/// Both families at once, by one list of servers.
+#[test]
+fn ipv6_is_classified_beside_ipv4() {
+    let Some(ns) = Namespace::new() else { return };
+    for words in ["link set lo up", "addr add 2001:db8::1/128 dev lo nodad", "addr add 2001:db8::2/128 dev lo nodad"] {
+        ns.ip(words);
+    }
+    ns.run(|| {
+        let servers = [Server::start(), Server::at("2001:db8::1", "2001:db8::2")];
+        let [four, six] = [&servers[0], &servers[1]].map(|server| server.main.to_string());
+        let both = asked(&[&four, &six]);
+        assert_eq!(begin(&both).unwrap().iter().map(|s| s.family).collect::<Vec<_>>(), Family::ALL);
+        let (reports, info) = classified(&Asked { family: Some(Family::V6), ..both });
+        assert_eq!(
+            (info.family.as_str(), info.kind.as_str(), info.filtering.as_str()),
+            ("ipv6", "open", "endpoint-independent")
+        );
+        assert!(
+            reports[0].local.is_ipv6() && reports[0].mapped == Some(reports[0].local) && info.notes.is_empty(),
+            "{info:?}"
+        );
+        // lo is an interface like others, and the way is bound to it.
+        let exit = ExitChoice { interface: Some("lo".into()), ..ExitChoice::default() };
+        let (_, info) = classified(&Asked { exit, ..asked(&[&six]) });
+        assert_eq!(info.kind, "open", "{info:?}");
     });
 }
 

@@ -140,3 +140,78 @@ fn notes<'a>(notes: impl Iterator<Item = &'a NatNote>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of docs/api.md.
+    fn examples() -> Vec<NatInfo> {
+        let docs = include_str!("../../../docs/api.md");
+        let block = docs.split("```json nat\n").nth(1).unwrap().split("```").next().unwrap();
+        let infos = |line: &str| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            serde_json::from_value::<Vec<NatInfo>>(value["nat"].clone()).unwrap()
+        };
+        block.lines().flat_map(infos).collect()
+    }
+
+    #[test]
+    fn what_is_documented_is_what_is_shown() {
+        let docs = include_str!("../../../docs/nat.md");
+        let shown = docs.split("rendezvous.example.net\n").nth(1).unwrap().split("```").next().unwrap();
+        let info = NatInfo { lifetime: None, ..examples().remove(0) };
+        assert_eq!(nat(&info, false, false), shown);
+        // Every type has a line in the table.
+        for kind in [
+            "open",
+            "full-cone",
+            "restricted-cone",
+            "port-restricted-cone",
+            "symmetric",
+            "symmetric-firewall",
+            "blocked",
+            "unknown",
+        ] {
+            assert!(docs.contains(&format!("\n| {} | ", kind.replace('-', " "))), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_that_comes_later_is_shown_alone() {
+        let now = examples().remove(0);
+        let before = NatInfo { lifetime: None, ..now.clone() };
+        assert!(!nat(&before, true, false).contains("lifetime"));
+        assert_eq!(nat_lifetime(&before, &now), "lifetime (IPv4): 28s to 30s, idle\n");
+        let shown = |alive_ms, dead_ms| lifetime(NatLifetime { alive_ms, dead_ms });
+        assert_eq!(shown(300_000, None), "5m 0s at least, idle");
+        assert_eq!(shown(0, Some(1400)), "less than 1.4s, idle");
+        assert_eq!(nat_no_lifetime(&before), "lifetime (IPv4): not known; a warning says why\n");
+        let known = Lifetime { alive_after: Duration::from_secs(55), dead_after: Some(Duration::from_secs(91)) };
+        let line = nat_progress(Some(known), 130, Duration::from_secs(300));
+        assert_eq!(line, "looking for the lifetime: more than 55s, less than 1m 31s; 2m 10s of at most 10m 30s");
+    }
+
+    #[test]
+    fn advice_that_warnings_share_comes_once() {
+        let blocked = examples().remove(1);
+        let note =
+            |message: &str, help: &str| NatNote { code: "silent".into(), message: message.into(), help: help.into() };
+        let notes = vec![note("a", "x"), note("b", "x"), note("c", "y")];
+        let text = nat(&NatInfo { notes, unstable: true, ..blocked }, false, false);
+        let end = "warning: the mapping moved during the tests: all of this is uncertain\n\
+                   warning: a\nwarning: b\n  help: x\nwarning: c\n  help: y\n";
+        assert!(text.ends_with(end) && !text.contains("seen as"), "{text}");
+    }
+
+    #[test]
+    fn ports_read_well() {
+        let of = |order: &str, port_step, preserves_port| {
+            ports(&NatInfo { ports: order.into(), port_step, preserves_port, ..examples().remove(0) })
+        };
+        assert_eq!(of("sequential", Some(1), Some(true)), "sequential (+1); the first one is the host's own");
+        assert_eq!(of("sequential", Some(-2), Some(false)), "sequential (-2)");
+        assert_eq!(of("unknown", None, Some(false)), "not preserved");
+        assert_eq!(of("random", None, Some(false)), "random");
+    }
+}

@@ -8,8 +8,12 @@ use super::{kind::NatKind, router::Timeouts};
 pub const WAN: &str = "wan";
 /// The router's interface to its hosts.
 pub const LAN: &str = "lan";
-/// Ports that kinds draw from which do not keep the host's: the first one, and how many there are.
-const POOL: (u16, u16) = (20_000, 1000);
+/// The first of the ports that kinds draw from which do not keep the host's.
+const POOL: u16 = 20_000;
+/// How many of them are counted through.
+const COUNTED: u16 = 1000;
+/// How many a hash finds: more, for two flows with one hash to one endpoint are one too many.
+const HASHED: u16 = 10_000;
 
 /// Whose rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +119,12 @@ impl Rules {
 
     fn post(&self) -> Vec<String> {
         let Rules { kind, external, lan, .. } = *self;
-        let (first, count) = POOL;
         let udp = format!("oifname {WAN} ip protocol udp");
         // One port of the pool by a number, so that the kernel has no choice. By a map: a number taken for a port as it is has its bytes
         // in the wrong order.
-        let pick = |number: &str| {
+        let pick = |number: &str, count: u16| {
             let ports = (0..count).fold(String::new(), |mut ports, n| {
-                let _ = write!(ports, "{}{n} : {}", if n == 0 { "" } else { ", " }, first + n);
+                let _ = write!(ports, "{}{n} : {}", if n == 0 { "" } else { ", " }, POOL + n);
                 ports
             });
             format!("{udp} snat ip to {external} : {number} mod {count} map {{ {ports} }}")
@@ -130,10 +133,10 @@ impl Rules {
             NatKind::Open | NatKind::SymmetricFirewall => return Vec::new(),
             NatKind::FullCone | NatKind::RestrictedCone | NatKind::PortRestrictedCone => Vec::new(),
             NatKind::PortRestrictedConeRemapped => {
-                vec![format!("{udp} snat to {external}:{first}-{} persistent", first + 9999)]
+                vec![format!("{udp} snat to {external}:{POOL}-{} persistent", POOL + HASHED - 1)]
             }
-            NatKind::SymmetricByAddress => vec![pick("jhash ip saddr . udp sport . ip daddr")],
-            NatKind::SymmetricSequential => vec![pick("numgen inc")],
+            NatKind::SymmetricByAddress => vec![pick("jhash ip saddr . udp sport . ip daddr", HASHED)],
+            NatKind::SymmetricSequential => vec![pick("numgen inc", COUNTED)],
             NatKind::SymmetricRandom => vec![format!("{udp} masquerade fully-random")],
         };
         // What was sent to an external endpoint comes from one, too (RFC 4787, REQ-9).
@@ -251,9 +254,11 @@ mod tests {
 
     #[test]
     fn pools_have_all_of_their_ports() {
-        for kind in [NatKind::SymmetricByAddress, NatKind::SymmetricSequential] {
+        let last =
+            [(NatKind::SymmetricByAddress, ", 9999 : 29999 }"), (NatKind::SymmetricSequential, ", 999 : 20999 }")];
+        for (kind, last) in last {
             let text = rules(kind).text();
-            assert!(text.contains("{ 0 : 20000, 1 : 20001, ") && text.contains(", 999 : 20999 }"), "{kind}");
+            assert!(text.contains("{ 0 : 20000, 1 : 20001, ") && text.contains(last), "{kind}");
         }
     }
 

@@ -119,6 +119,10 @@ impl Classifier for NatDiscovery {
 }
 
 /// What `turnutils_natdiscovery` said. Its filtering is found from another local port than its mapping.
+///
+/// It takes the address for test III from the answer to test II, and not to test I. What that names is, by RFC 5780 section 7.4, the other port
+/// of the first address; coturn's own server names the second one again. With a server that goes by the RFC test III so asks where it tells
+/// nothing about ports: mappings that it calls address- and port-dependent may depend on the address alone.
 fn natdiscovery(said: &str) -> Result<Finding> {
     let of = |behaviour: &str| {
         let line = said.lines().find(|line| line.contains(behaviour) && line.ends_with('!'))?;
@@ -138,6 +142,13 @@ fn natdiscovery(said: &str) -> Result<Finding> {
     let (mapped, local) = (mapped.context("no mapped address")?, local.context("no local address")?);
     let (mapping, filtering) = (of("Mapping"), of("Filtering"));
     ensure!(filtering.is_some() && (mapping.is_some() || mapped == local), "behaviours are missing");
+    let answer = |n: u8| {
+        let said = said.split_once(&format!("RFC 5780 response {n}\n"))?.1;
+        let origin = said.split_once("Response origin: : ")?.1.lines().next()?;
+        origin.trim().parse::<SocketAddrV4>().ok()
+    };
+    let astray = answer(1).zip(answer(3)).is_some_and(|(first, third)| first.ip() == third.ip());
+    let mapping = mapping.filter(|mapping| !astray || *mapping != Dependence::AddressAndPortDependent);
     Ok(Finding {
         translated: Some(mapped.ip() != local.ip()),
         mapping,
