@@ -9,14 +9,12 @@ use crate::api::model::MeshInfo;
 const KINDS: [&str; 3] = ["lan", "direct", "relayed"];
 
 pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
-    let nat = &m.nat;
     f.gauges(
         "wavnet_nat_info",
         "1; the labels say what is in front of this host: the type by RFC 3489, and what mapping and filtering depend on (RFC 4787).",
-        std::iter::once(gauge(
-            &[("type", &nat.kind), ("mapping", &nat.mapping), ("filtering", &nat.filtering)],
-            1.0,
-        )),
+        m.nat.iter().map(|nat| {
+            gauge(&[("type", &nat.kind), ("mapping", &nat.mapping), ("filtering", &nat.filtering), ("ports", &nat.ports)], 1.0)
+        }),
     );
     f.gauges(
         "wavnet_rendezvous_registered",

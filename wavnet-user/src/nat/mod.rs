@@ -19,4 +19,4 @@ pub use exit::{Exit, ExitChoice};
 pub use names::{PORTS, Server, ServerName, Unresolved, resolve};
 pub use runner::{Runner, Step, Unsent};
 pub use session::{Asked, Session, Told, open};
-pub use view::info;
+pub use view::{info, words};

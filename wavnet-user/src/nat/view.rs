@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use wavnet_proto::nat::{Filtering, Lifetime, Mapping, Note, PaperType, Ports, Report, Situation};
+use wavnet_proto::nat::{Filtering, Lifetime, Mapping, NatSummary, Note, PaperType, Ports, Report, Situation};
 
 use super::{Family, Server, Unresolved, advice};
-use crate::api::model::{NatInfo, NatLifetime, NatNote};
+use crate::api::model::{MeshNat, NatInfo, NatLifetime, NatNote};
 
 /// What a classification has found out.
 pub fn info(report: &Report) -> NatInfo {
@@ -40,6 +40,15 @@ pub fn info(report: &Report) -> NatInfo {
         server: report.server,
         lifetime: report.lifetime.map(lifetime),
         notes: report.notes.iter().map(advice::note).collect(),
+    }
+}
+
+/// What a host says of the NAT in front of it, in the same words.
+pub fn words(summary: &NatSummary) -> MeshNat {
+    MeshNat {
+        kind: kind(summary.paper_type()).to_owned(),
+        mapping: mapping(summary.mapping).to_owned(),
+        filtering: filtering(summary.filtering).to_owned(),
     }
 }
 
@@ -105,7 +114,6 @@ pub(super) fn notes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wavnet_proto::nat::NatSummary;
 
     #[test]
     fn a_guessed_port_that_is_silent_is_told_only_if_the_other_one_is_too() {

@@ -12,8 +12,13 @@ fn ms(rtt: Option<f64>) -> String {
 /// The answer to `mesh`.
 pub fn mesh(m: &MeshInfo, color: bool) -> String {
     let mut about = table(&["this host", &m.key], color);
-    let nat = &m.nat;
-    let nat = format!("{} (mapping {}, filtering {})", nat.kind, nat.mapping, nat.filtering);
+    let nat = m.nat.as_ref().map_or_else(
+        || "not known yet".to_owned(),
+        |nat| {
+            let mapped = nat.mapped.map_or_else(String::new, |at| format!(", seen at {at}"));
+            format!("{} (mapping {}, filtering {}, ports {}{mapped})", nat.kind, nat.mapping, nat.filtering, nat.ports)
+        },
+    );
     about.add_row([Cell::new("NAT"), Cell::new(nat)]);
     let mut servers = table(&["SERVER", "STATE", "MAPPED", "RELAYS", "HOSTS", "RTT"], color);
     for s in &m.servers {
@@ -111,7 +116,7 @@ mod tests {
         };
         let info = MeshInfo {
             key: "ME".into(),
-            nat: nat.clone(),
+            nat: None,
             servers: vec![server],
             peers: vec![peer("a", vec![path]), peer("b", vec![])],
         };

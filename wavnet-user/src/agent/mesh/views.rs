@@ -1,30 +1,20 @@
 //! What the local API and the metrics tell of the mesh.
 
 use wavnet_common::{abi::Traffic, datapath::Of};
-use wavnet_proto::{
-    mesh::{PathView, PeerView, Rtt},
-    nat::NatSummary,
-};
+use wavnet_proto::mesh::{PathView, PeerView, Rtt};
 
 use super::{Overlay, carry::id};
 use crate::{
     agent::Agent,
     api::{
         ErrorCode, Refusal,
-        model::{MeshInfo, MeshNat, MeshPath, MeshPeer, MeshServer},
+        model::{MeshInfo, MeshPath, MeshPeer, MeshServer},
     },
+    nat,
 };
 
 fn ms(rtt: Option<Rtt>) -> Option<f64> {
     rtt.map(|r| r.smoothed.as_secs_f64() * 1000.0)
-}
-
-fn nat(nat: &NatSummary) -> MeshNat {
-    MeshNat {
-        kind: nat.paper_type().to_string(),
-        mapping: nat.mapping.to_string(),
-        filtering: nat.filtering.to_string(),
-    }
 }
 
 impl Agent {
@@ -45,7 +35,7 @@ impl Agent {
         };
         Ok(MeshInfo {
             key: overlay.mesh.key().to_string(),
-            nat: nat(&overlay.mesh.nat()),
+            nat: overlay.nat.report().map(nat::info),
             servers: overlay.mesh.servers().into_iter().map(server).collect(),
             peers: overlay.mesh.peers().map(|p| self.mesh_peer(overlay, p)).collect(),
         })
@@ -70,7 +60,7 @@ impl Agent {
             name: peer.name.clone(),
             connected: peer.connected,
             vnis: peer.vnis.iter().copied().collect(),
-            nat: nat(&peer.nat),
+            nat: nat::words(&peer.nat),
             first_path_ms: firsts.any.map(|d| d.as_millis() as u64),
             direct_path_ms: firsts.direct.map(|d| d.as_millis() as u64),
             paths: paths.into_iter().map(path).collect(),

@@ -5,26 +5,25 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use wavnet_common::addr::Vni;
 
-use super::{TrafficInfo, text};
+use super::{NatInfo, TrafficInfo, text};
 
 /// The answer to `mesh`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeshInfo {
     /// This host's public key.
     pub key: String,
-    /// What is in front of this host.
-    pub nat: MeshNat,
+    /// What is in front of this host; null before it is known.
+    pub nat: Option<NatInfo>,
     /// The rendezvous servers, the preferred one first.
     pub servers: Vec<MeshServer>,
     /// The peers, ascending by key.
     pub peers: Vec<MeshPeer>,
 }
 
-/// A NAT.
+/// The NAT in front of a peer, in the words of [`NatInfo`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeshNat {
-    /// The type by RFC 3489's names: `open`, `full cone`, `restricted cone`, `port-restricted cone`, `symmetric`, `symmetric firewall`,
-    /// `blocked`, `unknown`.
+    /// The papers' type.
     #[serde(rename = "type")]
     pub kind: String,
     /// What its mappings depend on (RFC 4787 section 4.1).
