@@ -17,6 +17,9 @@ use wavnet_user::api::model::NatInfo;
 
 const NEEDS: [Need; 3] = [Need::Tool("nft"), Need::Tool("conntrack"), Need::Wavnet];
 
+/// Hosts, and what each of them is behind.
+type Hosts = Vec<(NatKind, Host)>;
+
 /// What `wavnet nat` finds out on a host behind each router, all at the same time; there is a session for IPv4 alone.
 fn found(hosts: &[(NatKind, Host)], words: &[&str]) -> Result<Vec<NatInfo>> {
     thread::scope(|scope| {
@@ -41,7 +44,7 @@ fn behind(
     internet: &mut Internet,
     kinds: &[NatKind],
     spec: impl Fn(RouterSpec) -> RouterSpec,
-) -> Result<(Vec<Router>, Vec<(NatKind, Host)>)> {
+) -> Result<(Vec<Router>, Hosts)> {
     let (mut routers, mut hosts) = (Vec::new(), Vec::new());
     for kind in kinds {
         let mut router = Router::new(lab, kind.name(), internet, &spec(RouterSpec::new(*kind)))?;

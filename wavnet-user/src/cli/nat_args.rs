@@ -8,20 +8,24 @@ use crate::{config::value, nat::ServerName};
 
 const HELP: &str = "\
 Examples:
-  wavnet nat --server rendezvous.example.net           ask a rendezvous server, or a STUN server (ports 4789 and 3478 are tried)
-  wavnet nat --server stun.example.net:3478 --json     for programs; docs/api.md has the shape
-  wavnet nat --config /etc/wavnet.toml                 ask the agent's servers, from its underlay
+  wavnet nat --server rendezvous.example.net        a rendezvous server, or any STUN server
+  wavnet nat --server stun.example.net:19302 --json
+  wavnet nat --config /etc/wavnet.toml              the agent's servers, from its underlay
   wavnet nat --server rendezvous.example.net --lifetime 2m
 
-The types, and what they mean for paths between two hosts:
-  open, full-cone, restricted-cone    direct paths with everybody
-  port-restricted-cone                direct paths with everybody; with symmetric ones after a search
-  symmetric                           the same with the types above; with other symmetric ones over a relay
-  symmetric-firewall                  no NAT, but only who was sent to gets in: as port-restricted-cone
-  blocked                             no answer: UDP does not get through, or no server is there
-A server with two addresses and two ports can tell all of it; one with a single address can tell the mapped address. A classification
-takes 5 to 10 seconds and sends fewer than 100 small datagrams; it does not disturb a running agent, and needs no privileges.
-docs/nat.md explains every line.
+Without a port a server is asked at 4789 and 3478: those of rendezvous servers and of STUN.
+
+The types, and the paths that a host has with them:
+  open, full-cone, restricted-cone  direct with everybody
+  port-restricted-cone              direct; with symmetric ones after a search
+  symmetric-firewall                no NAT, but a filter: as port-restricted-cone
+  symmetric                         direct with all above, with some after a search;
+                                    with other symmetric ones over a relay
+  blocked                           no server answers
+
+A server with two addresses and two ports can tell all of it, one with a single address tells
+where this host seems to be. It takes 5 to 10 seconds and some tens of small datagrams, needs
+no privileges, and disturbs no agent. docs/nat.md explains every line.
 
 Exits with 1 if no server answers.";
 

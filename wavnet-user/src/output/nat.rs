@@ -10,7 +10,7 @@ use crate::api::model::{NatInfo, NatLifetime, NatNote};
 
 /// What `wavnet nat` found out; `searching`: the lifetime comes later.
 pub fn nat(n: &NatInfo, searching: bool, color: bool) -> String {
-    let (hue, means) = meaning(&n.kind);
+    let (hue, means) = meaning(n);
     let mut table = table(&["NAT", &family(n)], color);
     table.add_row([Cell::new("type"), Cell::new(n.kind.replace('-', " ")).fg(hue)]);
     let mut row = |key: &str, value: String| {
@@ -24,7 +24,9 @@ pub fn nat(n: &NatInfo, searching: bool, color: bool) -> String {
         let most = if n.filtering_at_most { ", at the most" } else { "" };
         row("filtering", format!("{}{most}", words(&n.filtering)));
         row("ports", ports(n));
-        row("hairpin", n.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" }).to_owned());
+        if n.situation == "natted" {
+            row("hairpin", n.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" }).to_owned());
+        }
         if !searching {
             row("lifetime", n.lifetime.map_or_else(|| "not measured: --lifetime does".into(), lifetime));
         }
@@ -49,7 +51,7 @@ pub fn nat_lifetime(before: &NatInfo, now: &NatInfo) -> String {
 /// That there was no lifetime to be found, and why.
 pub fn nat_no_lifetime(n: &NatInfo) -> String {
     let why = match n.kind.as_str() {
-        "open" => "nothing here ends: there is no NAT, and nobody is kept out",
+        "open" if n.filtering == "endpoint-independent" => "nothing here ends: there is no NAT, and nobody is kept out",
         _ => "not known; a warning says why",
     };
     format!("lifetime ({}): {why}\n", family(n))
@@ -74,8 +76,11 @@ fn family(n: &NatInfo) -> String {
 }
 
 /// What a type means for paths, and how bad that is.
-fn meaning(kind: &str) -> (Color, &'static str) {
-    match kind {
+fn meaning(n: &NatInfo) -> (Color, &'static str) {
+    match n.kind.as_str() {
+        "open" if n.filtering == "unknown" => {
+            (Color::Green, "no NAT; whether a filter keeps out whom nothing was sent to is not known")
+        }
         "open" => (Color::Green, "no NAT: direct paths with everybody"),
         "full-cone" => (Color::Green, "one mapping, open to everybody: direct paths with everybody"),
         "restricted-cone" => {
@@ -202,6 +207,15 @@ mod tests {
         let end = "warning: the mapping moved during the tests: all of this is uncertain\n\
                    warning: a\nwarning: b\n  help: x\nwarning: c\n  help: y\n";
         assert!(text.ends_with(end) && !text.contains("seen as"), "{text}");
+    }
+
+    #[test]
+    fn no_more_is_promised_than_is_known() {
+        let open = NatInfo { kind: "open".into(), situation: "direct".into(), ..examples().remove(0) };
+        let shown = |filtering: &str| nat(&NatInfo { filtering: filtering.into(), ..open.clone() }, true, false);
+        assert!(shown("endpoint-independent").contains("direct paths with everybody"));
+        assert!(!shown("unknown").contains("everybody"), "{}", shown("unknown"));
+        assert!(!shown("unknown").contains("hairpin"), "nothing to hairpin without a NAT");
     }
 
     #[test]
