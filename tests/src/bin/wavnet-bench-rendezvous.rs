@@ -7,7 +7,7 @@ use clap::Parser;
 use serde::Serialize;
 use wavnet_tests::{
     lab::{self, Lab, Need, binary, netns::Netns, poll_until, process::Process, tools},
-    rendezvous::{Rate, Server, Shape, ask, cpu_seconds, keep_on, measure, register, resident},
+    rendezvous::{Load, Rate, Server, Shape, ask, cpu_seconds, keep_on, measure, register, resident},
 };
 
 /// Measures STUN against coturn's turnserver, interleaved, and the memory of ten thousand registered hosts.
@@ -35,8 +35,6 @@ struct Arguments {
 #[derive(Debug, Serialize)]
 struct Found {
     stun: Vec<Row>,
-    /// Median of ours over median of coturn's, answers for a second of a CPU.
-    ratio: Option<f64>,
     hosts: u32,
     /// Resident bytes of the server's process with that many hosts, and with none.
     resident: u64,
@@ -49,6 +47,8 @@ struct Found {
 #[derive(Debug, Serialize)]
 struct Row {
     server: &'static str,
+    /// `many`: 512 ports that ask once at a time; `few`: 32 ports with 16 questions under way each.
+    load: &'static str,
     /// Answers for a second of a CPU of the server's process, each run.
     per_core: Vec<f64>,
     /// Answers a second, while asking and answering shared the machine.
@@ -94,7 +94,7 @@ fn coturn(ns: &Netns, at: SocketAddr) -> Result<Process> {
 }
 
 /// STUN: the two servers by turns, each on the same CPU, and who asks on another one.
-fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<(Vec<Row>, Option<f64>)> {
+fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Row>> {
     let ns = lab.netns("stun")?;
     let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", at(4789));
@@ -113,16 +113,19 @@ fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<(Vec<Row>, Option<f64>)>
             None
         }
     };
-    let row = |server| Row { server, per_core: Vec::new(), per_second: Vec::new() };
-    let (mut mine, mut its) = (row("wavnet"), row("coturn"));
-    for _ in 0..runs {
-        mine.add(measure(&ns, at(4789), pid, time)?);
-        if let Some(coturn) = &coturn {
-            its.add(measure(&ns, at(3478), coturn.pid(), time)?);
+    let mut rows = Vec::new();
+    for (load, kind) in [("many", Load::MANY), ("few", Load::FEW)] {
+        let row = |server| Row { server, load, per_core: Vec::new(), per_second: Vec::new() };
+        let (mut mine, mut its) = (row("wavnet"), row("coturn"));
+        for _ in 0..runs {
+            mine.add(measure(&ns, at(4789), pid, kind, time)?);
+            if let Some(coturn) = &coturn {
+                its.add(measure(&ns, at(3478), coturn.pid(), kind, time)?);
+            }
         }
+        rows.extend([mine, its]);
     }
-    let ratio = (!its.per_core.is_empty()).then(|| Row::median(&mine.per_core) / Row::median(&its.per_core));
-    Ok((vec![mine, its], ratio))
+    Ok(rows)
 }
 
 /// Registered hosts: what they cost the process.
@@ -153,20 +156,23 @@ fn bench(arguments: Arguments) -> Result<()> {
     }
     let lab = Lab::new()?;
     let time = Duration::from_millis(arguments.time);
-    let (stun, ratio) = stun(&lab, arguments.runs, time)?;
-    let mut found = Found { stun, ratio, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
+    let stun = stun(&lab, arguments.runs, time)?;
+    let mut found = Found { stun, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
     hosts(&lab, &mut found)?;
-    for row in found.stun.iter().filter(|row| !row.per_core.is_empty()) {
-        println!(
-            "{:8} {:>10.0} STUN answers for a second of a CPU (median of {}), {:>10.0} a second",
-            row.server,
-            Row::median(&row.per_core),
-            row.per_core.len(),
-            Row::median(&row.per_second)
-        );
-    }
-    if let Some(ratio) = found.ratio {
-        println!("{ratio:.2} times coturn");
+    for pair in found.stun.chunks(2) {
+        let medians: Vec<f64> = pair.iter().map(|row| Row::median(&row.per_core)).collect();
+        for (row, median) in pair.iter().zip(&medians).filter(|(row, _)| !row.per_core.is_empty()) {
+            let wall = Row::median(&row.per_second);
+            println!(
+                "{:5} {:8} {median:>8.0} STUN answers for a second of a CPU, {wall:>8.0} a second",
+                row.load, row.server
+            );
+        }
+        if let [ours, theirs] = medians[..]
+            && theirs.is_finite()
+        {
+            println!("      {:.2} times coturn", ours / theirs);
+        }
     }
     println!(
         "{} hosts: {:.1} MiB resident, {:.1} MiB without; {:.2} ms of CPU for a handshake and a registration",

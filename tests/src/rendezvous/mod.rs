@@ -8,4 +8,4 @@ mod stun;
 pub use host::Host;
 pub use memory::{register, resident};
 pub use server::{Server, Shape};
-pub use stun::{Rate, ask, cpu_seconds, keep_on, measure};
+pub use stun::{Load, Rate, ask, cpu_seconds, keep_on, measure};

@@ -14,9 +14,21 @@ use wavnet_proto::stun::{AttributeType, Message};
 
 use crate::lab::{cpu, netns::Netns};
 
-/// Sockets that ask, and questions of each that wait for an answer.
-const SOCKETS: usize = 64;
-const OUTSTANDING: usize = 16;
+/// Who asks: so many sockets, each with so many questions that wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Sockets, each with a port of its own.
+    pub sockets: usize,
+    /// Questions of each under way.
+    pub outstanding: usize,
+}
+
+impl Load {
+    /// Many that ask once, as hosts do that look what is in front of them.
+    pub const MANY: Load = Load { sockets: 512, outstanding: 1 };
+    /// Few that ask often, as programs do that measure servers.
+    pub const FEW: Load = Load { sockets: 32, outstanding: 16 };
+}
 
 fn request(n: u32) -> [u8; 20] {
     let mut request = [0; 20];
@@ -67,17 +79,17 @@ impl Rate {
     }
 }
 
-/// Asks as fast as the server answers, from 64 ports with 16 questions each under way: there is always one waiting.
+/// Asks as fast as the server answers: there are always some waiting.
 ///
 /// # Errors
 /// The server does not answer at all.
-pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, time: Duration) -> Result<Rate> {
+pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, load: Load, time: Duration) -> Result<Rate> {
     ns.enter(|| {
         let any = SocketAddr::new(
             if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() },
             0,
         );
-        let sockets: Vec<UdpSocket> = (0..SOCKETS)
+        let sockets: Vec<UdpSocket> = (0..load.sockets)
             .map(|_| {
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(server)?;
@@ -87,15 +99,15 @@ pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, time: Duration) -> Resu
             .collect::<Result<_>>()?;
         cpu::pin(0)?;
         // Warm.
-        answers_in(&sockets, Duration::from_millis(200))?;
+        answers_in(&sockets, load.outstanding, Duration::from_millis(200))?;
         let (before, start) = (cpu_seconds(pid)?, Instant::now());
-        let answers = answers_in(&sockets, time)?;
+        let answers = answers_in(&sockets, load.outstanding, time)?;
         ensure!(answers > 0, "no answer of {server}");
         Ok(Rate { answers, wall: start.elapsed(), cpu: cpu_seconds(pid)? - before })
     })
 }
 
-fn answers_in(sockets: &[UdpSocket], time: Duration) -> Result<u64> {
+fn answers_in(sockets: &[UdpSocket], outstanding: usize, time: Duration) -> Result<u64> {
     let (end, mut answers, mut waiting) = (Instant::now() + time, 0, vec![0; sockets.len()]);
     let (mut buffer, mut last) = ([0; 2048], Instant::now());
     loop {
@@ -104,7 +116,7 @@ fn answers_in(sockets: &[UdpSocket], time: Duration) -> Result<u64> {
             while *waiting > 0 && socket.recv(&mut buffer).is_ok() {
                 (answers, *waiting) = (answers + 1, *waiting - 1);
             }
-            while *waiting < OUTSTANDING && socket.send(&request(answers as u32)).is_ok() {
+            while *waiting < outstanding && socket.send(&request(answers as u32)).is_ok() {
                 *waiting += 1;
             }
         }
