@@ -67,7 +67,7 @@ impl Default for Limits {
             relays: 65_536,
             handshakes: Rate { per_second: 2500, burst: 2500 },
             handshakes_of_prefix: Rate { per_second: 500, burst: 1000 },
-            requests: Rate { per_second: 400, burst: 2000 },
+            requests: Rate { per_second: 400, burst: 4000 },
             forwards: Rate { per_second: 400, burst: 1000 },
             unknowns: Rate { per_second: 5000, burst: 5000 },
             relay_bytes: Rate { per_second: 125_000_000, burst: 5_000_000 },
