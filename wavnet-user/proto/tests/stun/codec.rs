@@ -235,7 +235,8 @@ fn values_that_are_none_of_their_type_are_told() {
             Builder::message(Class::Success, TransactionId::new([0; 12]), &[Attribute::Other(kind, value)]).unwrap();
         Message::parse(&bytes).unwrap().find(kind).map(|a| a.is_some())
     };
-    let table: [(AttributeType, &[&[u8]], &[&[u8]]); 6] = [
+    type Row = (AttributeType, &'static [&'static [u8]], &'static [&'static [u8]]);
+    let table: [Row; 6] = [
         (
             AttributeType::MAPPED_ADDRESS,
             &[&[9, 1, 0, 1, 1, 2, 3, 4]],
