@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use wavnet_common::addr::Vni;
 
 use super::{
-    args::{DownArgs, FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
+    args::{FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
+    host_args::DownArgs,
     print::{Printer, Stop},
 };
 use crate::{

@@ -4,6 +4,7 @@ mod agent;
 mod args;
 mod commands;
 mod failure;
+mod host_args;
 mod key;
 pub mod logging;
 mod mesh_args;

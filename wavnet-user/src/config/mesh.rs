@@ -180,6 +180,7 @@ pub(super) fn validate(raw: RawMesh, d: &mut Diagnostics) -> Mesh {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn server(s: &str) -> Result<String, String> {
         s.parse::<ServerAddress>().map(|server| server.to_string())
@@ -206,5 +207,27 @@ mod tests {
     fn pulses_keep_nats_open_and_notice_dead_paths() {
         assert_eq!(pulse("5s"), Ok(Duration::from_secs(5)));
         assert!(pulse("0s").is_err() && pulse("11s").is_err() && pulse("5").is_err());
+    }
+
+    #[test]
+    fn a_mesh_needs_servers_and_somebody_to_trust() {
+        const SMALL: &str = "[underlay]\ninterface = \"eth1\"\n[[vni]]\nid = 100\n";
+        let parse = |mesh: &str| Config::parse(&format!("{SMALL}{mesh}"), "test.toml");
+        for (mesh, key, says) in [
+            ("[mesh]\nservers = [\"rv.example.net\"]\n", "mesh.network_key", "who may be a peer"),
+            ("[mesh]\nnetwork_key = \"/k\"\n", "mesh.servers", "missing"),
+            ("[mesh]\nnetwork_key = \"/k\"\nservers = []\n", "mesh.servers", "no rendezvous server"),
+            ("[mesh]\nnetwork_key = \"k\"\nservers = [\"a\"]\n", "mesh.network_key", "absolute"),
+            ("[mesh]\nallow = \"/k\"\nservers = [\"a\", \"a:4789\"]\n", "mesh.servers", "twice"),
+        ] {
+            let errors = parse(mesh).expect_err(mesh);
+            let told: Vec<_> = errors.places().map(|(d, _)| (d.key.clone(), d.message.clone())).collect();
+            assert_eq!(told.len(), 1, "{mesh}: {told:?}");
+            assert!(told[0].0 == key && told[0].1.contains(says), "{mesh}: {told:?}");
+        }
+        let mesh =
+            parse("[mesh]\nservers = [\"rv.example.net\"]\nallow = \"/a\"\npulse = \"2s\"\n").unwrap().mesh.unwrap();
+        assert_eq!((mesh.pulse.as_secs(), mesh.key, mesh.search), (2, Mesh::KEY.into(), true));
+        assert_eq!(parse("").unwrap().mesh, None);
     }
 }

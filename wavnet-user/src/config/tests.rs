@@ -396,16 +396,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn a_mesh_needs_servers_and_somebody_to_trust() {
-    const SERVERS: &str = "[mesh]\nservers = [\"rv.example.net\"]\n";
-    one(SERVERS, 1, "mesh.network_key", "who may be a peer");
-    one("[mesh]\nnetwork_key = \"/k\"\n", 1, "mesh.servers", "missing");
-    one("[mesh]\nnetwork_key = \"/k\"\nservers = []\n", 1, "mesh.servers", "no rendezvous server");
-    one("[mesh]\nnetwork_key = \"k\"\nservers = [\"a\"]\n", 2, "mesh.network_key", "absolute");
-    one("[mesh]\nallow = \"/k\"\nservers = [\"a\", \"a:4789\"]\n", 3, "mesh.servers", "twice");
-    let mesh = valid(&format!("{SERVERS}allow = \"/a\"\npulse = \"2s\"\n")).mesh.unwrap();
-    assert_eq!((mesh.pulse.as_secs(), mesh.key, mesh.search), (2, Mesh::KEY.into(), true));
-    assert_eq!(valid("").mesh, None);
-}
