@@ -17,12 +17,12 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
         }),
     );
     f.gauges(
-        "wavnet_rendezvous_registered",
+        "wavnet_mesh_server_registered",
         "1 if the rendezvous server has taken this host in, else 0. Paths that stand do not need it; new ones do.",
         m.servers.iter().map(|s| gauge(&[("server", &s.address.to_string())], f64::from(u8::from(s.registered)))),
     );
     f.gauges(
-        "wavnet_rendezvous_rtt_seconds",
+        "wavnet_mesh_server_rtt_seconds",
         "Round-trip time to the rendezvous server, smoothed.",
         m.servers.iter().filter_map(|s| Some(gauge(&[("server", &s.address.to_string())], s.rtt_ms? / 1000.0))),
     );
