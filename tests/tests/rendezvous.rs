@@ -17,7 +17,7 @@ use wavnet_tests::{
 const SOON: Duration = Duration::from_secs(20);
 
 fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address and a port")
 }
 
 /// A namespace with IPv6 and two addresses of each family, all on loopback.
