@@ -2,7 +2,11 @@
 
 mod frames;
 mod grid;
+mod links;
+mod moves;
+mod nats;
 mod node;
 mod scale;
+mod servers;
 mod trouble;
 mod world;
