@@ -1,7 +1,10 @@
 //! Agents behind NATs find each other: the mesh core and the rendezvous core in simulated networks.
 
+mod enemies;
 mod frames;
 mod grid;
+mod keys;
+mod liar;
 mod links;
 mod moves;
 mod nats;

@@ -95,6 +95,14 @@ impl World {
         self.net.restart(self.servers[i], node);
     }
 
+    /// A server no longer lets in this host.
+    pub(crate) fn revoke_at_server(&mut self, i: usize, key: PublicKey) {
+        let mut network = rendezvous::Network::new(self.network.access());
+        network.revoked.insert(key);
+        let settings = rendezvous::Settings::new(vec![network]);
+        self.net.act(self.servers[i], |node, now| node.server_mut().configure(now, settings));
+    }
+
     pub(crate) fn settings(&self, name: &str) -> Settings {
         let addrs = self.servers.iter().map(|host| self.net.main_address(*host)).collect();
         let addrs: Vec<SocketAddr> = self.server_addrs.clone().unwrap_or(addrs);
