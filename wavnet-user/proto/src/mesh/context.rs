@@ -79,6 +79,8 @@ pub(super) struct Output {
     /// Session indices that a peer has taken, and that are no longer anybody's.
     pub(super) owned: Vec<u32>,
     pub(super) disowned: Vec<u32>,
+    /// Servers whose relay does not answer.
+    pub(super) doubtful: BTreeSet<SocketAddr>,
     /// The ways that frames are taken from.
     pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
     /// Whom a search is under way for: one at a time, for the sake of the NATs.

@@ -277,10 +277,15 @@ impl Mesh {
         }
     }
 
-    /// Hands on what is to go by way of a server, and ends what peers have ended.
+    /// Hands on what is to go by way of a server, and looks whether servers still know us.
     fn settle(&mut self, now: Time) {
         for (peer, link, datagram) in std::mem::take(&mut self.out.forwards) {
             self.forward(now, peer, link, datagram);
+        }
+        for server in std::mem::take(&mut self.out.doubtful) {
+            for link in self.links.iter_mut().filter(|link| link.server.addr == server) {
+                link.doubt(lend!(self, now));
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::{rng::Rng, time::Time, wire::message::Probe};
 
 /// After so many probes without an answer a way leads nowhere.
 const TRIES: u8 = 9;
+/// And after so many, if there is a path already.
+const BRIEF: u8 = 2;
 /// Probes whose answers are waited for.
 const ASKED: usize = 8;
 /// Before the second probe; the pause doubles up to [`LONGEST`].
@@ -159,6 +161,11 @@ impl Path {
     /// Starts over: the way may lead there now.
     pub(super) fn retry(&mut self) {
         (self.tries, self.last_try) = (0, None);
+    }
+
+    /// Starts over, and gives up soon.
+    pub(super) fn retry_briefly(&mut self) {
+        (self.tries, self.last_try) = (TRIES - BRIEF, None);
     }
 
     /// It must show anew that it works.

@@ -8,7 +8,7 @@ use crate::{
     time::Time,
     transmit::Socket,
     trust::{Psk, PublicKey, Responder},
-    wire::{Datagram, Init, Label, Unknown, unknown},
+    wire::{Cookie, Datagram, Init, Label, Unknown, unknown},
 };
 
 /// Why a datagram was dropped (a label of the metrics).
@@ -116,10 +116,8 @@ impl Mesh {
     pub(super) fn dispatch(&mut self, now: Time, via: Via, from: Option<SocketAddr>, datagram: Datagram<'_>) {
         match datagram {
             Datagram::Cookie(cookie) => {
-                if let Some(Owner::Link(i)) = self.owner(cookie.receiver)
-                    && let Some(link) = self.links.get_mut(i)
-                {
-                    link.cookie(lend!(self, now), &cookie);
+                if let Some(Owner::Link(i)) = self.owner(cookie.receiver) {
+                    self.cookie(now, i, &cookie);
                 }
             }
             Datagram::Response(response) => match self.owner(response.receiver) {
@@ -163,6 +161,19 @@ impl Mesh {
             Datagram::Unknown(what) => self.hinted(now, via, from, &what),
             Datagram::Hello(_) => self.drop(Dropped::Handshake),
             Datagram::Opener => {}
+        }
+    }
+
+    fn cookie(&mut self, now: Time, i: usize, cookie: &Cookie<'_>) {
+        let twin = self.has_twin(now, i, cookie.responder);
+        if let Some(link) = self.links.get_mut(i) {
+            let cx = lend!(self, now);
+            if twin {
+                link.stand_by(cx)
+            } else {
+                link.cookie(cx, cookie)
+            }
+            self.own_link(i);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     trust::PublicKey,
     wire::{
         Datagram, Label, Message,
-        message::{Forward, Invite},
+        message::{ByeReason, Forward, Invite},
     },
 };
 
@@ -53,13 +53,28 @@ impl Mesh {
                 Message::Forwarded(forward) => self.forwarded(now, i, &forward),
                 Message::Refused(refused) => link.refused(cx, &refused),
                 Message::Bye { reason } => {
-                    link.bye(cx, reason);
-                    self.own_link(i);
-                    return;
+                    self.dismissed(now, i, reason);
+                    return self.own_link(i);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// A server says that it is over. If we have come to it by another link as well, that is why.
+    fn dismissed(&mut self, now: Time, i: usize, reason: ByeReason) {
+        let key = self.links.get(i).and_then(Link::server_key);
+        let twin = reason == ByeReason::REPLACED && key.is_some_and(|key| self.has_twin(now, i, key));
+        if let Some(link) = self.links.get_mut(i) {
+            let cx = lend!(self, now);
+            if twin { link.stand_by(cx) } else { link.bye(cx, reason) }
+        }
+    }
+
+    /// True if another link, which works or comes first, leads to the same server.
+    pub(super) fn has_twin(&self, now: Time, i: usize, server: PublicKey) -> bool {
+        let leads_there = |link: &&Link| link.index != i && link.server_key() == Some(server);
+        self.links.iter().filter(leads_there).any(|link| link.is_sound(now) || link.index < i && link.is_calling())
     }
 
     /// A server sees us at another address: others must know.
@@ -138,7 +153,9 @@ impl Mesh {
 
     /// The servers to ask for this peer: those that have it, in the order of the settings, and those that answer first.
     fn links_for(&self, now: Time, key: &PublicKey) -> Vec<usize> {
-        let has = |l: &&Link| l.is_up(now) && l.directory.contains_key(key);
+        // Who invites us to it has it, too: the word that it has come may have been lost.
+        let invites = |i| self.peers.get(key).is_some_and(|peer| peer.is_invited(i));
+        let has = |l: &&Link| l.is_up(now) && (l.directory.contains_key(key) || invites(l.index));
         let mut links: Vec<&Link> = self.links.iter().filter(has).collect();
         links.sort_by_key(|link| !link.is_sound(now));
         links.into_iter().take(SERVERS).map(|link| link.index).collect()

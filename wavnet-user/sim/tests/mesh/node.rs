@@ -17,6 +17,8 @@ use wavnet_proto::{
 };
 use wavnet_sim::{Node, SocketRequest};
 
+use crate::liar::Liar;
+
 /// The VNI that all hosts of these scenarios have.
 pub(crate) const VNI: u32 = 100;
 
@@ -149,6 +151,11 @@ impl Agent {
         true
     }
 
+    /// Carries out what the mesh wants after a call by the scenario.
+    pub(crate) fn drain(&mut self, now: Time) {
+        self.settle(now);
+    }
+
     fn settle(&mut self, now: Time) {
         while let Some(command) = self.mesh.poll_command() {
             self.carry_out(now, command);
@@ -220,20 +227,35 @@ impl Agent {
 pub(crate) enum Host {
     Agent(Box<Agent>),
     Server(Box<Rendezvous>),
+    Liar(Box<Liar>),
 }
 
 impl Host {
     pub(crate) fn agent(&self) -> &Agent {
         match self {
             Host::Agent(agent) => agent,
-            Host::Server(_) => panic!("a server is no agent"),
+            _ => panic!("a server is no agent"),
+        }
+    }
+
+    pub(crate) fn liar_mut(&mut self) -> &mut Liar {
+        match self {
+            Host::Liar(liar) => liar,
+            _ => panic!("it does not lie"),
+        }
+    }
+
+    pub(crate) fn server_mut(&mut self) -> &mut Rendezvous {
+        match self {
+            Host::Server(server) => server,
+            _ => panic!("it is no server"),
         }
     }
 
     pub(crate) fn agent_mut(&mut self) -> &mut Agent {
         match self {
             Host::Agent(agent) => agent,
-            Host::Server(_) => panic!("a server is no agent"),
+            _ => panic!("a server is no agent"),
         }
     }
 }
@@ -253,6 +275,7 @@ impl Node for Host {
                     agent.settle(now);
                 }
             },
+            Host::Liar(liar) => liar.handle_input(now, from, payload),
             Host::Server(server) => {
                 server.handle_input(now, socket, from, payload);
                 while server.poll_command().is_some() {}
@@ -267,6 +290,7 @@ impl Node for Host {
                 agent.mesh.handle_timeout(now);
                 agent.settle(now);
             }
+            Host::Liar(_) => {}
             Host::Server(server) => {
                 server.handle_timeout(now);
                 while server.poll_command().is_some() {}
@@ -279,6 +303,7 @@ impl Node for Host {
         match self {
             Host::Agent(agent) => agent.mesh.poll_timeout(),
             Host::Server(server) => server.poll_timeout(),
+            Host::Liar(_) => None,
         }
     }
 
@@ -286,6 +311,7 @@ impl Node for Host {
         match self {
             Host::Agent(agent) => agent.frames_out.pop_front().or_else(|| agent.mesh.poll_transmit()),
             Host::Server(server) => server.poll_transmit(),
+            Host::Liar(liar) => liar.poll_transmit(),
         }
     }
 
@@ -300,7 +326,7 @@ impl Node for Host {
     fn poll_socket_request(&mut self) -> Option<SocketRequest> {
         match self {
             Host::Agent(agent) => agent.requests.pop_front(),
-            Host::Server(_) => None,
+            Host::Server(_) | Host::Liar(_) => None,
         }
     }
 }

@@ -13,36 +13,12 @@ use crate::{
 const DELAY: Duration = Duration::from_millis(20);
 
 fn pair(seed: Seed) -> (World, Site, Site) {
-    let mut world = World::new(seed, DELAY);
-    let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
-    let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
-    let direct = world.until_paths(a, b, Duration::from_secs(3), |kind| kind == PathKind::Direct);
-    assert!(direct.is_some(), "{}", world.net.trace());
-    (world, a, b)
-}
-
-fn set_busy(world: &mut World, from: Site, to: Site) {
-    world.net.act(from.host, |node, now| node.agent_mut().mesh.set_busy(now, &to.key, true));
+    crate::world::pair(seed, DELAY)
 }
 
 /// Sends a frame each millisecond in both directions until `end`; the longest time without one on either side.
 fn longest_gap(world: &mut World, a: Site, b: Site, end: Time) -> Duration {
-    set_busy(world, a, b);
-    set_busy(world, b, a);
-    let start = world.net.now();
-    let mut number = 0;
-    while world.net.now() < end {
-        number += 1;
-        world.send(a, b, number);
-        world.send(b, a, number);
-        world.net.run_for(Duration::from_millis(1));
-    }
-    let gap = |site: Site| {
-        let frames = world.agent(site).frames.iter().map(|f| f.at).filter(|at| *at > start);
-        let times: Vec<Time> = std::iter::once(start).chain(frames).chain([end]).collect();
-        times.windows(2).map(|w| w[1].since(w[0])).max().unwrap_or_default()
-    };
-    gap(a).max(gap(b))
+    world.longest_gap(a, b, Duration::from_millis(1), end)
 }
 
 fn routers(a: Site, b: Site) -> (Attached, Attached) {
@@ -112,7 +88,7 @@ fn a_server_that_dies_takes_no_direct_path_with_it_and_one_that_returns_is_found
         let server = world.servers[0];
         world.net.kill(server);
         let end = world.net.now() + Duration::from_secs(600);
-        let gap = longest_gap_slow(&mut world, a, b, end);
+        let gap = world.longest_gap(a, b, Duration::from_millis(200), end);
         assert!(gap < Duration::from_secs(1), "{gap:?}");
         assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Direct), Some(PathKind::Direct)));
         world.restart_server(0);
@@ -122,18 +98,4 @@ fn a_server_that_dies_takes_no_direct_path_with_it_and_one_that_returns_is_found
             assert!(met.is_some(), "{}", world.net.trace());
         }
     });
-}
-
-/// As [`longest_gap`], with a frame each 200 ms.
-fn longest_gap_slow(world: &mut World, a: Site, b: Site, end: Time) -> Duration {
-    let start = world.net.now();
-    let mut number = 0;
-    while world.net.now() < end {
-        number += 1;
-        world.send(a, b, number);
-        world.net.run_for(Duration::from_millis(200));
-    }
-    let frames = world.agent(b).frames.iter().map(|f| f.at).filter(|at| *at > start);
-    let times: Vec<Time> = std::iter::once(start).chain(frames).chain([end]).collect();
-    times.windows(2).map(|w| w[1].since(w[0])).max().unwrap_or_default()
 }

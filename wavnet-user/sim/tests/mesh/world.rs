@@ -1,14 +1,19 @@
 //! Networks of agents behind NATs with rendezvous servers, put together.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
-    mesh::{Mesh, PathKind, Server, Settings},
+    mesh::{Event, Mesh, PathKind, Server, Settings},
     nat::{Filtering, Mapping, NatSummary},
     policy::Policy,
     rendezvous::{self, Rendezvous},
     rng::Rng,
+    time::Time,
     trust::{NetworkKey, PublicKey, SecretKey},
     wire::Name,
 };
@@ -29,6 +34,9 @@ pub(crate) struct World {
     pub(crate) network: NetworkKey,
     pub(crate) servers: Vec<HostId>,
     server_keys: Vec<SecretKey>,
+    /// Where agents look for servers, if not at each one's IPv4 address.
+    pub(crate) server_addrs: Option<Vec<SocketAddr>>,
+    secrets: BTreeMap<PublicKey, SecretKey>,
     pub(crate) delay: Duration,
     lans: u32,
 }
@@ -49,8 +57,18 @@ impl World {
         let mut rng = Rng::from_seed(bytes);
         let network = NetworkKey::generate(&mut rng);
         let mut net = Network::new(seed);
-        net.keep_trace(200);
-        let mut world = World { net, rng, network, servers: Vec::new(), server_keys: Vec::new(), delay, lans: 0 };
+        net.keep_trace(40);
+        let mut world = World {
+            net,
+            rng,
+            network,
+            servers: Vec::new(),
+            server_keys: Vec::new(),
+            server_addrs: None,
+            secrets: BTreeMap::new(),
+            delay,
+            lans: 0,
+        };
         world.add_server();
         world
     }
@@ -58,8 +76,8 @@ impl World {
     pub(crate) fn add_server(&mut self) {
         let key = SecretKey::generate(&mut self.rng);
         let node = Host::Server(Box::new(self.server(&key)));
-        let addr = self.net.vacant_v4(SegmentId::INTERNET);
-        let host = self.net.add_host(SegmentId::INTERNET, &[addr], node);
+        let addrs = [self.net.vacant_v4(SegmentId::INTERNET), self.net.vacant_v6(SegmentId::INTERNET)];
+        let host = self.net.add_host(SegmentId::INTERNET, &addrs, node);
         self.net.set_link(host, &LinkConfig::delayed(self.delay));
         self.servers.push(host);
         self.server_keys.push(key);
@@ -77,11 +95,20 @@ impl World {
         self.net.restart(self.servers[i], node);
     }
 
+    /// A server no longer lets in this host.
+    pub(crate) fn revoke_at_server(&mut self, i: usize, key: PublicKey) {
+        let mut network = rendezvous::Network::new(self.network.access());
+        network.revoked.insert(key);
+        let settings = rendezvous::Settings::new(vec![network]);
+        self.net.act(self.servers[i], |node, now| node.server_mut().configure(now, settings));
+    }
+
     pub(crate) fn settings(&self, name: &str) -> Settings {
-        let address = |host: &HostId| Server { addr: self.net.main_address(*host), key: None };
+        let addrs = self.servers.iter().map(|host| self.net.main_address(*host)).collect();
+        let addrs: Vec<SocketAddr> = self.server_addrs.clone().unwrap_or(addrs);
         Settings {
             name: Name::new(name).expect("a name"),
-            servers: self.servers.iter().map(address).collect(),
+            servers: addrs.into_iter().map(|addr| Server { addr, key: None }).collect(),
             access: self.network.access(),
             member: self.network.member(),
             policy: Policy::Network,
@@ -106,16 +133,44 @@ impl World {
         vnis: BTreeSet<Vni>,
     ) -> Site {
         let secret = SecretKey::generate(&mut self.rng);
-        let key = secret.public();
         let settings = Settings { vnis, ..self.settings(name) };
-        let mut mesh = Mesh::new(settings, secret, self.rng.bytes());
-        mesh.set_nat(self.net.now(), nat);
         let addr = self.net.vacant_v4(segment);
-        let host = self.net.add_host(segment, &[addr], Host::Agent(Box::new(Agent::new(mesh))));
+        self.add_agent_as(segment, &[addr], settings, secret, nat)
+    }
+
+    pub(crate) fn add_agent_as(
+        &mut self,
+        segment: SegmentId,
+        addrs: &[IpAddr],
+        settings: Settings,
+        secret: SecretKey,
+        nat: NatSummary,
+    ) -> Site {
+        let key = secret.public();
+        self.secrets.insert(key, secret.clone());
+        let node = self.agent_node(settings, secret, nat);
+        let host = self.net.add_host(segment, addrs, node);
         if segment == SegmentId::INTERNET {
             self.net.set_link(host, &LinkConfig::delayed(self.delay));
         }
         Site { host, key, router: None }
+    }
+
+    fn agent_node(&mut self, settings: Settings, secret: SecretKey, nat: NatSummary) -> Host {
+        let mut mesh = Mesh::new(settings, secret, self.rng.bytes());
+        mesh.set_nat(Network::<Host>::START, nat);
+        Host::Agent(Box::new(Agent::new(mesh)))
+    }
+
+    pub(crate) fn secret(&self, site: Site) -> SecretKey {
+        self.secrets[&site.key].clone()
+    }
+
+    /// An agent ends without a word, and starts again with the same key.
+    pub(crate) fn restart_agent(&mut self, site: Site, name: &str, nat: NatSummary) {
+        let (settings, secret) = (self.settings(name), self.secret(site));
+        let node = self.agent_node(settings, secret, nat);
+        self.net.restart(site.host, node);
     }
 
     /// A router with a NAT on the public internet, with a LAN of its own.
@@ -160,4 +215,55 @@ impl World {
     pub(crate) fn send(&mut self, from: Site, to: Site, number: u64) -> bool {
         self.net.act(from.host, |node, now| node.agent_mut().send(now, to.key, number))
     }
+
+    pub(crate) fn set_busy(&mut self, from: Site, to: Site) {
+        self.net.act(from.host, |node, now| node.agent_mut().mesh.set_busy(now, &to.key, true));
+    }
+
+    /// How often frames have taken another kind of path since this moment.
+    pub(crate) fn path_changes(&self, site: Site, since: Time) -> usize {
+        let path = |(at, event): &&(Time, Event)| *at >= since && matches!(event, Event::Path { .. });
+        self.agent(site).events.iter().filter(path).count()
+    }
+
+    /// Sends a frame so often in both directions, until `end`; the longest time without one on either side.
+    pub(crate) fn longest_gap(&mut self, a: Site, b: Site, every: Duration, end: Time) -> Duration {
+        let start = self.net.now();
+        let mut number = start.as_nanos();
+        // By the network's clock: hosts' own may jump.
+        let mut seen = [a, b].map(|site| (site, self.frames(site), start));
+        let mut longest = Duration::ZERO;
+        while self.net.now() < end {
+            number += 1;
+            if self.net.is_running(a.host) && self.net.is_running(b.host) {
+                self.set_busy(a, b);
+                self.set_busy(b, a);
+                self.send(a, b, number);
+                self.send(b, a, number);
+            }
+            self.net.run_for(every);
+            for (site, frames, last) in &mut seen {
+                let (now, count) = (self.net.now(), self.frames(*site));
+                longest = longest.max(now.since(*last));
+                if std::mem::replace(frames, count) != count {
+                    *last = now;
+                }
+            }
+        }
+        longest
+    }
+
+    fn frames(&self, site: Site) -> usize {
+        if self.net.is_running(site.host) { self.agent(site).frames.len() } else { 0 }
+    }
+}
+
+/// Two hosts behind port-restricted cones of their own that have a direct path.
+pub(crate) fn pair(seed: Seed, delay: Duration) -> (World, Site, Site) {
+    let mut world = World::new(seed, delay);
+    let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+    let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+    let direct = world.until_paths(a, b, Duration::from_secs(5), |kind| kind == PathKind::Direct);
+    assert!(direct.is_some(), "{}", world.net.trace());
+    (world, a, b)
 }

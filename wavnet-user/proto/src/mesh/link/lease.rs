@@ -12,6 +12,7 @@ use crate::wire::{
 const SHORTEST: u16 = 10;
 /// Between two words of where we are, when others give reason to doubt that the server knows.
 const REST: Duration = Duration::from_millis(200);
+const DOUBT: Duration = Duration::from_secs(2);
 
 impl Link {
     /// Tells the server (again) what it must know, or that we are still there.
@@ -78,6 +79,13 @@ impl Link {
             self.register(cx);
         } else {
             self.tell(cx);
+        }
+    }
+
+    /// There is reason to look whether the server still knows us, every other second at the most.
+    pub(in crate::mesh) fn doubt(&mut self, cx: &mut Context<'_>) {
+        if cx.now.since(self.told) >= DOUBT {
+            self.moved(cx);
         }
     }
 

@@ -37,6 +37,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 const DISTRUST: Duration = Duration::from_secs(1);
 /// Between two pulses to a server that does not answer any.
 const DEAD_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks whether a server that we have a session with elsewhere is there under this address, too.
+const STAND_BY: Duration = Duration::from_secs(10);
 /// Pulses are looked at no more often.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -229,6 +231,24 @@ impl Link {
             self.greetings = 0;
             self.greet(cx, index);
         }
+    }
+
+    /// A handshake is about to end.
+    pub(super) fn is_calling(&self) -> bool {
+        self.trouble.is_none() && self.greeting.as_ref().is_some_and(|g| g.init.is_some())
+    }
+
+    /// The server that we have a session with, or have called.
+    pub(super) fn server_key(&self) -> Option<PublicKey> {
+        let called = self.greeting.as_ref().and_then(|g| g.initiation.remote());
+        self.session.as_ref().map(Session::peer).or(called)
+    }
+
+    /// It is the server of another link, under another address: two sessions would drive each other out. It is tried if that one fails.
+    pub(super) fn stand_by(&mut self, cx: &mut Context<'_>) {
+        self.stop(cx);
+        self.trouble = None;
+        cx.timers.set(Timer::Greet(self.index), cx.now + STAND_BY);
     }
 
     /// Decrypts what the server says.

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Before CONNECT is sent once more; it doubles each time.
+/// Before CONNECT is sent once more; it grows by half each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the one with the greater key waits for the other one to begin; and how long if that one has just asked for us.
@@ -61,6 +61,11 @@ impl Peer {
         self.invited.remove(&link);
     }
 
+    /// True if this link's server has invited us to each other.
+    pub(in crate::mesh) fn is_invited(&self, link: usize) -> bool {
+        self.invited.contains(&link)
+    }
+
     /// True if it is to be asked for at one of these links.
     pub(in crate::mesh) fn needs(&self, links: &[usize]) -> bool {
         !self.is_connected() || links.iter().any(|i| !self.invited.contains(i))
@@ -77,7 +82,7 @@ impl Peer {
             self.connects = 0;
             return asked;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.connects.min(10)).min(LONGEST_PAUSE);
+        let pause = FIRST_PAUSE.mul_f64(1.5_f64.powi(self.connects.min(20).cast_signed())).min(LONGEST_PAUSE);
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         cx.timers.set(Timer::Connect(self.key), cx.now + pause + jitter);
         let peer = self.key;

@@ -16,7 +16,12 @@ impl Peer {
     /// [`Timer::Pulse`]: sends the next one, and looks how the path is.
     pub(in crate::mesh) fn pulse(&mut self, cx: &mut Context<'_>, id: WayId) {
         let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) else { return };
-        match path.pulses.health(cx.now) {
+        let health = path.pulses.health(cx.now);
+        if health != Health::Good && path.way.is_relayed() {
+            // It may have started anew, and know no labels of before.
+            cx.out.doubtful.insert(path.way.remote);
+        }
+        match health {
             Health::Dead => return self.died(cx, id),
             Health::Doubtful if self.paths.selected == Some(id) => self.check_others(cx, id),
             _ => {}

@@ -19,12 +19,19 @@ use crate::{
 pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
 /// The longest pause between two tries.
 const LAST_PUNCH: Duration = Duration::from_secs(300);
+/// Between two looks whether there is a better path than the direct one that there is; it doubles each time up to [`LAST_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+const LAST_LOOK: Duration = Duration::from_secs(600);
 /// A way that is told again is not probed anew before this: who tells may be told himself.
 const REST: Duration = Duration::from_millis(500);
 
 impl Peer {
     /// Tries these addresses, from our end. What comes back tells.
-    pub(in crate::mesh) fn punch(&mut self, cx: &mut Context<'_>, candidates: &[Candidate]) {
+    pub(super) fn punch(&mut self, cx: &mut Context<'_>, candidates: &[Candidate]) {
+        self.try_out(cx, candidates, Path::retry);
+    }
+
+    fn try_out(&mut self, cx: &mut Context<'_>, candidates: &[Candidate], retry: fn(&mut Path)) {
         for candidate in candidates.iter().filter(|c| c.kind != CandidateKind::Relayed) {
             let ip = candidate.addr.ip();
             let reachable = cx.local.hosts.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
@@ -37,7 +44,7 @@ impl Peer {
             let Some(id) = self.find_or_add(cx, way) else { continue };
             let rested = |p: &&mut Path| p.last_probed().is_none_or(|at| cx.now.since(at) >= REST);
             if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven).filter(rested) {
-                path.retry();
+                retry(path);
                 self.probe(cx, id);
             }
         }
@@ -51,16 +58,31 @@ impl Peer {
 
     /// [`Timer::Punch`]: while there is no direct path, both sides try once more, ever more seldom.
     pub(in crate::mesh) fn punch_again(&mut self, cx: &mut Context<'_>) {
-        if !self.is_connected() || self.has_direct(cx.now) {
-            self.punches = 0;
+        if !self.is_connected() {
             return;
         }
+        if self.has_direct(cx.now) {
+            return self.look_around(cx);
+        }
+        self.looks = 0;
         self.punches = self.punches.saturating_add(1);
         self.propose(cx);
         self.punch_known(cx);
         self.consider_search(cx);
         let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
         cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
+    }
+
+    /// There is a direct path. The LAN, or another one, may be better by now.
+    fn look_around(&mut self, cx: &mut Context<'_>) {
+        (self.punches, self.looks) = (0, self.looks.saturating_add(1));
+        if self.paths.selected().is_none_or(|p| p.kind != PathKind::Lan) && self.looks > 1 {
+            let candidates = self.candidates.clone();
+            self.try_out(cx, &candidates, Path::retry_briefly);
+        }
+        let pause = FIRST_LOOK.saturating_mul(1 << self.looks.min(5).saturating_sub(1)).min(LAST_LOOK);
+        let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+        cx.timers.set(Timer::Punch(self.key), cx.now + pause + jitter);
     }
 
     pub(in crate::mesh) fn by_slot(&self, slot: PathId) -> Option<WayId> {
