@@ -100,6 +100,15 @@ impl Agent {
         self.paths.get(self.selected.get(&peer)?).map(|row| row.way)
     }
 
+    pub(crate) fn is_admitted(&self, peer: PublicKey) -> bool {
+        self.admitted.contains_key(&peer)
+    }
+
+    /// How many paths there are.
+    pub(crate) fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
     /// Sends a frame, if there is a path.
     pub(crate) fn send(&mut self, now: Time, peer: PublicKey, number: u64) -> bool {
         if let Some(held) = self.held.get_mut(&peer) {
