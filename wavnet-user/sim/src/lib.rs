@@ -54,6 +54,7 @@
 //! What is not modelled: ICMP, fragments, TCP, DHCP and other protocols than UDP; hosts with interfaces on two segments; port overloading.
 
 mod adversary;
+mod agent;
 mod datagram;
 mod host;
 mod ids;
@@ -66,11 +67,13 @@ mod queue;
 mod rng;
 mod router;
 mod seed;
+mod server;
 mod stats;
 mod trace;
 mod world;
 
 pub use adversary::{Captured, Fate, Filter, FilterId, Passing, Place, TapId};
+pub use agent::{Agent, Frame, VNI};
 pub use datagram::Datagram;
 pub use host::Asleep;
 pub use ids::{Attached, Direction, HostId, RouterId, SegmentId};
@@ -81,4 +84,5 @@ pub use prefix::{Prefix, PrefixError};
 pub use rng::{Chance, Rng};
 pub use router::{Ipv4, RouterConfig};
 pub use seed::Seed;
+pub use server::Server;
 pub use stats::{Drops, Entries, HostStats, LinkStats, Reason, RouterStats, Totals};

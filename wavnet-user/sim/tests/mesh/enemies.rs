@@ -263,7 +263,7 @@ fn who_is_no_longer_allowed_is_out_at_once() {
         world.net.act(a.host, |node, now| {
             let agent = node.agent_mut();
             agent.mesh.configure(now, settings);
-            agent.drain(now);
+            agent.settle(now);
         });
         assert!(!world.agent(a).is_admitted(b.key) && world.path(a, b).is_none());
         let before = world.agent(a).frames.len();

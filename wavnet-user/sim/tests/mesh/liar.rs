@@ -15,6 +15,7 @@ use wavnet_proto::{
         message::{Page, Registered},
     },
 };
+use wavnet_sim::Node;
 
 /// It takes in whoever has the access key, and says nothing true by itself.
 pub(crate) struct Liar {
@@ -54,10 +55,6 @@ impl Liar {
         }
     }
 
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.out.pop_front()
-    }
-
     /// Says this to all its hosts.
     pub(crate) fn say(&mut self, messages: &[Message]) {
         let indices: Vec<u32> = self.sessions.keys().copied().collect();
@@ -75,7 +72,33 @@ impl Liar {
         }
     }
 
-    pub(crate) fn handle_input(&mut self, now: Time, from: SocketAddr, payload: &[u8]) {
+    fn hear(&mut self, index: u32, from: SocketAddr, message: Message) {
+        let answer = match message {
+            Message::Register(_) | Message::Refresh { .. } => {
+                let request = match message {
+                    Message::Register(register) => register.request,
+                    Message::Refresh { request } => request,
+                    _ => 0,
+                };
+                let mapped = self.mapped.unwrap_or(from);
+                let version = u64::from(self.invented) + 1;
+                Message::Registered(Registered { request, lease: 60, mapped, version, stun: Vec::new(), relay: true })
+            }
+            Message::Sync(sync) => {
+                let first = (0..self.invented).find(|n| sync.after.is_none_or(|after| invented(*n) > after));
+                let (page, more) = page(first.unwrap_or(self.invented), self.invented);
+                let version = u64::from(self.invented) + 1;
+                Message::Page(Page { request: sync.request, version, more, entries: page })
+            }
+            Message::Forward(forward) => return self.forwards.push((forward.peer, forward.datagram)),
+            _ => return,
+        };
+        self.say_to(index, &[answer]);
+    }
+}
+
+impl Node for Liar {
+    fn handle_input(&mut self, now: Time, _: Socket, _: SocketAddr, from: SocketAddr, payload: &[u8]) {
         let Ok((_, datagram)) = Datagram::parse(payload) else { return };
         let responder = Responder::new(&self.secret, Psk::Access(&self.access));
         let answer = match datagram {
@@ -103,28 +126,14 @@ impl Liar {
         self.out.extend(answer);
     }
 
-    fn hear(&mut self, index: u32, from: SocketAddr, message: Message) {
-        let answer = match message {
-            Message::Register(_) | Message::Refresh { .. } => {
-                let request = match message {
-                    Message::Register(register) => register.request,
-                    Message::Refresh { request } => request,
-                    _ => 0,
-                };
-                let mapped = self.mapped.unwrap_or(from);
-                let version = u64::from(self.invented) + 1;
-                Message::Registered(Registered { request, lease: 60, mapped, version, stun: Vec::new(), relay: true })
-            }
-            Message::Sync(sync) => {
-                let first = (0..self.invented).find(|n| sync.after.is_none_or(|after| invented(*n) > after));
-                let (page, more) = page(first.unwrap_or(self.invented), self.invented);
-                let version = u64::from(self.invented) + 1;
-                Message::Page(Page { request: sync.request, version, more, entries: page })
-            }
-            Message::Forward(forward) => return self.forwards.push((forward.peer, forward.datagram)),
-            _ => return,
-        };
-        self.say_to(index, &[answer]);
+    fn handle_timeout(&mut self, _: Time) {}
+
+    fn poll_timeout(&mut self) -> Option<Time> {
+        None
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
-    mesh::{Event, Mesh, PathKind, Server, Settings},
+    mesh::{self, Event, Mesh, PathKind, Settings},
     nat::{Filtering, Mapping, NatSummary},
     policy::Policy,
     rendezvous::{self, Rendezvous},
@@ -17,7 +17,7 @@ use wavnet_proto::{
     trust::{NetworkKey, PublicKey, SecretKey},
     wire::Name,
 };
-use wavnet_sim::{HostId, LinkConfig, Network, RouterConfig, RouterId, Seed, SegmentId, nat::NatConfig};
+use wavnet_sim::{HostId, LinkConfig, Network, RouterConfig, RouterId, Seed, SegmentId, Server, nat::NatConfig};
 
 use crate::node::{Agent, Host, VNI};
 
@@ -75,7 +75,7 @@ impl World {
 
     pub(crate) fn add_server(&mut self) {
         let key = SecretKey::generate(&mut self.rng);
-        let node = Host::Server(Box::new(self.server(&key)));
+        let node = Host::Server(Box::new(Server::new(self.server(&key))));
         let addrs = [self.net.vacant_v4(SegmentId::INTERNET), self.net.vacant_v6(SegmentId::INTERNET)];
         let host = self.net.add_host(SegmentId::INTERNET, &addrs, node);
         self.net.set_link(host, &LinkConfig::delayed(self.delay));
@@ -91,7 +91,7 @@ impl World {
     /// A server that was killed and has forgotten everything starts again.
     pub(crate) fn restart_server(&mut self, i: usize) {
         let key = self.server_keys[i].clone();
-        let node = Host::Server(Box::new(self.server(&key)));
+        let node = Host::Server(Box::new(Server::new(self.server(&key))));
         self.net.restart(self.servers[i], node);
     }
 
@@ -100,7 +100,7 @@ impl World {
         let mut network = rendezvous::Network::new(self.network.access());
         network.revoked.insert(key);
         let settings = rendezvous::Settings::new(vec![network]);
-        self.net.act(self.servers[i], |node, now| node.server_mut().configure(now, settings));
+        self.net.act(self.servers[i], |node, now| node.server_mut().core.configure(now, settings));
     }
 
     pub(crate) fn settings(&self, name: &str) -> Settings {
@@ -108,7 +108,7 @@ impl World {
         let addrs: Vec<SocketAddr> = self.server_addrs.clone().unwrap_or(addrs);
         Settings {
             name: Name::new(name).expect("a name"),
-            servers: addrs.into_iter().map(|addr| Server { addr, key: None }).collect(),
+            servers: addrs.into_iter().map(|addr| mesh::Server { addr, key: None }).collect(),
             access: self.network.access(),
             member: self.network.member(),
             policy: Policy::Network,
