@@ -12,6 +12,7 @@ pub mod binary;
 pub mod burst;
 pub mod capture;
 pub mod config;
+pub mod core;
 pub mod counters;
 pub mod cpu;
 pub mod dhcp;

@@ -139,11 +139,8 @@ fn all_peers(desired: &Desired, runtime: &Runtime, dynamic: &Dynamic, links: &Li
 fn config(desired: &Desired, dynamic: &Dynamic, links: &Links) -> Config {
     let local = local_address(desired, links).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let flag = |yes, flag| if yes { flag } else { 0 };
-    // Not known counts as no, as for redirects: what XDP sends by a veth whose other end takes nothing from it vanishes.
-    let sends = |name: &String| {
-        let redirect = links.named(name).and_then(|link| link.info.xdp_redirect);
-        !matches!(redirect, None | Some(XdpRedirect::Nothing))
-    };
+    // A veth wakes its other end only if that has XDP, too, which is in another namespace: else what XDP has turned round waits there.
+    let sends = |name: &String| links.named(name).is_some_and(|link| link.info.kind.as_deref() != Some("veth"));
     let any = dynamic.is_any(desired);
     let flags = flag(dynamic.control.open, ConfigFlags::CONTROL)
         | flag(any, ConfigFlags::DYNAMIC)

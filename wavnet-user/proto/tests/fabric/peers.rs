@@ -11,7 +11,10 @@ use wavnet_common::{
 };
 use wavnet_proto::{
     command::{Command, PeerKey},
-    fabric::{Adopted, Control, Desired, Fabric, FabricError, Limits, PathFrom, PeerPath, PeerState, Via, VniSettings},
+    fabric::{
+        Adopted, Control, Desired, Fabric, FabricError, Limits, LinkInfo, PathFrom, PeerPath, PeerState, Via,
+        VniSettings,
+    },
 };
 
 use super::{scenarios::*, steps::*, world::*};
@@ -199,7 +202,12 @@ fn what_is_open_is_told_and_what_is_not_there_costs_nothing() {
     assert_eq!(commands(&mut w), []);
     let server = w.fabric.add_path(PeerPath { peer: None, ..path(by_relay(0), 0) }).unwrap();
     commands(&mut w);
-    assert!(w.model.config().has(ConfigFlags::DYNAMIC), "pulses of a server are answered");
+    assert!(w.model.config().has(ConfigFlags::DYNAMIC | ConfigFlags::XDP_TX), "pulses of a server are answered");
+    let nic = w.links[&3].clone();
+    w.put(LinkInfo { kind: Some("veth".into()), ..nic.clone() });
+    commands(&mut w);
+    assert!(!w.model.config().has(ConfigFlags::XDP_TX), "a veth does not wake its other end");
+    w.put(nic);
     w.fabric.remove_path(server);
     commands(&mut w);
     assert_eq!(flags(&w), ConfigFlags::CONTROL);
