@@ -45,10 +45,10 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
         return redraw(workspace, results, bench.plots.as_deref());
     }
     setup::ensure(workspace)?;
-    if let [case] = &bench.cases[..]
-        && case == RENDEZVOUS
-    {
-        return bench_rendezvous(workspace, bench);
+    match bench.cases.as_slice() {
+        [case] if case == RENDEZVOUS => return bench_rendezvous(workspace, bench),
+        [case] if case == NAT => return bench_nat(workspace, bench),
+        _ => {}
     }
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let arguments = arguments(bench);
@@ -71,8 +71,29 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     become_it(command)
 }
 
-/// The case that is a program of its own: it measures a server, and no overlay.
+/// Cases that are programs of their own: a server, and pairs of NATs.
 const RENDEZVOUS: &str = "rendezvous";
+const NAT: &str = "nat";
+
+/// `cargo xtask bench nat`.
+fn bench_nat(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet", "wavnet-bench-nat"])?;
+    let mut command = elevated(workspace, "wavnet-bench-nat")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    json(&mut command, bench)?;
+    become_it(command)
+}
+
+/// Has a program write its results where it was asked for.
+fn json(command: &mut Command, bench: &Bench) -> Result<()> {
+    if let Some(json) = &bench.json {
+        // Made here, so that the file is the user's although root writes it.
+        let made = File::options().create(true).append(true).open(json);
+        made.with_context(|| format!("cannot write {}", json.display()))?;
+        command.arg("--json").arg(json);
+    }
+    Ok(())
+}
 
 /// `cargo xtask bench rendezvous`.
 fn bench_rendezvous(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
@@ -85,12 +106,7 @@ fn bench_rendezvous(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     for (name, value) in [("--runs", runs), ("--time", time), ("--hosts", quick(1000))] {
         command.args(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
     }
-    if let Some(json) = &bench.json {
-        // Made here, so that the file is the user's although root writes it.
-        let made = File::options().create(true).append(true).open(json);
-        made.with_context(|| format!("cannot write {}", json.display()))?;
-        command.arg("--json").arg(json);
-    }
+    json(&mut command, bench)?;
     become_it(command)
 }
 
