@@ -83,6 +83,8 @@ pub(super) struct Output {
     pub(super) doubtful: BTreeSet<SocketAddr>,
     /// The ways that frames are taken from.
     pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
+    /// Ways that this peer has proved to be its own while they are another one's.
+    pub(super) contested: Vec<(Way, PublicKey)>,
     /// Whom a search is under way for: one at a time, for the sake of the NATs.
     pub(super) searching: Option<PublicKey>,
     /// When the last search ended.

@@ -279,6 +279,9 @@ impl Mesh {
 
     /// Hands on what is to go by way of a server, and looks whether servers still know us.
     fn settle(&mut self, now: Time) {
+        for (way, key) in std::mem::take(&mut self.out.contested) {
+            self.hand_over(now, way, key);
+        }
         for (peer, link, datagram) in std::mem::take(&mut self.out.forwards) {
             self.forward(now, peer, link, datagram);
         }
@@ -286,6 +289,19 @@ impl Mesh {
             for link in self.links.iter_mut().filter(|link| link.server.addr == server) {
                 link.doubt(lend!(self, now));
             }
+        }
+    }
+
+    /// A way is this peer's now.
+    fn hand_over(&mut self, now: Time, way: Way, key: PublicKey) {
+        let before = self.out.ways.get(&way).copied().filter(|(owner, _)| *owner != key);
+        if let Some((owner, id)) = before
+            && let Some(peer) = self.peers.get_mut(&owner)
+        {
+            peer.usurped(lend!(self, now), id);
+        }
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.add_proven(lend!(self, now));
         }
     }
 }

@@ -22,6 +22,23 @@ const PROBATION: Duration = Duration::from_secs(1);
 /// Who has lived for so long is as one that has never died.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
+/// How long a proof lasts.
+const PROOF: Duration = Duration::from_secs(60);
+/// Probes without an answer after which there is none; and the shortest pause between them.
+const CHALLENGES: u8 = 5;
+const CHALLENGE: Duration = Duration::from_millis(200);
+
+/// What is to be done to find out whether the peer itself is at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// Nothing, for now.
+    Wait,
+    /// Probe it.
+    Ask,
+    /// It is not.
+    Failed,
+}
+
 /// Number of a way, unique among those that there are. (A [`PathId`] is given to those that frames are taken from.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct WayId(pub(super) u32);
@@ -54,6 +71,9 @@ pub(super) struct Path {
     deaths: u8,
     /// When the last thing left that was answered.
     verified: Time,
+    /// When the last probe was answered, and how many were not since then that should have been.
+    proved: Time,
+    challenges: u8,
     /// A pulse is wanted before it is due.
     pub(super) hurry: bool,
     /// How often more the peer is to be told that frames take it.
@@ -79,6 +99,8 @@ impl Path {
             proven_at: Time::ZERO,
             deaths: 0,
             verified: Time::ZERO,
+            proved: Time::ZERO,
+            challenges: 0,
             hurry: false,
             tell_selected: 0,
             pulses: Pulses::new(idle),
@@ -126,6 +148,7 @@ impl Path {
         let Some((_, sent)) = place.and_then(|place| self.asked.remove(place)) else { return false };
         self.pulses.seen(Some(now.since(sent)));
         self.verified = self.verified.max(sent);
+        (self.proved, self.challenges) = (now, 0);
         if !self.proven {
             (self.proven, self.known, self.proven_at) = (true, true, now);
         }
@@ -137,6 +160,26 @@ impl Path {
         let Some(sample) = self.pulses.answered(at, number) else { return false };
         self.verified = self.verified.max(at - sample);
         true
+    }
+
+    /// Whether the peer itself is still there. Pulses do not say: whoever has its address now, and knows us, answers them.
+    pub(super) fn challenge(&mut self, now: Time) -> Challenge {
+        let since = self.last_try.map_or(Duration::MAX, |at| now.since(at));
+        if self.challenges == 0 && now.since(self.proved) < PROOF || since < self.pulses.patience().max(CHALLENGE) {
+            return Challenge::Wait;
+        }
+        self.challenges = self.challenges.saturating_add(1);
+        if self.challenges > CHALLENGES { Challenge::Failed } else { Challenge::Ask }
+    }
+
+    /// Somebody else says something from there.
+    pub(super) fn contest(&mut self) {
+        self.challenges = self.challenges.max(1);
+    }
+
+    /// True if an answer is awaited.
+    pub(super) fn is_challenged(&self) -> bool {
+        self.challenges > 0
     }
 
     /// True if nothing speaks against it.
@@ -179,7 +222,7 @@ impl Path {
         if now.since(self.proven_at) >= FORGIVEN {
             self.deaths = 0;
         }
-        self.deaths = self.deaths.saturating_add(1);
+        (self.deaths, self.challenges) = (self.deaths.saturating_add(1), 0);
         self.doubt();
     }
 

@@ -191,6 +191,13 @@ impl Mesh {
             None if peer.has_expired(now) => self.say_unknown(now, via, data),
             None => self.drop(Dropped::Refused),
         }
+        if let Via::Way(way) = via
+            && opened.is_some()
+            && let Some((owner, id)) = self.out.ways.get(&way).copied().filter(|(owner, _)| *owner != key)
+            && let Some(owner) = self.peers.get_mut(&owner)
+        {
+            owner.contested(lend!(self, now), id);
+        }
         let left = self.peers.get(&key).is_some_and(|peer| peer.left);
         self.settle_owners(key);
         if left {

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{Context, Peer, Time, Timer, Way};
-use crate::mesh::{output::Command, path::WayId, pulse::Health};
+use crate::mesh::{
+    output::Command,
+    path::{Challenge, WayId},
+    pulse::Health,
+};
 
 /// Pulses are looked at no more often.
 const TICK: Duration = Duration::from_millis(20);
@@ -26,6 +30,11 @@ impl Peer {
             Health::Doubtful if self.paths.selected == Some(id) => self.check_others(cx, id),
             _ => {}
         }
+        match self.paths.get_mut(id).map_or(Challenge::Wait, |path| path.challenge(cx.now)) {
+            Challenge::Failed => return self.died(cx, id),
+            Challenge::Ask => self.ask(cx, id),
+            Challenge::Wait => {}
+        }
         self.repeat_selected(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };
         if std::mem::take(&mut path.hurry) || path.pulses.next(cx.now) <= cx.now {
@@ -36,8 +45,22 @@ impl Peer {
             let way = path.way;
             cx.out.send(way, way.pulse(pulse));
         }
-        let next = path.pulses.next(cx.now).max(cx.now + TICK);
-        cx.timers.set(Timer::Pulse(self.key, id), next);
+        let next = path.pulses.next(cx.now).min(if path.is_challenged() { cx.now + REST } else { Time::END });
+        cx.timers.set(Timer::Pulse(self.key, id), next.max(cx.now + TICK));
+    }
+
+    /// Another peer says something from the end of this path: is this one still there?
+    pub(in crate::mesh) fn contested(&mut self, cx: &mut Context<'_>, id: WayId) {
+        if let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) {
+            path.contest();
+            cx.timers.set_no_later(Timer::Pulse(self.key, id), cx.now);
+        }
+    }
+
+    /// Another peer has proved that it is at the end of this path.
+    pub(in crate::mesh) fn usurped(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.remove_from_service(cx, id);
+        self.died(cx, id);
     }
 
     /// The selected path is in doubt: are the others alive?

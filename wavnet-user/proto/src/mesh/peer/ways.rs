@@ -94,7 +94,7 @@ impl Peer {
     }
 
     /// Has frames taken from every way that the peer has proved to be its own, once it is admitted.
-    pub(super) fn add_proven(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::mesh) fn add_proven(&mut self, cx: &mut Context<'_>) {
         if self.admitted.is_none() {
             return;
         }
@@ -105,6 +105,11 @@ impl Peer {
     }
 
     fn take_into_service(&mut self, cx: &mut Context<'_>, id: WayId) {
+        // It was another peer's: a NAT that has forgotten everything gives one's port to the other. That one is told first.
+        let way = self.paths.get(id).map(|p| p.way);
+        if let Some(way) = way.filter(|way| cx.out.ways.contains_key(way)) {
+            return cx.out.contested.push((way, self.key));
+        }
         if self.paths.iter().filter(|p| p.slot.is_some()).count() >= Paths::TAKEN && !self.make_room(cx, id) {
             return;
         }
