@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/src/fuzz_mesh.rs"]
+#[path = "../../tests/src/fuzz_mesh/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "a module of a library; each target uses one of its functions")]
 mod fuzz;
 

@@ -39,7 +39,7 @@ pub(super) struct NatArgs {
     /// Ask the servers of this agent's configuration, from its underlay
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
-    /// Test from this address and port; 0.0.0.0 and [::]: the address that the route has
+    /// Test from this address and port; 0.0.0.0 and ::, in brackets: the address that the route has
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
     pub(super) listen: Option<SocketAddr>,
     /// Test from this interface
