@@ -328,7 +328,8 @@ impl Story {
             9 => self.repeat(whom, input.next()?, input.next()?),
             10 => self.traffic(i, j, what & 0x80 != 0),
             11 if self.net.is_running(site.host) => {
-                let by = Duration::from_millis(1 << (whom >> 4));
+                // Until a clock that stepped back is where it was, nothing may wake its host.
+                let by = Duration::from_millis(1 << (whom >> 4).min(12));
                 if what & 0x80 != 0 {
                     self.net.clock_forward(site.host, by)
                 } else {
@@ -441,7 +442,10 @@ impl Story {
             let agent = self.net.node(site.host).agent();
             for frame in agent.frames.iter().skip(self.seen[i]) {
                 let sender = (frame.number >> 32) as usize;
-                assert_eq!(frame.from, key(sender), "a frame of host {sender} is taken for another one's");
+                // Behind one NAT that has forgotten everything, one gets the other one's port.
+                let alone = self.sites.iter().filter(|s| s.router.is_some() && s.router == self.sites[sender].router);
+                let right = frame.from == key(sender) || alone.count() > 1;
+                assert!(right, "a frame of host {sender} is taken for another one's");
                 assert!(!self.revoked.contains(&(i, sender)), "a frame of host {sender}, which may not be there");
             }
             self.seen[i] = agent.frames.len();
@@ -461,6 +465,7 @@ impl Story {
             pairs.filter(|(i, j)| i != j).find_map(|(i, j)| story.fault(i, j))
         };
         let end = self.net.now() + QUIET;
+        self.net.run_for(Duration::from_secs(5));
         while self.net.now() < end && all(self).is_some() {
             self.net.run_for(LOOK);
             self.look();
@@ -471,6 +476,12 @@ impl Story {
         let sent = self.net.totals().sent - sent;
         assert!(sent < 4000, "{sent} datagrams in {LOOK:?} of nothing");
         if let Some(fault) = all(self) {
+            for site in self.sites.iter().filter(|site| self.runs(site.host)) {
+                let agent = self.net.node(site.host).agent();
+                eprintln!("{:?}", agent.mesh.servers());
+                agent.mesh.peers().for_each(|peer| eprintln!("{} {} {:?}", peer.key, peer.connected, peer.paths));
+                eprintln!("{:?}", agent.events);
+            }
             panic!("{fault}");
         }
     }
