@@ -64,7 +64,7 @@ impl Peer {
         if self.has_direct(cx.now) {
             return self.look_around(cx);
         }
-        self.looks = 0;
+        (self.looks, self.predictions) = (0, 0);
         self.punches = self.punches.saturating_add(1);
         self.propose(cx);
         self.punch_known(cx);
