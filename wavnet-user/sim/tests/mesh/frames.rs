@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use wavnet_proto::mesh::PathKind;
-use wavnet_sim::{Chance, Fate, LinkConfig, Place, Seed, SegmentId, nat::NatConfig};
+use wavnet_sim::{Chance, Fate, LinkConfig, Network, Place, Seed, SegmentId, nat::NatConfig};
 
-use crate::world::{World, cone};
+use crate::{
+    node::Host,
+    world::{World, cone},
+};
 
 #[test]
 fn frames_flow_from_the_first_path_on_and_none_is_lost_on_the_way_to_a_direct_one() {
@@ -52,12 +55,28 @@ fn no_frame_is_lost_or_overtakes_another_one_whatever_becomes_of_the_marker() {
                     let is_marker = payload.len() == MARKER && payload.first() == Some(&b'W');
                     if is_marker && Chance::percent(lost).happens(&mut rng) { Fate::Drop } else { Fate::Pass }
                 });
+                let cut = |net: &mut Network<Host>, cut| net.set_partition(&[x.into()], &[y.into()], cut);
+                cut(&mut world.net, true);
+                let relayed = world.until_paths(a, b, Duration::from_secs(3), |_| true);
+                assert!(relayed.is_some(), "{}", world.net.trace());
+                cut(&mut world.net, false);
                 let mut sent = [Vec::new(), Vec::new()];
-                for number in 0..4000 {
+                for number in 0..25_000 {
+                    if number % 100 == 0
+                        && [(a, b), (b, a)].map(|(x, y)| world.path(x, y)) == [Some(PathKind::Direct); 2]
+                    {
+                        break;
+                    }
                     for (sent, (from, to)) in sent.iter_mut().zip([(a, b), (b, a)]) {
                         if world.send(from, to, number) {
                             sent.push(number);
                         }
+                    }
+                    world.net.run_for(Duration::from_millis(1));
+                }
+                for number in 25_000..25_500 {
+                    for (sent, (from, to)) in sent.iter_mut().zip([(a, b), (b, a)]) {
+                        sent.extend(world.send(from, to, number).then_some(number));
                     }
                     world.net.run_for(Duration::from_millis(1));
                 }
