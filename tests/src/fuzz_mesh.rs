@@ -1,31 +1,29 @@
-//! What the fuzz targets `mesh` and `datagrams` do with their input.
-//!
-//! `mesh` tells a story of some hosts behind NATs, of their servers, of links that are cut, of restarts, moves and enemies; and a naive model
-//! says in the end who must be connected to whom. `datagrams` gives one mesh whatever there is, at whatever times.
+//! What the fuzz target `mesh` does with its input: a story of some hosts behind NATs, of their servers, of links that are cut, of restarts, moves
+//! and enemies. A naive model says in the end who must be connected to whom.
+
+#[path = "fuzz_mesh/hosts.rs"]
+mod hosts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::OnceLock,
     time::Duration,
 };
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::{
-    mesh::{self, Mesh, PathId, PathKind, Settings},
-    nat::{Filtering, Mapping, NatSummary},
+    mesh::{self, Mesh, PathKind, Settings},
     policy::Policy,
     rendezvous::{self, Rendezvous},
-    rng::Rng,
-    time::Time,
-    transmit::{Socket, Transmit},
-    trust::{NetworkKey, PublicKey, SecretKey},
+    trust::PublicKey,
     wire::Name,
 };
 use wavnet_sim::{
-    Agent, Attached, Chance, Datagram, Direction, HostId, LinkConfig, Network, Node, Place, RouterConfig, RouterId,
-    Seed, SegmentId, Server, SocketRequest, TapId, VNI, nat::NatConfig,
+    Agent, Attached, Chance, Datagram, Direction, HostId, LinkConfig, Network, Place, RouterConfig, RouterId, Seed,
+    SegmentId, Server, TapId, VNI,
 };
+
+use self::hosts::{Host, Nat, Site, key, keys};
 
 const HOSTS: usize = 4;
 const SERVERS: usize = 2;
@@ -36,145 +34,6 @@ const QUIET: Duration = Duration::from_secs(420);
 /// Between two looks whether they have.
 const LOOK: Duration = Duration::from_secs(16);
 const DELAY: Duration = Duration::from_millis(10);
-
-/// What costs much to make, and is the same in every story.
-struct Keys {
-    network: NetworkKey,
-    hosts: Vec<SecretKey>,
-    servers: Vec<SecretKey>,
-}
-
-fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let mut rng = Rng::from_seed([9; 32]);
-        let network = NetworkKey::generate(&mut rng);
-        let mut make = |count| (0..count).map(|_| SecretKey::generate(&mut rng)).collect();
-        Keys { network, hosts: make(HOSTS), servers: make(SERVERS) }
-    })
-}
-
-fn key(host: usize) -> PublicKey {
-    keys().hosts[host].public()
-}
-
-/// What runs on a host.
-enum Host {
-    Agent(Box<Agent>),
-    Server(Box<Server>),
-}
-
-impl Host {
-    fn node(&mut self) -> &mut dyn Node {
-        match self {
-            Host::Agent(agent) => &mut **agent,
-            Host::Server(server) => &mut **server,
-        }
-    }
-
-    fn agent(&self) -> &Agent {
-        match self {
-            Host::Agent(agent) => agent,
-            Host::Server(_) => panic!("a server is no agent"),
-        }
-    }
-
-    fn agent_mut(&mut self) -> &mut Agent {
-        match self {
-            Host::Agent(agent) => agent,
-            Host::Server(_) => panic!("a server is no agent"),
-        }
-    }
-}
-
-impl Node for Host {
-    fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
-        self.node().handle_input(now, socket, local, from, payload);
-    }
-
-    fn handle_timeout(&mut self, now: Time) {
-        self.node().handle_timeout(now);
-    }
-
-    fn poll_timeout(&mut self) -> Option<Time> {
-        self.node().poll_timeout()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.node().poll_transmit()
-    }
-
-    fn handle_sockets(&mut self, now: Time, sockets: &[(Socket, SocketAddr)]) {
-        self.node().handle_sockets(now, sockets);
-    }
-
-    fn poll_socket_request(&mut self) -> Option<SocketRequest> {
-        self.node().poll_socket_request()
-    }
-}
-
-/// What is in front of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nat {
-    None,
-    FullCone,
-    Restricted,
-    PortRestricted,
-    Symmetric,
-    OpenInput,
-}
-
-impl Nat {
-    fn new(byte: u8) -> Nat {
-        [Nat::None, Nat::FullCone, Nat::Restricted, Nat::PortRestricted, Nat::Symmetric, Nat::OpenInput]
-            [usize::from(byte) % 6]
-    }
-
-    fn config(self) -> Option<NatConfig> {
-        Some(match self {
-            Nat::None => return None,
-            Nat::FullCone => NatConfig::full_cone(),
-            Nat::Restricted => NatConfig::restricted_cone(),
-            Nat::PortRestricted => NatConfig::port_restricted_cone(),
-            Nat::Symmetric => NatConfig::symmetric(),
-            Nat::OpenInput => NatConfig { open_input: true, ..NatConfig::port_restricted_cone() },
-        })
-    }
-
-    fn summary(self) -> NatSummary {
-        let mapping = match self {
-            Nat::Symmetric => Mapping::AddressAndPortDependent,
-            _ => Mapping::EndpointIndependent,
-        };
-        let filtering = match self {
-            Nat::None | Nat::FullCone => Filtering::EndpointIndependent,
-            Nat::Restricted => Filtering::AddressDependent,
-            Nat::PortRestricted | Nat::Symmetric | Nat::OpenInput => Filtering::AddressAndPortDependent,
-        };
-        NatSummary { mapping, filtering, ..NatSummary::default() }
-    }
-
-    /// True if ordinary probes are sure to meet.
-    fn meets(self, other: Nat) -> bool {
-        let pair = [self, other];
-        let strict = pair.iter().filter(|n| matches!(n, Nat::Symmetric | Nat::PortRestricted)).count();
-        !pair.contains(&Nat::OpenInput) && !(pair.contains(&Nat::Symmetric) && strict == 2)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Site {
-    host: HostId,
-    router: Option<RouterId>,
-    nat: Nat,
-}
-
-impl Site {
-    /// What connects it to the internet.
-    fn outside(self) -> Attached {
-        self.router.map_or(self.host.into(), Attached::from)
-    }
-}
 
 struct Story {
     net: Network<Host>,
@@ -515,64 +374,4 @@ impl Story {
         let (a, b) = (a.nat, b.nat);
         (!right).then(|| format!("host {i} ({a:?}) to host {j} ({b:?}): {path:?}; {allowed} {neighbours} {cut}"))
     }
-}
-
-/// Whatever comes, whenever: a mesh does not panic, asks for nothing absurd, says no more than it is asked to by a little, and comes to rest.
-pub fn datagrams(data: &[u8]) {
-    let settings = Settings {
-        name: Name::default(),
-        servers: vec![mesh::Server { addr: SocketAddr::from(([192, 0, 2, 1], 4789)), key: None }],
-        access: keys().network.access(),
-        member: keys().network.member(),
-        policy: Policy::Network,
-        vnis: BTreeSet::new(),
-        pulse: Settings::PULSE,
-        search: true,
-        peers: HOSTS,
-    };
-    let mut mesh = Mesh::new(settings, keys().hosts[0].clone(), [1; 32]);
-    let (mut now, mut sent, mut asked) = (Time::from_nanos(1 << 40), Vec::new(), 0);
-    mesh.set_addresses(now, vec![SocketAddr::from(([10, 0, 0, 2], 4789))]);
-    let mut input = data.iter().copied();
-    while let (Some(what), Some(with)) = (input.next(), input.next()) {
-        let from = SocketAddr::from(([192, 0, 2, 1 + (what >> 6)], 4789));
-        match what % 8 {
-            0 => now += Duration::from_millis(1 << (with % 24)),
-            1 => now = now - Duration::from_millis(1 << (with % 24)),
-            2 => now = mesh.poll_timeout().unwrap_or(now),
-            3 => mesh.set_addresses(now, vec![SocketAddr::from(([10, 0, 0, with], 4789))]),
-            4 => mesh.set_nat(now, NatSummary { lifetime: with.into(), ..NatSummary::default() }),
-            5 => mesh.pulse_answered(now, &key(1), PathId(with.into()), with.into(), now),
-            // Something that it has said itself, changed.
-            6 => {
-                let mut payload: Vec<u8> = sent.last().cloned().unwrap_or_default();
-                for _ in 0..with >> 4 {
-                    let (place, bits) =
-                        (usize::from(input.next().unwrap_or_default()), input.next().unwrap_or_default());
-                    payload.get_mut(place).into_iter().for_each(|byte| *byte ^= bits);
-                }
-                mesh.handle_input(now, Socket::Main, from, &payload);
-                asked += 1;
-            }
-            _ => {
-                let payload: Vec<u8> = input.by_ref().take(with.into()).collect();
-                let socket = if what & 32 != 0 { Socket::Extra(with.into()) } else { Socket::Main };
-                mesh.handle_input(now, socket, from, &payload);
-                asked += 1;
-            }
-        }
-        if what & 16 != 0 {
-            mesh.handle_timeout(now);
-            asked += 1;
-        }
-        while let Some(transmit) = mesh.poll_transmit() {
-            sent.push(transmit.payload);
-        }
-        while let Some(command) = mesh.poll_command() {
-            panic!("nobody has proved anything: {command:?}");
-        }
-        while mesh.poll_event().is_some() {}
-    }
-    assert!(sent.len() <= asked * 3 + 4, "{} datagrams for {asked}", sent.len());
-    assert_eq!(mesh.peers().count(), 0);
 }

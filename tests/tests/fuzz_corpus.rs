@@ -14,7 +14,7 @@ use wavnet_proto::{
     trust::SecretKey,
     wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
 };
-use wavnet_tests::{fuzz, fuzz_mesh, fuzz_nat, fuzz_rendezvous};
+use wavnet_tests::{fuzz, fuzz_datagrams, fuzz_mesh, fuzz_nat, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
@@ -30,7 +30,7 @@ const TARGETS: [Target; 12] = [
     ("stun", fuzz_nat::stun),
     ("nat", fuzz_nat::nat),
     ("mesh", fuzz_mesh::mesh),
-    ("datagrams", fuzz_mesh::datagrams),
+    ("datagrams", fuzz_datagrams::datagrams),
 ];
 
 fn corpus(target: &str) -> PathBuf {

@@ -69,7 +69,7 @@ impl Search {
         // Odd, and no multiple of 3 or 7: without a common factor with the number of ports, 2^10 · 3^2 · 7.
         let stride = loop {
             let stride = rng.u32() | 1;
-            if stride % 3 != 0 && stride % 7 != 0 {
+            if !stride.is_multiple_of(3) && !stride.is_multiple_of(7) {
                 break stride;
             }
         };

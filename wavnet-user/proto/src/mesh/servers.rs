@@ -33,7 +33,8 @@ impl Mesh {
             let cx = lend!(self, now);
             match message {
                 Message::Registered(answer) => {
-                    if link.registered(cx, &answer) {
+                    let is_news = link.registered(cx, &answer);
+                    if is_news {
                         self.mapped(now, i, answer.mapped);
                     }
                 }

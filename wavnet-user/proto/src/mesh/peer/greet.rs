@@ -144,7 +144,7 @@ impl Peer {
 
     /// The peer does not know our session (says somebody): another one is needed if that is true.
     pub(in crate::mesh) fn lost_there(&mut self, cx: &mut Context<'_>, receiver: u32) {
-        if !self.sessions.current().is_some_and(|s| s.remote_index() == receiver) || self.greeting.is_some() {
+        if self.sessions.current().is_none_or(|s| s.remote_index() != receiver) || self.greeting.is_some() {
             return;
         }
         // It is looked into no more often than once a second.
