@@ -15,11 +15,11 @@ use wavnet_proto::{
     trust::SecretKey,
     wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
 };
-use wavnet_tests::{fuzz, fuzz_nat, fuzz_rendezvous};
+use wavnet_tests::{fuzz, fuzz_datagrams, fuzz_mesh, fuzz_nat, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 12] = [
     ("underlay", fuzz::underlay),
     ("port", fuzz::port),
     ("event", fuzz::event),
@@ -30,6 +30,8 @@ const TARGETS: [Target; 10] = [
     ("rendezvous", fuzz_rendezvous::rendezvous),
     ("stun", fuzz_nat::stun),
     ("nat", fuzz_nat::nat),
+    ("mesh", fuzz_mesh::mesh),
+    ("datagrams", fuzz_datagrams::datagrams),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -85,6 +87,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let met = [1, 0, 2, 0, 0, 1, 1, 2, 1, 0, 2, 0, 0x14, 2, 1, 2, 2, 0, 0x15, 2, 1, 3];
     all.extend(stun_seeds());
     all.extend(nat_seeds());
+    all.extend(mesh_seeds());
     all.push(("rendezvous", "met".into(), met.to_vec()));
     let lived =
         [&met[..], &[11, 0, 7, 17, 8, 0, 1, 0, 2, 0, 0, 11, 1, 9, 1, 5, 3, 4, 40, 1, 10, 2, 2, 0, 0x12]].concat();
@@ -208,6 +211,36 @@ fn stun_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut fingerprinted = [0; 28];
     Builder::new(&mut fingerprinted, Class::Request, id).finish_with_fingerprint().expect("it fits");
     all.push(("stun", "fingerprint-over-ipv6".to_owned(), [&[16 | FULL | 1], &fingerprinted[..]].concat()));
+    all
+}
+
+/// Stories as `fuzz_mesh` takes them: hosts and servers, what is in front of each host, then steps.
+fn mesh_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    // Two seconds; frames from host 0 to host 1.
+    const MEET: &[u8] = &[0, 11];
+    const FRAMES: &[u8] = &[10, 0x10, 0x8a, 0x01];
+    let stories: [(&str, &[&[u8]]); 12] = [
+        ("cones", &[&[0, 3, 3], MEET, FRAMES]),
+        ("symmetric", &[&[0, 4, 4], MEET, FRAMES, &[4, 0, 0, 13]]),
+        ("neighbours", &[&[1, 3, 0x83, 3], MEET, FRAMES, &[8, 0x10, 0, 12, 8, 0x10]]),
+        ("open-input", &[&[0, 5, 5], MEET, FRAMES]),
+        ("two-servers", &[&[4, 4, 4], MEET, FRAMES, &[7, 0, 0, 13, 7, 0x10, 0, 13, 7, 0]]),
+        ("cut", &[&[0, 3, 3], MEET, &[2, 0x10], FRAMES, &[0, 14, 2, 0x10]]),
+        ("alone", &[&[0, 3, 0], MEET, &[3, 0, 2, 0x10, 0, 16, 3, 0, 2, 0x10]]),
+        ("roam", &[&[0, 3, 3], MEET, &[5, 0x10, 5, 0x31], FRAMES]),
+        ("restarts", &[&[0, 1, 2], MEET, &[6, 0, 6, 0, 0, 8, 6, 1, 6, 1, 7, 0, 7, 0], FRAMES]),
+        ("repeats", &[&[0, 3, 3], MEET, &[9, 1, 0, 0, 9, 67, 3, 1, 9, 5, 20, 1, 9, 9, 0, 0], FRAMES]),
+        ("clocks", &[&[0, 3, 3], MEET, &[11, 0xf0, 0x8f, 0xf1, 0x8f, 0xf1], FRAMES]),
+        ("loss", &[&[2, 3, 3, 0, 4], &[12, 0xf0, 12, 0xf1], MEET, FRAMES, &[13, 0xff, 0x57, 0, 0, 0, 1, 2]]),
+    ];
+    let mut all: Vec<_> = stories.iter().map(|(name, steps)| ("mesh", (*name).to_owned(), steps.concat())).collect();
+    for (kind, len) in [(2, 68), (3, 140), (4, 56), (5, 28), (6, 8), (7, 16), (7, 2)] {
+        let header = [0x57, 0, 0, 0, 1, kind, 0, 0];
+        let bytes = [&[23, len + 8][..], &header, &vec![9; len.into()], &[18, 0, 22, 0x20, 5, 7, 9, 1]].concat();
+        all.push(("datagrams", format!("kind-{kind}-of-{len}"), bytes));
+    }
+    all.push(("datagrams", "times".into(), vec![16, 20, 17, 23, 18, 0, 18, 0, 18, 0, 19, 9, 20, 3, 21, 1, 18, 0]));
+    all.push(("datagrams", "pulses".into(), vec![7, 2, 0x80, 1, 7, 2, 0, 1, 71, 6, 0x50, 0, 0, 1, 0, 1]));
     all
 }
 

@@ -10,8 +10,20 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{process, workspace::Workspace};
 
 /// The targets in fuzz/Cargo.toml.
-const TARGETS: [&str; 10] =
-    ["underlay", "port", "event", "config", "request", "control", "handshake", "rendezvous", "stun", "nat"];
+const TARGETS: [&str; 12] = [
+    "underlay",
+    "port",
+    "event",
+    "config",
+    "request",
+    "control",
+    "handshake",
+    "rendezvous",
+    "stun",
+    "nat",
+    "mesh",
+    "datagrams",
+];
 
 /// With an explicit target, flags reach the code under test and not the build scripts.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     rng::Rng,
+    stun::TransactionId,
     time::Time,
     timers::Timers,
     transmit::{Socket, Transmit},
@@ -85,6 +86,9 @@ pub(super) struct Output {
     pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
     /// Ways that this peer has proved to be its own while they are another one's.
     pub(super) contested: Vec<(Way, PublicKey)>,
+    /// A server to ask for a mapping, and for which peer which question was asked.
+    pub(super) stun_server: Option<SocketAddr>,
+    pub(super) question: Option<(TransactionId, PublicKey)>,
     /// Whom a search is under way for: one at a time, for the sake of the NATs.
     pub(super) searching: Option<PublicKey>,
     /// When the last search ended.

@@ -20,6 +20,7 @@ mod nat;
 mod output;
 mod path;
 mod peer;
+mod predict;
 mod pulse;
 mod receive;
 mod search;
@@ -187,6 +188,7 @@ impl Mesh {
 
     fn run_out(&mut self, now: Time, timer: Timer) {
         let index = self.fresh_index();
+        self.out.stun_server = self.links.iter().find(|link| link.is_sound(now)).map(|link| link.server.addr);
         let cx = lend!(self, now);
         match timer {
             Timer::Greet(i) | Timer::Register(i) | Timer::Sync(i) | Timer::ServerPulse(i) => {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use super::{ANSWER, Context, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
 use crate::{
     bucket::{Bucket, Rate},
+    stun,
     time::Time,
     transmit::Socket,
     trust::{Psk, PublicKey, Responder},
@@ -72,6 +73,7 @@ impl Mesh {
                     let way = Way { socket, remote: from, label: header.label };
                     self.dispatch(now, Via::Way(way), Some(from), datagram);
                 }
+                Err(_) if self.stun(now, socket, payload) => {}
                 Err(_) => self.drop(Dropped::Foreign),
             },
         }
@@ -85,6 +87,18 @@ impl Mesh {
 
     pub(super) fn drop(&mut self, reason: Dropped) {
         *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// The answer to a question of ours for a mapping. False: it is none.
+    fn stun(&mut self, now: Time, socket: Socket, payload: &[u8]) -> bool {
+        let (Socket::Extra(_), Ok(message)) = (socket, stun::Message::parse(payload)) else { return false };
+        let Some((id, key)) = self.out.question.filter(|(id, _)| *id == message.id) else { return false };
+        self.out.question = None;
+        let mapped = Some(&message).filter(|m| m.class == stun::Class::Success).and_then(stun::Message::mapped_address);
+        if let (Some(mapped), Some(peer)) = (mapped, self.peers.get_mut(&key)) {
+            peer.measured(lend!(self, now), id, mapped);
+        }
+        true
     }
 
     fn pulse(&mut self, now: Time, way: Way, pulse: [u8; 2]) {

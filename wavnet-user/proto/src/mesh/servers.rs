@@ -33,8 +33,8 @@ impl Mesh {
             let cx = lend!(self, now);
             match message {
                 Message::Registered(answer) => {
-                    let moved = link.registered(cx, &answer);
-                    if moved {
+                    let is_news = link.registered(cx, &answer);
+                    if is_news {
                         self.mapped(now, i, answer.mapped);
                     }
                 }

@@ -61,6 +61,54 @@ fn an_agent_that_restarts_is_back_within_two_seconds() {
     });
 }
 
+/// Nobody is left at its old address to say that it does not know the session.
+#[test]
+fn an_agent_that_restarts_elsewhere_is_back_within_two_seconds() {
+    Seed::each(12, |seed| {
+        let (mut world, a, b) = pair(seed, DELAY);
+        world.net.run_for(Duration::from_secs(7));
+        world.net.kill(a.host);
+        let router = world.add_router(NatConfig::port_restricted_cone());
+        let lan = world.net.lan(router);
+        let addr = world.net.vacant_v4(lan);
+        world.net.move_host(a.host, lan, &[addr]);
+        world.restart_agent(a, "a", cone());
+        let met = world.until_paths(a, b, Duration::from_secs(2), |_| true);
+        assert!(met.is_some(), "{}", world.net.trace());
+        let at = world.net.now();
+        let gap = world.longest_gap(a, b, FRAMES, at + Duration::from_secs(3));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+    });
+}
+
+/// Servers believe for two minutes more that it is there; and they are asked for it anew, as each is another one.
+#[test]
+fn who_is_gone_without_a_word_is_asked_for_ever_more_seldom() {
+    Seed::each(12, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.add_server();
+        let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+        let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+        let direct = world.until_paths(a, b, Duration::from_secs(5), |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        world.net.run_for(Duration::from_secs(7));
+        world.net.kill(b.host);
+        let mut settings = world.settings("a");
+        settings.servers.reverse();
+        world.net.act(a.host, |node, now| {
+            let agent = node.agent_mut();
+            agent.mesh.configure(now, settings);
+            agent.settle(now);
+        });
+        world.net.run_for(Duration::from_secs(20));
+        let sent = world.net.host_stats(a.host).sent;
+        world.net.run_for(Duration::from_secs(60));
+        let sent = world.net.host_stats(a.host).sent - sent;
+        assert!(sent < 300, "{sent} datagrams in a minute");
+        assert_eq!(world.path(a, b), None);
+    });
+}
+
 #[test]
 fn an_agent_that_stops_says_so_and_is_gone_at_once() {
     Seed::each(5, |seed| {

@@ -135,7 +135,8 @@ impl Peer {
             if self.greeting.is_none() {
                 cx.timers.set_no_later(Timer::Connect(self.key), cx.now);
             }
-        } else if self.suspect.is_none() {
+        } else if self.suspect.is_none() && !self.renew && self.greeting.is_none() {
+            // (An answer to our own CONNECT is no sign of anything.)
             self.suspect = Some(cx.now);
             cx.timers.set_no_later(Timer::Connect(self.key), cx.now + VERIFY);
             self.verify(cx);

@@ -4,6 +4,7 @@
 //! other side go out meanwhile, so that the NATs in between are open when the session stands; then each way is probed within it.
 
 mod greet;
+mod predict;
 mod probing;
 mod search;
 mod sessions;
@@ -20,7 +21,7 @@ use std::{
 use wavnet_common::addr::Vni;
 
 pub(super) use self::search::is_rested;
-use self::{greet::Greeting, search::Progress, sessions::Sessions, switch::Switch};
+use self::{greet::Greeting, predict::Prediction, search::Progress, sessions::Sessions, switch::Switch};
 use super::{
     context::Context,
     output::{Command, Event, Way},
@@ -86,8 +87,12 @@ pub(super) struct Peer {
     busy: bool,
     punches: u32,
     looks: u32,
+    prediction: Option<Prediction>,
+    predictions: u32,
     search: Option<Progress>,
     searches: u32,
+    /// When the last one ended.
+    search_over: Option<Time>,
     switch: Option<Switch>,
     /// When frames last took another path, of their own free will.
     switched: Option<Time>,
@@ -129,8 +134,11 @@ impl Peer {
             busy: false,
             punches: 0,
             looks: 0,
+            prediction: None,
+            predictions: 0,
             search: None,
             searches: 0,
+            search_over: None,
             switch: None,
             switched: None,
             doubted: None,

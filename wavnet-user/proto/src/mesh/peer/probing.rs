@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Peer, Timer, Way};
+use super::{Context, Peer, Timer, Way, ways};
 use crate::{
     mesh::path::{Path, Said, WayId},
     transmit::Socket,
@@ -43,7 +43,7 @@ impl Peer {
             if path.proven && path.taken {
                 self.ask(cx, id);
                 self.pulse_soon(cx, id);
-            } else {
+            } else if path.last_probed().is_none_or(|at| cx.now.since(at) >= ways::REST) {
                 path.retry();
                 self.probe(cx, id);
             }

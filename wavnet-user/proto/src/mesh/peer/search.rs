@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use super::Peer;
+use super::{
+    Peer,
+    predict::{self, Prediction},
+};
 use crate::{
     mesh::{
         context::Context,
@@ -16,11 +19,8 @@ use crate::{
         timer::Timer,
     },
     time::Time,
-    transmit::{Socket, Transmit},
-    wire::{
-        Candidate, CandidateKind, Label, Message,
-        message::{Probe, Search as Said},
-    },
+    transmit::Socket,
+    wire::{Candidate, CandidateKind, Label, Message, message::Search as Said},
 };
 
 /// From the moment when both sides know each other until a search: ordinary probes come first.
@@ -41,38 +41,64 @@ impl Peer {
         match obstacle(&cx.local.nat, &self.nat)? {
             Obstacle::Ours => Some(Side::Hard),
             Obstacle::Theirs => Some(Side::Easy),
+            // So many ports on both sides would have to meet that no router could bear it.
+            Obstacle::Both => None,
         }
     }
 
     /// Whether a search is worth it; if so, when.
     pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
-        let needed = cx.local.settings.search && self.search.is_none() && !self.has_direct(cx.now);
-        if needed && self.side(cx) == Some(Side::Hard) {
-            let pause = if self.searches == 0 { PATIENCE } else { back_off(self.searches) };
-            cx.timers.set_no_later(Timer::Search(self.key), cx.now + pause);
+        let idle = self.search.is_none() && self.prediction.is_none();
+        if !cx.local.settings.search || !idle || self.has_direct(cx.now) {
+            return;
         }
+        let pause = if self.may_predict(cx) {
+            if self.predictions == 0 { PATIENCE } else { predict::PAUSE }
+        } else if self.side(cx) != Some(Side::Hard) {
+            return;
+        } else if self.searches == 0 {
+            PATIENCE
+        } else {
+            back_off(self.searches)
+        };
+        cx.timers.set_no_later(Timer::Search(self.key), cx.now + pause);
     }
 
     /// [`Timer::Search`]: asks, or goes on.
     pub(in crate::mesh) fn search(&mut self, cx: &mut Context<'_>) {
+        if self.prediction.is_some() {
+            return self.go_on_predicting(cx);
+        }
         if self.search.is_some() {
             return self.go_on(cx);
         }
-        if self.has_direct(cx.now) || !self.is_connected() || self.side(cx) != Some(Side::Hard) {
+        if self.has_direct(cx.now) || !self.is_connected() {
             return;
         }
-        if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+        if self.may_predict(cx) {
+            if cx.out.searching.is_none() {
+                return self.predict(cx, Vec::new());
+            }
+        } else if self.side(cx) != Some(Side::Hard) {
+            return;
+        } else if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
             let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
             self.say_anyhow(cx, &[Message::Search(ask)]);
         }
-        cx.timers.set(Timer::Search(self.key), cx.now + LATER);
+        let jitter = Duration::from_millis(cx.rng.below(500));
+        cx.timers.set(Timer::Search(self.key), cx.now + LATER + jitter);
     }
 
     pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
         let side = self.side(cx).filter(|_| cx.local.settings.search && !self.has_direct(cx.now));
         match (said.phase, side) {
+            // GO was lost.
+            (Said::ASK, Some(Side::Easy)) if self.search.is_some() => {
+                self.say_anyhow(cx, &[Message::Search(Said { phase: Said::GO, ..said })]);
+            }
             (Said::ASK, Some(Side::Easy)) => {
-                let free = cx.out.searching.is_none() && cx.out.may_search(cx.now);
+                let rested = self.search_over.is_none_or(|at| cx.now.since(at) >= back_off(self.searches) / 2);
+                let free = rested && cx.out.searching.is_none() && cx.out.may_search(cx.now);
                 let phase = if free { Said::GO } else { Said::LATER };
                 self.say_anyhow(cx, &[Message::Search(Said { phase, ..said })]);
                 if free {
@@ -115,27 +141,29 @@ impl Peer {
             }
             Step::Over => Vec::new(),
         };
-        // What answers is probed for itself; so these need not be told apart.
-        let probe = Message::Probe(Probe { transaction: cx.rng.u64(), flags: 0 });
-        for way in ways {
-            for payload in self.seal(cx.now, Label::ZERO, std::slice::from_ref(&probe)) {
-                cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
-            }
-        }
+        self.scatter(cx, &ways);
     }
 
     /// True if this extra socket is this peer's.
     pub(super) fn owns(&self, n: u16) -> bool {
         let searches = self.search.as_ref().is_some_and(|progress| progress.sockets.contains(&n));
-        searches || self.paths.iter().any(|p| p.way.socket == Socket::Extra(n))
+        let predicts = self.prediction.as_ref().is_some_and(|prediction| prediction.owns(n));
+        searches || predicts || self.paths.iter().any(|p| p.way.socket == Socket::Extra(n))
     }
 
     /// Ends a search: because of a direct path, or in vain. Sockets that no path needs are closed.
     pub(in crate::mesh) fn stop_search(&mut self, cx: &mut Context<'_>) {
-        let Some(progress) = self.search.take() else { return };
-        (cx.out.searching, cx.out.searched) = (None, Some(cx.now));
+        let (search, prediction) = (self.search.take(), self.prediction.take());
+        if search.is_none() && prediction.is_none() {
+            return;
+        }
+        cx.out.searching = None;
         cx.timers.stop(Timer::Search(self.key));
-        for n in progress.sockets {
+        if search.is_some() {
+            (cx.out.searched, self.search_over) = (Some(cx.now), Some(cx.now));
+        }
+        let sockets = search.map(|s| s.sockets).into_iter().chain(prediction.map(Prediction::into_sockets));
+        for n in sockets.flatten() {
             let socket = Socket::Extra(n);
             let in_vain: Vec<WayId> =
                 self.paths.iter().filter(|p| p.way.socket == socket && !p.proven).map(|p| p.id).collect();

@@ -149,9 +149,17 @@ impl Peer {
     }
 
     fn hear_candidates(&mut self, cx: &mut Context<'_>, said: Candidates) {
-        if said.generation >= self.generation {
-            self.nat = said.nat;
+        if said.generation < self.generation {
+            return;
+        }
+        self.nat = said.nat;
+        let is_predicted = |c: &&Candidate| c.kind == CandidateKind::Predicted;
+        let predicted: Vec<_> = said.candidates.iter().filter(is_predicted).map(|c| c.addr).collect();
+        // Those that are said so are for now, and all that is said.
+        if predicted.is_empty() {
             self.hear_whereabouts(cx, said.generation, said.candidates);
+        } else if cx.local.settings.search {
+            self.hear_predicted(cx, predicted);
         }
     }
 

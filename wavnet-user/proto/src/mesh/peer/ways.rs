@@ -23,7 +23,7 @@ const LAST_PUNCH: Duration = Duration::from_secs(300);
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 const LAST_LOOK: Duration = Duration::from_secs(600);
 /// A way that is told again is not probed anew before this: who tells may be told himself.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
 
 impl Peer {
     /// Tries these addresses, from our end. What comes back tells.
@@ -64,7 +64,7 @@ impl Peer {
         if self.has_direct(cx.now) {
             return self.look_around(cx);
         }
-        self.looks = 0;
+        (self.looks, self.predictions) = (0, 0);
         self.punches = self.punches.saturating_add(1);
         self.propose(cx);
         self.punch_known(cx);

@@ -22,11 +22,12 @@ const TOO_LATE: Duration = Duration::from_secs(3);
 const FIRST_RTO: Duration = Duration::from_millis(500);
 /// All of them, as a share.
 const ALL: u32 = 1 << 16;
-/// Pulses that a share of losses is smoothed over.
+/// Pulses that a share of losses is smoothed over: as it is lately, and as it is in the long run.
 const SMOOTHING: u32 = 64;
+const LONG: u32 = 512;
 /// So many unanswered pulses, at the least, make a path dead where no more than this share of them is lost by chance: it happens to a path that
 /// lives about once in ten million times.
-const DEAD_AFTER: [(u32, u32); 4] = [(ALL / 50, 5), (ALL / 16, 6), (ALL / 7, 8), (ALL, 10)];
+const DEAD_AFTER: [(u32, u32); 4] = [(ALL / 50, 5), (ALL / 16, 7), (ALL / 7, 8), (ALL, 10)];
 
 /// What a path's pulses say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Pulses {
     answered: u64,
     /// Share of pulses that are lost, in 1/65536, smoothed over about 64 of them.
     loss: u32,
+    /// The same over about 512.
+    lasting: u32,
     busy: bool,
     /// Between two pulses of an idle path.
     idle: Duration,
@@ -96,6 +99,7 @@ impl Pulses {
             sent: 0,
             answered: 0,
             loss: 0,
+            lasting: 0,
             busy: false,
             idle,
         }
@@ -119,6 +123,7 @@ impl Pulses {
         while self.outstanding.front().is_some_and(|(_, at)| full || now.since(*at) > TOO_LATE) {
             self.outstanding.pop_front();
             self.loss += (ALL - self.loss) / SMOOTHING;
+            self.lasting += (ALL - self.lasting) / LONG;
             if full {
                 break;
             }
@@ -146,6 +151,7 @@ impl Pulses {
         (self.asked, self.unanswered) = (later.clone().map(|(_, s)| *s).min(), later.count() as u32);
         self.answered += 1;
         self.loss -= self.loss.div_ceil(SMOOTHING);
+        self.lasting -= self.lasting.div_ceil(LONG);
         Some(sample)
     }
 
@@ -195,7 +201,9 @@ impl Pulses {
         }
         let young = self.outstanding.iter().rev().take_while(|(_, at)| now.since(*at) < patience).count();
         let missed = self.unanswered.saturating_sub(u32::try_from(young).unwrap_or(u32::MAX));
-        let enough = DEAD_AFTER.iter().find(|(share, _)| self.loss <= *share).map_or(u32::MAX, |(_, n)| *n);
+        // A few that arrive in a row do not make a good path of one that loses many.
+        let loss = self.loss.max(self.lasting);
+        let enough = DEAD_AFTER.iter().find(|(share, _)| loss <= *share).map_or(u32::MAX, |(_, n)| *n);
         if missed >= enough { Health::Dead } else { Health::Doubtful }
     }
 

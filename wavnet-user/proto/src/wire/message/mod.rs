@@ -70,7 +70,7 @@ pub enum Message {
     Selected(Selected),
     /// MARKER: the last on the old path.
     Marker {
-        /// Transaction of the SELECTED that it belongs to.
+        /// Random number, which `MARKER_SEEN` repeats.
         transaction: u64,
     },
     /// `MARKER_SEEN`.

@@ -161,7 +161,7 @@ impl Search {
 /// SELECTED: from now on the sender's frames come by the path that this came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selected {
-    /// Random number, which MARKER repeats.
+    /// Random number.
     pub transaction: u64,
     /// None are defined: zero.
     pub flags: u8,
