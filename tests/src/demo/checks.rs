@@ -6,13 +6,16 @@ use anyhow::{Context, Result, ensure};
 use wavnet_common::addr::Mac;
 
 use super::network::{Network, Tenant};
-use crate::lab::{
-    dhcp,
-    frame::{has_mark, marked},
-    host::Vm,
-    http, ping, poll_until,
-    raw::RawSocket,
-    stream,
+use crate::{
+    lab::{
+        dhcp,
+        frame::{has_mark, marked},
+        host::Vm,
+        http, ping, poll_until,
+        raw::RawSocket,
+        stream,
+    },
+    mesh::mesh_of,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -48,6 +51,8 @@ pub fn run_checks(network: &Network, mut done: impl FnMut(&Check)) -> Vec<Check>
         done(&check);
         checks.push(check);
     };
+    record("NAT", "both agents", nats(network));
+    record("path", "both agents", paths(network));
     for tenant in &network.tenants {
         let whose = format!("{} (VNI {})", tenant.name, tenant.vni);
         record("DHCP", &whose, leases(tenant));
@@ -60,6 +65,44 @@ pub fn run_checks(network: &Network, mut done: impl FnMut(&Check)) -> Vec<Check>
     record("peers", "both agents", peers(network));
     record("metrics", "both agents", metrics(network));
     checks
+}
+
+/// What the agents found in front of them is what is there.
+fn nats(network: &Network) -> Outcome {
+    let mut seen = Vec::new();
+    for (agent, router) in network.agents.iter().zip(&network.routers) {
+        let name = agent.ns().short_name();
+        let nat = poll_until(&format!("the NAT of {name} to be known"), SOON, || {
+            mesh_of(agent)?.nat.filter(|nat| nat.kind != "unknown").context("not yet")
+        })?;
+        let mapped = nat.mapped.map(|at| at.ip());
+        let kind = router.kind().name();
+        ensure!(nat.kind == kind && mapped == Some(router.external().into()), "{name} is behind {kind}: {nat:?}");
+        seen.push(format!("{name} behind {kind} {}", router.external()));
+    }
+    let status = network.world.server.status()?;
+    let hosts: u64 = status.networks.iter().map(|n| n.connected).sum();
+    ensure!(hosts == 2, "the rendezvous server has {hosts} hosts: {status:?}");
+    Ok(seen.join(", "))
+}
+
+/// The agents have found each other, and no relay is between them.
+fn paths(network: &Network) -> Outcome {
+    let mut seen = Vec::new();
+    for agent in &network.agents {
+        let name = agent.ns().short_name();
+        let found = poll_until(&format!("a direct path of {name}"), SOON, || {
+            let peer = mesh_of(agent)?.peers.pop().context("it knows no peer")?;
+            let path = peer.selected().cloned().context("no path")?;
+            ensure!(path.kind == "direct" && path.rtt_ms.is_some(), "{path:?}");
+            Ok((peer, path))
+        });
+        let (peer, path) = found.with_context(|| agent.log())?;
+        let (rtt, ms) = (path.rtt_ms.unwrap_or_default(), peer.direct_path_ms.unwrap_or_default());
+        let to = peer.name.unwrap_or(peer.key);
+        seen.push(format!("{name} to {to} {} by {}, RTT {rtt:.2} ms, found within {ms} ms", path.kind, path.remote));
+    }
+    Ok(seen.join("; "))
 }
 
 fn leases(tenant: &Tenant) -> Outcome {
@@ -160,9 +203,10 @@ fn isolation(network: &Network) -> Outcome {
 fn peers(network: &Network) -> Outcome {
     let mut count = 0;
     for agent in &network.agents {
-        for peer in agent.peers()? {
-            let t = peer.traffic;
-            ensure!(t.rx_frames > 0 && t.tx_frames > 0, "no traffic with {}: {peer:?}", peer.address);
+        let configured = agent.peers()?.into_iter().map(|p| (p.address.to_string(), p.traffic));
+        let found = mesh_of(agent)?.peers.into_iter().map(|p| (p.key, p.traffic));
+        for (peer, t) in configured.chain(found) {
+            ensure!(t.rx_frames > 0 && t.tx_frames > 0, "no traffic with {peer}: {t:?}");
             count += 1;
         }
     }
@@ -171,7 +215,7 @@ fn peers(network: &Network) -> Outcome {
         .iter()
         .map(|a| Ok(a.status()?.underlay.hook_mode.map_or("none", |m| m.as_str()).to_owned()))
         .collect::<Result<_>>()?;
-    Ok(format!("{count} up, the kernel's VTEP among them; hooks: {}", modes.join(", ")))
+    Ok(format!("frames to and from {count}, the kernel's VTEP among them; hooks: {}", modes.join(", ")))
 }
 
 fn metrics(network: &Network) -> Outcome {

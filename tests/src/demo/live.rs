@@ -12,10 +12,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use wavnet_user::api::model::{DropRow, FdbEntry, PeerInfo, PortInfo, Status};
+use wavnet_user::api::model::{DropRow, FdbEntry, MeshInfo, PeerInfo, PortInfo, Status};
 
 use super::{network::Network, view};
-use crate::lab::{agent::Agent, dhcp, host::Vm, on_interrupt, ping::Ping, stream::Stream};
+use crate::{
+    lab::{agent::Agent, dhcp, host::Vm, on_interrupt, ping::Ping, stream::Stream},
+    mesh::mesh_of,
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const KEY_PATIENCE: Duration = Duration::from_millis(100);
@@ -27,6 +30,7 @@ pub(super) struct Sample {
     pub(super) status: Status,
     pub(super) ports: Vec<PortInfo>,
     pub(super) peers: Vec<PeerInfo>,
+    pub(super) mesh: MeshInfo,
     pub(super) fdb: Vec<FdbEntry>,
     pub(super) drops: Vec<DropRow>,
 }
@@ -55,8 +59,7 @@ pub(super) struct Samples {
 impl Samples {
     fn new(network: &Network) -> Samples {
         let watched = |a: &Agent| Watched { name: a.ns().short_name().to_owned(), ..Watched::default() };
-        let kernel = network.underlay.hosts.last().map_or(Ipv4Addr::UNSPECIFIED, |host| host.addr);
-        Samples { agents: network.agents.iter().map(watched).collect(), kernel }
+        Samples { agents: network.agents.iter().map(watched).collect(), kernel: network.kernel() }
     }
 }
 
@@ -66,6 +69,7 @@ fn sample(agent: &Agent) -> Result<Sample> {
         status: agent.status()?,
         ports: agent.ports()?,
         peers: agent.peers()?,
+        mesh: mesh_of(agent)?,
         fdb: agent.fdb()?,
         drops: agent.json("drops")?,
     })

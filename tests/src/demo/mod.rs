@@ -15,15 +15,16 @@ use crate::lab::{Lab, Need, binary, missing};
 pub use checks::{Check, Outcome, run_checks};
 pub use network::{Network, Tenant};
 
-/// Shows wavnet at work: three hypervisors across a routed underlay, two tenants, virtual machines that get their addresses by
-/// DHCP across the overlay.
+/// Shows wavnet at work: hypervisors behind two different NATs that find each other by a rendezvous server, a third one on the
+/// internet, two tenants, virtual machines that get their addresses by DHCP across the overlay.
 ///
 /// Everything is made of network namespaces on this machine, named wav-*, and removed at the end, by Ctrl-C too; nothing else
 /// on the machine is touched. Two of the hypervisors run the wavnet agent, the third has only the kernel's vxlan device and a
 /// bridge. Both tenants use the same MAC and IP addresses, and never meet.
 ///
-/// First come checks: DHCP, ping, TCP and HTTP between all machines of a tenant, and that the tenants are isolated. Then, on a
-/// terminal, a live view of ports, peers, forwarding table, rates and drops, with commands to try in a second terminal.
+/// First come checks: what NATs are there, that the path between the two is direct, DHCP, ping, TCP and HTTP between all machines
+/// of a tenant, and that the tenants are isolated. Then, on a terminal, a live view of NATs, ports, peers with their paths and round
+/// trip times, forwarding table, rates and drops, with commands to try in a second terminal.
 #[derive(Clone, Debug, Default, clap::Parser)]
 #[command(name = "wavnet-demo", version, after_help = AFTER_HELP)]
 pub struct Options {
@@ -56,7 +57,7 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let lab = Lab::new()?;
     println!(
-        "Building three hypervisors, a router between them, and six virtual machines (namespaces {}-*) …",
+        "Building an internet with a rendezvous server, three hypervisors, NATs before two of them, six virtual machines (namespaces {}-*) …",
         lab.id()
     );
     let built = Network::build(&lab);

@@ -1,22 +1,27 @@
-//! Three hypervisors, two tenants with the same addresses, six virtual machines.
+//! Three hypervisors, two of them behind NATs, a rendezvous server; two tenants with the same addresses, six virtual machines.
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use wavnet_common::addr::{Mac, Vni};
 
-use crate::lab::{
-    Lab,
-    agent::Agent,
-    config::AgentConfig,
-    dhcp,
-    host::{Vm, VmSpec},
-    link,
-    topology::{Routed, UNDERLAY_MTU},
+use crate::{
+    lab::{
+        Lab,
+        agent::Agent,
+        config::AgentConfig,
+        dhcp,
+        host::{Host, Vm, VmSpec},
+        link,
+        nat::{Forward, NatKind, Router, RouterSpec},
+    },
+    mesh::World,
 };
 
-/// Hypervisors; the last has the kernel's VTEPs.
-const HYPERVISORS: usize = 3;
+/// What is in front of the hypervisors that run wavnet.
+const NATS: [NatKind; 2] = [NatKind::FullCone, NatKind::PortRestrictedCone];
+/// The port of VXLAN.
+const PORT: u16 = 4789;
 const MTU: u32 = 1500;
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
@@ -62,8 +67,12 @@ pub struct Network {
     pub agents: Vec<Agent>,
     /// The tenants.
     pub tenants: Vec<Tenant>,
-    /// Router and hypervisors.
-    pub underlay: Routed,
+    /// What is in front of each agent.
+    pub routers: Vec<Router>,
+    /// The hypervisors; the last is on the internet, and has the kernel's VTEPs.
+    pub hosts: Vec<Host>,
+    /// The internet and its rendezvous server.
+    pub world: World,
 }
 
 impl Network {
@@ -72,44 +81,58 @@ impl Network {
     /// # Errors
     /// What failed, with what the tool said.
     pub fn build(lab: &Lab) -> Result<Network> {
-        let underlay = lab.routed(HYPERVISORS, UNDERLAY_MTU).context("building the underlay")?;
+        let mut world = World::new(lab, None).context("building the internet with its rendezvous server")?;
+        let (mut routers, mut hosts) = (Vec::new(), Vec::new());
+        for (n, kind) in (1..).zip(NATS) {
+            let mut router = Router::new(lab, &format!("nat{n}"), &mut world.internet, &RouterSpec::new(kind))?;
+            hosts.push(router.host(lab, &format!("hv{n}"))?);
+            routers.push(router);
+        }
+        let kernel = hosts.len();
+        hosts.push(world.internet.host(lab, &format!("hv{}", kernel + 1), 1, None)?.host);
+        let (outside, from): (Vec<Ipv4Addr>, _) = (routers.iter().map(Router::external).collect(), hosts[kernel].addr);
+        for (router, host) in routers.iter_mut().zip(&hosts) {
+            // The kernel's VTEP cannot punch: where not everybody is let in, its datagrams need a port that is forwarded.
+            if router.kind() != NatKind::FullCone {
+                router.forward(Forward { from, port: PORT, to: host.addr })?;
+            }
+        }
         let plans = [("red", 100, 0), ("blue", 200, 2)];
         let mut tenants = Vec::new();
         for (name, vni, server) in plans {
             let vni = Vni::new(vni).context("the demonstration's VNIs are valid")?;
-            tenants.push(tenant(lab, &underlay, name, vni, server).with_context(|| format!("building tenant {name}"))?);
+            tenants.push(tenant(lab, &hosts, name, vni, server).with_context(|| format!("building tenant {name}"))?);
         }
         let vnis: Vec<Vni> = tenants.iter().map(|t| t.vni).collect();
-        let kernel = HYPERVISORS - 1;
         for tenant in &tenants {
-            let host = &underlay.hosts[kernel];
-            let peers: Vec<Ipv4Addr> = (0..kernel).map(Routed::address).collect();
-            link::kernel_vtep(&host.ns, tenant.vni, host.addr, &peers, MTU).context("building the kernel's VTEP")?;
+            let host = &hosts[kernel];
+            link::kernel_vtep(&host.ns, tenant.vni, host.addr, &outside, MTU).context("building the kernel's VTEP")?;
             link::enslave(&host.ns, &tenant.vms[kernel].port, &format!("br{}", tenant.vni))?;
         }
         let mut agents = Vec::new();
-        for i in 0..kernel {
-            let mut config = AgentConfig::new(&vnis);
+        for (i, host) in hosts[..kernel].iter().enumerate() {
+            let mut config = AgentConfig::new(&vnis).peer(hosts[kernel].addr, &vnis);
             for tenant in &tenants {
                 config = config.port(&tenant.vms[i].port, tenant.vni);
             }
-            for j in (0..HYPERVISORS).filter(|j| *j != i) {
-                config = config.peer(Routed::address(j), &vnis);
-            }
-            agents.push(
-                Agent::start(lab, &underlay.hosts[i], &config).with_context(|| format!("starting agent {}", i + 1))?,
-            );
+            let config = config.table(&world.mesh_table(lab, host.ns.short_name())?);
+            agents.push(Agent::start(lab, host, &config).with_context(|| format!("starting agent {}", i + 1))?);
         }
         for agent in &agents {
             agent.wait_ready()?;
         }
-        Ok(Network { agents, tenants, underlay })
+        Ok(Network { agents, tenants, routers, hosts, world })
+    }
+
+    /// Where the kernel's VTEPs are.
+    pub fn kernel(&self) -> Ipv4Addr {
+        self.hosts.last().map_or(Ipv4Addr::UNSPECIFIED, |host| host.addr)
     }
 }
 
-fn tenant(lab: &Lab, underlay: &Routed, name: &'static str, vni: Vni, server: usize) -> Result<Tenant> {
+fn tenant(lab: &Lab, hosts: &[Host], name: &'static str, vni: Vni, server: usize) -> Result<Tenant> {
     let mut vms = Vec::new();
-    for (i, host) in underlay.hosts.iter().enumerate() {
+    for (i, host) in hosts.iter().enumerate() {
         let n = i as u8 + 1;
         let vm_name = format!("{name}-{n}");
         // The same in both tenants.

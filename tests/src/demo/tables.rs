@@ -3,8 +3,9 @@
 use std::{net::Ipv4Addr, time::Instant};
 
 use ratatui::style::{Color, Style};
+use wavnet_common::addr::Vni;
 use wavnet_user::api::model::{
-    AttachState, DropRow, FdbEntry, FdbKind, PeerInfo, PeerState, PlaceInfo, PortInfo, TrafficInfo,
+    AttachState, DropRow, FdbEntry, FdbKind, MeshPeer, PeerInfo, PeerState, PlaceInfo, PortInfo, TrafficInfo,
 };
 
 use super::live::{Sample, Samples, Watched};
@@ -83,28 +84,53 @@ fn ports(samples: &Samples) -> Content {
     }
 }
 
+/// Peers that were found by the rendezvous server, and those of the configuration.
 fn peers(samples: &Samples) -> Content {
-    let row = |Seen { agent, at, item: p, before }: Seen<'_, PeerInfo>| {
-        let vnis: Vec<String> = p.vnis.iter().map(ToString::to_string).collect();
-        let hop = p.next_hop.map_or_else(String::new, |h: Ipv4Addr| h.to_string());
-        let what = [p.address.to_string(), vnis.join(","), state(agent, p.state.as_str()), hop];
+    let found = |Seen { agent, at, item: p, before }: Seen<'_, MeshPeer>| {
+        let path = p.selected();
+        let kind = path.map_or("none", |path| path.kind.as_str());
+        let rtt = path.and_then(|path| path.rtt_ms).map_or_else(String::new, |ms| format!("{ms:.1} ms"));
+        let at_or_via = path.map_or_else(String::new, |path| path.remote.to_string());
+        let name = p.name.clone().unwrap_or_else(|| p.key.chars().take(8).collect());
+        let what = [name, state(agent, kind), rtt, vnis(&p.vnis), at_or_via];
         let rates = rates(before.map(|(at, old)| (at, old.traffic)), at, p.traffic);
-        Some(([what.as_slice(), &rates].concat(), colour(p.state == PeerState::Up)))
+        Some(([what.as_slice(), &rates].concat(), colour(path.is_some())))
     };
+    let configured = |Seen { agent, at, item: p, before }: Seen<'_, PeerInfo>| {
+        let is_up = p.state == PeerState::Up;
+        let kind = if is_up { "static" } else { p.state.as_str() };
+        let hop = p.next_hop.map_or_else(String::new, |h: Ipv4Addr| h.to_string());
+        let what = [p.address.to_string(), state(agent, kind), String::new(), vnis(&p.vnis), hop];
+        let rates = rates(before.map(|(at, old)| (at, old.traffic)), at, p.traffic);
+        Some(([what.as_slice(), &rates].concat(), colour(is_up)))
+    };
+    let found = rows(samples, |s| &s.mesh.peers, |p| p.key.clone(), found);
+    let configured = rows(samples, |s| &s.peers, |p| p.address, configured);
     Content {
         title: "peers",
-        head: vec!["agent", "peer", "VNIs", "state", "next hop", "received", "sent"],
-        spare: vec!["next hop", "VNIs", "sent", "received"],
-        rows: rows(samples, |s| &s.peers, |p| p.address, row),
+        head: vec!["agent", "peer", "path", "RTT", "VNIs", "by", "received", "sent"],
+        spare: vec!["by", "VNIs", "sent", "received"],
+        rows: [found, configured].concat(),
     }
 }
 
+/// What a host calls itself whose key begins so.
+fn name(agent: &Watched, key: &str) -> String {
+    let peers = agent.now.iter().flat_map(|sample| &sample.mesh.peers);
+    let name = peers.filter(|peer| peer.key.starts_with(key)).find_map(|peer| peer.name.clone());
+    name.unwrap_or_else(|| key.to_owned())
+}
+
+fn vnis(all: &[Vni]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 fn fdb(samples: &Samples) -> Content {
-    let row = |Seen { item: e, .. }: Seen<'_, FdbEntry>| {
+    let row = |Seen { agent, item: e, .. }: Seen<'_, FdbEntry>| {
         let place = match &e.place {
             PlaceInfo::Port(name) => name.clone(),
             PlaceInfo::Peer(address) => address.to_string(),
-            PlaceInfo::Host(key) => key.clone(),
+            PlaceInfo::Host(key) => name(agent, key),
         };
         let kind = if e.kind == FdbKind::Static { "static" } else { "learned" };
         let age = e.age_s.map_or_else(String::new, |s| format!("{s} s"));

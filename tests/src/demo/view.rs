@@ -8,6 +8,7 @@ use ratatui::{
     text::Line,
     widgets::{Block, Borders, Paragraph, Row, Table},
 };
+use wavnet_user::api::model::NatInfo;
 
 use super::{
     live::{Samples, Watched},
@@ -31,9 +32,10 @@ pub(super) fn hints(network: &Network) -> Result<Vec<String>> {
     let run_dir = agent.run_dir().display();
     Ok(vec![
         format!("ping      {} ping {}", inside(from.ns.name()), dhcp::address(&to.ns, Vm::NIC)?),
-        format!("agent     {sudo}{wavnet} fdb --run-dir {run_dir}     (status, ports, peers, drops, … --json)"),
+        format!("agent     {sudo}{wavnet} fdb --run-dir {run_dir}     (mesh, status, ports, peers, drops, … --json)"),
         format!("metrics   {} curl -s {}", inside(agent.ns().name()), agent.metrics_url()),
-        format!("capture   {} tcpdump -nei r0 udp port 4789", inside(network.underlay.router.name())),
+        format!("server    {sudo}{wavnet} rendezvous status --config {}", network.world.server.path("rendezvous.toml")),
+        format!("capture   {} tcpdump -nei wan udp", inside(network.routers[0].ns.name())),
     ])
 }
 
@@ -158,7 +160,7 @@ fn table(mut content: Content, shown: usize, area: Rect) -> Table<'static> {
 
 fn heading(samples: &Samples) -> Vec<Line<'static>> {
     let count = samples.agents.len();
-    let title = format!("wavnet: {count} agents, and a kernel vxlan device as a peer at {}", samples.kernel);
+    let title = format!("wavnet: {count} agents behind NATs, and a kernel vxlan device at {}", samples.kernel);
     let mut lines = vec![Line::styled(title, Style::new().add_modifier(Modifier::BOLD))];
     lines.extend(samples.agents.iter().map(about));
     lines
@@ -175,8 +177,15 @@ fn about(agent: &Watched) -> Line<'static> {
     let address = status.underlay.address.map_or_else(|| "no address".to_owned(), |a| a.to_string());
     let mode = status.underlay.hook_mode.map_or("not attached", |m| m.as_str());
     let metrics = status.metrics.as_ref().map_or_else(|| "no metrics".to_owned(), |at| format!("http://{at}/metrics"));
+    let nat = sample.mesh.nat.as_ref().map_or_else(|| "NAT not known yet".to_owned(), behind);
     let (uptime, macs) = (status.uptime_s, status.counts.fdb_entries);
-    Line::from(format!("  {name}  {address}  {metrics}  {mode}  {macs} MACs  up {uptime} s"))
+    Line::from(format!("  {name}  {address}  {metrics}  {nat}  {mode}  {macs} MACs  up {uptime} s"))
+}
+
+/// What is in front of a host.
+fn behind(nat: &NatInfo) -> String {
+    let mapped = nat.mapped.map_or_else(String::new, |at| format!(" at {at}"));
+    format!("{}{mapped}", nat.kind)
 }
 
 #[cfg(test)]

@@ -17,6 +17,13 @@ fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
+fn nat(n: u8) -> Value {
+    json!({"family": "ipv4", "type": "full-cone", "situation": "natted", "mapping": "unknown", "filtering": "unknown",
+           "filtering_at_most": false, "ports": "preserving", "port_step": null, "preserves_port": true, "hairpin": null,
+           "many_addresses": false, "unstable": false, "local": format!("172.31.{n}.2:4789"),
+           "mapped": format!("198.18.{n}.2:4789"), "server": null, "lifetime": null, "notes": []})
+}
+
 /// What an agent of the demonstration says, with as many rows as there are.
 fn sample(n: u8) -> Sample {
     let port = |name: &str, vni| {
@@ -27,6 +34,11 @@ fn sample(n: u8) -> Sample {
         json!({"address": format!("172.31.{i}.2"), "udp_port": 4789, "vnis": [100, 200], "state": "up",
                "next_hop": "172.31.100.101", "interface": "u0", "mtu": 1600, "origin": "config", "rx_frames": 1, "rx_bytes": 2, "tx_frames": 3, "tx_bytes": 4})
     };
+    let mesh = json!({"key": "a", "nat": nat(n), "servers": [], "peers": [
+        {"key": "b", "name": "hv9", "connected": true, "vnis": [100, 200],
+         "nat": {"type": "full-cone", "mapping": "unknown", "filtering": "unknown"},
+         "first_path_ms": 5, "direct_path_ms": 9, "rx_frames": 1, "rx_bytes": 2, "tx_frames": 3, "tx_bytes": 4,
+         "paths": [{"kind": "direct", "remote": "198.18.3.2:4789", "local_port": 4789, "selected": true, "rtt_ms": 30.25, "loss": 0.0}]}]});
     let entry = |i: u8| {
         json!({"vni": 100, "mac": format!("52:54:00:00:00:{i:02x}"), "place": {"peer": "172.31.3.2"},
                "kind": "learned", "age_s": 1, "epoch": 1})
@@ -44,6 +56,7 @@ fn sample(n: u8) -> Sample {
         status: from(status),
         ports: from(json!([port("tap-red-2", 100), port("p-blue-2", 200)])),
         peers: from(json!([peer(3), peer(4)])),
+        mesh: from(mesh),
         fdb: (1..11).map(|i| from(entry(i))).collect(),
         drops: (1..3).map(|i| from(drop(i))).collect(),
     }
@@ -76,7 +89,9 @@ fn every_section_the_url_and_a_command_are_visible_on_small_and_large_terminals(
             assert!(text.contains(wanted), "{width}x{height} lacks {wanted:?}:\n{text}");
         }
         // A row of each table.
-        for wanted in ["tap-red-2", "172.31.4.2", "52:54:00:00:00:01", "neighbour_unresolved1"] {
+        for wanted in
+            ["tap-red-2", "hv9", "direct", "30.2 ms", "full-cone", "52:54:00:00:00:01", "neighbour_unresolved1"]
+        {
             assert!(text.contains(wanted), "{width}x{height} lacks {wanted:?}:\n{text}");
         }
         for name in ["hv1", "hv2"] {

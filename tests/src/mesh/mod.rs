@@ -124,20 +124,24 @@ impl World {
         self.site_on(lab, spec, None, host, n)
     }
 
+    /// A key for a host of this name, and the lines of its agent's configuration that make it a member.
+    ///
+    /// # Errors
+    /// What `wavnet key` says.
+    pub fn mesh_table(&self, lab: &Lab, name: &str) -> Result<String> {
+        let key_file = lab.path(&format!("{name}.key")).display().to_string();
+        let made = self.server.wavnet(&["key", "generate", &key_file])?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (server, network) = (self.public.host.addr, self.server.path("network.key"));
+        Ok(format!("[mesh]\nservers = [\"{server}:4789\"]\nkey = \"{key_file}\"\nnetwork_key = \"{network}\"\n"))
+    }
+
     fn site_on(&self, lab: &Lab, spec: &SiteSpec, router: Option<Router>, host: Host, n: u8) -> Result<Site> {
         let addr = Ipv4Addr::new(10, 9, 0, n);
         let vm_name = format!("vm{n}");
         let vm_spec = VmSpec::new(&vm_name, Mac([2, 9, 0, 0, 0, n]), addr);
         let vm = if spec.tap { host.tap_vm(lab, &vm_spec)? } else { host.vm(lab, &vm_spec)? };
-        let key_file = lab.path(&format!("hv{n}.key"));
-        let made = self.server.wavnet(&["key", "generate", &key_file.display().to_string()])?;
-        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let mesh = format!(
-            "[mesh]\nservers = [\"{}:4789\"]\nkey = \"{}\"\nnetwork_key = \"{}\"\n",
-            self.public.host.addr,
-            key_file.display(),
-            self.server.path("network.key"),
-        );
+        let mesh = self.mesh_table(lab, &format!("hv{n}"))?;
         let mut config = AgentConfig::new(&[World::vni()]).port(&vm.port, World::vni()).table(&mesh);
         if !spec.underlay.is_empty() {
             config = config.underlay(&spec.underlay);

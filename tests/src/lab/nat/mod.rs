@@ -22,3 +22,4 @@ pub mod wavnet;
 pub use conntrack::Peak;
 pub use kind::{Behaviour, Classic, Dependence, NatKind, Ports};
 pub use router::{Router, RouterSpec, Timeouts};
+pub use rules::Forward;

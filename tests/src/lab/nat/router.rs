@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{
     conntrack::{self, Peak},
     kind::NatKind,
-    rules::{LAN, Rules, WAN, whole_seconds},
+    rules::{Forward, LAN, Rules, WAN, whole_seconds},
 };
 use crate::lab::{
     Lab,
@@ -123,7 +123,7 @@ impl Router {
             ensure!(none, "{error:#}");
         }
         ns.ip(&format!("address add {}/24 dev {LAN}", offset(lan, 1)))?;
-        let rules = Rules { kind, external: plug.address, lan, filter_input, hairpin, timeouts };
+        let rules = Rules { kind, external: plug.address, lan, filter_input, hairpin, timeouts, forwarded: None };
         let mut router = Router { ns, link: plug.link, rules, gateway: plug.gateway, mtu, plugged: 0 };
         router.apply(&rules.text())?;
         router.set_timeouts(timeouts)?;
@@ -156,6 +156,16 @@ impl Router {
         let ns = lab.netns(name)?;
         let plug = self.plug(lab, &ns, Host::NIC, None)?;
         Ok(Host { ns, addr: plug.address })
+    }
+
+    /// Has it hand a UDP port on to a host behind it, for one sender: what an operator sets up by hand for who cannot punch.
+    ///
+    /// # Errors
+    /// It does not translate, or what `nft` says.
+    pub fn forward(&mut self, forward: Forward) -> Result<()> {
+        ensure!(self.rules.kind.translates(), "{}: there is no need to forward ports", self.rules.kind);
+        self.rules.forwarded = Some(forward);
+        self.apply(&self.rules.text())
     }
 
     /// Entries of its connection tracking, of all protocols.

@@ -30,6 +30,19 @@ pub struct Rules {
     pub hairpin: bool,
     /// How long a cone's mapping is open after its host's last packet.
     pub timeouts: Timeouts,
+    /// A port that an operator has it hand on.
+    pub forwarded: Option<Forward>,
+}
+
+/// A UDP port that is handed on to a host, whatever the NAT would do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// For datagrams of this sender alone.
+    pub from: Ipv4Addr,
+    /// The port, outside and inside.
+    pub port: u16,
+    /// The host behind the router.
+    pub to: Ipv4Addr,
 }
 
 impl Rules {
@@ -104,6 +117,9 @@ impl Rules {
     fn pre(&self) -> Vec<String> {
         let mut rules = Vec::new();
         let dnat = "dnat to udp dport map @owner";
+        if let Some(Forward { from, port, to }) = self.forwarded {
+            rules.push(format!("iifname {WAN} ip saddr {from} udp dport {port} dnat to {to}"));
+        }
         match self.kind {
             NatKind::FullCone => rules.push(format!("iifname {WAN} ip protocol udp {dnat}")),
             NatKind::RestrictedCone => {
@@ -190,6 +206,7 @@ mod tests {
             filter_input: true,
             hairpin: false,
             timeouts: Timeouts::default(),
+            forwarded: None,
         }
     }
 
@@ -260,6 +277,14 @@ mod tests {
             let text = rules(kind).text();
             assert!(text.contains("{ 0 : 20000, 1 : 20001, ") && text.contains(last), "{kind}");
         }
+    }
+
+    #[test]
+    fn a_forwarded_port_comes_before_what_the_nat_does_by_itself() {
+        let forwarded = Forward { from: Ipv4Addr::new(198, 18, 9, 2), port: 4789, to: Ipv4Addr::new(192, 168, 1, 2) };
+        let text = Rules { forwarded: Some(forwarded), ..rules(NatKind::FullCone) }.text();
+        let first = "iifname wan ip saddr 198.18.9.2 udp dport 4789 dnat to 192.168.1.2";
+        assert_eq!(lines(&text, "dnat to")[0], first);
     }
 
     #[test]
