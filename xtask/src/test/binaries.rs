@@ -13,6 +13,20 @@ use crate::{process::shown, workspace::Workspace};
 /// The package whose integration tests load kernel programs and make namespaces.
 const KERNEL_PACKAGE: &str = "tests";
 
+/// Those of them that need the machine for themselves: they fill all CPUs, or look at how fast something is.
+const ALONE: [&str; 6] = ["adaptive", "bench", "endurance", "kernel_fdb_stress", "order", "wan_lab"];
+
+/// Beside whom a test binary runs, and as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Company {
+    /// As the user.
+    Unprivileged,
+    /// As root, beside others of this kind: each has names of its own for all that it makes.
+    Kernel,
+    /// As root, beside nothing.
+    KernelAlone,
+}
+
 /// One compiled test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TestBinary {
@@ -22,8 +36,8 @@ pub(super) struct TestBinary {
     pub(super) path: PathBuf,
     /// The directory of its package, where cargo starts tests.
     pub(super) package: PathBuf,
-    /// Whether its tests need root.
-    pub(super) kernel: bool,
+    /// Beside whom it runs.
+    pub(super) company: Company,
 }
 
 /// Compiles all tests of the workspace, and its binaries, which the kernel tests start. In one go, because cargo gives
@@ -40,7 +54,7 @@ pub(super) fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut binaries: Vec<_> = messages.lines().filter_map(|line| binary(workspace.workspace(), line)).collect();
-    binaries.sort_by(|a, b| (a.kernel, &a.name).cmp(&(b.kernel, &b.name)));
+    binaries.sort_by(|a, b| (a.company, &a.name).cmp(&(b.company, &b.name)));
     Ok(binaries)
 }
 
@@ -56,7 +70,12 @@ fn binary(workspace: &Path, line: &str) -> Option<TestBinary> {
     let integration = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
     let directory = package.strip_prefix(workspace).unwrap_or(&package);
     let kernel = integration && directory == Path::new(KERNEL_PACKAGE);
-    Some(TestBinary { name: format!("{}/{target}", directory.display()), path, package, kernel })
+    let company = match kernel {
+        false => Company::Unprivileged,
+        true if ALONE.contains(&target) => Company::KernelAlone,
+        true => Company::Kernel,
+    };
+    Some(TestBinary { name: format!("{}/{target}", directory.display()), path, package, company })
 }
 
 #[cfg(test)]
@@ -73,9 +92,10 @@ mod tests {
     fn only_integration_tests_of_the_lab_are_kernel_tests() {
         let workspace = Path::new("/src");
         let read = |manifest, kind| binary(workspace, &message(manifest, kind, true, r#""/t/deps/t-1""#)).unwrap();
-        assert!(read("/src/tests/Cargo.toml", "test").kernel);
-        assert!(!read("/src/tests/Cargo.toml", "lib").kernel, "unit tests of the lab run as the user");
-        assert!(!read("/src/wavnet-user/Cargo.toml", "test").kernel);
+        assert_eq!(read("/src/tests/Cargo.toml", "test").company, Company::Kernel);
+        let unit = read("/src/tests/Cargo.toml", "lib");
+        assert_eq!(unit.company, Company::Unprivileged, "unit tests of the lab run as the user");
+        assert_eq!(read("/src/wavnet-user/Cargo.toml", "test").company, Company::Unprivileged);
         let proto = read("/src/wavnet-user/proto/Cargo.toml", "lib");
         assert_eq!(
             (proto.name.as_str(), proto.package.as_path()),

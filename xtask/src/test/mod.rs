@@ -8,13 +8,15 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
     time::Instant,
 };
 
 use anyhow::{Context, Result};
 
 use self::{
-    binaries::TestBinary,
+    binaries::{Company, TestBinary},
     libtest::{Line, Outcome, Reader},
 };
 use crate::{compile, interrupt, process, setup, workspace::Workspace};
@@ -29,6 +31,9 @@ pub(crate) enum Kernel {
     /// Those and all others.
     Also,
 }
+
+/// Kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
+const SIDE_BY_SIDE: usize = 2;
 
 /// What a missing requirement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +68,17 @@ pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, m
     let mut sum = Summary::default();
     let mut skips = Vec::new();
     let mut failures = Vec::new();
-    for binary in binaries.iter().filter(|binary| binary.kernel || kernel == Kernel::Also) {
-        let outcome = run(workspace, binary, filter, missing)?;
+    let of = |company| binaries.iter().filter(move |binary| binary.company == company);
+    let mut outcomes = Vec::new();
+    if kernel == Kernel::Also {
+        outcomes.extend(run_each(workspace, of(Company::Unprivileged), 1, filter, missing)?);
+    }
+    outcomes.extend(run_each(workspace, of(Company::Kernel), SIDE_BY_SIDE, filter, missing)?);
+    outcomes.extend(run_each(workspace, of(Company::KernelAlone), 1, filter, missing)?);
+    for (binary, outcome) in outcomes {
         sum = sum + outcome.summary;
         skips.extend(outcome.skips);
         failures.extend(outcome.failures.iter().map(|test| format!("{}: {test}", binary.name)));
-        interrupt::check()?;
     }
     if kernel == Kernel::Also {
         let outcome = doc_tests(workspace, filter)?;
@@ -83,7 +93,39 @@ pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, m
     Ok(sum)
 }
 
-fn run(workspace: &Workspace, binary: &TestBinary, filter: Option<&str>, missing: Missing) -> Result<Outcome> {
+/// Runs binaries, so many at a time; what each prints stays together.
+fn run_each<'a>(
+    workspace: &Workspace,
+    binaries: impl Iterator<Item = &'a TestBinary> + Send,
+    at_a_time: usize,
+    filter: Option<&str>,
+    missing: Missing,
+) -> Result<Vec<(&'a TestBinary, Outcome)>> {
+    let queue = Mutex::new(binaries);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        let mut outcomes = Vec::new();
+        while let Some(binary) = next() {
+            outcomes.push((binary, run(workspace, binary, filter, missing, at_a_time > 1)?));
+            interrupt::check()?;
+        }
+        Ok(outcomes)
+    };
+    let all: Vec<Result<Vec<_>>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(worker)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join());
+        ended.map(|ended| ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that ran tests panicked")))).collect()
+    });
+    Ok(all.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn run(
+    workspace: &Workspace,
+    binary: &TestBinary,
+    filter: Option<&str>,
+    missing: Missing,
+    at_the_end: bool,
+) -> Result<Outcome> {
     let mut variables = vec![
         ("PATH", workspace.path()),
         ("CARGO_MANIFEST_DIR", binary.package.clone().into_os_string()),
@@ -92,7 +134,8 @@ fn run(workspace: &Workspace, binary: &TestBinary, filter: Option<&str>, missing
     for name in ["RUST_LOG", "RUST_BACKTRACE", "PROPTEST_CASES", "WAVNET_STRESS_SECONDS", "WAVNET_TEST_SEED"] {
         variables.extend(std::env::var_os(name).map(|value| (name, value)));
     }
-    let mut command = if binary.kernel {
+    let is_kernel = binary.company != Company::Unprivileged;
+    let mut command = if is_kernel {
         if missing == Missing::Fail {
             variables.push(("WAVNET_REQUIRE_KERNEL", OsString::from("1")));
         }
@@ -103,12 +146,24 @@ fn run(workspace: &Workspace, binary: &TestBinary, filter: Option<&str>, missing
         command
     };
     command.arg("--show-output").args(filter).current_dir(&binary.package);
-    if binary.kernel {
-        // Each fills the machine with namespaces and traffic: side by side they would measure each other.
+    if is_kernel {
+        // A binary's tests are often of one kind, and would find what they look for in each other's traces.
         command.arg("--test-threads=1");
-        println!("{}", binary.name);
     }
-    follow(&binary.name, &mut command, binary.kernel)
+    let mut kept = Vec::new();
+    let outcome =
+        follow(
+            &binary.name,
+            &mut command,
+            is_kernel,
+            |line| {
+                if at_the_end { kept.push(line) } else { println!("{line}") }
+            },
+        );
+    if at_the_end {
+        println!("{}", kept.join("\n"));
+    }
+    outcome
 }
 
 fn kernel_command(path: &Path, variables: &[(&str, OsString)]) -> Command {
@@ -123,11 +178,11 @@ fn kernel_command(path: &Path, variables: &[(&str, OsString)]) -> Command {
 fn doc_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
     let mut cargo = workspace.cargo("test");
     cargo.args(["--quiet", "--workspace", "--doc", "--", "--show-output"]).args(filter);
-    follow("doc tests", &mut cargo, false)
+    follow("doc tests", &mut cargo, false, |line| println!("{line}"))
 }
 
-/// Runs tests and shows failures at once; of what passes, each test's name only if it takes long enough to be watched.
-fn follow(name: &str, command: &mut Command, each: bool) -> Result<Outcome> {
+/// Runs tests and tells of failures at once; of what passes, each test's name only if it takes long enough to be watched.
+fn follow(name: &str, command: &mut Command, each: bool, mut tell: impl FnMut(String)) -> Result<Outcome> {
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -140,17 +195,17 @@ fn follow(name: &str, command: &mut Command, each: bool) -> Result<Outcome> {
             let line = line.context("cannot read what the tests print")?;
             let line = String::from_utf8_lossy(&line);
             match reader.feed(&line) {
-                Line::Failure => println!("{line}"),
-                Line::Passed if each => println!("  {line}"),
+                Line::Failure => tell(line.into_owned()),
+                Line::Passed if each => tell(format!("  {line}")),
                 Line::Passed | Line::Noise | Line::Frame => {}
             }
         }
     }
     let status = child.wait()?;
     let outcome = reader.finish(status.success());
-    println!("{name}: {} ({:.1} s)", outcome.summary, start.elapsed().as_secs_f32());
+    tell(format!("{name}: {} ({:.1} s)", outcome.summary, start.elapsed().as_secs_f32()));
     if !status.success() && status.code() != Some(101) {
-        println!("{name}: ended with {status}");
+        tell(format!("{name}: ended with {status}"));
     }
     Ok(outcome)
 }
