@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_common::{
-    abi::{Count, Endpoint, Hold},
+    abi::{Arrival, Count, Endpoint, Hold, LocalPort},
     addr::{Mac, PeerId},
     datapath::held_for,
 };
@@ -65,7 +65,10 @@ impl Net {
                 Endpoint { source_port: Some(UDP_PORT), ..Endpoint::plain(other.ip().octets(), other.port()) };
             let peer = id(2 - i as u8);
             core.fabric.set_peer(peer, BTreeSet::from([blue()]), endpoint)?;
-            core.fabric.add_path(PeerPath { from: PathFrom::Direct(other), local_port: UDP_PORT, peer: Some(peer) })?;
+            core.fabric.add_path(PeerPath {
+                from: PathFrom::Direct(Arrival::new(other, LocalPort::MAIN)),
+                peer: Some(peer),
+            })?;
             core.settle()?;
             Ok::<_, anyhow::Error>((core, vm))
         };

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, net::SocketAddrV4};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use wavnet_common::{
-    abi::{Count, Endpoint},
+    abi::{Arrival, Count, Endpoint, LocalPort},
     addr::PeerId,
     fdb::Place,
     reason::Reason,
@@ -88,7 +88,7 @@ fn punched(at: SocketAddrV4) -> Endpoint {
 }
 
 fn path(at: SocketAddrV4, peer: PeerId) -> PeerPath {
-    PeerPath { from: PathFrom::Direct(at), local_port: UDP_PORT, peer: Some(peer) }
+    PeerPath { from: PathFrom::Direct(Arrival::new(at, LocalPort::MAIN)), peer: Some(peer) }
 }
 
 /// Where `host` is seen by `by`: a pulse from somebody unknown goes up to the socket.
@@ -118,7 +118,7 @@ fn hosts_behind_one_nat_are_told_apart() {
         ensure!(net.cores[2].count(Count::Flooded)? > 0);
         ping::unreachable(&net.vms[0].ns, ip(2))?;
         for core in &net.cores {
-            ensure!(core.drops(Reason::UnknownPath)? == 0 && core.drops(Reason::PathPort)? == 0);
+            ensure!(core.drops(Reason::UnknownPath)? == 0);
         }
         Ok(())
     });
@@ -163,11 +163,16 @@ fn whoever_is_no_path_and_whoever_is_no_member_is_not_heard() {
         net.cores[2].fabric.add_path(path(net.outside[0], id(1)))?;
         net.cores[2].settle()?;
         ping::once(&net.vms[0].ns, ip(3), 56, SOON)?;
-        // Another port of ours than the one the path is for.
-        net.cores[2].fabric.add_path(PeerPath { local_port: 6000, ..path(net.outside[0], id(1)) })?;
+        // A path from there to another port of ours is another path.
+        let slot = net.cores[2].fabric.paths().find(|(_, p)| p.peer == Some(id(1))).map(|(slot, _)| slot);
+        let other = LocalPort::extra(0).context("there is one")?;
+        let other = PeerPath { from: PathFrom::Direct(Arrival::new(net.outside[0], other)), peer: Some(id(1)) };
+        net.cores[2].fabric.add_path(other)?;
+        net.cores[2].settle()?;
+        ping::once(&net.vms[0].ns, ip(3), 56, SOON)?;
+        net.cores[2].fabric.remove_path(slot.unwrap_or_default());
         net.cores[2].settle()?;
         ping::unreachable(&net.vms[0].ns, ip(3))?;
-        ensure!(net.cores[2].drops(Reason::PathPort)? > 0);
         net.cores[2].fabric.add_path(path(net.outside[0], id(1)))?;
         net.cores[2].fabric.set_peer(id(1), BTreeSet::new(), punched(net.outside[0]))?;
         net.cores[2].settle()?;
@@ -192,10 +197,8 @@ fn a_new_agent_carries_on_where_the_other_ended() {
         ensure!(front.slot(id(1))? == slot);
         front.fabric.set_peer(id(1), BTreeSet::from([blue()]), punched(outside[0]))?;
         ensure!(front.fabric.poll_command().is_none(), "it is as it should be");
-        let unclaimed: Vec<PeerId> = front.fabric.unclaimed_peers().collect();
-        for id in unclaimed {
-            front.fabric.remove_dynamic_peer(id);
-        }
+        front.fabric.add_path(path(outside[0], id(1)))?;
+        ensure!(front.fabric.forget_unclaimed() == [id(2)]);
         front.settle()?;
         pings.wait_answered(100, SOON)?;
         ensure!(front.fabric.dynamic_peers().len() == 1 && front.fabric.paths().count() == 1);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 use wavnet_common::{
-    abi::{Count, ExtraPorts},
+    abi::{Arrival, Count, ExtraPorts, LocalPort},
     addr::{Label, PeerId},
     reason::Reason,
     wire::pulse::{Number, PulseHdr, RelayedPulseHdr},
@@ -40,9 +40,9 @@ fn core(lab: &lab::Lab, host: &Host, n: u8, hook: (HookWish, HookMode), both_xdp
     Ok(core)
 }
 
-fn direct(host: &Host, local_port: u16) -> PeerPath {
-    let from = PathFrom::Direct(SocketAddrV4::new(host.addr, UDP_PORT));
-    PeerPath { from, local_port, peer: Some(ID) }
+fn direct(host: &Host, to: LocalPort) -> PeerPath {
+    let from = PathFrom::Direct(Arrival::new(SocketAddrV4::new(host.addr, UDP_PORT), to));
+    PeerPath { from, peer: Some(ID) }
 }
 
 fn silent(socket: &UdpSocket) -> Result<()> {
@@ -65,7 +65,7 @@ fn pulses_are_answered_and_their_answers_noted_at_every_hook() {
             let mut slots = Vec::new();
             let mut cores = [core(lab, &hosts[0], 1, hook, true)?, core(lab, &hosts[1], 2, hook, true)?];
             for (i, core) in cores.iter_mut().enumerate() {
-                slots.push(core.fabric.add_path(direct(&hosts[1 - i], UDP_PORT))?);
+                slots.push(core.fabric.add_path(direct(&hosts[1 - i], LocalPort::MAIN))?);
                 core.settle()?;
             }
             let sockets = [socket(&hosts[0], UDP_PORT)?, socket(&hosts[1], UDP_PORT)?];
@@ -118,13 +118,11 @@ fn only_known_paths_are_answered_and_by_the_way_they_came() {
             ensure!(core.count(Count::PulseUnknown)? == 3);
             silent(&peer)?;
 
-            core.fabric.add_path(direct(&hosts[1], UDP_PORT))?;
-            let from = |label| PathFrom::Relayed {
-                relay: SocketAddrV4::new(hosts[1].addr, 3478),
-                label: Label::of_word(label),
-            };
-            for (label, local_port) in [(7, UDP_PORT), (8, 6003)] {
-                core.fabric.add_path(PeerPath { from: from(label), local_port, peer: Some(ID) })?;
+            core.fabric.add_path(direct(&hosts[1], LocalPort::MAIN))?;
+            let at = SocketAddrV4::new(hosts[1].addr, 3478);
+            for (label, to) in [(7, LocalPort::MAIN), (8, LocalPort::of_word(4))] {
+                let from = PathFrom::Relayed { relay: Arrival::new(at, to), label: Label::of_word(label) };
+                core.fabric.add_path(PeerPath { from, peer: Some(ID) })?;
             }
             core.settle()?;
             peer.send_to(&request, to(UDP_PORT))?;
@@ -135,17 +133,21 @@ fn only_known_paths_are_answered_and_by_the_way_they_came() {
             }
             // Longer ones are no pulses, and an answer to nothing is none.
             peer.send_to(&answer, to(UDP_PORT))?;
-            for (socket, bytes, port) in [
-                (&peer, vec![0, 5, 0], UDP_PORT),
-                (&relay, [&relayed(7).to_bytes()[..], &[0]].concat(), UDP_PORT),
-                (&relay, relayed(8).to_bytes().to_vec(), UDP_PORT),
-                (&peer, request.to_vec(), 6003),
-            ] {
+            for (socket, bytes, port) in
+                [(&peer, vec![0, 5, 0], UDP_PORT), (&relay, [&relayed(7).to_bytes()[..], &[0]].concat(), UDP_PORT)]
+            {
                 socket.send_to(&bytes, to(port))?;
             }
             [&peer, &relay, &ours].into_iter().try_for_each(silent)?;
+            // The same from there to another port of ours is somebody else's.
+            let extra = socket(&hosts[0], 6003)?;
+            relay.send_to(&relayed(8).to_bytes(), to(UDP_PORT))?;
+            ensure!(heard(&ours, SOON)?.0 == relayed(8).to_bytes());
+            peer.send_to(&request, to(6003))?;
+            ensure!(heard(&extra, SOON)?.0 == request);
+            [&peer, &relay].into_iter().try_for_each(silent)?;
             ensure!(core.count(Count::PulseAnswered)? == 3 && core.count(Count::PulseReturned)? == 0);
-            ensure!(core.drops(Reason::PulseStray)? == 1 && core.drops(Reason::PathPort)? == 2);
+            ensure!(core.drops(Reason::PulseStray)? == 1 && core.count(Count::PulseUnknown)? == 5);
             // Without anybody to ask, unknown ones are dropped.
             relay.send_to(&relayed(9).to_bytes(), to(UDP_PORT))?;
             ensure!(heard(&ours, SOON)?.0 == relayed(9).to_bytes());
@@ -163,7 +165,7 @@ fn extra_ports_are_for_dynamic_peers_alone() {
     lab::run("pulses::extra_ports_are_for_dynamic_peers_alone", &[], |lab| {
         let hosts = lab.pair(UNDERLAY_MTU)?;
         let mut core = core(lab, &hosts[0], 1, HOOKS[0], false)?;
-        core.fabric.add_path(direct(&hosts[1], 6003))?;
+        core.fabric.add_path(direct(&hosts[1], LocalPort::of_word(4)))?;
         core.settle()?;
         let (peer, outside) = (socket(&hosts[1], UDP_PORT)?, socket(&hosts[0], 6008)?);
         let pulse = PulseHdr::request(Number::new(5)).0.0;

@@ -54,10 +54,9 @@ reasons! {
     UnknownVni = "unknown_vni",
     /// The outer source address is no configured peer.
     UnknownVtep = "unknown_vtep",
-    /// The datagram comes from an address and port (or, by a relay, with a label) that are no peer's.
+    /// The datagram comes from an address and port (or, by a relay, with a label) that are no peer's, or to another of our ports than that
+    /// peer's do.
     UnknownPath = "unknown_path",
-    /// The datagram's path is known, but it came to another of our UDP ports than that path's.
-    PathPort = "path_port",
     /// The answer to a pulse that was not sent, was answered already, or was given up.
     PulseStray = "pulse_stray",
     /// The peer is known, but is not a member of this VNI.

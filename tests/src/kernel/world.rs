@@ -1,7 +1,5 @@
 //! A test world in the kernel's tables.
 
-use std::net::SocketAddrV4;
-
 use anyhow::Result;
 use wavnet_common::{
     abi::{At, Source, VtepFlags},
@@ -32,9 +30,8 @@ pub fn install(world: &World, datapath: &mut Datapath) -> Result<()> {
     commands.extend(world.paths.iter().map(|(index, path)| Command::SetPath { index: *index, path: Some(*path) }));
     for (source, at) in &world.path_of {
         // Others are of a path that is there, or no agent would make them.
-        if let (Source::Endpoint { addr, port }, At::Relay(number)) = (source, at) {
-            let at = SocketAddrV4::new((*addr).into(), *port);
-            commands.push(Command::SetRelay { number: *number, at, used: true });
+        if let (Source::Endpoint(from), At::Relay(number)) = (source, at) {
+            commands.push(Command::SetRelay { number: *number, at: *from, used: true });
         }
     }
     commands.extend(world.holds.iter().map(|(index, hold)| Command::SetHold { index: *index, hold: *hold }));

@@ -64,11 +64,51 @@ impl Config {
         Config { local_v4, udp_port, flags: 0, extra_ports: ExtraPorts::NONE, hold_ifindex: 0 }
     }
 
+    /// Which of our ports this number is: it is one of them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn local_port(&self, number: u16) -> LocalPort {
+        if number == u16::from_be_bytes(self.udp_port) {
+            return LocalPort::MAIN;
+        }
+        LocalPort::of_word(number.wrapping_sub(self.extra_ports.first()).wrapping_add(1))
+    }
+
     /// True if all of the flags are set.
     #[inline(always)]
     #[must_use]
     pub const fn has(&self, flags: u16) -> bool {
         self.flags & flags == flags
+    }
+}
+
+/// Which of our UDP ports: the main one, or an extra one by its place in their run. Not its number, which a change of the configuration
+/// changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalPort(u16);
+
+impl LocalPort {
+    /// [`Config::udp_port`].
+    pub const MAIN: LocalPort = LocalPort(0);
+
+    /// The `n`th of [`Config::extra_ports`], from 0; `None`: there cannot be so many.
+    #[must_use]
+    pub const fn extra(n: u16) -> Option<LocalPort> {
+        if n < ExtraPorts::MOST { Some(LocalPort(n + 1)) } else { None }
+    }
+
+    /// As it stands in words: ten bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// The other way round; what does not belong to it is cut off.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_word(word: u16) -> LocalPort {
+        LocalPort(word & 0x3ff)
     }
 }
 
@@ -95,6 +135,13 @@ impl ExtraPorts {
     #[must_use]
     pub const fn contain(self, port: u16) -> bool {
         (port as u32).wrapping_sub(self.0 >> 16) < self.0 & 0xffff
+    }
+
+    /// The first one.
+    #[inline(always)]
+    #[must_use]
+    const fn first(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 }
 
@@ -148,5 +195,17 @@ mod tests {
             assert!(!outside.iter().any(|p| ports.contain(*p)), "{first}, {count}");
         }
         assert!(!(0..=u16::MAX).any(|p| ExtraPorts::NONE.contain(p)));
+    }
+
+    #[test]
+    fn ports_of_ours_are_told_apart() {
+        let config = Config { extra_ports: ExtraPorts::new(4700, 512), ..Config::plain([1; 4], 4789) };
+        assert_eq!(config.local_port(4789), LocalPort::MAIN, "whatever else it is");
+        for n in (0..512).filter(|n| 4700 + n != 4789) {
+            let port = LocalPort::extra(n).unwrap();
+            assert_eq!(config.local_port(4700 + n), port);
+            assert!(port != LocalPort::MAIN && LocalPort::of_word(port.get()) == port);
+        }
+        assert_eq!(LocalPort::extra(512), None);
     }
 }

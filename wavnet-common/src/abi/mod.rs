@@ -15,12 +15,12 @@ mod table;
 mod vtep;
 
 pub use bulky::{Bulk, Bulky, BulkyWords, PortFlow};
-pub use config::{Config, ConfigFlags, ExtraPorts, Heartbeat, Meta};
+pub use config::{Config, ConfigFlags, ExtraPorts, Heartbeat, LocalPort, Meta};
 pub use event::{Event, EventKind, PlaceCode};
 pub use hold::{Hold, HoldRow, HoldWords};
 pub use member::{Member, MemberKey};
 pub use order::{Gate, Gates, Lane};
-pub use path::{About, At, Path, PathRow, PathWords, Source};
+pub use path::{About, Arrival, At, Path, PathRow, PathWords, Source};
 pub use stats::{Count, Ledger, Mix, Traffic};
 pub use table::{Bucket, FloodSet, Port, PortFlags, VniEntry};
 pub use vtep::{Endpoint, Hop, HopFlags, NextHop, Vtep, VtepFlags};
@@ -28,7 +28,7 @@ pub use vtep::{Endpoint, Hop, HopFlags, NextHop, Vtep, VtepFlags};
 use crate::addr::PeerId;
 
 /// Version of everything in this module.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Marks types that may be copied between kernel and user space byte for byte.
 ///

@@ -1,23 +1,45 @@
 //! Where the datagrams of dynamic peers come from: peers that have no address of their own, but a place at a NAT, or a label at a relay.
 
-use core::sync::atomic::AtomicU64;
+use core::{net::SocketAddrV4, sync::atomic::AtomicU64};
 
+use super::LocalPort;
 use crate::{
     addr::Label,
     wire::pulse::Number,
     word::{exchange, load, store},
 };
 
+/// Who is seen to send a datagram, and to which of our ports. Two of our ports are two places at a NAT, so paths by both may come from one
+/// endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arrival {
+    /// Outer source address, wire order.
+    pub addr: [u8; 4],
+    /// Outer source port.
+    pub port: u16,
+    /// Our port.
+    pub to: LocalPort,
+}
+
+impl Arrival {
+    /// From an endpoint.
+    #[must_use]
+    pub const fn new(from: SocketAddrV4, to: LocalPort) -> Arrival {
+        Arrival { addr: from.ip().octets(), port: from.port(), to }
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn from(self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.addr.into(), self.port)
+    }
+}
+
 /// Where a datagram comes from: a key of `PATH_OF_SOURCE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// Straight from an address and UDP port.
-    Endpoint {
-        /// Outer source address, wire order.
-        addr: [u8; 4],
-        /// Outer source port.
-        port: u16,
-    },
+    Endpoint(Arrival),
     /// By way of a relay.
     Relayed {
         /// The agent's number for the relay.
@@ -32,14 +54,14 @@ impl Source {
     const TAG: u64 = 1 << 63;
     const RELAYED: u64 = 1 << 62;
 
-    /// As it stands in a bucket: beyond the bit that is not for keys goes the port's upper byte.
+    /// As it stands in a bucket: beyond the bit that is not for keys go the port's upper byte and which port of ours it is.
     #[inline(always)]
     #[must_use]
     pub const fn to_word(self) -> u64 {
         match self {
-            Source::Endpoint { addr, port } => {
+            Source::Endpoint(Arrival { addr, port, to }) => {
                 let port = ((port & 0xff) as u64) << 32 | ((port >> 8) as u64) << 41;
-                Source::TAG | port | u32::from_ne_bytes(addr) as u64
+                Source::TAG | (to.get() as u64) << 49 | port | u32::from_ne_bytes(addr) as u64
             }
             Source::Relayed { relay, label } => {
                 Source::TAG | Source::RELAYED | (relay as u64) << 24 | label.get() as u64
@@ -54,7 +76,8 @@ impl Source {
             return Source::Relayed { relay: (word >> 24) as u16, label: Label::of_word(word as u32) };
         }
         let port = (word >> 32) as u16 & 0xff | ((word >> 41) as u16) << 8;
-        Source::Endpoint { addr: (word as u32).to_ne_bytes(), port }
+        let to = LocalPort::of_word((word >> 49) as u16);
+        Source::Endpoint(Arrival { addr: (word as u32).to_ne_bytes(), port, to })
     }
 }
 
@@ -92,8 +115,6 @@ impl At {
 pub struct Path {
     /// Where its datagrams come from.
     pub source: Source,
-    /// The UDP port of ours that they must come to: the main one, or one of the extra ones.
-    pub local_port: u16,
     /// Whose frames come by it: index in `VTEPS`; `None`: no frames, but pulses.
     pub vtep_index: Option<u16>,
 }
@@ -103,17 +124,17 @@ pub struct Path {
 pub struct About(u64);
 
 impl About {
-    const FRAMES: u64 = 1 << 32;
+    const FRAMES: u64 = 1 << 16;
 
     const fn new(path: &Path) -> About {
         let (frames, vtep_index) = match path.vtep_index {
             Some(index) => (About::FRAMES, index),
             None => (0, 0),
         };
-        About(frames | (path.local_port as u64) << 16 | vtep_index as u64)
+        About(frames | vtep_index as u64)
     }
 
-    /// As it stands in `PATHS`: 33 bits.
+    /// As it stands in `PATHS`: 17 bits.
     #[inline(always)]
     #[must_use]
     pub const fn to_word(self) -> u64 {
@@ -125,13 +146,6 @@ impl About {
     #[must_use]
     pub const fn from_word(word: u64) -> About {
         About(word)
-    }
-
-    /// [`Path::local_port`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn local_port(self) -> u16 {
-        (self.0 >> 16) as u16
     }
 
     /// [`Path::vtep_index`].
@@ -193,11 +207,7 @@ impl PathRow {
     pub fn get(&self) -> Option<Path> {
         let source = load(&self.source);
         let about = About(load(&self.about));
-        let path = || Path {
-            source: Source::from_word(source),
-            local_port: about.local_port(),
-            vtep_index: about.vtep_index(),
-        };
+        let path = || Path { source: Source::from_word(source), vtep_index: about.vtep_index() };
         (source != 0).then(path)
     }
 
@@ -269,7 +279,8 @@ mod tests {
     use crate::buckets::{CLAIM, PAYLOAD};
 
     fn source() -> impl Strategy<Value = Source> {
-        let endpoint = any::<([u8; 4], u16)>().prop_map(|(addr, port)| Source::Endpoint { addr, port });
+        let endpoint = any::<([u8; 4], u16, u16)>()
+            .prop_map(|(addr, port, to)| Source::Endpoint(Arrival { addr, port, to: LocalPort::of_word(to) }));
         let relayed =
             any::<(u16, u32)>().prop_map(|(relay, label)| Source::Relayed { relay, label: Label::of_word(label) });
         prop_oneof![endpoint, relayed]
@@ -292,12 +303,12 @@ mod tests {
         }
 
         #[test]
-        fn a_path_is_read_back(source in source(), local_port: u16, vtep_index: Option<u16>) {
-            let (row, path) = (PathRow::default(), Path { source, local_port, vtep_index });
+        fn a_path_is_read_back(source in source(), vtep_index: Option<u16>) {
+            let (row, path) = (PathRow::default(), Path { source, vtep_index });
             row.set(Some(&path));
             prop_assert_eq!(row.get(), Some(path));
             let about = row.of(source.to_word());
-            prop_assert_eq!(about.map(|a| (a.local_port(), a.vtep_index())), Some((local_port, vtep_index)));
+            prop_assert_eq!(about.map(About::vtep_index), Some(vtep_index));
             prop_assert_eq!(row.of(source.to_word() ^ 1), None);
             row.set(None);
             prop_assert_eq!((row.get(), row.of(source.to_word())), (None, None));
@@ -344,17 +355,20 @@ mod tests {
     #[test]
     fn a_slot_that_is_given_to_another_forgets_its_pulses() {
         let row = PathRow::default();
-        let path =
-            Path { source: Source::Endpoint { addr: [192, 0, 2, 1], port: 4789 }, local_port: 4789, vtep_index: None };
+        let from = |port, to| Source::Endpoint(Arrival { addr: [192, 0, 2, 1], port, to });
+        let path = Path { source: from(4789, LocalPort::MAIN), vtep_index: None };
         row.set(Some(&path));
         row.expect(Number::new(3));
         row.asked(7);
         assert_eq!(row.last_asked(), Some(7));
-        row.set(Some(&Path { local_port: 5000, vtep_index: Some(4), ..path }));
+        row.set(Some(&Path { vtep_index: Some(4), ..path }));
         assert_eq!(row.last_asked(), Some(7), "it is the same path");
-        let source = Source::Endpoint { addr: [192, 0, 2, 1], port: 4790 };
-        row.set(Some(&Path { source, ..path }));
-        assert!(!row.answered(Number::new(3), 9));
-        assert_eq!(row.last_asked(), None);
+        for source in [from(4790, LocalPort::MAIN), from(4790, LocalPort::of_word(1))] {
+            row.set(Some(&Path { source, ..path }));
+            assert!(!row.answered(Number::new(3), 9));
+            assert_eq!(row.last_asked(), None);
+            row.expect(Number::new(3));
+            row.asked(7);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Is a frame from the underlay ours, what is it, and is its outer header right?
 
 use crate::{
-    abi::{Config, ConfigFlags},
+    abi::{Arrival, Config, ConfigFlags},
     addr::Label,
     packet::{FrameMeta, Packet},
     reason::Reason,
@@ -158,16 +158,14 @@ fn is_extra(udp: &UdpHdr, config: &Config) -> bool {
 /// Where a datagram with such an outer header came from, and to which of our ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Came {
-    pub(super) addr: [u8; 4],
-    pub(super) port: u16,
-    pub(super) local_port: u16,
+    pub(super) at: Arrival,
     pub(super) label: Label,
 }
 
 /// Reads it once more: what goes by its address alone does without. `None`: it is no such header.
 #[inline(always)]
-pub(super) fn came<P: Packet>(pkt: &P, label: Label) -> Option<Came> {
+pub(super) fn came<P: Packet>(pkt: &P, config: &Config, label: Label) -> Option<Came> {
     let addr = pkt.at::<Ipv4Hdr>(EthHdr::LEN)?.src.0;
     let udp = pkt.at::<UdpHdr>(L4)?;
-    Some(Came { addr, port: udp.src.get(), local_port: udp.dst.get(), label })
+    Some(Came { at: Arrival { addr, port: udp.src.get(), to: config.local_port(udp.dst.get()) }, label })
 }

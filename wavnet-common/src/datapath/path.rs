@@ -16,12 +16,11 @@ pub(super) struct Found {
 /// The path that a datagram came by.
 ///
 /// # Errors
-/// There is none, or it leads to another port of ours.
+/// There is none.
 #[inline(always)]
 pub(super) fn find<T: Tables>(tables: &T, came: &Came) -> Result<Found, Reason> {
     match find_word(tables, came) {
         NONE => Err(Reason::UnknownPath),
-        ELSEWHERE => Err(Reason::PathPort),
         word => Ok(Found { index: (word >> INDEX_SHIFT) as u16, about: About::from_word(word & ABOUT) }),
     }
 }
@@ -30,21 +29,19 @@ pub(super) fn find<T: Tables>(tables: &T, came: &Came) -> Result<Found, Reason> 
 const INDEX_SHIFT: u32 = 40;
 const ABOUT: u64 = (1 << INDEX_SHIFT) - 1;
 const NONE: u64 = 1 << 63;
-const ELSEWHERE: u64 = NONE | 1;
 
 /// All in one word: of functions that stay such in the kernel, its type information takes no enum. It stays one, so that the way of
 /// static peers is as short as it was.
 #[inline(never)]
 fn find_word<T: Tables>(tables: &T, came: &Came) -> u64 {
-    let mut source = Source::Endpoint { addr: came.addr, port: came.port }.to_word();
+    let mut source = Source::Endpoint(came.at).to_word();
     // Twice at the most: a relay's endpoint, and a label there.
     for _ in 0..2 {
         match tables.path_of(source) {
             Some(At::Path(index)) => {
                 // The entry may be older than the slot's owner.
                 let Some(about) = tables.path(index).and_then(|row| row.of(source)) else { break };
-                let right = about.local_port() == came.local_port;
-                return if right { (index as u64) << INDEX_SHIFT | about.to_word() } else { ELSEWHERE };
+                return (index as u64) << INDEX_SHIFT | about.to_word();
             }
             Some(At::Relay(relay)) => source = Source::Relayed { relay, label: came.label }.to_word(),
             None => break,

@@ -37,7 +37,7 @@ pub(super) fn receive<P: Packet + Rewrite, T: Tables, const BEFORE_TC: bool>(
     config: &Config,
     pulse: &Pulse,
 ) -> Verdict {
-    let Some(came) = came(pkt, pulse.label) else { return Verdict::Pass };
+    let Some(came) = came(pkt, config, pulse.label) else { return Verdict::Pass };
     let found = if config.has(ConfigFlags::DYNAMIC) { path::find(tables, &came) } else { Err(Reason::UnknownPath) };
     match found {
         Ok(found) if pulse.pulse.is_answer() => {

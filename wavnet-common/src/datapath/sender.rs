@@ -6,7 +6,7 @@ use super::{
     path,
 };
 use crate::{
-    abi::{Config, ConfigFlags, Member, MemberKey},
+    abi::{Config, ConfigFlags, LocalPort, Member, MemberKey},
     packet::Packet,
     reason::Reason,
     wire::VxlanHdr,
@@ -27,7 +27,7 @@ pub(super) fn sender<P: Packet, T: Tables>(
         return Ok(member);
     }
     let label = pkt.at::<VxlanHdr>(PAYLOAD).map(VxlanHdr::label).unwrap_or_default();
-    let came = came(pkt, label).ok_or(Reason::OuterTruncated)?;
+    let came = came(pkt, config, label).ok_or(Reason::OuterTruncated)?;
     by_path(tables, config, &came, frame.vni).read()
 }
 
@@ -48,7 +48,7 @@ impl Sender {
 
     #[inline(always)]
     fn read(self) -> Result<Member, Reason> {
-        use Reason::{NotMember, PathPort, UnknownPath, UnknownVni, UnknownVtep};
+        use Reason::{NotMember, UnknownPath, UnknownVni, UnknownVtep};
         if self.0 & Sender::NONE == 0 {
             return Ok(Member::from_word(self.0));
         }
@@ -56,7 +56,6 @@ impl Sender {
         Err(match () {
             () if is(UnknownVni) => UnknownVni,
             () if is(NotMember) => NotMember,
-            () if is(PathPort) => PathPort,
             () if is(UnknownPath) => UnknownPath,
             () => UnknownVtep,
         })
@@ -84,20 +83,19 @@ fn find<T: Tables>(tables: &T, config: &Config, came: &Came, vni: u32) -> Result
                 }
                 reason = Reason::UnknownPath;
             }
-            Err(Reason::PathPort) => return Err(Reason::PathPort),
             Err(other) => reason = other,
         }
     }
-    let main = came.local_port.to_be_bytes() == config.udp_port;
+    let main = came.at.to == LocalPort::MAIN;
     // A static peer that shares its address.
-    if main && let Some(member) = member(tables, MemberKey { vni, addr: came.addr }) {
+    if main && let Some(member) = member(tables, MemberKey { vni, addr: came.at.addr }) {
         return Ok(member);
     }
     Err(if !tables.knows_vni(vni) {
         Reason::UnknownVni
     } else if !main {
         Reason::UnknownPath
-    } else if tables.knows_vtep(came.addr) {
+    } else if tables.knows_vtep(came.at.addr) {
         Reason::NotMember
     } else {
         reason

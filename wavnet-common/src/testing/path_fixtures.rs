@@ -110,6 +110,7 @@ impl Underlay<'_> {
             ("behind the same NAT", from(5), 5),
             ("by a relay", from(6), 6),
             ("behind another NAT, to whom nothing is sent now", from(7), 7),
+            ("behind the first one's port, to another port of ours", Outer { udp_dst: EXTRA_PORT + 2, ..from(4) }, 7),
             ("straight, with a label that means nothing", Outer { vxlan_flags: 0x0800_0001, ..from(4) }, 4),
             ("by another path, at a static peer's address", Outer { src: vtep_addr(1), udp_src: 41_000, ..from(4) }, 4),
             ("a static peer at that address", Outer { src: vtep_addr(1), ..from(4) }, 1),
@@ -136,15 +137,15 @@ impl Underlay<'_> {
     }
 
     fn strangers(&mut self) {
-        use Reason::{NotMember, PathPort, UnknownPath, UnknownVni, UnknownVtep};
+        use Reason::{NotMember, UnknownPath, UnknownVni, UnknownVtep};
         let inner = udp4(mac(PORT), remote(4), 100);
         let label = |n| Outer { vxlan_flags: 0x0800_0000 | n, ..from(6) };
         for (name, outer, reason) in [
             ("unknown port of a NAT", Outer { udp_src: 40_003, ..from(4) }, UnknownPath),
             ("unknown address", Outer { src: [203, 0, 113, 9], ..from(4) }, UnknownPath),
-            ("to the main port instead of an extra one", Outer { udp_dst: UDP_PORT, ..from(5) }, PathPort),
-            ("to an extra port instead of the main one", Outer { udp_dst: EXTRA_PORT, ..from(4) }, PathPort),
-            ("to another extra port", Outer { udp_dst: EXTRA_PORT, ..from(5) }, PathPort),
+            ("to the main port instead of an extra one", Outer { udp_dst: UDP_PORT, ..from(5) }, UnknownPath),
+            ("to an extra port instead of the main one", Outer { udp_dst: EXTRA_PORT, ..from(4) }, UnknownPath),
+            ("to another extra port", Outer { udp_dst: EXTRA_PORT, ..from(5) }, UnknownPath),
             (
                 "a static peer to an extra port",
                 Outer { src: vtep_addr(1), udp_dst: EXTRA_PORT, ..from(4) },
@@ -228,6 +229,8 @@ impl Underlay<'_> {
             ("from a static peer", Outer::default(), straight(5)),
             ("of the relay itself", Outer { src: RELAY, udp_src: RELAY_PORT, ..from(4) }, straight(5)),
             ("with an unknown label", from(6), b"P\x0a\x0b\xff\0\x05".to_vec()),
+            ("to another port of ours", Outer { udp_dst: UDP_PORT, ..from(5) }, straight(5)),
+            ("that is an answer, to another port of ours", Outer { udp_dst: EXTRA_PORT, ..from(4) }, straight(0x9234)),
             ("that is an answer, from an unknown port", Outer { udp_src: 40_003, ..from(4) }, straight(0x8005)),
         ] {
             let frame = outer.carry(&payload);
@@ -241,11 +244,6 @@ impl Underlay<'_> {
         // A label that means nothing straight from a peer.
         let label = from(4).carry(&relayed(5));
         self.add("relayed pulse straight from a peer", label, Then::Answer(back(&from(4)).carry(&relayed(0x8005))));
-        self.add(
-            "pulse to the wrong port",
-            Outer { udp_dst: UDP_PORT, ..from(5) }.carry(&straight(5)),
-            Then::Drop(Reason::PathPort),
-        );
         self.add("pulse, no dynamic peers and no agent", frame, Then::Drop(Reason::UnknownPath));
         self.last(|f| f.stimulus.flags = 0);
         let ours = Outer { src: LOCAL, ..from(4) };
@@ -266,8 +264,6 @@ impl Underlay<'_> {
         ] {
             self.add(&format!("answer {name}"), outer.carry(&payload), Then::Drop(Reason::PulseStray));
         }
-        let wrong_port = Outer { udp_dst: EXTRA_PORT, ..from(4) };
-        self.add("answer to the wrong port", wrong_port.carry(&answer(0x1234)), Then::Drop(Reason::PathPort));
     }
 
     fn checksums(&mut self) {

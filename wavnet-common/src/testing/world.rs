@@ -22,8 +22,8 @@ use std::{vec, vec::Vec};
 
 use crate::{
     abi::{
-        At, Config, ConfigFlags, Endpoint, ExtraPorts, FloodSet, Hold, HopFlags, Member, MemberKey, NextHop, Path,
-        Port, PortFlags, Source, Vtep, VtepFlags,
+        Arrival, At, Config, ConfigFlags, Endpoint, ExtraPorts, FloodSet, Hold, HopFlags, LocalPort, Member, MemberKey,
+        NextHop, Path, Port, PortFlags, Source, Vtep, VtepFlags,
     },
     addr::{Label, Mac},
     fdb::{self, Entry, Key, Memory, Place, Seen},
@@ -182,12 +182,12 @@ impl World {
             (MemberKey::dynamic(member.vni, vtep_index), member)
         };
         let sharing = |(key, member): (MemberKey, Member)| (key, Member { shares: true, ..member });
-        let path = |i: u16, source, vtep_index: Option<u16>| {
-            let local_port = if vtep_index == Some(5) { EXTRA_PORT + 1 } else { UDP_PORT };
-            (i, Path { source, local_port, vtep_index })
-        };
-        let at = |addr, port| Source::Endpoint { addr, port };
-        let of_vtep = |i| at(endpoint(i).addr, endpoint(i).port);
+        let path = |i: u16, source, vtep_index: Option<u16>| (i, Path { source, vtep_index });
+        let to = |to, addr, port| Source::Endpoint(Arrival { addr, port, to });
+        let at = |addr, port| to(LocalPort::MAIN, addr, port);
+        // The second of the extra ports.
+        let extra = LocalPort::of_word(2);
+        let of_vtep = |i| to(if i == 5 { extra } else { LocalPort::MAIN }, endpoint(i).addr, endpoint(i).port);
         let relayed = |label| Source::Relayed { relay: 3, label: Label::of_word(label) };
         let paths = vec![
             path(0, of_vtep(4), Some(4)),
@@ -198,6 +198,8 @@ impl World {
             // Of nobody whose frames are wanted.
             path(5, at([203, 0, 113, 99], 3478), None),
             path(6, relayed(LABEL + 1), Some(9)),
+            // One endpoint, and another peer where it sends to another port of ours.
+            path(7, to(LocalPort::of_word(3), endpoint(4).addr, endpoint(4).port), Some(7)),
         ];
         let mut path_of: Vec<(Source, At)> = paths.iter().map(|(i, path)| (path.source, At::Path(*i))).collect();
         path_of.push((at(RELAY, RELAY_PORT), At::Relay(3)));

@@ -1,12 +1,9 @@
 //! What a core asks its shell to do: map writes, attachments, questions to the kernel's routing.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddrV4},
-};
+use std::{fmt, net::Ipv4Addr};
 
 use wavnet_common::{
-    abi::{Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep},
+    abi::{Arrival, Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep},
     addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
@@ -143,7 +140,7 @@ pub enum Command {
         /// The number that paths by it have ([`wavnet_common::abi::Source::Relayed`]).
         number: u16,
         /// Where its datagrams come from.
-        at: SocketAddrV4,
+        at: Arrival,
         /// Enter (`true`) or remove.
         used: bool,
     },

@@ -221,6 +221,7 @@ impl Agent {
     async fn start(&mut self) -> Result<()> {
         let desired = convert::desired(&self.config)?;
         self.fabric.set_desired(desired).context("the configuration cannot be put in force")?;
+        self.give_up_strangers();
         let additions = self.additions.load();
         additions.shadowed(self.fabric.desired()).iter().for_each(|given_up| warn!("{given_up}"));
         if let Err(e) = self.fabric.restore(additions) {

@@ -1,10 +1,8 @@
 //! Paths of dynamic peers: whose datagrams come from where, and what became of pulses.
 
-use std::net::SocketAddrV4;
-
 use aya::Ebpf;
 use wavnet_common::{
-    abi::{At, Path, PathRow, Source, map},
+    abi::{Arrival, At, Path, PathRow, Source, map},
     buckets,
     wire::pulse::Number,
 };
@@ -73,27 +71,29 @@ impl Paths {
         }
     }
 
-    /// Slots in use.
+    /// Slots in use. One that nothing leads to is none: whoever wrote it was killed before it was done, and would be believed to have it.
     pub(super) fn in_use(&self) -> Vec<(u16, Path)> {
         let slots = (0..self.rows.len()).filter_map(|i| Some((i as u16, self.rows.get(i)?.get()?)));
-        slots.collect()
+        let leads = |(index, path): &(u16, Path)| {
+            buckets::get(&self.of_source, path.source.to_word()) == Some(At::Path(*index).to_word())
+        };
+        slots.filter(leads).collect()
     }
 
-    /// Relays that are entered: number, address.
-    pub(super) fn relays(&self) -> Vec<(u16, SocketAddrV4)> {
+    /// Relays that are entered: number, and where their datagrams come from.
+    pub(super) fn relays(&self) -> Vec<(u16, Arrival)> {
         let mut found = Vec::new();
         buckets::for_each(&self.of_source, |key, value| {
-            if let (Source::Endpoint { addr, port }, At::Relay(number)) = (Source::from_word(key), At::from_word(value))
-            {
-                found.push((number, SocketAddrV4::new(addr.into(), port)));
+            if let (Source::Endpoint(from), At::Relay(number)) = (Source::from_word(key), At::from_word(value)) {
+                found.push((number, from));
             }
         });
         found
     }
 
     /// Enters or removes a relay.
-    pub(super) fn set_relay(&self, number: u16, at: SocketAddrV4, used: bool) -> Result<(), Error> {
-        let key = Source::Endpoint { addr: at.ip().octets(), port: at.port() }.to_word();
+    pub(super) fn set_relay(&self, number: u16, at: Arrival, used: bool) -> Result<(), Error> {
+        let key = Source::Endpoint(at).to_word();
         let value = At::Relay(number).to_word();
         if used {
             return enter(&self.of_source, map::PATH_OF_SOURCE, key, value);

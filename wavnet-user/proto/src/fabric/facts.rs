@@ -1,12 +1,9 @@
 //! What the shell tells: links, routes, and what was found in pinned maps.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
-};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use wavnet_common::{
-    abi::{Config, Member, MemberKey, Path, Port, VniEntry, Vtep, size},
+    abi::{Arrival, Config, Member, MemberKey, Path, Port, VniEntry, Vtep, size},
     addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
@@ -65,8 +62,8 @@ pub struct Adopted {
     pub ids: Vec<(u16, PeerId)>,
     /// `PATHS`.
     pub paths: Vec<(u16, Path)>,
-    /// Relays in `PATH_OF_SOURCE`: number, address.
-    pub relays: Vec<(u16, SocketAddrV4)>,
+    /// Relays in `PATH_OF_SOURCE`: number, and where their datagrams come from.
+    pub relays: Vec<(u16, Arrival)>,
     /// `MEMBERS`.
     pub members: Vec<(MemberKey, Member)>,
     /// Static entries of the `FDB`: VNI index, MAC, place.

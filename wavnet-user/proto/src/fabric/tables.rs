@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::Ipv4Addr,
 };
 
 use wavnet_common::{
-    abi::{Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep, VtepFlags},
+    abi::{Arrival, Config, Endpoint, FloodSet, Hold, Member, MemberKey, NextHop, Path, Port, Vtep, VtepFlags},
     addr::{Mac, PeerId, Vni},
     fdb::Place,
 };
@@ -83,7 +83,7 @@ pub(super) struct Tables {
     pub(super) orphans: Vec<MemberKey>,
     /// `PATHS`, and the relays of `PATH_OF_SOURCE`.
     pub(super) paths: BTreeMap<u16, Path>,
-    pub(super) relays: BTreeMap<SocketAddrV4, u16>,
+    pub(super) relays: BTreeMap<Arrival, u16>,
     /// By VNI index. A VNI without entry has a set that we do not know.
     pub(super) floods: BTreeMap<u16, Flood>,
     pub(super) statics: BTreeMap<(u16, Mac), Place>,

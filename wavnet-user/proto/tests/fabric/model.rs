@@ -113,7 +113,7 @@ impl Model {
             }
             Command::SetPath { index, path } => self.set_path(*index, *path),
             Command::SetRelay { number, at, used } => {
-                let key = Source::Endpoint { addr: at.ip().octets(), port: at.port() };
+                let key = Source::Endpoint(*at);
                 if *used {
                     assert_eq!(self.path_of.insert(key, At::Relay(*number)), None, "{command:?}");
                 } else {

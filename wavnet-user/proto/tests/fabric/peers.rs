@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{ConfigFlags, Endpoint, ExtraPorts, Hold, size},
+    abi::{Arrival, ConfigFlags, Endpoint, ExtraPorts, Hold, LocalPort, size},
     addr::{Label, PeerId},
 };
 use wavnet_proto::{
@@ -32,15 +32,19 @@ fn relayed(label: u32) -> Endpoint {
 }
 
 fn path(from: PathFrom, n: u8) -> PeerPath {
-    PeerPath { from, local_port: PORT, peer: Some(id(n)) }
+    PeerPath { from, peer: Some(id(n)) }
 }
 
 fn by_relay(label: u32) -> PathFrom {
-    PathFrom::Relayed { relay: RELAY, label: Label::of_word(label) }
+    PathFrom::Relayed { relay: Arrival::new(RELAY, LocalPort::MAIN), label: Label::of_word(label) }
 }
 
 fn straight(n: u8, port: u16) -> PathFrom {
-    PathFrom::Direct(SocketAddrV4::new(peer(n), port))
+    PathFrom::Direct(arrival(n, port))
+}
+
+fn arrival(n: u8, port: u16) -> Arrival {
+    Arrival::new(SocketAddrV4::new(peer(n), port), LocalPort::MAIN)
 }
 
 /// eth0 as underlay, and a dynamic peer at [`RELAY`], which is reached.
@@ -147,19 +151,37 @@ fn paths_are_found_by_where_datagrams_come_from() {
     let b = w.fabric.add_path(path(straight(0, 40_001), 1)).unwrap();
     let r = w.fabric.add_path(path(by_relay(7), 0)).unwrap();
     let server = w.fabric.add_path(PeerPath { peer: None, ..path(by_relay(0), 0) }).unwrap();
+    // The first one's port at the NAT again, as it sends to other ports of ours: two places, and one is not its own.
+    let extra = |n| Arrival { to: LocalPort::extra(n).unwrap(), ..arrival(0, 40_000) };
+    let c = w.fabric.add_path(path(PathFrom::Direct(extra(0)), 0)).unwrap();
+    let d = w.fabric.add_path(path(PathFrom::Direct(extra(511)), 1)).unwrap();
     commands(&mut w);
     let key = |n| Some(PeerKey::Dynamic(id(n)));
-    let found = |w: &World, from: PathFrom, label| w.model.found(from.addr(), Label::of_word(label));
-    assert_eq!(found(&w, straight(0, 40_000), 0), Some((a, PORT, key(0))));
-    assert_eq!(found(&w, straight(0, 40_001), 3), Some((b, PORT, key(1))), "labels are for relays");
-    assert_eq!(found(&w, by_relay(7), 7), Some((r, PORT, key(0))));
+    let found = |w: &World, from: PathFrom, label| {
+        let (PathFrom::Direct(at) | PathFrom::Relayed { relay: at, .. }) = from;
+        w.model.found(at, Label::of_word(label))
+    };
+    assert_eq!(found(&w, straight(0, 40_000), 0), Some((a, key(0))));
+    assert_eq!(found(&w, straight(0, 40_001), 3), Some((b, key(1))), "labels are for relays");
+    assert_eq!(found(&w, by_relay(7), 7), Some((r, key(0))));
     assert_eq!(found(&w, by_relay(7), 8), None);
-    assert_eq!(found(&w, by_relay(0), 0), Some((server, PORT, None)));
+    assert_eq!(found(&w, by_relay(0), 0), Some((server, None)));
+    assert_eq!((w.model.found(extra(0), Label::NONE), w.model.found(extra(1), Label::NONE)), (Some((c, key(0))), None));
+    assert_eq!(w.model.found(extra(511), Label::NONE), Some((d, key(1))));
+    // What one has at one of our ports may go without the others.
+    w.fabric.remove_path(c);
+    w.fabric.remove_path(d);
+    commands(&mut w);
+    assert_eq!((w.model.found(extra(0), Label::NONE), found(&w, straight(0, 40_000), 0)), (None, Some((a, key(0)))));
     let taken = |path: PeerPath| FabricError::PathTaken(path.from.addr());
-    for refused in [path(straight(0, 40_000), 1), path(PathFrom::Direct(RELAY), 1), path(by_relay(7), 1)] {
+    for refused in [
+        path(straight(0, 40_000), 1),
+        path(PathFrom::Direct(Arrival::new(RELAY, LocalPort::MAIN)), 1),
+        path(by_relay(7), 1),
+    ] {
         assert_eq!(w.fabric.add_path(refused), Err(taken(refused)));
     }
-    assert_eq!(w.fabric.add_path(PeerPath { local_port: 0, ..path(by_relay(9), 0) }), Err(FabricError::BadUdpPort));
+    assert_eq!(w.fabric.add_path(path(straight(2, 0), 0)), Err(FabricError::BadUdpPort));
     // With its peer go its paths, those of others stay.
     w.fabric.remove_dynamic_peer(id(0));
     let gone = commands(&mut w);
@@ -167,7 +189,7 @@ fn paths_are_found_by_where_datagrams_come_from() {
     let path_first = place(|c| matches!(c, Command::SetPath { .. })) < place(|c| matches!(c, Command::SetVtep { .. }));
     assert!(path_first, "nothing leads to a slot that is free: {gone:?}");
     assert_eq!((found(&w, straight(0, 40_000), 0), found(&w, by_relay(7), 7)), (None, None));
-    assert_eq!(found(&w, straight(0, 40_001), 0), Some((b, PORT, key(1))));
+    assert_eq!(found(&w, straight(0, 40_001), 0), Some((b, key(1))));
     w.fabric.remove_path(server);
     commands(&mut w);
     assert_eq!(w.model.path_counts(), (1, 0), "nor is there a relay any more");
@@ -270,6 +292,40 @@ fn a_new_agent_finds_peers_and_paths_and_claims_them_without_a_write() {
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     assert_eq!(w.fabric.add_path(path(by_relay(7), 0)), Ok(slot));
     assert_eq!((commands(&mut w), w.fabric.unclaimed_peers().count()), (Vec::new(), 0));
+    // The other path is not asked for any more: whoever has that place now may prove it.
+    w.fabric.set_peer(id(1), BTreeSet::from([vni(0)]), direct(0, 40_000)).unwrap();
+    assert_eq!(w.fabric.add_path(path(straight(0, 40_000), 1)), Ok(other));
+    assert_eq!(w.fabric.forget_unclaimed(), []);
+    commands(&mut w);
+    assert_eq!(w.model.found(arrival(0, 40_000), Label::NONE), Some((other, Some(PeerKey::Dynamic(id(1))))));
+}
+
+#[test]
+fn what_nobody_asks_for_of_an_earlier_agents_is_given_up_peers_and_paths() {
+    let mut w = by_a_relay();
+    w.fabric.set_peer(id(1), BTreeSet::from([vni(0)]), relayed(9)).unwrap();
+    let kept = w.fabric.add_path(path(by_relay(7), 0)).unwrap();
+    w.fabric.add_path(path(straight(0, 40_000), 0)).unwrap();
+    w.fabric.add_path(path(by_relay(9), 1)).unwrap();
+    w.fabric.add_path(PeerPath { peer: None, ..path(by_relay(0), 0) }).unwrap();
+    let open = Control { open: true, extra_ports: ExtraPorts::new(6000, 16), hold_ifindex: 9 };
+    w.fabric.set_control(open);
+    commands(&mut w);
+    let desired = w.fabric.desired().clone();
+    w.fabric = Fabric::new(LIMITS, &w.model.adopt());
+    w.fabric.set_desired(desired).unwrap();
+    w.fabric.links_complete();
+    commands(&mut w);
+    let config = w.model.config();
+    assert_eq!((config.flags & ConfigFlags::CONTROL, config.extra_ports), (ConfigFlags::CONTROL, open.extra_ports));
+    w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
+    w.fabric.add_path(path(by_relay(7), 0)).unwrap();
+    assert_eq!(w.fabric.forget_unclaimed(), [id(1)]);
+    w.fabric.set_control(Control::default());
+    commands(&mut w);
+    assert_eq!(w.fabric.paths().map(|(index, _)| index).collect::<Vec<_>>(), [kept]);
+    assert_eq!((w.model.path_counts(), w.model.config().extra_ports), ((1, 1), ExtraPorts::NONE));
+    assert_eq!(w.fabric.forget_unclaimed(), []);
 }
 
 #[test]
@@ -284,7 +340,7 @@ fn there_is_an_end_to_room_and_it_is_told() {
     assert_eq!(w.fabric.peer_endpoint(id(3), relayed(3)), Err(nowhere));
     assert!(w.fabric.peer_endpoint(id(0), Endpoint { port: 0, ..relayed(3) }).is_err());
     for n in 0..size::RELAYS as u16 {
-        let relay = SocketAddrV4::new(peer(0), 1000 + n);
+        let relay = arrival(0, 1000 + n);
         let from = PathFrom::Relayed { relay, label: Label::of_word(1) };
         let added = w.fabric.add_path(path(from, 0));
         assert_eq!(added.is_ok(), usize::from(n) < LIMITS.paths(), "{added:?}");

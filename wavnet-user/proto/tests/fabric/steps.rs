@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 use wavnet_common::{
-    abi::{Endpoint, Hold},
+    abi::{Arrival, Endpoint, Hold, LocalPort},
     addr::{Label, Mac, PeerId, Vni},
 };
 use wavnet_proto::{
@@ -41,8 +41,9 @@ pub(crate) fn endpoint(n: u8) -> Endpoint {
 }
 
 /// Where a path may come from: a relay's address may be a peer's.
-pub(crate) fn from(n: u8) -> PathFrom {
-    let at = |addr, port| SocketAddrV4::new(addr, port);
+/// Where datagrams come from, to the main port or to an extra one.
+pub(crate) fn from(n: u8, extra: bool) -> PathFrom {
+    let at = |addr, port| Arrival::new(SocketAddrV4::new(addr, port), LocalPort::of_word(extra.into()));
     if n & 1 == 0 {
         PathFrom::Direct(at(peer(n / 2), 40_000 + u16::from(n / 12 % 2)))
     } else {
@@ -70,7 +71,7 @@ pub(crate) enum Step {
     MovePeer(u8, u8),
     RemoveDynamic(u8),
     AddPath(u8, Option<u8>, bool),
-    RemovePath(u8),
+    RemovePath(u8, bool),
     HoldPeer(u8, Hold),
     AddStatic(u8, u8, u8),
     RemoveStatic(u8, u8),
@@ -173,7 +174,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (b(), b()).prop_map(|(i, e)| MovePeer(i, e)),
         1 => b().prop_map(RemoveDynamic),
         4 => (b(), prop::option::of(b()), any::<bool>()).prop_map(|(f, i, p)| AddPath(f, i, p)),
-        2 => b().prop_map(RemovePath),
+        2 => (b(), any::<bool>()).prop_map(|(f, p)| RemovePath(f, p)),
         1 => (b(), prop::sample::select(vec![Hold::Normal, Hold::Hold, Hold::Drain])).prop_map(|(i, h)| HoldPeer(i, h)),
         1 => (b(), b(), b()).prop_map(|(v, m, p)| AddStatic(v, m, p)),
         1 => (b(), b()).prop_map(|(v, m)| RemoveStatic(v, m)),

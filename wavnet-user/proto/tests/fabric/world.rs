@@ -79,15 +79,15 @@ impl World {
                 assert_eq!(f.remove_dynamic_peer(id(i)), self.dynamics.remove(id(i)));
             }
             Step::AddPath(n, i, extra) => {
-                let local_port = if extra { 6000 } else { 4789 };
-                let path = PeerPath { from: from(n), local_port, peer: i.map(id) };
+                let path = PeerPath { from: from(n, extra), peer: i.map(id) };
                 if f.add_path(path).is_ok() {
                     self.dynamics.paths.insert(path.from, path);
                 }
             }
-            Step::RemovePath(n) => {
-                let found = f.paths().find(|(_, path)| path.from == from(n)).map(|(index, _)| index);
-                assert_eq!(found.is_some(), self.dynamics.paths.remove(&from(n)).is_some());
+            Step::RemovePath(n, extra) => {
+                let from = from(n, extra);
+                let found = f.paths().find(|(_, path)| path.from == from).map(|(index, _)| index);
+                assert_eq!(found.is_some(), self.dynamics.paths.remove(&from).is_some());
                 if let Some(index) = found {
                     f.remove_path(index);
                 }

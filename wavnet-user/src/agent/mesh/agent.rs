@@ -1,10 +1,8 @@
 //! The mesh's part of the agent's loop.
 
-use std::collections::BTreeSet;
-
 use tracing::info;
-use wavnet_common::datapath::Of;
-use wavnet_proto::trust::PublicKey;
+use wavnet_common::{addr::PeerId, datapath::Of};
+use wavnet_proto::{fabric::Control, trust::PublicKey};
 
 use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
@@ -21,6 +19,25 @@ impl Agent {
         if let Some(mesh) = &mut self.mesh {
             mesh.expect(&self.datapath);
             mesh.send();
+        }
+    }
+
+    /// Gives up peers of an earlier agent that may not be there any more: all of them without a mesh, else those that are off the list.
+    pub(in crate::agent) fn give_up_strangers(&mut self) {
+        let gone = match &self.mesh {
+            Some(mesh) => {
+                let admits = |id: &PeerId| PublicKey::new(id.0).is_ok_and(|key| mesh.settings.policy.admits(&key));
+                let gone: Vec<_> = self.fabric.unclaimed_peers().filter(|id| !admits(id)).collect();
+                gone.iter().for_each(|id| _ = self.fabric.remove_dynamic_peer(*id));
+                gone
+            }
+            None => {
+                self.fabric.set_control(Control::default());
+                self.fabric.forget_unclaimed()
+            }
+        };
+        for id in gone {
+            info!(peer = %id, "this peer of an earlier agent may not be there any more: removed");
         }
     }
 
@@ -41,10 +58,8 @@ impl Agent {
         };
         mesh.note_traffic(sent);
         if mesh.opened + UNCLAIMED <= now() {
-            let unclaimed: BTreeSet<_> = self.fabric.unclaimed_peers().collect();
-            for id in unclaimed {
+            for id in self.fabric.forget_unclaimed() {
                 info!(peer = %id, "nothing was heard from this peer of an earlier agent: removed");
-                self.fabric.remove_dynamic_peer(id);
             }
         }
     }

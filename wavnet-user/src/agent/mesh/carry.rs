@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tracing::{debug, info, warn};
 use wavnet_common::{
-    abi::Endpoint,
+    abi::{Arrival, Endpoint, LocalPort},
     addr::{Label, PeerId},
     wire::pulse::Number,
 };
@@ -60,8 +60,7 @@ impl Overlay {
                     self.select(fabric, peer, &way);
                 }
                 let Some(from) = path_from(&way) else { return };
-                let local_port = self.local_port(&way);
-                match fabric.add_path(PeerPath { from, local_port, peer: Some(id(&peer)) }) {
+                match fabric.add_path(PeerPath { from, peer: Some(id(&peer)) }) {
                     Ok(slot) => drop(self.slots.insert(path, (peer, slot))),
                     Err(e) => warn!(peer = %peer.short(), "frames by {way} are not taken: {e}"),
                 }
@@ -163,6 +162,13 @@ impl Overlay {
 
 fn path_from(way: &Way) -> Option<PathFrom> {
     let SocketAddr::V4(remote) = way.remote else { return None };
+    let remote = Arrival::new(
+        remote,
+        match way.socket {
+            Socket::Extra(n) => LocalPort::extra(n)?,
+            Socket::Main | Socket::Other(_) => LocalPort::MAIN,
+        },
+    );
     Some(if way.is_relayed() {
         PathFrom::Relayed { relay: remote, label: label(way) }
     } else {

@@ -9,7 +9,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 use wavnet_common::{
-    abi::{Endpoint, ExtraPorts, Hold},
+    abi::{Config, ConfigFlags, Endpoint, ExtraPorts, Hold},
     addr::{PeerId, Vni},
 };
 
@@ -60,7 +60,7 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
-    /// What an earlier agent left: it goes on as it is until it is claimed or removed, but nothing is held back.
+    /// What an earlier agent left: it goes on as it is until it is claimed or removed, but nothing is held back any more.
     pub(super) fn adopt(limits: &Limits, found: &Adopted, tables: &Tables) -> Dynamic {
         let mut vnis: BTreeMap<PeerKey, BTreeSet<Vni>> = BTreeMap::new();
         for (vni, key) in tables.members.keys() {
@@ -71,8 +71,13 @@ impl Dynamic {
             (id, DynamicPeer { vnis, endpoint, unclaimed: true })
         };
         let peers: Vec<_> = tables.dynamic().map(|(id, slot)| (id, slot.endpoint)).map(peer).collect();
+        let open = |config: &Config| Control {
+            open: config.has(ConfigFlags::CONTROL),
+            extra_ports: config.extra_ports,
+            hold_ifindex: 0,
+        };
         let mut dynamic = Dynamic {
-            control: Control::default(),
+            control: found.config.as_ref().map(open).unwrap_or_default(),
             peers: BTreeMap::new(),
             per_vni: BTreeMap::new(),
             paths: PathTable::adopt(limits, found, tables),
@@ -126,7 +131,7 @@ impl Dynamic {
 }
 
 impl Fabric {
-    /// Says what the shell has open for dynamic peers. Nothing by default.
+    /// Says what the shell has open for dynamic peers. Until it does, that is what an earlier agent had, or nothing.
     pub fn set_control(&mut self, control: Control) {
         if self.dynamic.control != control {
             self.dynamic.control = control;
@@ -197,7 +202,8 @@ impl Fabric {
             self.move_peer(id, at);
         }
         let removed = self.dynamic.put(id, None).is_some();
-        self.dynamic.holds.remove(&PeerKey::Dynamic(id));
+        // Who comes back before that is carried out has the slot again.
+        self.hold_peer(PeerKey::Dynamic(id), Hold::Normal);
         for index in self.dynamic.paths.of(id) {
             self.remove_path(index);
         }
@@ -218,9 +224,17 @@ impl Fabric {
     }
 
     /// Peers that an earlier agent left and that nobody has asked for since, by [`Fabric::set_peer`]. They go on as they were, and
-    /// so do their paths, also those of peers that have been asked for.
+    /// so do paths that nobody has asked for since, also those of peers that have been asked for.
     pub fn unclaimed_peers(&self) -> impl Iterator<Item = PeerId> {
         self.dynamic.peers.iter().filter(|(_, peer)| peer.unclaimed).map(|(id, _)| *id)
+    }
+
+    /// Gives up all that an earlier agent left and nobody has asked for since, peers and paths; the peers.
+    pub fn forget_unclaimed(&mut self) -> Vec<PeerId> {
+        let peers: Vec<PeerId> = self.unclaimed_peers().collect();
+        peers.iter().for_each(|id| _ = self.remove_dynamic_peer(*id));
+        self.dynamic.paths.unclaimed().into_iter().for_each(|index| self.remove_path(index));
+        peers
     }
 
     /// Queues what is to be held back, or not any more: before anything that may change on the way there.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Path, Source, size},
+    abi::{Arrival, Path, Source, size},
     addr::{Label, PeerId},
 };
 
@@ -19,11 +19,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PathFrom {
     /// Straight from a peer, or from its NAT.
-    Direct(SocketAddrV4),
+    Direct(Arrival),
     /// By way of a relay.
     Relayed {
-        /// Address of the relay.
-        relay: SocketAddrV4,
+        /// The relay.
+        relay: Arrival,
         /// The session; [`Label::NONE`]: from the relay itself.
         label: Label,
     },
@@ -31,13 +31,13 @@ pub enum PathFrom {
 
 impl PathFrom {
     /// Who is seen as sender on the wire.
-    pub const fn addr(&self) -> SocketAddrV4 {
+    pub fn addr(&self) -> SocketAddrV4 {
         match self {
-            PathFrom::Direct(addr) | PathFrom::Relayed { relay: addr, .. } => *addr,
+            PathFrom::Direct(at) | PathFrom::Relayed { relay: at, .. } => at.from(),
         }
     }
 
-    const fn relay(&self) -> Option<SocketAddrV4> {
+    const fn relay(&self) -> Option<Arrival> {
         match self {
             PathFrom::Direct(_) => None,
             PathFrom::Relayed { relay, .. } => Some(*relay),
@@ -50,8 +50,6 @@ impl PathFrom {
 pub struct PeerPath {
     /// Where its datagrams come from.
     pub from: PathFrom,
-    /// The UDP port of ours that they come to: the main one, or one of [`super::Control::extra_ports`].
-    pub local_port: u16,
     /// Whose frames come by it; `None`: no frames, as from a rendezvous server.
     pub peer: Option<PeerId>,
 }
@@ -69,9 +67,11 @@ struct Relay {
 pub(in crate::fabric) struct PathTable {
     paths: BTreeMap<u16, PeerPath>,
     sources: BTreeMap<PathFrom, u16>,
-    relays: BTreeMap<SocketAddrV4, Relay>,
+    relays: BTreeMap<Arrival, Relay>,
     path_slots: Slots<PathFrom>,
-    relay_slots: Slots<SocketAddrV4>,
+    relay_slots: Slots<Arrival>,
+    /// Those that were found in the tables, and not asked for yet by this agent.
+    unclaimed: BTreeSet<u16>,
     /// Slots whose content may have to change.
     dirty: BTreeSet<u16>,
 }
@@ -79,21 +79,22 @@ pub(in crate::fabric) struct PathTable {
 impl PathTable {
     /// What an earlier agent left. A path by a relay that is not there, or of a peer that is not, is rubbish.
     pub(super) fn adopt(limits: &Limits, found: &Adopted, tables: &Tables) -> PathTable {
-        let addresses: BTreeMap<u16, SocketAddrV4> = found.relays.iter().copied().collect();
+        let addresses: BTreeMap<u16, Arrival> = found.relays.iter().copied().collect();
         let ids: BTreeMap<u16, PeerId> = tables.dynamic().map(|(id, slot)| (slot.index, id)).collect();
         let slots: BTreeSet<u16> = tables.paths.keys().copied().collect();
-        let relay = |(at, number): (&SocketAddrV4, &u16)| (*at, Relay { number: *number, users: 0 });
+        let relay = |(at, number): (&Arrival, &u16)| (*at, Relay { number: *number, users: 0 });
         let mut table = PathTable {
             paths: BTreeMap::new(),
             sources: BTreeMap::new(),
             relays: tables.relays.iter().map(relay).collect(),
             path_slots: Slots::new(limits.paths(), &slots),
             relay_slots: Slots::new(size::RELAYS as usize, &addresses.keys().copied().collect()),
+            unclaimed: BTreeSet::new(),
             dirty: slots,
         };
         for (index, path) in &tables.paths {
             let from = match path.source {
-                Source::Endpoint { addr, port } => Some(PathFrom::Direct(SocketAddrV4::new(addr.into(), port))),
+                Source::Endpoint(at) => Some(PathFrom::Direct(at)),
                 Source::Relayed { relay, label } => {
                     addresses.get(&relay).map(|at| PathFrom::Relayed { relay: *at, label })
                 }
@@ -101,7 +102,8 @@ impl PathTable {
             let peer = path.vtep_index.map(|index| ids.get(&index).copied());
             match (from, peer) {
                 (Some(from), None | Some(Some(_))) if !table.sources.contains_key(&from) => {
-                    table.enter(*index, PeerPath { from, local_port: path.local_port, peer: peer.flatten() });
+                    table.enter(*index, PeerPath { from, peer: peer.flatten() });
+                    table.unclaimed.insert(*index);
                 }
                 // The next flush frees it.
                 _ => table.path_slots.put(*index, None),
@@ -127,6 +129,7 @@ impl PathTable {
     fn take_out(&mut self, index: u16) -> Option<PeerPath> {
         let path = self.paths.remove(&index)?;
         self.sources.remove(&path.from);
+        self.unclaimed.remove(&index);
         self.path_slots.put(index, Some(path.from));
         if let Some(relay) = path.from.relay().and_then(|at| self.relays.get_mut(&at)) {
             relay.users -= 1;
@@ -150,7 +153,10 @@ impl PathTable {
     fn add(&mut self, path: PeerPath, limits: &Limits) -> Result<u16, FabricError> {
         let addr = path.from.addr();
         if let Some(&index) = self.sources.get(&path.from) {
-            let known = self.paths.get_mut(&index).filter(|known| known.peer.is_none() || known.peer == path.peer);
+            // What an earlier agent knew is whose it is proved to be now.
+            let unclaimed = self.unclaimed.remove(&index);
+            let may = |known: &&mut PeerPath| unclaimed || known.peer.is_none() || known.peer == path.peer;
+            let known = self.paths.get_mut(&index).filter(may);
             *known.ok_or(FabricError::PathTaken(addr))? = path;
             self.dirty.insert(index);
             return Ok(index);
@@ -175,6 +181,11 @@ impl PathTable {
         Ok(grant.index)
     }
 
+    /// Slots of paths that an earlier agent left and that nobody has asked for since.
+    pub(super) fn unclaimed(&self) -> BTreeSet<u16> {
+        self.unclaimed.clone()
+    }
+
     /// Slots of a peer's paths.
     pub(super) fn of(&self, id: PeerId) -> Vec<u16> {
         self.paths.iter().filter(|(_, path)| path.peer == Some(id)).map(|(index, _)| *index).collect()
@@ -196,11 +207,11 @@ impl PathTable {
     fn content(&self, index: u16, tables: &Tables) -> Option<Path> {
         let path = self.paths.get(&index)?;
         let source = match path.from {
-            PathFrom::Direct(at) => Source::Endpoint { addr: at.ip().octets(), port: at.port() },
+            PathFrom::Direct(at) => Source::Endpoint(at),
             PathFrom::Relayed { relay, label } => Source::Relayed { relay: self.relays.get(&relay)?.number, label },
         };
         let slot = path.peer.and_then(|id| tables.vteps.get(&PeerKey::Dynamic(id)));
-        Some(Path { source, local_port: path.local_port, vtep_index: slot.map(|slot| slot.index) })
+        Some(Path { source, vtep_index: slot.map(|slot| slot.index) })
     }
 }
 
@@ -213,7 +224,7 @@ impl Fabric {
     pub fn add_path(&mut self, path: PeerPath) -> Result<u16, FabricError> {
         let addr = path.from.addr();
         check_peer_address(*addr.ip())?;
-        if addr.port() == 0 || path.local_port == 0 {
+        if addr.port() == 0 {
             return Err(FabricError::BadUdpPort);
         }
         let none = self.dynamic.paths.is_empty();

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::Ipv4Addr,
 };
 
 use wavnet_common::{
-    abi::{At, Endpoint, Hold, NextHop, Path, Source, Vtep, VtepFlags},
+    abi::{Arrival, At, Endpoint, Hold, NextHop, Path, Source, Vtep, VtepFlags},
     addr::{Label, PeerId},
 };
 use wavnet_proto::command::PeerKey;
@@ -92,11 +92,9 @@ impl Model {
         })
     }
 
-    pub(super) fn relays(&self) -> BTreeMap<SocketAddrV4, u16> {
+    pub(super) fn relays(&self) -> BTreeMap<Arrival, u16> {
         let relay = |(source, at): (&Source, &At)| match (source, at) {
-            (Source::Endpoint { addr, port }, At::Relay(number)) => {
-                Some((SocketAddrV4::new((*addr).into(), *port), *number))
-            }
+            (Source::Endpoint(from), At::Relay(number)) => Some((*from, *number)),
             _ => None,
         };
         self.path_of.iter().filter_map(relay).collect()
@@ -122,15 +120,15 @@ impl Model {
         self.slot(peer).and_then(|index| self.holds.get(&index).copied()).unwrap_or_default()
     }
 
-    /// What a frame that comes from there is taken for, as the programs find it: slot of the path, port of ours, peer.
-    pub(crate) fn found(&self, from: SocketAddrV4, label: Label) -> Option<(u16, u16, Option<PeerKey>)> {
-        let mut source = Source::Endpoint { addr: from.ip().octets(), port: from.port() };
+    /// What a frame that comes from there is taken for, as the programs find it: slot of the path, peer.
+    pub(crate) fn found(&self, from: Arrival, label: Label) -> Option<(u16, Option<PeerKey>)> {
+        let mut source = Source::Endpoint(from);
         if let Some(At::Relay(relay)) = self.path_of.get(&source) {
             source = Source::Relayed { relay: *relay, label };
         }
         let Some(At::Path(index)) = self.path_of.get(&source) else { return None };
         let path = self.paths[index];
-        Some((*index, path.local_port, path.vtep_index.map(|index| self.peers[&index])))
+        Some((*index, path.vtep_index.map(|index| self.peers[&index])))
     }
 
     /// How many paths and relays there are.
