@@ -9,7 +9,7 @@ use std::{
 use super::{
     Damper, Done, Dropped, Event, HostId, Rendezvous, Timer,
     damper::Subject,
-    hosts::{Host, Pending},
+    hosts::{Host, Pending, Prefix},
     settings::Limits,
 };
 use crate::{
@@ -25,6 +25,8 @@ const PREFIXES: usize = 4096;
 pub(super) const VISIT: Duration = Duration::from_secs(15);
 /// Visitors at the most, beside an eighth of the hosts that there may be.
 const VISITORS: usize = 256;
+/// Those of one prefix take up one place in so many: there is room for others.
+const PREFIX_SHARE: usize = 4;
 /// Draws of a session's index.
 const DRAWS: usize = 16;
 
@@ -45,10 +47,7 @@ impl Admission {
         let mut hasher = DefaultHasher::new();
         // What an attacker does not know, so that it cannot choose prefixes that share a bucket with its victim's.
         self.seed.hash(&mut hasher);
-        match ip {
-            IpAddr::V4(ip) => (ip.to_bits() >> 8).hash(&mut hasher),
-            IpAddr::V6(ip) => (ip.to_bits() >> 80).hash(&mut hasher),
-        }
+        Prefix::of(ip).hash(&mut hasher);
         hasher.finish() as usize % PREFIXES
     }
 
@@ -123,7 +122,11 @@ impl Rendezvous {
             return Ok(id);
         }
         let visitors = self.hosts.len() - self.hosts.registered();
-        if visitors >= VISITORS + self.settings.limits.hosts / 8 {
+        let most = VISITORS + self.settings.limits.hosts / 8;
+        // Who may not come is told so only while there is room enough for those who may.
+        let admitted = self.networks.get(&network).is_some_and(|served| served.network.admits(&key));
+        let crowded = self.hosts.visitors_of(Prefix::of(from.ip())) >= most / PREFIX_SHARE;
+        if visitors >= most || crowded || visitors >= most / 2 && !admitted {
             return Err(Dropped::Visitors);
         }
         let id = self.hosts.insert(Host::visitor(network, key, from)).ok_or(Dropped::Visitors)?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::Bound::{Excluded, Unbounded},
     time::Duration,
 };
@@ -72,6 +72,8 @@ pub(super) struct Host {
     /// `None`: a visitor.
     pub(super) registration: Option<Box<Registration>>,
     pub(super) takeover: Option<Box<Takeover>>,
+    /// Where it first came from.
+    prefix: Prefix,
     /// Version of the directory that it was told of.
     pub(super) told: u64,
     pub(super) requests: Bucket,
@@ -89,6 +91,7 @@ impl Host {
             pending: Vec::new(),
             registration: None,
             takeover: None,
+            prefix: Prefix::of(addr.ip()),
             told: 0,
             requests: Bucket::default(),
             forwards: Bucket::default(),
@@ -131,6 +134,21 @@ pub(super) struct Hosts {
     /// Where several hosts were last seen at one address, the last of them.
     by_addr: BTreeMap<SocketAddr, HostId>,
     registered: usize,
+    /// How many visitors are from each prefix.
+    visitors: BTreeMap<Prefix, usize>,
+}
+
+/// A source prefix, which is taken for one subscriber: 24 bits of IPv4, 48 of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Prefix(u64);
+
+impl Prefix {
+    pub(super) fn of(ip: IpAddr) -> Prefix {
+        match ip {
+            IpAddr::V4(ip) => Prefix(u64::from(ip.to_bits() >> 8)),
+            IpAddr::V6(ip) => Prefix(1 << 63 | (ip.to_bits() >> 80) as u64),
+        }
+    }
 }
 
 impl Hosts {
@@ -162,6 +180,20 @@ impl Hosts {
         self.registered
     }
 
+    /// Visitors that came from a prefix.
+    pub(super) fn visitors_of(&self, prefix: Prefix) -> usize {
+        self.visitors.get(&prefix).copied().unwrap_or_default()
+    }
+
+    fn no_visitor_any_more(&mut self, prefix: Prefix) {
+        if let Some(count) = self.visitors.get_mut(&prefix) {
+            *count -= 1;
+            if *count == 0 {
+                self.visitors.remove(&prefix);
+            }
+        }
+    }
+
     /// Hosts of a network in the order of their keys, behind `after`.
     pub(super) fn of_network(
         &self,
@@ -189,7 +221,10 @@ impl Hosts {
         };
         self.by_key.entry(host.network).or_default().insert(host.key, id);
         self.by_addr.entry(host.addr).or_insert(id);
-        self.registered += usize::from(host.registration.is_some());
+        match host.registration {
+            Some(_) => self.registered += 1,
+            None => *self.visitors.entry(host.prefix).or_default() += 1,
+        }
         *self.slots.get_mut(id.0 as usize)? = Some(Box::new(host));
         Some(id)
     }
@@ -205,7 +240,10 @@ impl Hosts {
             self.by_index.remove(&session.local_index());
         }
         host.pending.iter().for_each(|pending| self.unlink(pending));
-        self.registered -= usize::from(host.registration.is_some());
+        match host.registration {
+            Some(_) => self.registered -= 1,
+            None => self.no_visitor_any_more(host.prefix),
+        }
         Some(*host)
     }
 
@@ -293,7 +331,10 @@ impl Hosts {
     /// What a host says of itself; a visitor is registered thereby.
     pub(super) fn register(&mut self, id: HostId, registration: Registration) {
         let Some(host) = self.get_mut(id) else { return };
-        let is_new = host.registration.replace(Box::new(registration)).is_none();
-        self.registered += usize::from(is_new);
+        let prefix = host.prefix;
+        if host.registration.replace(Box::new(registration)).is_none() {
+            self.registered += 1;
+            self.no_visitor_any_more(prefix);
+        }
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// REGISTER and SYNC take so much of what a host may ask for: they make the server look at many hosts, and answer at length.
+const HEAVY: u64 = 8;
+
 /// A lease ends so much later than its host was told.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
@@ -26,7 +29,8 @@ impl Rendezvous {
         if let Message::Forward(forward) = message {
             return self.forward(now, id, forward);
         }
-        if !host.requests.take(now, rate, 1) {
+        let cost = if matches!(message, Message::Register(_) | Message::Sync(_)) { HEAVY } else { 1 };
+        if !host.requests.take(now, rate, cost) {
             return Err(Dropped::RequestLimit);
         }
         let request = match &message {

@@ -91,14 +91,26 @@ fn visitors_do_not_fill_the_memory() {
     let mut wanted = settings([1]);
     wanted.limits.hosts = 80;
     let mut world = World::new(wanted);
-    for _ in 0..600 {
-        let agent = world.agent(1);
-        let hello = world.agents[agent].client.hello();
-        world.send(agent, &hello);
-    }
-    assert_eq!((world.server.view().visitors, world.dropped(Dropped::Visitors)), (266, 334));
+    // Whoever has registered is no visitor.
+    world.registered(1, "a", &[7]);
+    let visit = |world: &mut World, count: usize, from: usize| {
+        for n in 0..count {
+            let agent = world.agent(1);
+            world.agents[agent].addr = addr(from + n);
+            let hello = world.agents[agent].client.hello();
+            world.send(agent, &hello);
+        }
+        (world.server.view().visitors, world.dropped(Dropped::Visitors))
+    };
+    // 256 and an eighth of 80, of which a prefix may have a quarter.
+    assert_eq!(visit(&mut world, 300, 1), (66, 234));
+    assert_eq!(visit(&mut world, 100, 50_000 * 512), (132, 268));
+    assert_eq!(visit(&mut world, 100, 50_000 * 1024), (198, 302));
+    assert_eq!(visit(&mut world, 100, 50_000 * 2048), (264, 336));
+    assert_eq!(visit(&mut world, 100, 50_000 * 4096), (266, 434), "that is all there may be");
     world.pass(seconds(20));
     assert_eq!(world.server.view().visitors, 0);
+    assert_eq!(visit(&mut world, 100, 1000).0, 66, "and it begins anew");
 }
 
 #[test]
