@@ -94,6 +94,25 @@ fn a_server_that_invites_to_floods_makes_no_amplifier() {
     });
 }
 
+/// Each of its lies is told to all servers and peers, but they are believed ever more seldom.
+#[test]
+fn a_server_that_says_all_the_time_that_hosts_have_moved_makes_no_storm() {
+    Seed::each(4, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let liar = add_liar(&mut world, |liar| liar.restless = true);
+        let honest = world.servers[0];
+        servers(&mut world, &[liar, honest]);
+        let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+        let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+        direct_within(&mut world, a, b, 3);
+        let before = world.net.totals().sent;
+        world.net.run_for(Duration::from_secs(60));
+        let sent = world.net.totals().sent - before;
+        assert!(sent < 3000, "{sent} datagrams in a minute of nothing");
+        assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Direct), Some(PathKind::Direct)));
+    });
+}
+
 /// Neither the time nor the room for those who do not exist is taken from those who do.
 #[test]
 fn a_server_with_a_hundred_thousand_invented_hosts_keeps_out_nobody() {

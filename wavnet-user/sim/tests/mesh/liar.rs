@@ -26,6 +26,8 @@ pub(crate) struct Liar {
     sessions: BTreeMap<u32, (Session, SocketAddr)>,
     /// Where it says that hosts are; `None`: where they are.
     pub(crate) mapped: Option<SocketAddr>,
+    /// It says each time that they are at another port.
+    pub(crate) restless: bool,
     /// Its directory: so many hosts that do not exist.
     pub(crate) invented: u32,
     /// What its hosts have asked to be forwarded.
@@ -49,6 +51,7 @@ impl Liar {
             rng,
             sessions: BTreeMap::new(),
             mapped: None,
+            restless: false,
             invented: 0,
             forwards: Vec::new(),
             out: VecDeque::new(),
@@ -80,7 +83,10 @@ impl Liar {
                     Message::Refresh { request } => request,
                     _ => 0,
                 };
-                let mapped = self.mapped.unwrap_or(from);
+                let mut mapped = self.mapped.unwrap_or(from);
+                if self.restless {
+                    mapped.set_port(self.rng.u32() as u16 | 1);
+                }
                 let version = u64::from(self.invented) + 1;
                 Message::Registered(Registered { request, lease: 60, mapped, version, stun: Vec::new(), relay: true })
             }

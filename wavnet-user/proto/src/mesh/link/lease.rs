@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{Context, Event, Link, SILENT_AFTER, Timer, pause};
-use crate::wire::{
-    Message,
-    message::{Refused, RefusedCode, Register, Registered},
+use crate::{
+    time::Time,
+    wire::{
+        Message,
+        message::{Refused, RefusedCode, Register, Registered},
+    },
 };
 
 /// The shortest lease that is believed.
@@ -13,6 +16,36 @@ const SHORTEST: u16 = 10;
 /// Between two words of where we are, when others give reason to doubt that the server knows.
 const REST: Duration = Duration::from_millis(200);
 const DOUBT: Duration = Duration::from_secs(2);
+
+/// Between two words of a server that we are elsewhere, at first, if they come one after the other; it doubles each time. Each is told to all
+/// servers and all peers.
+const MOVES: Duration = Duration::from_secs(1);
+const MOVES_LONGEST: Duration = Duration::from_secs(60);
+
+/// How often a server may say that we are elsewhere: at once if it has not said so for a while.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    last: Option<Time>,
+    pause: Duration,
+}
+
+impl Moves {
+    /// True if we are to believe it now; else when.
+    fn may(&mut self, now: Time) -> Result<(), Time> {
+        if let Some(last) = self.last {
+            let rested = now.since(last);
+            if rested < self.pause {
+                return Err(last + self.pause);
+            }
+            let doubled = if rested < MOVES_LONGEST * 2 { self.pause * 2 } else { MOVES };
+            self.pause = doubled.min(MOVES_LONGEST);
+        } else {
+            self.pause = MOVES;
+        }
+        self.last = Some(now);
+        Ok(())
+    }
+}
 
 impl Link {
     /// Tells the server (again) what it must know, or that we are still there.
@@ -89,7 +122,7 @@ impl Link {
         }
     }
 
-    /// REGISTERED. True if our mapped address is news.
+    /// REGISTERED. True if our mapped address is news to be told.
     pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> bool {
         let is_asked = |(first, last): (u32, u32)| answer.request.wrapping_sub(first) <= last.wrapping_sub(first);
         if !self.asked.is_some_and(is_asked) {
@@ -106,7 +139,17 @@ impl Link {
         }
         cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));
         self.changed(cx, answer.version);
-        cx.local.mapped.get(&self.index) != Some(&answer.mapped)
+        if cx.local.mapped.get(&self.index) == Some(&answer.mapped) {
+            return false;
+        }
+        match self.moves.may(cx.now) {
+            Ok(()) => true,
+            Err(at) => {
+                // It is asked again then.
+                cx.timers.set_no_later(Timer::Register(self.index), at);
+                false
+            }
+        }
     }
 
     /// REFUSED.

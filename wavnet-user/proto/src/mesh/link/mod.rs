@@ -81,6 +81,8 @@ pub(super) struct Link {
     trouble: Option<ServerTrouble>,
     /// When we last looked into what others say of our session, and of our address.
     looked: [Option<Time>; 2],
+    /// How often it may say that we are elsewhere.
+    moves: lease::Moves,
 }
 
 /// A pause after so many tries. No two hosts keep step: they may all have lost the server at the same moment.
@@ -124,6 +126,7 @@ impl Link {
             pulses: Pulses::new(idle),
             trouble: None,
             looked: [None; 2],
+            moves: lease::Moves::default(),
         }
     }
 
