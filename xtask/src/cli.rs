@@ -86,7 +86,7 @@ enum Command {
     /// Fuzz what the network, the kernel, configuration files and clients feed us.
     ///
     /// Starts from the corpus in fuzz/corpus, which `cargo test` replays. Needs g++ for libFuzzer's runtime.
-    #[command(after_help = "Targets: underlay, port, event, config, request.")]
+    #[command(after_help = "Targets: underlay, port, relay, event, config, request.")]
     Fuzz {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
