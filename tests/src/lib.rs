@@ -7,6 +7,12 @@
 pub mod bench;
 pub mod demo;
 pub mod fuzz;
+pub mod fuzz_datagrams;
+pub mod fuzz_mesh;
+pub mod fuzz_nat;
+pub mod fuzz_rendezvous;
 pub mod kernel;
 pub mod lab;
+pub mod mesh;
+pub mod rendezvous;
 mod test_run;

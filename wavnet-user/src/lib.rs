@@ -9,7 +9,11 @@ pub mod datapath;
 pub mod doctor;
 mod ethtool;
 pub mod metrics;
+pub mod nat;
 pub mod netlink;
+mod notify;
 pub mod output;
+pub mod random;
+pub mod rendezvous;
 #[cfg(test)]
 mod testing;

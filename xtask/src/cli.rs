@@ -86,7 +86,9 @@ enum Command {
     /// Fuzz what the network, the kernel, configuration files and clients feed us.
     ///
     /// Starts from the corpus in fuzz/corpus, which `cargo test` replays. Needs g++ for libFuzzer's runtime.
-    #[command(after_help = "Targets: underlay, port, relay, event, config, request.")]
+    #[command(
+        after_help = "Targets: underlay, port, relay, event, config, request, control, handshake, rendezvous, stun, nat, mesh, datagrams."
+    )]
     Fuzz {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
@@ -129,7 +131,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(100..=60_000))]
     pub(crate) time: Option<u64>,
     /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99 (docs/benchmarks.md has all of them, and a name that is none has
-    /// them listed).
+    /// them listed); or one of these alone: `rendezvous`, the rendezvous server's STUN against coturn's, and its memory; `nat`, which path
+    /// each pair of NAT types gets, and how soon.
     pub(crate) cases: Vec<String>,
 }
 

@@ -10,7 +10,21 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{process, workspace::Workspace};
 
 /// The targets in fuzz/Cargo.toml.
-const TARGETS: [&str; 6] = ["underlay", "port", "relay", "event", "config", "request"];
+const TARGETS: [&str; 13] = [
+    "underlay",
+    "port",
+    "relay",
+    "event",
+    "config",
+    "request",
+    "control",
+    "handshake",
+    "rendezvous",
+    "stun",
+    "nat",
+    "mesh",
+    "datagrams",
+];
 
 /// With an explicit target, flags reach the code under test and not the build scripts.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

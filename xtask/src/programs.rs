@@ -27,7 +27,9 @@ pub(crate) const LAB: &[Program] = &[
     program("tc", "iproute2", "queueing disciplines"),
     program("ethtool", "ethtool", "offloads of links"),
     program("ping", "iputils-ping", "reachability"),
-    program("nft", "nftables", "filters between hypervisors"),
+    program("nft", "nftables", "filters between hypervisors, NAT routers"),
+    program("conntrack", "conntrack", "what NAT routers remember"),
+    program("stun", "stun-client", "classification of NATs"),
     program("tcpdump", "tcpdump", "captures"),
     program("tshark", "tshark", "dissection of outer packets"),
     program("iperf3", "iperf3", "TCP streams"),
@@ -40,6 +42,12 @@ pub(crate) const LAB: &[Program] = &[
 
 /// Checks the metrics. Its package brings a daemon, so only the program is taken out of it.
 pub(crate) const PROMTOOL: Program = program("promtool", "prometheus", "checks of the metrics' format");
+
+/// An independent STUN server and client. Their package brings a daemon, too.
+pub(crate) const STUN: &[Program] = &[
+    program("turnserver", "coturn", "STUN server in front of NATs"),
+    program("turnutils_natdiscovery", "coturn", "classification of NATs"),
+];
 
 /// Where a program is: in `path`, or in the directories that only root has in its `PATH`.
 pub(crate) fn find(name: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {

@@ -45,6 +45,11 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
         return redraw(workspace, results, bench.plots.as_deref());
     }
     setup::ensure(workspace)?;
+    match bench.cases.as_slice() {
+        [case] if case == RENDEZVOUS => return bench_rendezvous(workspace, bench),
+        [case] if case == NAT => return bench_nat(workspace, bench),
+        _ => {}
+    }
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
     let arguments = arguments(bench);
     // As who we are, and before anything is touched: a name that is none is told by the program that knows them.
@@ -63,6 +68,45 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     if let Some(plots) = &bench.plots {
         fs::create_dir_all(plots).with_context(|| format!("cannot make {}", plots.display()))?;
     }
+    become_it(command)
+}
+
+/// Cases that are programs of their own: a server, and pairs of NATs.
+const RENDEZVOUS: &str = "rendezvous";
+const NAT: &str = "nat";
+
+/// `cargo xtask bench nat`.
+fn bench_nat(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet", "wavnet-bench-nat"])?;
+    let mut command = elevated(workspace, "wavnet-bench-nat")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    json(&mut command, bench)?;
+    become_it(command)
+}
+
+/// Has a program write its results where it was asked for.
+fn json(command: &mut Command, bench: &Bench) -> Result<()> {
+    if let Some(json) = &bench.json {
+        // Made here, so that the file is the user's although root writes it.
+        let made = File::options().create(true).append(true).open(json);
+        made.with_context(|| format!("cannot write {}", json.display()))?;
+        command.arg("--json").arg(json);
+    }
+    Ok(())
+}
+
+/// `cargo xtask bench rendezvous`.
+fn bench_rendezvous(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet", "wavnet-bench-rendezvous"])?;
+    let mut command = elevated(workspace, "wavnet-bench-rendezvous")?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    let quick = |many| bench.quick.then_some(many);
+    // What is asked for beats what is quick.
+    let (runs, time) = (bench.runs.map(u64::from).or(quick(2)), bench.time.or(quick(500)));
+    for (name, value) in [("--runs", runs), ("--time", time), ("--hosts", quick(1000))] {
+        command.args(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+    }
+    json(&mut command, bench)?;
     become_it(command)
 }
 

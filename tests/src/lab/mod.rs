@@ -21,6 +21,7 @@ pub mod host;
 pub mod http;
 pub mod link;
 pub mod lookups;
+pub mod nat;
 pub mod netns;
 pub mod numbered;
 pub mod overlay;
@@ -36,7 +37,9 @@ pub mod tap;
 pub mod taps;
 pub mod tools;
 pub mod topology;
+pub mod udp;
 pub mod vnet;
+pub mod wan;
 
 use std::{
     fs,

@@ -8,6 +8,7 @@ use aya::{
     maps::{Array, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
     programs::{
         LinkOrder, Program, ProgramError, ProgramFd, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::FdLink,
         tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
     },
 };
@@ -157,6 +158,21 @@ impl Programs {
         let program: &mut SchedClassifier = find(&mut self.ebpf, name::EMPTY_TC)?;
         Ok(program.fd()?)
     }
+}
+
+/// Has an interface poll as long as the link lives, by an XDP program that does nothing: a veth then takes what XDP of the other end
+/// redirects to it. GRO would do the same, but merges frames.
+///
+/// # Errors
+/// Built without the program, no such interface, or it has an XDP program.
+pub fn keep_polling(ns: &Netns, interface: &str) -> Result<FdLink> {
+    let ifindex = ns.ifindex(interface)?;
+    let mut ebpf = EbpfLoader::new().load(object()?).context("loading the lab's kernel programs")?;
+    let program: &mut Xdp = find(&mut ebpf, name::EMPTY_XDP)?;
+    program.load().with_context(|| format!("loading {}", name::EMPTY_XDP))?;
+    let id = ns.enter(|| Ok(program.attach_to_if_index(ifindex, XdpMode::Driver)?));
+    let link = program.take_link(id.with_context(|| format!("attaching {} to {interface}", name::EMPTY_XDP))?)?;
+    FdLink::try_from(link).context("the kernel has no links of XDP programs")
 }
 
 /// Attaches an XDP program to two interfaces and enters each as what the other redirects to.

@@ -107,7 +107,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
+/// A socket that receives from and sends to one interface of this thread's namespace.
+pub(super) fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
     let check = |r: i32| if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) };
     // SAFETY: plain system calls with structures that live across them; the descriptor is owned at once.
     unsafe {
@@ -128,38 +129,49 @@ fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
     }
 }
 
-fn receive(fd: &OwnedFd) -> io::Result<Vec<u8>> {
+/// The tag that the kernel took out of a frame and says beside it, if it did: its TPID and TCI.
+///
+/// # Safety
+/// `recvmsg` or the like must have filled in the message, and its control buffer must still live.
+pub(super) unsafe fn tag_beside(message: &libc::msghdr) -> Option<(u16, u16)> {
     const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
     const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
+    let mut aux = None;
+    // SAFETY: the kernel wrote the control messages and their lengths.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
+                aux = Some(libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned());
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    let aux = aux.filter(|aux| aux.tp_status & TP_STATUS_VLAN_VALID != 0)?;
+    let known = aux.tp_status & TP_STATUS_VLAN_TPID_VALID != 0;
+    Some((if known { aux.tp_vlan_tpid } else { super::frame::VLAN }, aux.tp_vlan_tci))
+}
+
+fn receive(fd: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut frame = vec![0u8; 70_000];
     let mut control = [0u64; 16];
     let mut iov = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
-    // SAFETY: an all-zero msghdr is valid, and the buffers it is given live until the call returns.
-    let (n, aux) = unsafe {
+    // SAFETY: an all-zero msghdr is valid, and the buffers it is given live until the last use of it.
+    let (n, tag) = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut iov;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
         let n = libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0);
-        let mut aux = None;
-        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
-        while n >= 0 && !header.is_null() {
-            if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
-                aux = Some(libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned());
-            }
-            header = libc::CMSG_NXTHDR(&raw const message, header);
-        }
-        (n, aux)
+        (n, if n < 0 { None } else { tag_beside(&message) })
     };
     if n < 0 {
         return Err(io::Error::last_os_error());
     }
     frame.truncate(n as usize);
-    if let Some(aux) = aux.filter(|a| a.tp_status & TP_STATUS_VLAN_VALID != 0 && frame.len() >= 12) {
-        let known = aux.tp_status & TP_STATUS_VLAN_TPID_VALID != 0;
-        let tpid = if known { aux.tp_vlan_tpid } else { super::frame::VLAN };
-        return Ok(super::frame::tagged(&frame, tpid, aux.tp_vlan_tci));
+    if let Some((tpid, tci)) = tag.filter(|_| frame.len() >= 12) {
+        return Ok(super::frame::tagged(&frame, tpid, tci));
     }
     Ok(frame)
 }

@@ -1,8 +1,9 @@
 //! Programs that the lab calls.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,17 +15,28 @@ pub fn package(tool: &str) -> &str {
         "ping" => "iputils-ping",
         "dnsmasq" => "dnsmasq-base",
         "promtool" => "prometheus",
+        "nft" => "nftables",
+        "stun" => "stun-client",
+        "turnserver" | "turnutils_natdiscovery" => "coturn",
         "nsenter" => "util-linux",
         other => other,
     }
 }
 
-/// Where a program is, looking in the directories of root too (a user's PATH often lacks them).
+/// Where `cargo xtask setup` puts what it does not install to the system: a folder in the directory that holds the profile's, which
+/// holds this program or, for tests, its directory.
+pub fn set_up(folder: &str) -> Option<PathBuf> {
+    let me = std::env::current_exe().ok()?;
+    me.ancestors().skip(2).take(2).map(|dir| dir.join("toolchain").join(folder)).find(|dir| dir.is_dir())
+}
+
+/// Where a program is, looking in the directories of root too (a user's PATH often lacks them), and where set-up puts programs.
 pub fn find(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
     std::env::split_paths(&path)
         .chain(usual.iter().map(PathBuf::from))
+        .chain(set_up("bin"))
         .map(|dir| dir.join(tool))
         .find(|p| is_executable(p))
 }
@@ -49,8 +61,29 @@ pub fn command(tool: &str) -> Command {
 /// # Errors
 /// The program is missing, or fails: what it said on standard error.
 pub fn output(command: &mut Command) -> Result<String> {
+    let out = command.output();
+    said(command, out)
+}
+
+/// The same of a command that reads a text from its standard input.
+///
+/// # Errors
+/// As [`output`].
+pub fn feed(command: &mut Command, input: &str) -> Result<String> {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let out = child.and_then(|mut child| {
+        if let Some(mut to) = child.stdin.take() {
+            // Whoever does not read to the end says why, by its status.
+            let _ = to.write_all(input.as_bytes());
+        }
+        child.wait_with_output()
+    });
+    said(command, out)
+}
+
+fn said(command: &Command, out: std::io::Result<Output>) -> Result<String> {
     let shown = show(command);
-    let out = command.output().with_context(|| {
+    let out = out.with_context(|| {
         let tool = command.get_program().to_string_lossy().into_owned();
         format!("starting `{shown}` (Debian package: {})", package(&tool))
     })?;
@@ -83,6 +116,9 @@ mod tests {
         assert_eq!(output(command("sh").args(["-c", "echo hi"])).unwrap(), "hi\n");
         let error = output(command("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err().to_string();
         assert!(error.contains("sh -c") && error.contains("why"), "{error}");
+        assert_eq!(feed(&mut command("cat"), "in").unwrap(), "in");
+        let error = feed(command("sh").args(["-c", "exit 4"]), &"x".repeat(100_000)).unwrap_err().to_string();
+        assert!(error.contains("exit status: 4"), "{error}");
         let error = output(&mut command("no-such-tool-anywhere")).unwrap_err().to_string();
         assert!(error.contains("Debian package"), "{error}");
     }

@@ -17,6 +17,9 @@ impl Time {
     /// The start.
     pub const ZERO: Time = Time(0);
 
+    /// Later than all others.
+    pub const END: Time = Time(u64::MAX);
+
     /// So many nanoseconds after the start.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Time {

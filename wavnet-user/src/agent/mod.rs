@@ -11,7 +11,7 @@ mod events;
 mod execute;
 mod facts;
 mod maintain;
-mod notify;
+mod mesh;
 mod numbers;
 mod occupants;
 mod reload;
@@ -49,15 +49,18 @@ use crate::{
     datapath::{self, Datapath, Events, HookMode, PortHooks},
     metrics::{Endpoint, Snapshot},
     netlink::{Monitor, Netlink},
+    notify::Notifier,
 };
 use additions::Additions;
-use notify::Notifier;
+use mesh::{Input, Overlay};
 use occupants::Occupants;
 
 /// How often next hops without a link address are sought, as long as there is hope.
 const SEEK: Duration = Duration::from_secs(1);
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often it is looked to which peers frames go.
+const TRAFFIC: Duration = Duration::from_millis(250);
 /// How often everything is read anew, in case something went unnoticed.
 const RESYNC: Duration = Duration::from_secs(60);
 /// How often it is looked whether there is something to warn of.
@@ -119,6 +122,7 @@ struct Agent {
     config: Config,
     datapath: Datapath,
     fabric: Fabric,
+    mesh: Option<Overlay>,
     netlink: Netlink,
     monitor: Monitor,
     kernel_events: Option<Events>,
@@ -169,6 +173,7 @@ impl Agent {
             let (ports, vnis, peers) = (adopted.ports.len(), adopted.vnis.len(), adopted.vteps.len());
             info!(ports, vnis, peers, "taking over from an earlier agent");
         }
+        let mesh = Overlay::open(&config)?;
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
         let occupants = Occupants::new(&adopted);
         let kernel_events = datapath.take_events()?;
@@ -189,6 +194,7 @@ impl Agent {
             config,
             datapath,
             fabric,
+            mesh,
             kernel_events,
             occupants,
             links: BTreeMap::new(),
@@ -242,12 +248,13 @@ impl Agent {
         let mut heartbeat = ticks(Duration::from_millis(Heartbeat::PERIOD_MS));
         let mut adapt = ticks(adaptive::PERIOD);
         let mut seek = ticks(SEEK);
+        let mut traffic = ticks(TRAFFIC);
         let mut retry = ticks(RETRY);
         let mut warn = ticks(WARN);
         let mut resync = ticks(RESYNC);
         let mut scan = ticks(scan_every(self.config.fdb.ageing));
         loop {
-            self.settle().await;
+            self.settle_all().await;
             let ageing = self.config.fdb.ageing;
             let routes_due = self.routes_due;
             tokio::select! {
@@ -262,6 +269,8 @@ impl Agent {
                 _ = scan.tick() => self.scan_fdb(),
                 _ = adapt.tick() => self.adapt(),
                 _ = seek.tick() => self.fabric.seek_next_hops(),
+                input = next_input(&mut self.mesh) => self.mesh_input(input),
+                _ = traffic.tick(), if self.mesh.is_some() => self.look_at_traffic(),
                 _ = retry.tick() => self.retry(),
                 _ = warn.tick() => self.log_warnings(),
                 _ = resync.tick() => self.resync_or_complain().await,
@@ -304,6 +313,13 @@ impl Agent {
         }
         info!(links = report.links, maps = report.maps, "detached; nothing of wavnet is left in the kernel");
         Ok(())
+    }
+}
+
+async fn next_input(mesh: &mut Option<Overlay>) -> Input {
+    match mesh {
+        Some(mesh) => mesh.next().await,
+        None => std::future::pending().await,
     }
 }
 

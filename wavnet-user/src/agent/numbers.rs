@@ -52,6 +52,7 @@ impl Agent {
             underlay: (self.config.underlay.interface.clone(), self.underlay_hook()),
             ports_unattached: ports.iter().filter(|p| p.state != PortState::Attached).count() as u64,
             programs: self.programs(),
+            mesh: self.mesh_info().ok().map(Box::new),
             reloads: self.reloads,
         }
     }

@@ -60,6 +60,9 @@ impl Agent {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
         let warnings = fixed.iter().map(|key| later(key)).chain(shadowed.iter().map(ToString::to_string)).collect();
+        if let Some(mesh) = &mut self.mesh {
+            mesh.reload(&config).map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?;
+        }
         self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
     }

@@ -32,6 +32,7 @@ impl Agent {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Peers => Response::Peers(self.peers()),
+            Request::Mesh => Response::Mesh(Box::new(self.mesh_info()?)),
             Request::Ports => Response::Ports(self.ports()),
             Request::Fdb(filter) => Response::Fdb(self.fdb(&filter)),
             Request::Drops => Response::Drops(self.drops()),
@@ -70,6 +71,10 @@ impl Agent {
             Request::PeerRemove { address, vnis } => Response::Done(self.remove_peer(address, &vnis).await?),
             Request::FdbAdd { vni, mac, place } => Response::Done(self.add_static(vni, mac, place).await?),
             Request::FdbRemove { vni, mac } => Response::Done(self.remove_entry(vni, mac).await?),
+            Request::Rendezvous => {
+                let words = "this is an agent, and no rendezvous server";
+                return Err(Refusal::new(ErrorCode::BadRequest, words).with_help("ask it for `wavnet status`"));
+            }
             Request::Reload => Response::Done(self.reload_and_settle().await?),
             Request::Detach => {
                 self.detaching = true;

@@ -171,7 +171,7 @@ fn origin(origin: fabric::Origin) -> Origin {
     }
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| "wavnet".to_owned(), |names| names.nodename().to_string_lossy().into_owned())
 }

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use wavnet_common::addr::{Mac, Vni};
 
 use super::{
-    model::{Done, DropRow, FdbEntry, FdbEvent, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem, Status, VlanMode},
+    model::{
+        Done, DropRow, FdbEntry, FdbEvent, MeshInfo, PeerInfo, PlaceInfo, PortInfo, PortMode, Problem,
+        RendezvousStatus, Status, VlanMode,
+    },
     text,
 };
 
@@ -124,6 +127,10 @@ pub enum Request {
     Reload,
     /// Detach everything, remove the pins and end the agent: [`Response::Done`], sent before the agent ends.
     Detach,
+    /// Rendezvous servers, and the peers that they have led to: [`Response::Mesh`].
+    Mesh,
+    /// How the rendezvous server is, which listens at a socket of its own: [`Response::Rendezvous`].
+    Rendezvous,
 }
 
 impl Request {
@@ -144,6 +151,8 @@ impl Request {
             Request::Watch => "watch",
             Request::Reload => "reload",
             Request::Detach => "detach",
+            Request::Mesh => "mesh",
+            Request::Rendezvous => "rendezvous",
         }
     }
 
@@ -151,7 +160,14 @@ impl Request {
     pub const fn is_change(&self) -> bool {
         !matches!(
             self,
-            Request::Status | Request::Peers | Request::Ports | Request::Fdb(_) | Request::Drops | Request::Watch
+            Request::Status
+                | Request::Peers
+                | Request::Ports
+                | Request::Fdb(_)
+                | Request::Drops
+                | Request::Watch
+                | Request::Mesh
+                | Request::Rendezvous
         )
     }
 }
@@ -228,6 +244,10 @@ pub enum Response {
     Done(Done),
     /// To [`Request::Watch`].
     Event(FdbEvent),
+    /// To [`Request::Mesh`].
+    Mesh(Box<MeshInfo>),
+    /// To [`Request::Rendezvous`].
+    Rendezvous(Box<RendezvousStatus>),
 }
 
 /// Why a request was not carried out.

@@ -38,7 +38,7 @@ fn documented_requests_have_the_documented_shape() {
     let table: BTreeSet<_> =
         requests.lines().filter_map(|l| l.strip_prefix("| `")?.split_once("` | `")).map(|(n, _)| n).collect();
     assert_eq!(names, table, "the table of requests and the examples name the same");
-    assert_eq!(names.len(), 14);
+    assert_eq!(names.len(), 16);
 }
 
 #[test]
@@ -50,7 +50,8 @@ fn documented_answers_have_the_documented_shape() {
         assert_eq!(serde_json::to_value(&response).unwrap(), value);
         kinds.extend(value["ok"].as_object().into_iter().flat_map(|o| o.keys().cloned()));
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["done", "drops", "event", "fdb", "peers", "ports", "status"]);
+    let all = ["done", "drops", "event", "fdb", "mesh", "peers", "ports", "rendezvous", "status"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl fmt::Display for Request {
             Request::FdbRemove { vni, mac } => write!(f, "fdb remove --vni {vni} --mac {mac}"),
             Request::Watch => f.write_str("fdb --watch"),
             Request::Detach => f.write_str("down"),
-            Request::Status | Request::Peers | Request::Ports | Request::Drops | Request::Reload => {
+            Request::Rendezvous => f.write_str("rendezvous status"),
+            Request::Status | Request::Peers | Request::Mesh | Request::Ports | Request::Drops | Request::Reload => {
                 f.write_str(self.name())
             }
         }

@@ -73,6 +73,8 @@ fn source(global: &Global, args: AgentArgs) -> Result<Source> {
         },
         log: Log { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() },
         metrics: Metrics { listen: f.metrics.0, program_run_time: f.program_run_time },
+        rendezvous: args.mesh.rendezvous.clone(),
+        mesh: args.mesh.settings(),
         fdb: Fdb { buckets: Fdb::buckets_for(f.fdb_entries), ageing: f.ageing },
     };
     Ok(Source::Flags(Box::new(flags.validate().map_err(ConfigError::Invalid)?)))

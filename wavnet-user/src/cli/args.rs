@@ -8,6 +8,12 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wavnet_common::addr::{Mac, Vni};
 
+use super::{
+    host_args::{DoctorArgs, DownArgs},
+    mesh_args::MeshFlags,
+    nat_args::NatArgs,
+    server_args::{KEY_HELP, KeyCommand, RendezvousArgs},
+};
 use crate::{
     api::model::{PortMode, VlanMode},
     config::{Agent, ConfigError, Fdb, HookChoice, LogFormat, LogLevel, PeerFlag, PortFlag, Source, Underlay, value},
@@ -109,6 +115,8 @@ pub(super) enum Command {
     },
     /// Show the peers: state, next hop, traffic
     Peers,
+    /// Show the rendezvous servers, and the peers that they have led to: paths, round-trip times, NATs
+    Mesh,
     /// Show or change the forwarding database: which MAC is where
     Fdb(FdbArgs),
     /// Show the ports: VNI, state, traffic
@@ -135,6 +143,13 @@ pub(super) enum Command {
         after_help = "This is the only command that stops forwarding. It may be repeated, and works without an agent, too."
     )]
     Down(DownArgs),
+    /// Find out what kind of NAT is in front of this host, and what that means for paths
+    Nat(NatArgs),
+    /// Run the rendezvous server, by which agents behind NATs find each other; or ask a running one
+    Rendezvous(Box<RendezvousArgs>),
+    /// Make keys, and show their public parts
+    #[command(subcommand, after_help = KEY_HELP)]
+    Key(KeyCommand),
     /// Print shell completions
     #[command(after_help = "Example:\n  wavnet completions bash > /etc/bash_completion.d/wavnet")]
     Completions {
@@ -148,6 +163,8 @@ Examples:
   wavnet agent --config /etc/wavnet.toml
   wavnet agent --config /etc/wavnet.toml --check
   wavnet agent --underlay eth1 --vni 100 --port tap0 --port 'vnet*' --peer 192.0.2.2
+  wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --rendezvous rendezvous.example.net \\
+               --network-key /etc/wavnet/network.key
   wavnet agent --underlay eth1 --vni 100 --vni 200 --port tap0=100 --port tap1=200 \\
                --peer 192.0.2.2 --peer 192.0.2.3=200
 
@@ -169,6 +186,8 @@ pub(super) struct AgentArgs {
     pub(super) underlay: Option<String>,
     #[command(flatten)]
     pub(super) flags: AgentFlags,
+    #[command(flatten)]
+    pub(super) mesh: MeshFlags,
     /// Least severe level to log; overrides the file
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<LogLevel>,
@@ -356,29 +375,4 @@ pub(super) enum PeerCommand {
         #[arg(long, value_delimiter = ',')]
         vni: Vec<Vni>,
     },
-}
-
-/// `wavnet doctor`.
-#[derive(Debug, Args)]
-pub(super) struct DoctorArgs {
-    /// Check for this configuration
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) config: Option<PathBuf>,
-    /// Check this underlay
-    #[arg(long, value_name = "INTERFACE", value_parser = value::interface, conflicts_with = "config")]
-    pub(super) underlay: Option<String>,
-    /// Check for pins in this directory
-    #[arg(long, value_name = "DIR", default_value = Agent::BPFFS, value_parser = value::bpffs, conflicts_with = "config")]
-    pub(super) bpffs: PathBuf,
-}
-
-/// `wavnet down`.
-#[derive(Debug, Args)]
-pub(super) struct DownArgs {
-    /// Of the agent with this configuration
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) config: Option<PathBuf>,
-    /// Directory of the pins [default: /sys/fs/bpf/wavnet]
-    #[arg(long, value_name = "DIR", value_parser = value::bpffs, conflicts_with = "config")]
-    pub(super) bpffs: Option<PathBuf>,
 }

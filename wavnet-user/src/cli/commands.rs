@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use wavnet_common::addr::Vni;
 
 use super::{
-    args::{DownArgs, FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
+    args::{FdbArgs, FdbCommand, FdbFilterArgs, Global, PeerCommand, PortCommand},
+    host_args::DownArgs,
     print::{Printer, Stop},
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(super) fn drops(global: &Global, printer: &mut Printer, all: bool) -> Result
     show(printer, &response)
 }
 
-fn show(printer: &mut Printer, response: &Response) -> Result<()> {
+pub(super) fn show(printer: &mut Printer, response: &Response) -> Result<()> {
     if printer.json {
         return printer.value(response);
     }
@@ -60,11 +61,13 @@ fn show(printer: &mut Printer, response: &Response) -> Result<()> {
     let text = match response {
         Response::Status(status) => output::status(status, color),
         Response::Peers(peers) => output::peers(peers, color),
+        Response::Mesh(mesh) => output::mesh(mesh, color),
         Response::Ports(ports) => output::ports(ports, color),
         Response::Fdb(entries) => output::fdb(entries, color),
         Response::Drops(rows) => output::drops(rows, color),
         Response::Done(done) => output::done(done),
         Response::Event(event) => output::event(event),
+        Response::Rendezvous(status) => output::rendezvous(status, color),
     };
     printer.text(&text)
 }

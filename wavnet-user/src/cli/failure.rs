@@ -1,12 +1,14 @@
 //! How commands fail: exit code, message with all causes, and what to do.
 
-use std::{ffi::OsString, io};
+use std::{ffi::OsString, io, path::PathBuf};
 
 use serde_json::json;
 
 use crate::{
     api::{BindError, ClientError, ErrorCode, Refusal, model::Problem},
-    config::{ConfigError, ConfigErrors},
+    config::{ConfigError, ConfigErrors, KeyFileError},
+    nat::NatError,
+    rendezvous::{SocketError, StoreError},
 };
 
 /// Exit codes beside 0.
@@ -26,6 +28,25 @@ pub(super) enum Exit {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(pub(super) String);
+
+/// Nobody listens where a rendezvous server should.
+#[derive(Debug, thiserror::Error)]
+#[error("no rendezvous server is running on {}", .0.display())]
+pub(super) struct ServerNotRunning(pub(super) PathBuf);
+
+impl ServerNotRunning {
+    const HELP: &str =
+        "start it with `wavnet rendezvous`, or say with --config, --socket or --run-dir which one you mean";
+}
+
+/// A key would be written over another one.
+#[derive(Debug, thiserror::Error)]
+#[error("{} exists, and no key is written over another file", .0.display())]
+pub(super) struct FileExists(pub(super) PathBuf);
+
+impl FileExists {
+    const HELP: &str = "choose another name, or move the old one away: whoever needs the old key loses access with it";
+}
 
 fn refusal(code: ErrorCode) -> Exit {
     match code {
@@ -49,6 +70,13 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
         if of_config || cause.is::<ConfigError>() || cause.is::<ConfigErrors>() {
             return Exit::Refused;
         }
+        if cause.is::<ServerNotRunning>() {
+            return Exit::NotRunning;
+        }
+        let no_interface = matches!(cause.downcast_ref(), Some(NatError::NoInterface(_)));
+        if no_interface || cause.is::<KeyFileError>() || cause.is::<FileExists>() {
+            return Exit::Refused;
+        }
         if cause.is::<Usage>() {
             return Exit::Usage;
         }
@@ -58,9 +86,19 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
 
 /// What to do about an error.
 fn help(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| match cause.downcast_ref() {
-        Some(e) => client_help(e),
-        None => unread_help(cause.downcast_ref()?),
+    error.chain().find_map(|cause| {
+        if let Some(e) = cause.downcast_ref::<ClientError>() {
+            return client_help(e);
+        }
+        if let Some(e) = cause.downcast_ref::<ConfigError>() {
+            return unread_help(e);
+        }
+        let own = cause.downcast_ref::<KeyFileError>().map(KeyFileError::help);
+        let own = own.or_else(|| cause.downcast_ref::<SocketError>().map(SocketError::help));
+        let own = own.or_else(|| cause.downcast_ref::<StoreError>().map(StoreError::help));
+        let own = own.or_else(|| cause.downcast_ref::<NatError>().map(NatError::help));
+        let own = own.or_else(|| cause.is::<ServerNotRunning>().then_some(ServerNotRunning::HELP));
+        own.or_else(|| cause.is::<FileExists>().then_some(FileExists::HELP)).map(str::to_owned)
     })
 }
 

@@ -4,8 +4,15 @@ mod agent;
 mod args;
 mod commands;
 mod failure;
+mod host_args;
+mod key;
 pub mod logging;
+mod mesh_args;
+mod nat;
+mod nat_args;
 mod print;
+mod rendezvous;
+mod server_args;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +59,7 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
         Command::Agent(args) => agent::run(global, printer, *args, run_agent)?,
         Command::Status { config } => commands::status(global, printer, config.as_deref())?,
         Command::Peers => commands::ask(global, printer, Request::Peers)?,
+        Command::Mesh => commands::ask(global, printer, Request::Mesh)?,
         Command::Ports => commands::ask(global, printer, Request::Ports)?,
         Command::Reload => commands::ask(global, printer, Request::Reload)?,
         Command::Drops { all } => commands::drops(global, printer, all)?,
@@ -77,6 +85,9 @@ fn run(cli: Cli, printer: &mut Printer, run_agent: impl FnOnce(Source) -> Result
             }
             return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Rendezvous(args) => rendezvous::run(global, printer, *args)?,
+        Command::Key(command) => key::run(printer, command)?,
+        Command::Nat(args) => return nat::run(printer, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "wavnet", &mut script);

@@ -171,12 +171,41 @@ fn clap_refuses_nonsense() {
         "fdb add --vni 1 --mac ff:ff:ff:ff:ff:ff --port a",
         "fdb --watch --vni 1",
         "down --bpffs relative",
+        "nat --server a:0",
+        "nat --server a --listen 192.0.2.7",
+        "nat --server a --listen 224.0.0.1:1",
+        "nat --server a --listen 0.0.0.0:1 --interface eth1",
+        "nat --server a --lifetime 0s",
+        "nat --server a -4 -6",
         &format!("status --socket /{}", "x".repeat(107)),
     ] {
         let line = std::iter::once("wavnet").chain(args.split_whitespace());
         let refused = Cli::try_parse_from(line).expect_err(args);
         assert_eq!(refused.exit_code(), 2, "{args}");
     }
+}
+
+#[test]
+fn nat_takes_servers_from_the_command_line_or_a_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wavnet.toml");
+    let config = file.to_str().unwrap();
+    let failed = |args: &[&str]| wavnet(args, Paper::default()).unwrap_err();
+    assert_eq!(failure::exit(&failed(&["nat"])), failure::Exit::Usage);
+    std::fs::write(&file, "[underlay]\ninterface = \"nosuch0\"\n").unwrap();
+    let none = failed(&["nat", "--config", config]);
+    assert_eq!(failure::exit(&none), failure::Exit::Usage);
+    assert!(none.to_string().contains("[mesh]"), "{none:#}");
+    let mesh = "[mesh]\nservers = [\"127.0.0.1\"]\nallow = \"/etc/wavnet/allow\"\n";
+    std::fs::write(&file, format!("[underlay]\ninterface = \"nosuch0\"\n{mesh}")).unwrap();
+    // The servers of the file from its underlay; what is said on the command line comes before it.
+    for args in [&["nat", "--config", config][..], &["nat", "--config", config, "--server", "127.0.0.1:1"]] {
+        let error = failed(args);
+        assert_eq!(failure::exit(&error), failure::Exit::Refused, "{error:#}");
+        assert!(failure::text(&error).contains("there is no interface nosuch0\n  help: "), "{error:#}");
+    }
+    let error = failed(&["nat", "--config", config, "--listen", "192.0.2.77:0", "--json"]);
+    assert_eq!(error.to_string(), "192.0.2.77 is not an address of this host");
 }
 
 #[test]
@@ -320,4 +349,52 @@ fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(output(&["completions", shell]).contains("wavnet"));
     }
+}
+
+#[test]
+fn keys_are_made_once_and_their_public_parts_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (host, network, access) = (path("host.key"), path("network.key"), path("network.access"));
+    let public = output(&["key", "generate", &host]);
+    assert_eq!((output(&["key", "public", &host]), public.len()), (public.clone(), 45));
+    let id = output(&["key", "network", &network]);
+    assert_eq!((output(&["key", "access", &network, &access]), id.len()), (id.clone(), 17));
+    let shown: serde_json::Value = serde_json::from_str(&output(&["--json", "key", "public", &host])).unwrap();
+    assert_eq!(shown["public_key"], public.trim());
+    for (args, say) in [
+        (&["key", "generate", &host][..], "no key is written over another file"),
+        (&["key", "access", &network, &access], "no key is written over another file"),
+        (&["key", "public", &network], "a network key"),
+        (&["key", "access", &host, &path("x")], "a host's secret key"),
+        (&["key", "public", &path("nothing")], "cannot read the secret key"),
+    ] {
+        let e = wavnet(args, Paper::default()).unwrap_err();
+        assert_eq!(failure::exit(&e), failure::Exit::Refused, "{args:?}");
+        let text = failure::text(&e);
+        assert!(text.contains(say) && text.contains("\n  help: "), "{text}");
+    }
+    assert!(!dir.path().join("x").exists());
+}
+
+#[test]
+fn a_server_is_checked_without_being_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (key, network, access) = (path("server.key"), path("network.key"), path("network.access"));
+    output(&["key", "generate", &key]);
+    output(&["key", "network", &network]);
+    output(&["key", "access", &network, &access]);
+    let flags = ["rendezvous", "--check", "--listen", "0.0.0.0:4789", "--key", &key, "--access-key", &access];
+    assert_eq!(output(&flags), "command line is valid: 1 network\n");
+    let code = |args: &[&str]| failure::exit(&wavnet(args, Paper::default()).unwrap_err());
+    assert_eq!(code(&["rendezvous"]), failure::Exit::Usage);
+    assert_eq!(code(&["rendezvous", "--listen", "0.0.0.0:4789", "--key", &key]), failure::Exit::Usage);
+    assert_eq!(code(&["rendezvous", "--config", "/nonexistent"]), failure::Exit::Refused);
+    let twice = [&flags[..], &["--access-key", &access]].concat();
+    assert_eq!(code(&twice), failure::Exit::Refused);
+    let nobody = path("run");
+    let e = wavnet(&["rendezvous", "status", "--run-dir", &nobody], Paper::default()).unwrap_err();
+    assert_eq!(failure::exit(&e), failure::Exit::NotRunning);
+    assert!(failure::text(&e).contains("no rendezvous server is running"), "{}", failure::text(&e));
 }

@@ -2,9 +2,10 @@
 
 use std::{path::Path, process};
 
-use crate::config::Agent;
+use crate::config::{Agent, RendezvousConfig};
 
 const UNIT: &str = include_str!("../../../docs/wavnet.service");
+const SERVER_UNIT: &str = include_str!("../../../docs/wavnet-rendezvous.service");
 const BINARY: &str = "/usr/local/bin/wavnet";
 
 /// Values of a key, in order.
@@ -33,15 +34,40 @@ fn the_unit_starts_and_reloads_with_commands_there_are() {
 }
 
 #[test]
+fn the_unit_of_the_server_starts_and_reloads_with_commands_there_are() {
+    let values = |key: &str| {
+        let lines = SERVER_UNIT.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(k, _)| *k == key).map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    for key in ["ExecStart", "ExecReload"] {
+        let [command] = values(key)[..] else { panic!("{key}") };
+        assert!(command.starts_with(BINARY) && super::parses(command.split(' ')), "{command}");
+    }
+    assert_eq!(values("Type"), ["notify"]);
+    assert_eq!(Path::new("/run").join(values("RuntimeDirectory")[0]), RendezvousConfig::new().run_dir);
+    assert_eq!(Path::new("/var/lib").join(values("StateDirectory")[0]), RendezvousConfig::new().state_dir);
+}
+
+#[test]
 fn systemd_has_nothing_to_say_about_the_unit() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("wavnet.service");
-    // The binary need not be installed here.
-    std::fs::write(&file, UNIT.replace(BINARY, "/bin/true")).unwrap();
-    let Ok(said) = process::Command::new("systemd-analyze").arg("verify").arg(&file).output() else {
+    let files = [("wavnet.service", UNIT), ("wavnet-rendezvous.service", SERVER_UNIT)];
+    for (name, unit) in files {
+        // The binary need not be installed here, and the user need not exist.
+        let unit = unit
+            .replace(BINARY, "/bin/true")
+            .replace("=wavnet\nGroup", "=root\nGroup")
+            .replace("Group=wavnet", "Group=root");
+        std::fs::write(dir.path().join(name), unit).unwrap();
+        verify(&dir.path().join(name), name);
+    }
+}
+
+fn verify(file: &Path, name: &str) {
+    let Ok(said) = process::Command::new("systemd-analyze").arg("verify").arg(file).output() else {
         eprintln!("SKIPPED systemd_has_nothing_to_say_about_the_unit: no systemd-analyze");
         return;
     };
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.status.success() && !words.contains("wavnet.service"), "{words}");
+    assert!(said.status.success() && !words.contains(name), "{words}");
 }

@@ -4,6 +4,7 @@ use toml::de::DeTable;
 
 use super::{
     diagnostic::{At, Diagnostics},
+    mesh,
     raw::{Raw, RawPeer, RawPort, RawStatic, RawVni},
     section::{Section, boolean, integer, parsed, text, within},
     types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice, Underlay},
@@ -37,6 +38,7 @@ pub(super) fn read(input: &str, d: &mut Diagnostics) -> Option<Raw> {
         mtu: None,
         hook: HookChoice::Auto,
         tc: TcChoice::Auto,
+        mesh: None,
         fdb: Fdb::default(),
         limits: Limits::default(),
         vnis: Vec::new(),
@@ -48,6 +50,7 @@ pub(super) fn read(input: &str, d: &mut Diagnostics) -> Option<Raw> {
     agent(&mut root, &mut raw.agent, d);
     log_and_metrics(&mut root, &mut raw, d);
     underlay(&mut root, &mut raw, d);
+    raw.mesh = mesh::read(&mut root, d);
     tables(&mut root, &mut raw, d);
     lists(&mut root, &mut raw, d);
     root.finish(d);

@@ -6,6 +6,7 @@ use wavnet_common::addr::Vni;
 
 use super::{
     diagnostic::{At, ConfigErrors, Diagnostics, Located},
+    mesh::{Mesh, RawMesh, ServerAddress},
     pattern::InterfacePattern,
     raw::{Raw, RawPeer, RawPort, RawVni},
     types::{Agent, Config, Fdb, HookChoice, Limits, Log, Metrics, TcChoice},
@@ -82,6 +83,10 @@ pub struct Flags {
     pub log: Log,
     /// `--metrics`.
     pub metrics: Metrics,
+    /// `--rendezvous`.
+    pub rendezvous: Vec<ServerAddress>,
+    /// `--key`, `--network-key`, `--allow`; its servers are those of `rendezvous`.
+    pub mesh: Mesh,
     /// `--fdb-entries`, `--ageing`.
     pub fdb: Fdb,
 }
@@ -143,6 +148,11 @@ impl Flags {
             mtu: None,
             hook: self.hook,
             tc: TcChoice::Auto,
+            mesh: (!self.rendezvous.is_empty()).then(|| {
+                let at = flag("--rendezvous".into());
+                let servers = self.rendezvous.into_iter().map(|value| Located { value, at: at.clone() }).collect();
+                RawMesh { servers, at, rest: self.mesh, incomplete: false }
+            }),
             fdb: self.fdb,
             limits: Limits::default(),
             peers: peers.collect(),

@@ -5,8 +5,11 @@ mod file;
 mod fixed;
 mod flags;
 mod interface;
+pub mod key_files;
+pub mod mesh;
 mod pattern;
 mod raw;
+mod rendezvous;
 mod section;
 mod types;
 mod validate;
@@ -23,7 +26,10 @@ use std::{
 
 pub use diagnostic::{At, ConfigErrors, Diagnostic};
 pub use flags::{Flags, PeerFlag, PortFlag};
+pub use key_files::KeyFileError;
+pub use mesh::{Mesh, ServerAddress};
 pub use pattern::{InterfacePattern, PatternError, check_name};
+pub use rendezvous::{NetworkFiles, RendezvousConfig, RendezvousSource};
 pub use types::*;
 
 /// Why there is no configuration.
@@ -96,7 +102,7 @@ impl Source {
         }
     }
 
-    fn read(path: &Path) -> io::Result<String> {
+    pub(super) fn read(path: &Path) -> io::Result<String> {
         let mut text = String::new();
         let read = std::fs::File::open(path)?.take(Self::BYTES_MAX + 1).read_to_string(&mut text)?;
         if read as u64 > Self::BYTES_MAX {

@@ -7,6 +7,7 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::{
     diagnostic::{At, Located},
+    mesh::RawMesh,
     pattern::InterfacePattern,
     types::{Agent, Fdb, HookChoice, Limits, Log, Metrics, StaticPlace, TcChoice},
 };
@@ -26,6 +27,7 @@ pub(super) struct Raw {
     pub(super) mtu: Option<Located<u32>>,
     pub(super) hook: HookChoice,
     pub(super) tc: TcChoice,
+    pub(super) mesh: Option<RawMesh>,
     pub(super) fdb: Fdb,
     pub(super) limits: Limits,
     pub(super) vnis: Vec<RawVni>,

@@ -56,6 +56,7 @@ fn the_example_is_valid_and_says_what_it_shows() {
     assert_eq!(c.peers[1].udp_port, 8472);
     assert_eq!(c.peers[0].udp_port, 4789);
     assert_eq!(c.statics.len(), 2);
+    assert_eq!(c.mesh.map(|m| m.servers.len()), Some(1));
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn commented_defaults_of_the_example_are_the_defaults() {
     let lines = EXAMPLE.lines().map(|l| bare(l).inspect(|_| shown += 1).unwrap_or_else(|| l.to_owned()));
     let text = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(parse(&text).unwrap(), parse(EXAMPLE).unwrap());
-    assert_eq!(shown, 18);
+    assert_eq!(shown, 21);
 }
 
 #[test]
@@ -275,6 +276,8 @@ fn flags(vnis: &[u32], ports: &[&str], peers: &[&str]) -> Flags {
         agent: Agent::default(),
         log: Log::default(),
         metrics: Metrics::default(),
+        rendezvous: Vec::new(),
+        mesh: mesh::defaults(),
         fdb: Fdb::default(),
     }
 }

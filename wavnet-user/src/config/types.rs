@@ -11,7 +11,7 @@ use wavnet_common::{
     addr::{Mac, Vni},
 };
 
-use super::pattern::InterfacePattern;
+use super::{mesh::Mesh, pattern::InterfacePattern};
 use crate::{
     api::model::{PortMode, VlanMode},
     datapath::Sizes,
@@ -34,6 +34,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[underlay]`.
     pub underlay: Underlay,
+    /// `[mesh]`; `None`: static peers alone.
+    pub mesh: Option<Mesh>,
     /// `[fdb]`.
     pub fdb: Fdb,
     /// `[limits]`.

@@ -10,6 +10,7 @@ use wavnet_common::{abi::size, addr::Vni};
 
 use super::{
     diagnostic::{At, Diagnostics, Located, describe},
+    mesh,
     raw::Raw,
     types::{Config, Limits, PeerConfig, PortConfig, StaticEntry, StaticPlace, Underlay, VXLAN_OVERHEAD, VniConfig},
 };
@@ -47,6 +48,7 @@ pub(super) fn validate(
             hook: raw.hook,
             tc: raw.tc,
         },
+        mesh: raw.mesh.map(|m| mesh::validate(m, d)),
         fdb: raw.fdb,
         limits: raw.limits,
         vnis: raw

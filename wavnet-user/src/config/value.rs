@@ -1,7 +1,7 @@
 //! Single values: from text, with an error in words that say how to write it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -56,6 +56,46 @@ pub fn listen(s: &str) -> Result<Option<SocketAddr>, String> {
     s.parse()
         .map(Some)
         .map_err(|_| "write an address and port, as \"127.0.0.1:9810\" or \"[::1]:9810\", or \"off\"".into())
+}
+
+/// Where a server listens: an address, or all of a family, and a port.
+///
+/// # Errors
+/// In words.
+pub fn server_address(s: &str) -> Result<SocketAddr, String> {
+    let addr: SocketAddr =
+        s.parse().map_err(|_| "write an address and port, as \"0.0.0.0:4789\" or \"[::]:4789\"".to_owned())?;
+    if addr.port() == 0 {
+        return Err("port 0 is none: agents must know where the server is".into());
+    }
+    if addr.ip().is_unspecified() { Ok(addr) } else { server_ip(&addr.ip().to_string()).map(|_| addr) }
+}
+
+/// An address of one host that may be a server's.
+///
+/// # Errors
+/// In words.
+pub fn server_ip(s: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = s.parse().map_err(|_| "write an address, as \"192.0.2.1\" or \"2001:db8::1\"".to_owned())?;
+    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(format!("{ip} is not the address of one host"));
+    }
+    Ok(ip)
+}
+
+/// A lease: a [`duration`] from 30 seconds to 12 hours.
+///
+/// # Errors
+/// In words.
+pub fn lease(s: &str) -> Result<Duration, String> {
+    let lease = duration(s)?;
+    let allowed = Duration::from_secs(30)..=Duration::from_secs(12 * 3600);
+    if allowed.contains(&lease) { Ok(lease) } else { Err("a lease must be from 30s to 12h".into()) }
+}
+
+/// A file or directory: absolute, for who reads it again may stand elsewhere.
+pub(super) fn path(s: &str) -> Result<PathBuf, String> {
+    absolute(s)
 }
 
 /// An address of one host that may be a VTEP.
@@ -171,7 +211,8 @@ fn fits_socket(socket: PathBuf) -> Result<PathBuf, String> {
     Ok(socket)
 }
 
-fn absolute(s: &str) -> Result<PathBuf, String> {
+/// An absolute path.
+pub(super) fn absolute(s: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(s);
     if path.is_absolute() && !s.contains('\0') {
         Ok(path)

@@ -44,7 +44,7 @@ pub use kernel_log::KernelLog;
 pub use links::{HookMode, PortHook, PortHooks, PortXdp, TcWish};
 pub use neighbours::Neighbour;
 pub(crate) use object::OLDEST_KERNEL;
-pub use object::event_clock_ns;
+pub use object::{event_clock_ns, monotonic_ns};
 pub use paths::Paths;
 pub use relay::{Relay, RelayHooks};
 

@@ -46,7 +46,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// CLOCK_MONOTONIC, nanoseconds: the clock of the programs.
-pub(super) fn monotonic_ns() -> u64 {
+pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC)
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{render, snapshot::Snapshot};
+use super::{Rendered, render::CONTENT_TYPE as PROMETHEUS};
 
 /// Clients at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 32;
@@ -27,18 +27,23 @@ const CONNECTIONS: usize = 32;
 const HEADER: Duration = Duration::from_secs(5);
 /// How long a whole connection may last.
 const CONNECTION: Duration = Duration::from_secs(20);
-/// How long the agent may take for a snapshot.
+/// How long the numbers may take.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 
 /// Whoever knows the numbers.
 pub trait Source: Send + Sync + 'static {
-    /// The numbers now, or `None` when the agent is ending.
-    fn snapshot(&self) -> impl Future<Output = Option<Snapshot>> + Send;
+    /// What it knows.
+    type Numbers: Rendered;
+
+    /// The numbers now, or `None` when the process is ending.
+    fn snapshot(&self) -> impl Future<Output = Option<Self::Numbers>> + Send;
 }
 
-/// The agent's loop at the other end of a channel, which answers by the oneshot.
-impl Source for mpsc::Sender<oneshot::Sender<Snapshot>> {
-    async fn snapshot(&self) -> Option<Snapshot> {
+/// A loop at the other end of a channel, which answers by the oneshot.
+impl<N: Rendered> Source for mpsc::Sender<oneshot::Sender<N>> {
+    type Numbers = N;
+
+    async fn snapshot(&self) -> Option<N> {
         let (ask, answer) = oneshot::channel();
         self.send(ask).await.ok()?;
         answer.await.ok()
@@ -124,7 +129,8 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response
 }
 
-async fn answer<B: Body>(request: &Request<B>, source: &impl Source) -> Response<Full<Bytes>> {
+async fn answer<B: Body, S: Source>(request: &Request<B>, source: &S) -> Response<Full<Bytes>> {
+    let who = S::Numbers::WHO;
     let path = request.uri().path();
     if !matches!(path, "/" | "/metrics" | "/healthz") {
         return text(StatusCode::NOT_FOUND, "not found; there are /metrics and /healthz\n");
@@ -135,18 +141,19 @@ async fn answer<B: Body>(request: &Request<B>, source: &impl Source) -> Response
         return response;
     }
     if path == "/" {
-        return text(StatusCode::OK, "wavnet agent\n\n/metrics  for Prometheus\n/healthz  200 while the agent works\n");
+        let words = format!("wavnet {who}\n\n/metrics  for Prometheus\n/healthz  200 while the {who} works\n");
+        return text(StatusCode::OK, words);
     }
     let Ok(Some(snapshot)) = timeout(SNAPSHOT, source.snapshot()).await else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending or does not answer\n");
+        return text(StatusCode::SERVICE_UNAVAILABLE, format!("the {who} is ending or does not answer\n"));
     };
     if path == "/healthz" {
         return text(StatusCode::OK, "ok\n");
     }
-    match render::render(&snapshot) {
+    match snapshot.render() {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(render::CONTENT_TYPE));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROMETHEUS));
             response
         }
         Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {e}\n")),

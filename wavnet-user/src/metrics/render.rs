@@ -20,7 +20,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// # Errors
 /// The encoder refuses a family, which none of ours makes it do.
 pub fn render(s: &Snapshot) -> prometheus::Result<String> {
-    let mut families = Families(Vec::with_capacity(40));
+    let mut families = Families::default();
     agent(&mut families, s);
     traffic(&mut families, s);
     drops(&mut families, s);
@@ -29,16 +29,26 @@ pub fn render(s: &Snapshot) -> prometheus::Result<String> {
     paths(&mut families, s);
     underlay(&mut families, s);
     programs(&mut families, s);
-    // The encoder refuses families without samples; one may be a host without ports.
-    families.0.retain(|f| !f.get_metric().is_empty());
-    TextEncoder::new().encode_to_string(&families.0)
+    if let Some(m) = &s.mesh {
+        super::mesh::mesh(&mut families, m);
+    }
+    families.encode()
 }
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
-struct Families(Vec<MetricFamily>);
+/// Metrics with their samples.
+#[derive(Default)]
+pub(crate) struct Families(Vec<MetricFamily>);
 
 impl Families {
+    /// All of them as text.
+    pub(crate) fn encode(mut self) -> prometheus::Result<String> {
+        // The encoder refuses families without samples; one may be a host without ports.
+        self.0.retain(|f| !f.get_metric().is_empty());
+        TextEncoder::new().encode_to_string(&self.0)
+    }
+
     fn add(&mut self, name: &str, help: &str, kind: MetricType, samples: impl Iterator<Item = Metric>) {
         let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
@@ -48,11 +58,11 @@ impl Families {
         self.0.push(family);
     }
 
-    fn counters(&mut self, name: &str, help: &str, samples: impl Iterator<Item = Metric>) {
+    pub(crate) fn counters(&mut self, name: &str, help: &str, samples: impl Iterator<Item = Metric>) {
         self.add(name, help, MetricType::COUNTER, samples);
     }
 
-    fn gauges(&mut self, name: &str, help: &str, samples: impl Iterator<Item = Metric>) {
+    pub(crate) fn gauges(&mut self, name: &str, help: &str, samples: impl Iterator<Item = Metric>) {
         self.add(name, help, MetricType::GAUGE, samples);
     }
 }
@@ -67,7 +77,7 @@ fn labelled(labels: Labels<'_>) -> Metric {
     Metric::from_label(labels.iter().map(pair).collect())
 }
 
-fn counter(labels: Labels<'_>, value: f64) -> Metric {
+pub(crate) fn counter(labels: Labels<'_>, value: f64) -> Metric {
     let mut metric = labelled(labels);
     let mut counter = Counter::default();
     counter.set_value(value);
@@ -75,7 +85,7 @@ fn counter(labels: Labels<'_>, value: f64) -> Metric {
     metric
 }
 
-fn gauge(labels: Labels<'_>, value: f64) -> Metric {
+pub(crate) fn gauge(labels: Labels<'_>, value: f64) -> Metric {
     let mut metric = labelled(labels);
     let mut gauge = Gauge::default();
     gauge.set_value(value);

@@ -8,7 +8,7 @@ use wavnet_common::{
     reason::Reason,
 };
 
-use crate::api::model::HookMode;
+use crate::api::model::{HookMode, MeshInfo};
 
 /// All numbers of one scrape. Counters are sums over CPUs since the maps were made.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub ports_unattached: u64,
     /// Programs' run time; empty unless it is measured.
     pub programs: Vec<ProgramSample>,
+    /// The mesh, if the agent has one.
+    pub mesh: Option<Box<MeshInfo>>,
     /// Successful and failed reloads of the configuration.
     pub reloads: (u64, u64),
 }

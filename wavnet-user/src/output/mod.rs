@@ -1,6 +1,9 @@
 //! Answers as tables for people. Pure: a model in, text out.
 
 mod human;
+mod mesh;
+mod nat;
+mod rendezvous;
 
 #[cfg(test)]
 mod tests;
@@ -8,6 +11,9 @@ mod tests;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 pub use human::{bytes, counted, duration, number};
+pub use mesh::mesh;
+pub use nat::{nat, nat_lifetime, nat_no_lifetime, nat_progress};
+pub use rendezvous::rendezvous;
 
 use crate::api::model::{
     AttachState, Done, DropRow, FdbEntry, FdbEvent, FdbKind, LinkState, PeerInfo, PeerState, PlaceInfo, PortInfo,

@@ -1,6 +1,7 @@
-//! What we depend on: licences, sources, advisories, versions that were withdrawn.
+//! What we depend on: licences, sources, advisories, versions that were withdrawn; and what the cores do not depend on.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     process::{Command, Stdio},
 };
@@ -17,6 +18,38 @@ use crate::{
 /// Both lockfiles: that of the host crates and that of the kernel programs.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "wavnet-ebpf/Cargo.toml"];
 
+/// All that the cores depend on, on whatever system, down to the last crate: none has a socket, a clock or the system's randomness to offer.
+/// (`libc` is there for `cpufeatures`, which asks what the CPU can do.) Another one is a decision.
+const PURE: &[&str] = &[
+    "aead",
+    "base64ct",
+    "blake2",
+    "block-buffer",
+    "cfg-if",
+    "chacha20",
+    "chacha20poly1305",
+    "cipher",
+    "cpufeatures",
+    "crypto-common",
+    "curve25519-dalek",
+    "digest",
+    "fiat-crypto",
+    "generic-array",
+    "inout",
+    "libc",
+    "opaque-debug",
+    "poly1305",
+    "rand_core",
+    "snow",
+    "subtle",
+    "thiserror",
+    "typenum",
+    "universal-hash",
+    "wavnet-common",
+    "wavnet-proto",
+    "zeroize",
+];
+
 fn deny(workspace: &Workspace, manifest: &str) -> Result<Command> {
     // `cargo deny` wants to be called by cargo, for the environment that cargo sets.
     let deny = setup::cargo_deny(workspace)?;
@@ -32,6 +65,29 @@ pub(super) fn licences(workspace: &Workspace) -> Result<Summary> {
         process::run(deny(workspace, manifest)?.args(["licenses", "bans", "sources"]))?;
     }
     Ok(Summary::one(true))
+}
+
+/// That the cores depend on nothing by which they could reach beyond what their shell passes them. What the standard library offers
+/// of that kind is forbidden by their clippy.toml.
+pub(super) fn pure(workspace: &Workspace) -> Result<Summary> {
+    let mut cargo = workspace.cargo("tree");
+    cargo.args(["--locked", "--package", "wavnet-proto", "--edges", "normal,no-proc-macro", "--target", "all"]);
+    cargo.args(["--prefix", "none", "--format", "{p}"]);
+    let tree = process::read(&mut cargo)?;
+    let found = impure(&tree);
+    if !found.is_empty() {
+        bail!(
+            "wavnet-proto depends on {}: if that has no socket, clock or randomness of the system to offer, add it to `PURE`",
+            found.join(", ")
+        );
+    }
+    Ok(Summary::one(true))
+}
+
+/// Crates in cargo's list, `name v1.2.3 …` in each line, that are not allowed.
+fn impure(tree: &str) -> Vec<&str> {
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    names.into_iter().filter(|name| !PURE.contains(name)).collect()
 }
 
 /// Security advisories, where their database can be had, and withdrawn versions always.
@@ -106,6 +162,13 @@ mod tests {
             running without --locked\nwarning: aborting install due to dry run\n";
         assert_eq!(yanked_in(stderr), ["core2 v0.4.0"]);
         assert!(yanked_in("warning: aborting install due to dry run\n").is_empty());
+    }
+
+    #[test]
+    fn crates_that_reach_out_are_named() {
+        let tree = "wavnet-proto v0.1.0 (/x)\nsnow v0.10.0\nsnow v0.10.0 (*)\ntokio v1.54.0\ngetrandom v0.3.4\ntokio v1.54.0 (*)\n\n";
+        assert_eq!(impure(tree), ["getrandom", "tokio"]);
+        assert!(PURE.is_sorted());
     }
 
     #[test]

@@ -24,6 +24,7 @@ struct Step {
 /// In the order that fails fastest.
 const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
+    Step { name: "pure", run: dependencies::pure },
     Step { name: "setup", run: set_up },
     Step { name: "licences", run: dependencies::licences },
     Step { name: "advisories", run: dependencies::advisories },

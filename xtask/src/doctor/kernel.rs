@@ -16,7 +16,7 @@ const OLDEST: Version = Version { major: 6, minor: 1 };
 const BPF_FS: statfs::FsType = statfs::FsType(0xcafe_4a11);
 
 /// Configuration options and what each is for.
-const OPTIONS: [(&str, &str); 12] = [
+const OPTIONS: [(&str, &str); 19] = [
     ("CONFIG_BPF_SYSCALL", "kernel programs"),
     ("CONFIG_BPF_JIT", "kernel programs at full speed"),
     ("CONFIG_NET_CLS_ACT", "programs on ports"),
@@ -27,6 +27,13 @@ const OPTIONS: [(&str, &str); 12] = [
     ("CONFIG_VXLAN", "the lab's kernel peer"),
     ("CONFIG_BRIDGE", "the lab's kernel peer"),
     ("CONFIG_IP_MULTIPLE_TABLES", "the lab's routed underlay"),
+    ("CONFIG_PACKET", "raw frames and the WAN emulator of the lab"),
+    ("CONFIG_NF_CONNTRACK", "NAT routers of the lab"),
+    ("CONFIG_NF_CT_NETLINK", "NAT routers of the lab"),
+    ("CONFIG_NF_TABLES", "NAT routers of the lab"),
+    ("CONFIG_NFT_CT", "NAT routers of the lab"),
+    ("CONFIG_NFT_NAT", "NAT routers of the lab"),
+    ("CONFIG_NFT_MASQ", "NAT routers of the lab"),
     ("CONFIG_UNIX", "the agent's socket"),
     ("CONFIG_INET", "the underlay"),
 ];

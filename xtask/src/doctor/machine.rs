@@ -10,7 +10,7 @@ use wavnet_ebpf_builder::{Error, RustcVersion, Toolchain, Version, compiler, lin
 use super::{Area, Check, Verdict, missing};
 use crate::{
     process,
-    programs::{self, LAB, PROMTOOL, Program},
+    programs::{self, LAB, PROMTOOL, Program, STUN},
     workspace::Workspace,
 };
 
@@ -138,7 +138,7 @@ pub(super) fn lab(workspace: &Workspace) -> Vec<Check> {
         };
         Check::new(Area::Lab, program.name, verdict)
     };
-    let mut checks: Vec<Check> = LAB.iter().chain([&PROMTOOL]).map(check).collect();
+    let mut checks: Vec<Check> = LAB.iter().chain(STUN).chain([&PROMTOOL]).map(check).collect();
     checks.push(Check::new(
         Area::Lab,
         "cargo-deny",

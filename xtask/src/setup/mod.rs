@@ -5,6 +5,7 @@ mod compiler;
 mod contenders;
 mod linker;
 mod tools;
+mod unpacked;
 
 use anyhow::{Context, Result, bail, ensure};
 use wavnet_ebpf_builder::{self as builder, Toolchain};
@@ -36,7 +37,8 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     // The packages first: where they cannot be had, that shows within seconds and not after minutes of compiling.
     lab(workspace)?;
     ensure_ebpf(workspace)?;
-    tools::promtool(workspace)
+    tools::promtool(workspace)?;
+    tools::coturn(workspace)
 }
 
 /// What builds the kernel programs.

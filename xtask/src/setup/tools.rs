@@ -1,4 +1,4 @@
-//! Programs that are not installed to the system: promtool out of its package, cargo-deny by cargo.
+//! Programs that are not installed to the system: promtool and coturn out of their packages, cargo-deny by cargo.
 
 use std::{
     fs::{self, Permissions},
@@ -8,12 +8,24 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{apt, linker::remove_build_directory};
+use super::{apt, linker::remove_build_directory, unpacked::Package};
 use crate::{
     process::run_long,
-    programs::{self, PROMTOOL},
+    programs::{self, PROMTOOL, STUN},
     workspace::Workspace,
 };
+
+/// The STUN server and client that NATs of the lab are classified by. Installed to the system the server would run for everybody.
+pub(super) const COTURN: Package =
+    Package { name: "coturn", with: &[], programs: &["usr/bin/turnserver", "usr/bin/turnutils_natdiscovery"] };
+
+/// Gets coturn if it is missing.
+pub(super) fn coturn(workspace: &Workspace) -> Result<()> {
+    if programs::missing(STUN, &workspace.path()).is_empty() {
+        return Ok(());
+    }
+    COTURN.ensure(workspace, &workspace.toolchain().join("coturn"), &workspace.tools_bin())
+}
 
 /// Gets promtool if it is missing.
 pub(super) fn promtool(workspace: &Workspace) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Programs of contenders: what `cargo xtask setup --contenders` unpacked, else the system's own.
 
 use std::{
-    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,10 +12,9 @@ use crate::lab::{Lab, host::Host, poll_until, process::Process, tools};
 /// For how long to wait for a program to do what it was started for.
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
-/// Where set-up puts them: in the directory that holds the profile's, which holds this program or, for tests, its directory.
+/// Where set-up puts them.
 fn home() -> Option<PathBuf> {
-    let me = env::current_exe().ok()?;
-    me.ancestors().skip(2).take(2).map(|dir| dir.join("toolchain/contenders")).find(|dir| dir.is_dir())
+    tools::set_up("contenders")
 }
 
 /// Where a program is.

@@ -3,6 +3,9 @@
 //! The shape is documented in docs/api.md and pinned by tests. Members may be added within a version of the protocol;
 //! none is removed or changes its meaning.
 
+mod mesh;
+mod nat;
+mod rendezvous;
 mod status;
 
 use std::net::Ipv4Addr;
@@ -12,6 +15,9 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::text;
 
+pub use mesh::{MeshInfo, MeshNat, MeshPath, MeshPeer, MeshServer};
+pub use nat::{NatInfo, NatLifetime, NatNote};
+pub use rendezvous::{RendezvousCounters, RendezvousNetwork, RendezvousStatus};
 pub use status::{Counts, HookMode, Status, UnderlayInfo};
 
 /// Whether an interface is there and in use.

@@ -45,6 +45,11 @@ impl Fabric {
         self.dynamic.peers.keys().filter_map(|id| self.dynamic_peer(*id)).collect()
     }
 
+    /// The slot of a dynamic peer in `VTEPS`, while it has one.
+    pub fn dynamic_slot(&self, id: PeerId) -> Option<u16> {
+        self.tables.vteps.get(&PeerKey::Dynamic(id)).map(|slot| slot.index)
+    }
+
     /// A dynamic peer; `None`: there is none.
     pub fn dynamic_peer(&self, id: PeerId) -> Option<DynamicView> {
         let peer = self.dynamic.peers.get(&id)?;

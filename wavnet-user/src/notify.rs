@@ -6,14 +6,14 @@ use std::{
 };
 
 /// The service manager that started us, if any.
-pub(super) struct Notifier {
+pub(crate) struct Notifier {
     target: Option<(net::UnixDatagram, net::SocketAddr)>,
     watchdog: bool,
 }
 
 impl Notifier {
     /// From `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
-    pub(super) fn from_env() -> Notifier {
+    pub(crate) fn from_env() -> Notifier {
         let target = env::var("NOTIFY_SOCKET").ok().and_then(|path| {
             open(&path).inspect_err(|e| tracing::warn!("cannot notify the service manager at {path}: {e}")).ok()
         });
@@ -21,24 +21,24 @@ impl Notifier {
     }
 
     /// Tables are written, the socket is there.
-    pub(super) fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.tell("READY=1\n");
     }
 
     /// The configuration is being read again; [`Notifier::ready`] follows.
-    pub(super) fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
         let micros = now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000);
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
     }
 
     /// The agent is ending.
-    pub(super) fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1\n");
     }
 
     /// The agent's loop turns.
-    pub(super) fn alive(&self) {
+    pub(crate) fn alive(&self) {
         if self.watchdog {
             self.tell("WATCHDOG=1\n");
         }

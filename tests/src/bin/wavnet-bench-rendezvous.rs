@@ -1,0 +1,189 @@
+//! The benchmark of the rendezvous server: `cargo xtask bench rendezvous` builds and runs it. See docs/benchmarks.md.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use serde::Serialize;
+use wavnet_tests::{
+    lab::{self, Lab, Need, binary, netns::Netns, poll_until, process::Process, tools},
+    rendezvous::{Load, Rate, Server, Shape, ask, cpu_seconds, keep_on, measure, register, resident},
+};
+
+/// Measures STUN against coturn's turnserver, interleaved, and the memory of ten thousand registered hosts.
+#[derive(Debug, Parser)]
+#[command(name = "wavnet-bench-rendezvous", bin_name = "cargo xtask bench rendezvous", version)]
+struct Arguments {
+    /// Also write the results to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The `wavnet` that is measured; default: the one beside this program
+    #[arg(long, value_name = "FILE")]
+    wavnet: Option<PathBuf>,
+    /// How often each server is asked
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// How long one run measures, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 2500, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    time: u64,
+    /// Hosts that register
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    hosts: u32,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Found {
+    stun: Vec<Row>,
+    hosts: u32,
+    /// Resident bytes of the server's process with that many hosts, and with none.
+    resident: u64,
+    resident_empty: u64,
+    /// Seconds of CPU for one handshake and registration.
+    cpu_per_host: f64,
+}
+
+/// A server's runs.
+#[derive(Debug, Serialize)]
+struct Row {
+    server: &'static str,
+    /// `many`: 512 ports that ask once at a time; `few`: 32 ports with 16 questions under way each.
+    load: &'static str,
+    /// Answers for a second of a CPU of the server's process, each run.
+    per_core: Vec<f64>,
+    /// Answers a second, while asking and answering shared the machine.
+    per_second: Vec<f64>,
+}
+
+impl Row {
+    fn add(&mut self, rate: Rate) {
+        self.per_core.push(rate.per_core());
+        self.per_second.push(rate.answers as f64 / rate.wall.as_secs_f64());
+    }
+
+    fn median(values: &[f64]) -> f64 {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+fn main() -> ExitCode {
+    match bench(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wavnet-bench-rendezvous: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn coturn(ns: &Netns, at: SocketAddr) -> Result<Process> {
+    let files = ["pid", "db"].map(|name| ns.log_path("turnserver").with_extension(name).display().to_string());
+    let mut words: Vec<String> = ["-n", "--no-auth", "-S", "-m", "1"].map(str::to_owned).into();
+    words.extend(["tls", "dtls", "cli", "tcp", "tcp-relay"].map(|what| format!("--no-{what}")));
+    words.extend(["--log-file=/dev/null".into(), format!("--pidfile={}", files[0]), format!("--userdb={}", files[1])]);
+    words.extend([format!("-p{}", at.port()), format!("-L{}", at.ip())]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut process = ns.spawn("turnserver", "turnserver", &words)?;
+    poll_until("turnserver to answer", Duration::from_secs(20), || {
+        process.still_running()?;
+        ask(ns, ([127, 0, 0, 1], 0).into(), at)
+    })?;
+    Ok(process)
+}
+
+/// STUN: the two servers by turns, each on the same CPU, and who asks on another one.
+fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Row>> {
+    let ns = lab.netns("stun")?;
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", at(4789));
+    let shape = Shape { addresses, more: "threads = 1\n".into(), ..Shape::default() };
+    let mut server = Server::start(lab, &ns, &shape)?;
+    let pid = server.process()?.pid();
+    keep_on(pid, 1)?;
+    let coturn = match tools::find("turnserver") {
+        Some(_) => {
+            let coturn = coturn(&ns, at(3478))?;
+            keep_on(coturn.pid(), 1)?;
+            Some(coturn)
+        }
+        None => {
+            eprintln!("coturn's turnserver is missing, and so is the comparison: `cargo xtask setup` gets it");
+            None
+        }
+    };
+    let mut rows = Vec::new();
+    for (load, kind) in [("many", Load::MANY), ("few", Load::FEW)] {
+        let row = |server| Row { server, load, per_core: Vec::new(), per_second: Vec::new() };
+        let (mut mine, mut its) = (row("wavnet"), row("coturn"));
+        for _ in 0..runs {
+            mine.add(measure(&ns, at(4789), pid, kind, time)?);
+            if let Some(coturn) = &coturn {
+                its.add(measure(&ns, at(3478), coturn.pid(), kind, time)?);
+            }
+        }
+        rows.extend([mine, its]);
+    }
+    Ok(rows)
+}
+
+/// Registered hosts: what they cost the process.
+fn hosts(lab: &Lab, found: &mut Found) -> Result<()> {
+    let ns = lab.netns("hosts")?;
+    let mut server = Server::start(lab, &ns, &Shape::default())?;
+    let pid = server.process()?.pid();
+    found.resident_empty = resident(pid)?;
+    let before = cpu_seconds(pid)?;
+    let sockets = register(&server, "127.0.0.1:4789".parse()?, found.hosts)?;
+    found.cpu_per_host = (cpu_seconds(pid)? - before) / f64::from(found.hosts.max(1));
+    let connected: u64 = server.status()?.networks.iter().map(|network| network.connected).sum();
+    ensure!(connected == u64::from(found.hosts), "{connected} hosts are connected");
+    found.resident = resident(pid)?;
+    drop(sockets);
+    Ok(())
+}
+
+fn bench(arguments: Arguments) -> Result<()> {
+    if let Some(path) = arguments.wavnet {
+        binary::choose(path);
+    }
+    if let Some(reason) = lab::missing(&[Need::Wavnet]) {
+        bail!("{reason}");
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("This is a debug build: what is measured costs more than it should. Use `cargo xtask bench`.");
+    }
+    let lab = Lab::new()?;
+    let time = Duration::from_millis(arguments.time);
+    let stun = stun(&lab, arguments.runs, time)?;
+    let mut found = Found { stun, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
+    hosts(&lab, &mut found)?;
+    for pair in found.stun.chunks(2) {
+        let medians: Vec<f64> = pair.iter().map(|row| Row::median(&row.per_core)).collect();
+        for (row, median) in pair.iter().zip(&medians).filter(|(row, _)| !row.per_core.is_empty()) {
+            let wall = Row::median(&row.per_second);
+            println!(
+                "{:5} {:8} {median:>8.0} STUN answers for a second of a CPU, {wall:>8.0} a second",
+                row.load, row.server
+            );
+        }
+        if let [ours, theirs] = medians[..]
+            && theirs.is_finite()
+        {
+            println!("      {:.2} times coturn", ours / theirs);
+        }
+    }
+    println!(
+        "{} hosts: {:.1} MiB resident, {:.1} MiB without; {:.2} ms of CPU for a handshake and a registration",
+        found.hosts,
+        found.resident as f64 / 1_048_576.0,
+        found.resident_empty as f64 / 1_048_576.0,
+        found.cpu_per_host * 1000.0
+    );
+    if let Some(path) = arguments.json {
+        let text = serde_json::to_string_pretty(&found)? + "\n";
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! A rendezvous server in a namespace, hosts that talk to it, and the load that it is measured with.
+
+mod host;
+mod memory;
+mod server;
+mod stun;
+
+pub use host::Host;
+pub use memory::{register, resident};
+pub use server::{Server, Shape};
+pub use stun::{Load, Rate, ask, cpu_seconds, keep_on, measure};

@@ -1,0 +1,3 @@
+//! Hypervisors behind real NATs find each other and exchange frames: real agents, real XDP, real routers.
+
+mod paths;

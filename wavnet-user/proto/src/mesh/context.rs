@@ -1,0 +1,182 @@
+//! What every part of the mesh works with: the time, randomness, what is known of this host, and where output goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use super::{
+    budget::Budget,
+    output::{Command, Event, PathId, Way},
+    path::{Paths, WayId},
+    peer::is_rested,
+    settings::Settings,
+    timer::Timer,
+};
+use crate::{
+    rng::Rng,
+    stun::TransactionId,
+    time::Time,
+    timers::Timers,
+    transmit::{Socket, Transmit},
+    trust::{PublicKey, SecretKey},
+    wire::{Candidate, CandidateKind, MAX_CANDIDATES, NatSummary},
+};
+
+/// Between two pulses, whatever is said of a NAT.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// What is known of this host.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) secret: SecretKey,
+    pub(super) key: PublicKey,
+    pub(super) settings: Settings,
+    /// The main socket's addresses, one for each of the host's.
+    pub(super) hosts: Vec<SocketAddr>,
+    /// How servers see it.
+    pub(super) mapped: BTreeMap<usize, SocketAddr>,
+    /// What is in front of it.
+    pub(super) nat: NatSummary,
+    /// Counts what others are to be told anew.
+    pub(super) generation: u32,
+}
+
+impl Local {
+    /// Where others may try to reach this host.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let mut seen = BTreeSet::new();
+        let hosts = self.hosts.iter().map(|addr| Candidate { kind: CandidateKind::Host, addr: *addr });
+        let mapped = self.mapped.values().map(|addr| Candidate { kind: CandidateKind::Mapped, addr: *addr });
+        // What servers saw first: it is what works for most, and a host with many addresses must not push it out.
+        mapped.chain(hosts).filter(|c| seen.insert(c.addr)).take(MAX_CANDIDATES).collect()
+    }
+
+    /// How long an idle path through these NATs may be silent.
+    pub(super) fn idle(&self, theirs: &NatSummary) -> Duration {
+        let known = |nat: &NatSummary| Some(u64::from(nat.lifetime)).filter(|s| *s > 0);
+        let shortest = [known(&self.nat), known(theirs)].into_iter().flatten().min();
+        // Twice within its life: one may be lost.
+        let fits = shortest.map_or(Duration::MAX, |s| Duration::from_secs(s) * 2 / 5);
+        self.settings.pulse.min(fits.max(SHORTEST))
+    }
+
+    /// True if the address is one of this host's own.
+    pub(super) fn is_own(&self, addr: SocketAddr) -> bool {
+        self.hosts.contains(&addr)
+    }
+}
+
+/// What is to be sent, done and told, and the numbers of paths.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub(super) transmits: VecDeque<Transmit>,
+    pub(super) commands: VecDeque<Command>,
+    pub(super) events: VecDeque<Event>,
+    /// Datagrams for peers, to go inside a server's FORWARD; by that server's link if it is said.
+    pub(super) forwards: Vec<(PublicKey, Option<usize>, Vec<u8>)>,
+    /// Session indices that a peer has taken, and that are no longer anybody's.
+    pub(super) owned: Vec<u32>,
+    pub(super) disowned: Vec<u32>,
+    /// Servers whose relay does not answer.
+    pub(super) doubtful: BTreeSet<SocketAddr>,
+    /// The ways that frames are taken from.
+    pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
+    /// Ways that this peer has proved to be its own while they are another one's.
+    pub(super) contested: Vec<(Way, PublicKey)>,
+    /// A server to ask for a mapping, and for which peer which question was asked.
+    pub(super) stun_server: Option<SocketAddr>,
+    pub(super) question: Option<(TransactionId, PublicKey)>,
+    /// Whom a search is under way for: one at a time, for the sake of the NATs.
+    pub(super) searching: Option<PublicKey>,
+    /// When the last search ended.
+    pub(super) searched: Option<Time>,
+    /// Extra sockets that are open.
+    sockets: BTreeSet<u16>,
+    /// What may be sent to who has never answered.
+    pub(super) strangers: Budget,
+    /// Numbers of paths that were used and are free again; not before the command that frees one is given.
+    free: Vec<u16>,
+    next: u16,
+    next_way: u32,
+}
+
+impl Output {
+    pub(super) fn send(&mut self, way: Way, payload: Vec<u8>) {
+        self.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
+    }
+
+    pub(super) fn send_main(&mut self, to: SocketAddr, payload: Vec<u8>) {
+        self.transmits.push_back(Transmit { from: Socket::Main, to, payload });
+    }
+
+    /// Has a server hand this to a peer: that of this link, or any.
+    pub(super) fn forward(&mut self, peer: PublicKey, link: Option<usize>, datagram: Vec<u8>) {
+        self.forwards.push((peer, link, datagram));
+    }
+
+    /// True if the NATs have forgotten the last search.
+    pub(super) fn may_search(&self, now: Time) -> bool {
+        is_rested(self.searched, now)
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// A number for a way.
+    pub(super) fn way_id(&mut self) -> WayId {
+        // Four thousand million of them are not there at once.
+        self.next_way = self.next_way.wrapping_add(1);
+        WayId(self.next_way)
+    }
+
+    /// A number for a path, if one is free.
+    pub(super) fn take_slot(&mut self, peers: usize) -> Option<PathId> {
+        if let Some(free) = self.free.pop() {
+            return Some(PathId(free));
+        }
+        let most = peers.saturating_mul(Paths::TAKEN).min(usize::from(u16::MAX));
+        let next = Some(self.next).filter(|next| usize::from(*next) < most)?;
+        self.next += 1;
+        Some(PathId(next))
+    }
+
+    pub(super) fn free_slot(&mut self, path: PathId) {
+        self.free.push(path.0);
+    }
+
+    /// Opens so many sockets.
+    pub(super) fn open_sockets(&mut self, count: usize) -> Vec<u16> {
+        let free: Vec<u16> = SOCKETS.filter(|n| !self.sockets.contains(n)).take(count).collect();
+        for n in &free {
+            self.sockets.insert(*n);
+            self.command(Command::Open(Socket::Extra(*n)));
+        }
+        free
+    }
+
+    pub(super) fn close_socket(&mut self, n: u16) {
+        if self.sockets.remove(&n) {
+            self.command(Command::Close(Socket::Extra(n)));
+        }
+    }
+}
+
+/// Numbers of extra sockets.
+const SOCKETS: RangeInclusive<u16> = 0..=2047;
+
+/// One call's surroundings.
+pub(super) struct Context<'a> {
+    pub(super) now: Time,
+    pub(super) rng: &'a mut Rng,
+    pub(super) local: &'a Local,
+    pub(super) timers: &'a mut Timers<Timer>,
+    pub(super) out: &'a mut Output,
+}

@@ -1,0 +1,118 @@
+//! REGISTER, REFRESH and what a server answers: the lease.
+
+use std::time::Duration;
+
+use super::{Context, Event, Link, SILENT_AFTER, Timer, pause};
+use crate::wire::{
+    Message,
+    message::{Refused, RefusedCode, Register, Registered},
+};
+
+/// The shortest lease that is believed.
+const SHORTEST: u16 = 10;
+/// Between two words of where we are, when others give reason to doubt that the server knows.
+const REST: Duration = Duration::from_millis(200);
+const DOUBT: Duration = Duration::from_secs(2);
+
+impl Link {
+    /// Tells the server (again) what it must know, or that we are still there.
+    pub(super) fn register(&mut self, cx: &mut Context<'_>) {
+        self.requests = self.requests.saturating_add(1);
+        self.tell(cx);
+        cx.timers.set(Timer::Register(self.index), cx.now + pause(self.requests, cx.rng));
+    }
+
+    fn tell(&mut self, cx: &mut Context<'_>) {
+        self.request = self.request.wrapping_add(1);
+        let request = self.request;
+        // Whichever of them is answered, as long as they say the same.
+        self.asked = Some((self.asked.map_or(request, |(first, _)| first), request));
+        self.told = cx.now;
+        let local = cx.local;
+        let message = if self.stale {
+            Message::Register(Register {
+                request,
+                flags: 0,
+                nat: local.nat,
+                name: local.settings.name.clone(),
+                candidates: local.candidates(),
+                vnis: local.settings.vnis.clone(),
+            })
+        } else {
+            Message::Refresh { request }
+        };
+        self.send(cx, &[message]);
+    }
+
+    /// [`Timer::Register`]. `index` is for a new handshake.
+    pub(in crate::mesh) fn register_again(&mut self, cx: &mut Context<'_>, index: u32) {
+        let usable = self.session.as_ref().is_some_and(|s| !s.is_expired(cx.now));
+        if self.requests >= SILENT_AFTER || !usable {
+            return self.relink(cx, index);
+        }
+        if self.session.as_ref().is_some_and(|s| s.needs_rekey(cx.now)) && self.greeting.is_none() {
+            self.greet(cx, index);
+        }
+        self.register(cx);
+    }
+
+    /// What others must know of this host has changed, or its addresses have.
+    pub(in crate::mesh) fn touch(&mut self, cx: &mut Context<'_>) {
+        (self.stale, self.asked) = (true, None);
+        if self.session.is_some() {
+            self.requests = 0;
+            self.register(cx);
+        }
+        // From another address there may be an answer, at once.
+        if self.greeting.is_some() {
+            self.greetings = 0;
+            cx.timers.set(Timer::Greet(self.index), cx.now);
+        }
+    }
+
+    /// Our address may be another one: tell the server at once.
+    pub(super) fn moved(&mut self, cx: &mut Context<'_>) {
+        if self.session.is_none() || cx.now.since(self.told) < REST {
+            return;
+        }
+        if self.requests == 0 {
+            self.register(cx);
+        } else {
+            self.tell(cx);
+        }
+    }
+
+    /// There is reason to look whether the server still knows us, every other second at the most.
+    pub(in crate::mesh) fn doubt(&mut self, cx: &mut Context<'_>) {
+        if cx.now.since(self.told) >= DOUBT {
+            self.moved(cx);
+        }
+    }
+
+    /// REGISTERED. True if our mapped address is news.
+    pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> bool {
+        let is_asked = |(first, last): (u32, u32)| answer.request.wrapping_sub(first) <= last.wrapping_sub(first);
+        if !self.asked.is_some_and(is_asked) {
+            return false;
+        }
+        let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
+        let first = self.lease.replace(lease).is_none();
+        (self.lease_ends, self.requests, self.asked) = (cx.now + lease, 0, None);
+        (self.stale, self.relays) = (false, answer.relay);
+        self.stun.clone_from(&answer.stun);
+        cx.timers.set(Timer::Register(self.index), cx.now + lease / 3);
+        if self.trouble.take().is_some() || first {
+            cx.out.event(Event::Registered { server: self.index, mapped: answer.mapped });
+        }
+        cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));
+        self.changed(cx, answer.version);
+        cx.local.mapped.get(&self.index) != Some(&answer.mapped)
+    }
+
+    /// REFUSED.
+    pub(in crate::mesh) fn refused(&mut self, cx: &mut Context<'_>, refused: &Refused) {
+        if refused.code == RefusedCode::NOT_REGISTERED && !self.stale {
+            self.touch(cx);
+        }
+    }
+}

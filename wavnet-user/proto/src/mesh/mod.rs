@@ -1,0 +1,309 @@
+//! The agent among its peers: registered with rendezvous servers, connected to every host that shares a VNI with it, by the best path
+//! that there is.
+//!
+//! [`Mesh`] is a state machine without I/O. Datagrams, time and facts come in ([`Mesh::handle_input`], [`Mesh::handle_timeout`],
+//! [`Mesh::set_addresses`], …); datagrams, commands and events go out. After each call drain [`Mesh::poll_transmit`],
+//! [`Mesh::poll_command`] and [`Mesh::poll_event`], carry out commands before sending, and call [`Mesh::handle_timeout`] when
+//! [`Mesh::poll_timeout`] says so. Times are what the shell's clock says; one that steps back does no harm.
+//!
+//! ```text
+//! link      HELLO, INIT → session with a server → REGISTER → lease, directory
+//! peer      directory → CONNECT, INIT by way of the server → session with the peer → PEER_HELLO
+//! peer::ways  INVITE → openers → probes → proven paths → the best one is selected; pulses watch over each
+//! ```
+
+mod budget;
+mod change;
+mod context;
+mod link;
+mod nat;
+mod output;
+mod path;
+mod peer;
+mod predict;
+mod pulse;
+mod receive;
+mod search;
+mod servers;
+mod settings;
+mod steady;
+mod timer;
+mod view;
+
+use std::collections::BTreeMap;
+
+pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble, Way};
+pub use pulse::{ANSWER, Health, Pulses, Rtt};
+pub use receive::Dropped;
+pub use search::ENTRIES;
+pub use settings::{Server, Settings};
+pub use view::{PathView, PeerView, ServerView};
+
+use self::{
+    context::{Context, Local, Output},
+    link::Link,
+    peer::Peer,
+    steady::Steady,
+    timer::Timer,
+};
+use crate::{
+    rng::Rng,
+    time::Time,
+    timers::Timers,
+    transmit::Transmit,
+    trust::{PublicKey, SecretKey},
+    wire::NatSummary,
+};
+
+/// Whose session an index names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Link(usize),
+    Peer(PublicKey),
+}
+
+/// The state machine. See the [module](self).
+#[derive(Debug)]
+pub struct Mesh {
+    clock: Steady,
+    local: Local,
+    rng: Rng,
+    timers: Timers<Timer>,
+    out: Output,
+    links: Vec<Link>,
+    /// Indices that each link has put into [`Mesh::owners`].
+    link_indices: Vec<Vec<u32>>,
+    peers: BTreeMap<PublicKey, Peer>,
+    owners: BTreeMap<u32, Owner>,
+    dropped: BTreeMap<Dropped, u64>,
+    limits: receive::Limits,
+}
+
+/// A [`Context`] of the parts of a mesh that are not lent otherwise.
+macro_rules! lend {
+    ($mesh:ident, $now:expr) => {
+        &mut Context {
+            now: $now,
+            rng: &mut $mesh.rng,
+            local: &$mesh.local,
+            timers: &mut $mesh.timers,
+            out: &mut $mesh.out,
+        }
+    };
+}
+use lend;
+
+impl Mesh {
+    /// A mesh of one: it reaches out for its servers when [`Mesh::set_addresses`] has been called.
+    #[must_use]
+    pub fn new(settings: Settings, secret: SecretKey, seed: [u8; 32]) -> Mesh {
+        let key = secret.public();
+        let local = Local {
+            secret,
+            key,
+            settings,
+            hosts: Vec::new(),
+            mapped: BTreeMap::new(),
+            nat: NatSummary::default(),
+            generation: 1,
+        };
+        let mut mesh = Mesh {
+            clock: Steady::default(),
+            local,
+            rng: Rng::from_seed(seed),
+            timers: Timers::default(),
+            out: Output::default(),
+            links: Vec::new(),
+            link_indices: Vec::new(),
+            peers: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            limits: receive::Limits::default(),
+        };
+        mesh.make_links();
+        mesh
+    }
+
+    fn make_links(&mut self) {
+        let settings = &self.local.settings;
+        let link = |(i, server): (usize, &Server)| Link::new(i, server.clone(), settings.pulse);
+        self.links = settings.servers.iter().enumerate().map(link).collect();
+        self.link_indices = vec![Vec::new(); self.links.len()];
+    }
+
+    /// This host's public key.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.local.key
+    }
+
+    /// Whether frames have gone to this peer lately. A path that is in use is watched closely.
+    pub fn set_busy(&mut self, now: Time, peer: &PublicKey, busy: bool) {
+        let now = self.clock.read(now);
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.set_busy(lend!(self, now), busy);
+        }
+    }
+
+    /// The kernel has seen the answer to a pulse, at `at`.
+    pub fn pulse_answered(&mut self, now: Time, peer: &PublicKey, path: PathId, number: u16, at: Time) {
+        let (now, at) = (self.clock.read(now), self.clock.of(at));
+        if let Some(peer) = self.peers.get_mut(peer)
+            && let Some(id) = peer.by_slot(path)
+        {
+            peer.pulsed(lend!(self, now), id, at.min(now), number);
+            self.settle(now);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let now = self.clock.read(now);
+        while let Some(timer) = self.timers.pop(now) {
+            self.run_out(now, timer);
+            self.settle(now);
+        }
+    }
+
+    /// When [`Mesh::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next().map(|at| self.clock.shell(at))
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.transmits.pop_front()
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.out.commands.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    fn run_out(&mut self, now: Time, timer: Timer) {
+        let index = self.fresh_index();
+        self.out.stun_server = self.links.iter().find(|link| link.is_sound(now)).map(|link| link.server.addr);
+        let cx = lend!(self, now);
+        match timer {
+            Timer::Greet(i) | Timer::Register(i) | Timer::Sync(i) | Timer::ServerPulse(i) => {
+                let Some(link) = self.links.get_mut(i) else { return };
+                match timer {
+                    Timer::Greet(_) => link.greet_again(cx, index),
+                    Timer::Register(_) => link.register_again(cx, index),
+                    Timer::Sync(_) => link.sync_again(cx),
+                    _ => link.pulse(cx),
+                }
+                self.own_link(i);
+            }
+            Timer::Connect(key) => self.connect(now, key),
+            Timer::Forget(key) => self.forget(now, key),
+            Timer::Tell(key)
+            | Timer::Probe(key, _)
+            | Timer::Pulse(key, _)
+            | Timer::Punch(key)
+            | Timer::Switch(key)
+            | Timer::Search(key)
+            | Timer::Rekey(key) => {
+                let Some(peer) = self.peers.get_mut(&key) else { return };
+                match timer {
+                    Timer::Tell(_) => peer.tell_again(cx),
+                    Timer::Probe(_, id) => peer.probe(cx, id),
+                    Timer::Pulse(_, id) => peer.pulse(cx, id),
+                    Timer::Punch(_) => peer.punch_again(cx),
+                    Timer::Switch(_) => peer.switch_now(cx),
+                    Timer::Search(_) => peer.search(cx),
+                    _ => peer.rekey(cx, index),
+                }
+                self.settle_owners(key);
+            }
+        }
+    }
+
+    fn greet_all(&mut self, now: Time) {
+        for i in 0..self.links.len() {
+            let index = self.fresh_index();
+            if let Some(link) = self.links.get_mut(i) {
+                link.greet(lend!(self, now), index);
+            }
+            self.own_link(i);
+        }
+    }
+
+    fn tell_all(&mut self, now: Time) {
+        for peer in self.peers.values_mut() {
+            peer.tell_anew(lend!(self, now));
+        }
+    }
+
+    /// A session index that is nobody's.
+    fn fresh_index(&mut self) -> u32 {
+        loop {
+            let index = self.rng.u32();
+            if index != 0 && !self.owners.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    fn disown_link(&mut self, i: usize) {
+        if let Some(indices) = self.link_indices.get_mut(i) {
+            for index in indices.drain(..) {
+                self.owners.remove(&index);
+            }
+        }
+    }
+
+    fn own_link(&mut self, i: usize) {
+        self.disown_link(i);
+        if let (Some(link), Some(indices)) = (self.links.get(i), self.link_indices.get_mut(i)) {
+            indices.extend(link.indices());
+            for index in indices.iter() {
+                self.owners.insert(*index, Owner::Link(i));
+            }
+        }
+    }
+
+    /// Notes whose sessions have begun and ended.
+    fn settle_owners(&mut self, key: PublicKey) {
+        for index in self.out.owned.drain(..) {
+            self.owners.insert(index, Owner::Peer(key));
+        }
+        for index in self.out.disowned.drain(..) {
+            self.owners.remove(&index);
+        }
+    }
+
+    /// Hands on what is to go by way of a server, and looks whether servers still know us.
+    fn settle(&mut self, now: Time) {
+        for (way, key) in std::mem::take(&mut self.out.contested) {
+            self.hand_over(now, way, key);
+        }
+        for (peer, link, datagram) in std::mem::take(&mut self.out.forwards) {
+            self.forward(now, peer, link, datagram);
+        }
+        for server in std::mem::take(&mut self.out.doubtful) {
+            for link in self.links.iter_mut().filter(|link| link.server.addr == server) {
+                link.doubt(lend!(self, now));
+            }
+        }
+    }
+
+    /// A way is this peer's now.
+    fn hand_over(&mut self, now: Time, way: Way, key: PublicKey) {
+        let before = self.out.ways.get(&way).copied().filter(|(owner, _)| *owner != key);
+        if let Some((owner, id)) = before
+            && let Some(peer) = self.peers.get_mut(&owner)
+        {
+            peer.usurped(lend!(self, now), id);
+        }
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.add_proven(lend!(self, now));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! One way to a peer: whether it leads there, and how well.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    output::{PathId, PathKind, Way},
+    pulse::{Health, Pulses},
+};
+use crate::{rng::Rng, time::Time, wire::message::Probe};
+
+/// After so many probes without an answer a way leads nowhere.
+const TRIES: u8 = 9;
+/// And after so many, if there is a path already.
+const BRIEF: u8 = 2;
+/// Probes whose answers are waited for.
+const ASKED: usize = 8;
+/// Before the second probe; the pause doubles up to [`LONGEST`].
+const FIRST_PAUSE: Duration = Duration::from_millis(60);
+const LONGEST: Duration = Duration::from_secs(1);
+/// How long a path that has died must work before frames leave another one for it; it doubles with each death up to a minute.
+const PROBATION: Duration = Duration::from_secs(1);
+/// Who has lived for so long is as one that has never died.
+const FORGIVEN: Duration = Duration::from_secs(300);
+
+/// How long a proof lasts.
+const PROOF: Duration = Duration::from_secs(60);
+/// Probes without an answer after which there is none; and the shortest pause between them.
+const CHALLENGES: u8 = 5;
+const CHALLENGE: Duration = Duration::from_millis(200);
+
+/// What is to be done to find out whether the peer itself is at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// Nothing, for now.
+    Wait,
+    /// Probe it.
+    Ask,
+    /// It is not.
+    Failed,
+}
+
+/// Number of a way, unique among those that there are. (A [`PathId`] is given to those that frames are taken from.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct WayId(pub(super) u32);
+
+/// When a peer said something: by which session, and as which of its datagrams. The latest word counts, and not the last that arrives.
+pub(super) type Said = (u32, u64);
+
+/// One way to a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Path {
+    pub(super) id: WayId,
+    pub(super) way: Way,
+    pub(super) kind: PathKind,
+    /// Frames from there are taken: the shell was told, and calls it so.
+    pub(super) slot: Option<PathId>,
+    /// The peer has answered a probe of ours from there: it is the peer's.
+    pub(super) proven: bool,
+    /// It has done so at some time.
+    pub(super) known: bool,
+    /// The peer says the same of us: frames that we send there are taken.
+    pub(super) taken: bool,
+    /// The peer's frames come by it.
+    pub(super) theirs: bool,
+    said: Said,
+    /// Probes under way.
+    asked: VecDeque<(u64, Time)>,
+    tries: u8,
+    last_try: Option<Time>,
+    proven_at: Time,
+    deaths: u8,
+    /// When the last thing left that was answered.
+    verified: Time,
+    /// When the last probe was answered, and how many were not since then that should have been.
+    proved: Time,
+    challenges: u8,
+    /// A pulse is wanted before it is due.
+    pub(super) hurry: bool,
+    /// How often more the peer is to be told that frames take it.
+    pub(super) tell_selected: u8,
+    pub(super) pulses: Pulses,
+}
+
+impl Path {
+    pub(super) fn new(id: WayId, way: Way, kind: PathKind, idle: Duration) -> Path {
+        Path {
+            id,
+            way,
+            kind,
+            slot: None,
+            proven: false,
+            known: false,
+            taken: false,
+            theirs: false,
+            said: (0, 0),
+            asked: VecDeque::new(),
+            tries: 0,
+            last_try: None,
+            proven_at: Time::ZERO,
+            deaths: 0,
+            verified: Time::ZERO,
+            proved: Time::ZERO,
+            challenges: 0,
+            hurry: false,
+            tell_selected: 0,
+            pulses: Pulses::new(idle),
+        }
+    }
+
+    /// Makes a probe's transaction.
+    pub(super) fn probe(&mut self, now: Time, rng: &mut Rng) -> u64 {
+        let transaction = rng.u64();
+        if self.asked.len() == ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((transaction, now));
+        self.opened(now);
+        transaction
+    }
+
+    /// An opener went out in a probe's stead, or nothing might.
+    pub(super) fn opened(&mut self, now: Time) {
+        (self.tries, self.last_try) = (self.tries.saturating_add(1), Some(now));
+    }
+
+    /// What a probe, or an answer, says of us.
+    pub(super) fn flags(&self) -> u8 {
+        if self.slot.is_some() { Probe::TAKEN } else { 0 }
+    }
+
+    /// Notes the peer's flags. True if it no longer takes frames from here.
+    pub(super) fn hear_flags(&mut self, said: Said, flags: u8) -> bool {
+        if said < self.said {
+            return false;
+        }
+        self.said = said;
+        let before = std::mem::replace(&mut self.taken, flags & Probe::TAKEN != 0);
+        before && !self.taken
+    }
+
+    pub(super) fn last_probed(&self) -> Option<Time> {
+        self.last_try
+    }
+
+    /// True if this answers a probe of ours.
+    pub(super) fn answered(&mut self, now: Time, transaction: u64) -> bool {
+        let place = self.asked.iter().position(|(t, _)| *t == transaction);
+        let Some((_, sent)) = place.and_then(|place| self.asked.remove(place)) else { return false };
+        self.pulses.seen(Some(now.since(sent)));
+        self.verified = self.verified.max(sent);
+        (self.proved, self.challenges) = (now, 0);
+        if !self.proven {
+            (self.proven, self.known, self.proven_at) = (true, true, now);
+        }
+        true
+    }
+
+    /// True if this answers a pulse of ours.
+    pub(super) fn pulsed(&mut self, at: Time, number: u16) -> bool {
+        let Some(sample) = self.pulses.answered(at, number) else { return false };
+        self.verified = self.verified.max(at - sample);
+        true
+    }
+
+    /// Whether the peer itself is still there. Pulses do not say: whoever has its address now, and knows us, answers them.
+    pub(super) fn challenge(&mut self, now: Time) -> Challenge {
+        let since = self.last_try.map_or(Duration::MAX, |at| now.since(at));
+        if self.challenges == 0 && now.since(self.proved) < PROOF || since < self.pulses.patience().max(CHALLENGE) {
+            return Challenge::Wait;
+        }
+        self.challenges = self.challenges.saturating_add(1);
+        if self.challenges > CHALLENGES { Challenge::Failed } else { Challenge::Ask }
+    }
+
+    /// Somebody else says something from there.
+    pub(super) fn contest(&mut self) {
+        self.challenges = self.challenges.max(1);
+    }
+
+    /// True if an answer is awaited.
+    pub(super) fn is_challenged(&self) -> bool {
+        self.challenges > 0
+    }
+
+    /// True if nothing speaks against it.
+    pub(super) fn seems_good(&self, now: Time) -> bool {
+        self.proven && self.pulses.health(now) == Health::Good
+    }
+
+    /// True if it is too early to tell.
+    pub(super) fn is_untried(&self) -> bool {
+        !self.proven && self.tries < 4
+    }
+
+    /// When to probe it (again); `None`: there is nothing to find out, or no hope.
+    pub(super) fn next_probe(&self, now: Time) -> Option<Time> {
+        if self.proven && self.taken || self.tries >= TRIES {
+            return None;
+        }
+        let pause = FIRST_PAUSE * 2u32.pow(u32::from(self.tries.saturating_sub(1)).min(5));
+        Some(self.last_try.map_or(now, |at| at + pause.min(LONGEST)))
+    }
+
+    /// Starts over: the way may lead there now.
+    pub(super) fn retry(&mut self) {
+        (self.tries, self.last_try) = (0, None);
+    }
+
+    /// Starts over, and gives up soon.
+    pub(super) fn retry_briefly(&mut self) {
+        (self.tries, self.last_try) = (TRIES - BRIEF, None);
+    }
+
+    /// It must show anew that it works.
+    pub(super) fn doubt(&mut self) {
+        (self.proven, self.taken) = (false, false);
+        self.retry();
+    }
+
+    /// It has died.
+    pub(super) fn died(&mut self, now: Time) {
+        if now.since(self.proven_at) >= FORGIVEN {
+            self.deaths = 0;
+        }
+        (self.deaths, self.challenges) = (self.deaths.saturating_add(1), 0);
+        self.doubt();
+    }
+
+    /// True if frames may leave a path that works for this one.
+    fn is_trusted(&self, now: Time) -> bool {
+        let probation = PROBATION * 2u32.pow(u32::from(self.deaths.saturating_sub(1)).min(6));
+        self.deaths == 0 || now.since(self.proven_at) >= probation
+    }
+
+    /// When to look whether to probe it or to give it up.
+    pub(super) fn next_look(&self, now: Time) -> Option<Time> {
+        let given_up = (!self.proven && self.tries >= TRIES).then(|| self.last_try.map_or(now, |at| at + LONGEST));
+        self.next_probe(now).or(given_up)
+    }
+
+    /// True if it was probed often enough in vain.
+    pub(super) fn is_hopeless(&self, now: Time) -> bool {
+        !self.proven && self.tries >= TRIES && self.last_try.is_some_and(|at| now.since(at) >= LONGEST)
+    }
+
+    /// True if frames can be sent by it.
+    pub(super) fn is_usable(&self, now: Time) -> bool {
+        self.slot.is_some() && self.proven && self.taken && self.pulses.health(now) != Health::Dead
+    }
+
+    /// True if it has not shown that it still works, though it had the time to, since there was reason to doubt it.
+    fn is_stale(&self, now: Time, doubted: Option<Time>) -> bool {
+        doubted.is_some_and(|since| self.verified < since && now.since(since) >= self.pulses.patience())
+    }
+
+    /// Smoothed round trip, and how far from it others are.
+    pub(super) fn rtt(&self) -> Option<(Duration, Duration)> {
+        self.pulses.rtt().map(|r| (r.smoothed, r.deviation))
+    }
+
+    /// True if frames should leave `other` for this one: it is direct and the other is not; or it is on the LAN and no slower; or it is faster,
+    /// by a fifth and by more than both vary.
+    pub(super) fn is_better_than(&self, other: &Path, now: Time) -> bool {
+        const HAIR: Duration = Duration::from_millis(1);
+        if !self.is_trusted(now) {
+            return false;
+        }
+        let of = |path: &Path| path.rtt().unwrap_or((Duration::from_secs(10), Duration::ZERO));
+        let ((ours, varies), (theirs, theirs_varies)) = (of(self), of(other));
+        match (self.kind, other.kind) {
+            (PathKind::Lan | PathKind::Direct, PathKind::Relayed) => true,
+            (PathKind::Relayed, PathKind::Lan | PathKind::Direct) => false,
+            (PathKind::Lan, PathKind::Direct) => ours <= theirs + HAIR,
+            _ => ours * 5 / 4 + HAIR + varies.max(theirs_varies) < theirs,
+        }
+    }
+}
+
+/// The ways to one peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paths {
+    list: Vec<Path>,
+    pub(super) selected: Option<WayId>,
+}
+
+impl Paths {
+    /// Ways of one peer at the most; a search has more, which are no paths before something came by them.
+    pub(super) const MOST: usize = 40;
+    /// Of which frames are taken from so many at the most: as many as the kernel's table has room for, on average.
+    pub(super) const TAKEN: usize = 4;
+    /// By way of one server's relay: by its label of now, and by the one before.
+    pub(super) const RELAYED: usize = 2;
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Path> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn get(&self, id: WayId) -> Option<&Path> {
+        self.list.iter().find(|p| p.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: WayId) -> Option<&mut Path> {
+        self.list.iter_mut().find(|p| p.id == id)
+    }
+
+    pub(super) fn by_way(&self, way: &Way) -> Option<WayId> {
+        self.list.iter().find(|p| p.way == *way).map(|p| p.id)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.list.len() < Paths::MOST
+    }
+
+    pub(super) fn add(&mut self, path: Path) {
+        self.list.push(path);
+    }
+
+    pub(super) fn remove(&mut self, id: WayId) -> Option<Path> {
+        let place = self.list.iter().position(|p| p.id == id)?;
+        let path = self.list.remove(place);
+        // A punch leaves many behind that lead nowhere.
+        if self.list.len() * 4 < self.list.capacity() {
+            self.list.shrink_to_fit();
+        }
+        Some(path)
+    }
+
+    pub(super) fn selected(&self) -> Option<&Path> {
+        self.get(self.selected?)
+    }
+
+    /// The path that frames should take. `stay`: those of a kind were compared a moment ago. `doubted`: when each was to show anew that it works.
+    pub(super) fn choose(&self, now: Time, stay: bool, doubted: Option<Time>) -> Option<WayId> {
+        let fresh = |p: &&Path| p.is_usable(now) && !p.is_stale(now, doubted);
+        let current = self.selected().filter(fresh);
+        let start = current.or_else(|| self.list.iter().find(fresh));
+        let Some(start) = start else {
+            // Nothing is known to work. What there was may.
+            let usable = |p: &&Path| p.is_usable(now);
+            return self.selected().filter(usable).or_else(|| self.list.iter().find(usable)).map(|p| p.id);
+        };
+        let usable = self.list.iter().filter(fresh);
+        let best = usable.fold(start, |best, path| if path.is_better_than(best, now) { path } else { best });
+        if stay && current.is_some_and(|c| c.way.is_relayed() == best.way.is_relayed()) {
+            return Some(start.id);
+        }
+        Some(best.id)
+    }
+
+    /// The best of the others.
+    pub(super) fn best_but(&self, id: WayId, now: Time) -> Option<WayId> {
+        let usable = self.list.iter().filter(|p| p.id != id && p.is_usable(now));
+        usable.reduce(|best, path| if path.is_better_than(best, now) { path } else { best }).map(|p| p.id)
+    }
+
+    /// True if the one in use is known to work.
+    pub(super) fn works(&self, now: Time, doubted: Option<Time>) -> bool {
+        self.selected().is_some_and(|p| p.is_usable(now) && !p.is_stale(now, doubted))
+    }
+}

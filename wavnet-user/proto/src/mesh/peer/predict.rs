@@ -1,0 +1,191 @@
+//! Port prediction: where a symmetric NAT counts its ports up (or down), the next ones are known once one is known.
+//!
+//! A fresh socket asks a server's STUN for its mapping: that is where the NAT's counter is. The mappings of the next sockets, towards the
+//! peer, are as many steps further. The peer is told these addresses, and tries them; so both sides have sent to each other. Where both NATs
+//! count, both sides do so, and each sends by its n-th socket to the other's n-th address.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Context, Peer, Timer, Way};
+use crate::{
+    mesh::{
+        nat::{Obstacle, obstacle},
+        predict::{MAPPINGS, predicted},
+    },
+    nat::Ports,
+    stun::{Builder, Class, TransactionId},
+    transmit::{Socket, Transmit},
+    wire::{
+        Candidate, CandidateKind, Label, Message,
+        message::{Candidates, Probe},
+    },
+};
+
+/// Attempts before the search for one among all ports; they cost little.
+pub(super) const ATTEMPTS: u32 = 3;
+/// Between two of them.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+/// Before the question is asked once more, and how often it is.
+const RETRY: Duration = Duration::from_millis(400);
+const QUESTIONS: u8 = 3;
+/// Between two probes by each socket, and how many there are.
+const ROUND: Duration = Duration::from_millis(150);
+const ROUNDS: u8 = 10;
+
+/// How far a prediction is.
+#[derive(Debug)]
+pub(super) struct Prediction {
+    stage: Stage,
+    /// Where the peer's mappings should be, if its NAT counts, too.
+    theirs: Vec<SocketAddr>,
+    /// Sockets: the first asks, the others are to be met.
+    sockets: Vec<u16>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Asked this server, so often.
+    Asked { id: TransactionId, server: SocketAddr, times: u8 },
+    /// The peer was told, and is tried.
+    Told { rounds: u8 },
+}
+
+impl Prediction {
+    pub(super) fn owns(&self, n: u16) -> bool {
+        self.sockets.contains(&n)
+    }
+
+    pub(super) fn into_sockets(self) -> Vec<u16> {
+        self.sockets
+    }
+}
+
+impl Peer {
+    /// How far each port of our NAT is from the one before, if that helps to reach this peer.
+    fn step(&self, cx: &Context<'_>) -> Option<i16> {
+        match (obstacle(&cx.local.nat, &self.nat)?, cx.local.nat.ports) {
+            (Obstacle::Ours | Obstacle::Both, Ports::Sequential(step)) => Some(step),
+            _ => None,
+        }
+    }
+
+    /// Whether a prediction is to be tried before (or in place of) a search.
+    pub(super) fn may_predict(&self, cx: &Context<'_>) -> bool {
+        let is_ours = match obstacle(&cx.local.nat, &self.nat) {
+            Some(Obstacle::Ours) => true,
+            // One of them begins.
+            Some(Obstacle::Both) => self.begins(cx),
+            _ => false,
+        };
+        is_ours && self.predictions < ATTEMPTS && self.step(cx).is_some() && cx.out.stun_server.is_some()
+    }
+
+    /// Begins: asks where the counter is.
+    pub(super) fn predict(&mut self, cx: &mut Context<'_>, theirs: Vec<SocketAddr>) {
+        let Some(server) = cx.out.stun_server else { return };
+        cx.out.searching = Some(self.key);
+        self.predictions = self.predictions.saturating_add(1);
+        let sockets = cx.out.open_sockets(1 + MAPPINGS);
+        let stage = Stage::Asked { id: TransactionId::new(cx.rng.bytes()), server, times: 0 };
+        self.prediction = Some(Prediction { stage, theirs, sockets });
+        self.go_on_predicting(cx);
+    }
+
+    /// [`Timer::Search`], while a prediction is under way.
+    pub(super) fn go_on_predicting(&mut self, cx: &mut Context<'_>) {
+        let Some(prediction) = &mut self.prediction else { return };
+        match &mut prediction.stage {
+            Stage::Asked { id, server, times } if *times < QUESTIONS => {
+                *times += 1;
+                let (id, to) = (*id, *server);
+                let question = Builder::message(Class::Request, id, &[]).unwrap_or_default();
+                if let Some(first) = prediction.sockets.first() {
+                    cx.out.transmits.push_back(Transmit { from: Socket::Extra(*first), to, payload: question });
+                }
+                cx.out.question = Some((id, self.key));
+                cx.timers.set(Timer::Search(self.key), cx.now + RETRY);
+            }
+            Stage::Told { rounds } if *rounds < ROUNDS => {
+                *rounds += 1;
+                self.try_sockets(cx);
+                cx.timers.set(Timer::Search(self.key), cx.now + ROUND);
+            }
+            _ => {
+                self.stop_search(cx);
+                self.consider_search(cx);
+            }
+        }
+    }
+
+    /// STUN has answered: the last mapping of our NAT is this one.
+    pub(in crate::mesh) fn measured(&mut self, cx: &mut Context<'_>, id: TransactionId, mapped: SocketAddr) {
+        let step = self.step(cx);
+        let Some(prediction) = &mut self.prediction else { return };
+        let (Stage::Asked { id: asked, .. }, Some(step)) = (&prediction.stage, step) else { return };
+        if *asked != id {
+            return;
+        }
+        prediction.stage = Stage::Told { rounds: 0 };
+        let kind = CandidateKind::Predicted;
+        let candidates = predicted(mapped, step).map(|addr| Candidate { kind, addr }).collect();
+        let said = Candidates { generation: cx.local.generation, candidates, nat: cx.local.nat };
+        // Our mappings are made at once, before others take their ports.
+        if obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours) || self.knows_theirs() {
+            self.go_on_predicting(cx);
+        } else {
+            cx.timers.set(Timer::Search(self.key), cx.now + Duration::from_secs(2));
+        }
+        self.say_anyhow(cx, &[Message::Candidates(said)]);
+    }
+
+    fn knows_theirs(&self) -> bool {
+        self.prediction.as_ref().is_some_and(|prediction| !prediction.theirs.is_empty())
+    }
+
+    /// The peer tells where its next mappings should be.
+    pub(super) fn hear_predicted(&mut self, cx: &mut Context<'_>, addrs: Vec<SocketAddr>) {
+        if obstacle(&cx.local.nat, &self.nat) != Some(Obstacle::Both) {
+            let kind = CandidateKind::Predicted;
+            let candidates: Vec<Candidate> = addrs.into_iter().map(|addr| Candidate { kind, addr }).collect();
+            return self.punch(cx, &candidates);
+        }
+        // Each is met by a mapping of our own.
+        if let Some(prediction) = &mut self.prediction {
+            prediction.theirs = addrs;
+            if let Stage::Told { .. } = prediction.stage {
+                self.go_on_predicting(cx);
+            }
+        } else if self.step(cx).is_some() && cx.out.searching.is_none() && !self.has_direct(cx.now) {
+            self.predict(cx, addrs);
+        }
+    }
+
+    fn try_sockets(&mut self, cx: &mut Context<'_>) {
+        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
+        let mapped = self.candidates.iter().find(is_target).map(|c| c.addr);
+        let Some(prediction) = &self.prediction else { return };
+        let theirs = &prediction.theirs;
+        let ways: Vec<Way> = prediction
+            .sockets
+            .iter()
+            .skip(1)
+            .enumerate()
+            .filter_map(|(i, n)| {
+                let remote = if theirs.is_empty() { mapped } else { theirs.get(i).copied() };
+                remote.map(|remote| Way { socket: Socket::Extra(*n), remote, label: Label::ZERO })
+            })
+            .collect();
+        self.scatter(cx, &ways);
+    }
+
+    /// Probes ways that are none before something comes by them.
+    pub(super) fn scatter(&mut self, cx: &mut Context<'_>, ways: &[Way]) {
+        // What answers is probed for itself; so these need not be told apart.
+        let probe = Message::Probe(Probe { transaction: cx.rng.u64(), flags: 0 });
+        for way in ways {
+            for payload in self.seal(cx.now, Label::ZERO, std::slice::from_ref(&probe)) {
+                cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The search for a way through a symmetric NAT, agreed on with the peer.
+//!
+//! One side is behind a symmetric NAT and the other one is not, and lets in only what it has sent to: then ordinary probes never meet.
+//! Both sides must search at the same time, and each has one search at a time: the side behind the symmetric NAT asks.
+
+use std::time::Duration;
+
+use super::{
+    Peer,
+    predict::{self, Prediction},
+};
+use crate::{
+    mesh::{
+        context::Context,
+        nat::{Obstacle, obstacle},
+        output::Way,
+        path::WayId,
+        search::{Search, Side, Step, back_off},
+        timer::Timer,
+    },
+    time::Time,
+    transmit::Socket,
+    wire::{Candidate, CandidateKind, Label, Message, message::Search as Said},
+};
+
+/// From the moment when both sides know each other until a search: ordinary probes come first.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// After a question that was not answered, or answered with *later*.
+const LATER: Duration = Duration::from_secs(2);
+
+/// How far a search is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    search: Search,
+    /// Sockets that are open for it, in the order in which it numbers them.
+    sockets: Vec<u16>,
+}
+
+impl Peer {
+    fn side(&self, cx: &Context<'_>) -> Option<Side> {
+        match obstacle(&cx.local.nat, &self.nat)? {
+            Obstacle::Ours => Some(Side::Hard),
+            Obstacle::Theirs => Some(Side::Easy),
+            // So many ports on both sides would have to meet that no router could bear it.
+            Obstacle::Both => None,
+        }
+    }
+
+    /// Whether a search is worth it; if so, when.
+    pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
+        let idle = self.search.is_none() && self.prediction.is_none();
+        if !cx.local.settings.search || !idle || self.has_direct(cx.now) {
+            return;
+        }
+        let pause = if self.may_predict(cx) {
+            if self.predictions == 0 { PATIENCE } else { predict::PAUSE }
+        } else if self.side(cx) != Some(Side::Hard) {
+            return;
+        } else if self.searches == 0 {
+            PATIENCE
+        } else {
+            back_off(self.searches)
+        };
+        cx.timers.set_no_later(Timer::Search(self.key), cx.now + pause);
+    }
+
+    /// [`Timer::Search`]: asks, or goes on.
+    pub(in crate::mesh) fn search(&mut self, cx: &mut Context<'_>) {
+        if self.prediction.is_some() {
+            return self.go_on_predicting(cx);
+        }
+        if self.search.is_some() {
+            return self.go_on(cx);
+        }
+        if self.has_direct(cx.now) || !self.is_connected() {
+            return;
+        }
+        if self.may_predict(cx) {
+            if cx.out.searching.is_none() {
+                return self.predict(cx, Vec::new());
+            }
+        } else if self.side(cx) != Some(Side::Hard) {
+            return;
+        } else if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+            let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
+            self.say_anyhow(cx, &[Message::Search(ask)]);
+        }
+        let jitter = Duration::from_millis(cx.rng.below(500));
+        cx.timers.set(Timer::Search(self.key), cx.now + LATER + jitter);
+    }
+
+    pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
+        let side = self.side(cx).filter(|_| cx.local.settings.search && !self.has_direct(cx.now));
+        match (said.phase, side) {
+            // GO was lost.
+            (Said::ASK, Some(Side::Easy)) if self.search.is_some() => {
+                self.say_anyhow(cx, &[Message::Search(Said { phase: Said::GO, ..said })]);
+            }
+            (Said::ASK, Some(Side::Easy)) => {
+                let rested = self.search_over.is_none_or(|at| cx.now.since(at) >= back_off(self.searches) / 2);
+                let free = rested && cx.out.searching.is_none() && cx.out.may_search(cx.now);
+                let phase = if free { Said::GO } else { Said::LATER };
+                self.say_anyhow(cx, &[Message::Search(Said { phase, ..said })]);
+                if free {
+                    self.begin(cx, Side::Easy);
+                }
+            }
+            (Said::GO, Some(Side::Hard)) if cx.out.searching.is_none() => self.begin(cx, Side::Hard),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
+        cx.out.searching = Some(self.key);
+        self.searches = self.searches.saturating_add(1);
+        self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
+        self.go_on(cx);
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        let Some(progress) = &mut self.search else { return };
+        let (step, next) = progress.search.step(cx.now);
+        if step == Step::Over {
+            self.stop_search(cx);
+            return self.consider_search(cx);
+        }
+        if let Step::Sockets { count, open: true, .. } = step {
+            progress.sockets.extend(cx.out.open_sockets(count.into()));
+        }
+        cx.timers.set(Timer::Search(self.key), next);
+        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
+        let Some(mapped) = self.candidates.iter().find(is_target).map(|c| c.addr) else { return };
+        let direct = |socket, remote| Way { socket, remote, label: Label::ZERO };
+        let ways: Vec<Way> = match step {
+            Step::Sockets { first, count, .. } => {
+                let sockets = progress.sockets.iter().skip(first.into()).take(count.into());
+                sockets.map(|n| direct(Socket::Extra(*n), mapped)).collect()
+            }
+            Step::Ports(ports) => {
+                ports.into_iter().map(|port| direct(Socket::Main, (mapped.ip(), port).into())).collect()
+            }
+            Step::Over => Vec::new(),
+        };
+        self.scatter(cx, &ways);
+    }
+
+    /// True if this extra socket is this peer's.
+    pub(super) fn owns(&self, n: u16) -> bool {
+        let searches = self.search.as_ref().is_some_and(|progress| progress.sockets.contains(&n));
+        let predicts = self.prediction.as_ref().is_some_and(|prediction| prediction.owns(n));
+        searches || predicts || self.paths.iter().any(|p| p.way.socket == Socket::Extra(n))
+    }
+
+    /// Ends a search: because of a direct path, or in vain. Sockets that no path needs are closed.
+    pub(in crate::mesh) fn stop_search(&mut self, cx: &mut Context<'_>) {
+        let (search, prediction) = (self.search.take(), self.prediction.take());
+        if search.is_none() && prediction.is_none() {
+            return;
+        }
+        cx.out.searching = None;
+        cx.timers.stop(Timer::Search(self.key));
+        if search.is_some() {
+            (cx.out.searched, self.search_over) = (Some(cx.now), Some(cx.now));
+        }
+        let sockets = search.map(|s| s.sockets).into_iter().chain(prediction.map(Prediction::into_sockets));
+        for n in sockets.flatten() {
+            let socket = Socket::Extra(n);
+            let in_vain: Vec<WayId> =
+                self.paths.iter().filter(|p| p.way.socket == socket && !p.proven).map(|p| p.id).collect();
+            in_vain.into_iter().for_each(|id| self.drop_path(cx, id));
+            if !self.owns(n) {
+                cx.out.close_socket(n);
+            }
+        }
+    }
+}
+
+/// For how long a NAT keeps what a search has left there; as long is there no other.
+const LEFTOVERS: Duration = Duration::from_secs(35);
+
+/// True if what an earlier search has left in NATs is gone.
+pub(in crate::mesh) fn is_rested(searched: Option<Time>, now: Time) -> bool {
+    searched.is_none_or(|at| now.since(at) >= LEFTOVERS)
+}

@@ -1,0 +1,120 @@
+//! Pulses over the paths to a peer, and what follows from them.
+
+use std::time::Duration;
+
+use super::{Context, Peer, Time, Timer, Way};
+use crate::mesh::{
+    output::Command,
+    path::{Challenge, WayId},
+    pulse::Health,
+};
+
+/// Pulses are looked at no more often.
+const TICK: Duration = Duration::from_millis(20);
+/// Between two pulses that doubt leads to.
+const REST: Duration = Duration::from_millis(200);
+/// Between two probes that somebody's word leads to.
+const DISTRUST: Duration = Duration::from_millis(100);
+
+impl Peer {
+    /// [`Timer::Pulse`]: sends the next one, and looks how the path is.
+    pub(in crate::mesh) fn pulse(&mut self, cx: &mut Context<'_>, id: WayId) {
+        let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) else { return };
+        let health = path.pulses.health(cx.now);
+        if health != Health::Good && path.way.is_relayed() {
+            // It may have started anew, and know no labels of before.
+            cx.out.doubtful.insert(path.way.remote);
+        }
+        match health {
+            Health::Dead => return self.died(cx, id),
+            Health::Doubtful if self.paths.selected == Some(id) => self.check_others(cx, id),
+            _ => {}
+        }
+        match self.paths.get_mut(id).map_or(Challenge::Wait, |path| path.challenge(cx.now)) {
+            Challenge::Failed => return self.died(cx, id),
+            Challenge::Ask => self.ask(cx, id),
+            Challenge::Wait => {}
+        }
+        self.repeat_selected(cx, id);
+        let Some(path) = self.paths.get_mut(id) else { return };
+        if std::mem::take(&mut path.hurry) || path.pulses.next(cx.now) <= cx.now {
+            let pulse = path.pulses.send(cx.now, cx.rng);
+            if let Some(slot) = path.slot {
+                cx.out.command(Command::Expect { path: slot, number: u16::from_be_bytes(pulse) });
+            }
+            let way = path.way;
+            cx.out.send(way, way.pulse(pulse));
+        }
+        let next = path.pulses.next(cx.now).min(if path.is_challenged() { cx.now + REST } else { Time::END });
+        cx.timers.set(Timer::Pulse(self.key, id), next.max(cx.now + TICK));
+    }
+
+    /// Another peer says something from the end of this path: is this one still there?
+    pub(in crate::mesh) fn contested(&mut self, cx: &mut Context<'_>, id: WayId) {
+        if let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) {
+            path.contest();
+            cx.timers.set_no_later(Timer::Pulse(self.key, id), cx.now);
+        }
+    }
+
+    /// Another peer has proved that it is at the end of this path.
+    pub(in crate::mesh) fn usurped(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.remove_from_service(cx, id);
+        self.died(cx, id);
+    }
+
+    /// The selected path is in doubt: are the others alive?
+    fn check_others(&mut self, cx: &mut Context<'_>, selected: WayId) {
+        let others: Vec<WayId> = self.paths.iter().filter(|p| p.id != selected).map(|p| p.id).collect();
+        others.into_iter().for_each(|id| self.pulse_soon(cx, id));
+    }
+
+    /// Looks whether a path lives before it would be its turn.
+    pub(super) fn pulse_soon(&mut self, cx: &mut Context<'_>, id: WayId) {
+        let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) else { return };
+        path.hurry = true;
+        let at = path.pulses.last_sent().map_or(cx.now, |last| (last + REST).max(cx.now));
+        cx.timers.set_no_later(Timer::Pulse(self.key, id), at);
+    }
+
+    /// A path no longer works. The peer may still use it for a while, so frames are taken until probes have failed as well.
+    fn died(&mut self, cx: &mut Context<'_>, id: WayId) {
+        let Some(path) = self.paths.get_mut(id) else { return };
+        path.died(cx.now);
+        cx.timers.stop(Timer::Pulse(self.key, id));
+        self.reselect(cx);
+        self.probe(cx, id);
+        if !self.has_direct(cx.now) {
+            self.punches = 0;
+            cx.timers.set_no_later(Timer::Punch(self.key), cx.now);
+        }
+    }
+
+    /// A pulse of ours came back by this path.
+    pub(in crate::mesh) fn pulsed(&mut self, cx: &mut Context<'_>, id: WayId, at: Time, number: u16) {
+        let Some(path) = self.paths.get_mut(id) else { return };
+        if path.pulsed(at, number) {
+            self.last_heard = self.last_heard.max(at);
+            self.reselect(cx);
+        }
+    }
+
+    /// The peer does not know us at the other end of this way (says somebody): show it who we are, and see what it says.
+    pub(in crate::mesh) fn unknown_there(&mut self, cx: &mut Context<'_>, way: Way, number: u16) {
+        let Some(path) = self.paths.by_way(&way).and_then(|id| self.paths.get(id)) else { return };
+        if path.pulses.is_under_way(number) && path.last_probed().is_none_or(|at| cx.now.since(at) >= DISTRUST) {
+            let id = path.id;
+            self.ask(cx, id);
+        }
+    }
+
+    /// Frames flow to the peer, or no longer do.
+    pub(in crate::mesh) fn set_busy(&mut self, cx: &mut Context<'_>, busy: bool) {
+        if std::mem::replace(&mut self.busy, busy) == busy {
+            return;
+        }
+        let Some(path) = self.paths.selected.and_then(|id| self.paths.get_mut(id)) else { return };
+        path.pulses.set_busy(busy);
+        cx.timers.set_no_later(Timer::Pulse(self.key, path.id), path.pulses.next(cx.now));
+    }
+}

@@ -1,0 +1,240 @@
+//! The ways to a peer: found, tried, taken into service, given up.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::Peer;
+use crate::{
+    mesh::{
+        context::Context,
+        output::{Command, PathId, PathKind, Way},
+        path::{Path, Paths, WayId},
+        timer::Timer,
+    },
+    time::Time,
+    transmit::Socket,
+    wire::{Candidate, CandidateKind, Label, Message, message::Probe},
+};
+
+/// From the handshake until both sides try once more, if there is no direct path then.
+pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
+/// The longest pause between two tries.
+const LAST_PUNCH: Duration = Duration::from_secs(300);
+/// Between two looks whether there is a better path than the direct one that there is; it doubles each time up to [`LAST_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+const LAST_LOOK: Duration = Duration::from_secs(600);
+/// A way that is told again is not probed anew before this: who tells may be told himself.
+pub(super) const REST: Duration = Duration::from_millis(500);
+
+impl Peer {
+    /// Tries these addresses, from our end. What comes back tells.
+    pub(super) fn punch(&mut self, cx: &mut Context<'_>, candidates: &[Candidate]) {
+        self.try_out(cx, candidates, Path::retry);
+    }
+
+    fn try_out(&mut self, cx: &mut Context<'_>, candidates: &[Candidate], retry: fn(&mut Path)) {
+        for candidate in candidates.iter().filter(|c| c.kind != CandidateKind::Relayed) {
+            let ip = candidate.addr.ip();
+            let reachable = cx.local.hosts.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+            // Without the interface's number a link-local address of IPv6 says nothing.
+            let senseless = ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if !reachable || senseless || cx.local.is_own(candidate.addr) {
+                continue;
+            }
+            let way = Way { socket: Socket::Main, remote: candidate.addr, label: Label::ZERO };
+            let Some(id) = self.find_or_add(cx, way) else { continue };
+            let rested = |p: &&mut Path| p.last_probed().is_none_or(|at| cx.now.since(at) >= REST);
+            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven).filter(rested) {
+                retry(path);
+                self.probe(cx, id);
+            }
+        }
+    }
+
+    /// Tries what the peer has told once more.
+    pub(in crate::mesh) fn punch_known(&mut self, cx: &mut Context<'_>) {
+        let candidates = self.candidates.clone();
+        self.punch(cx, &candidates);
+    }
+
+    /// [`Timer::Punch`]: while there is no direct path, both sides try once more, ever more seldom.
+    pub(in crate::mesh) fn punch_again(&mut self, cx: &mut Context<'_>) {
+        if !self.is_connected() {
+            return;
+        }
+        if self.has_direct(cx.now) {
+            return self.look_around(cx);
+        }
+        (self.looks, self.predictions) = (0, 0);
+        self.punches = self.punches.saturating_add(1);
+        self.propose(cx);
+        self.punch_known(cx);
+        self.consider_search(cx);
+        let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
+        cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
+    }
+
+    /// There is a direct path. The LAN, or another one, may be better by now.
+    fn look_around(&mut self, cx: &mut Context<'_>) {
+        (self.punches, self.looks) = (0, self.looks.saturating_add(1));
+        if self.paths.selected().is_none_or(|p| p.kind != PathKind::Lan) && self.looks > 1 {
+            let candidates = self.candidates.clone();
+            self.try_out(cx, &candidates, Path::retry_briefly);
+        }
+        let pause = FIRST_LOOK.saturating_mul(1 << self.looks.min(5).saturating_sub(1)).min(LAST_LOOK);
+        let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+        cx.timers.set(Timer::Punch(self.key), cx.now + pause + jitter);
+    }
+
+    pub(in crate::mesh) fn by_slot(&self, slot: PathId) -> Option<WayId> {
+        self.paths.iter().find(|p| p.slot == Some(slot)).map(|p| p.id)
+    }
+
+    pub(super) fn has_direct(&self, now: Time) -> bool {
+        self.paths.iter().any(|p| !p.way.is_relayed() && p.is_usable(now))
+    }
+
+    /// Has frames taken from every way that the peer has proved to be its own, once it is admitted.
+    pub(in crate::mesh) fn add_proven(&mut self, cx: &mut Context<'_>) {
+        if self.admitted.is_none() {
+            return;
+        }
+        let ready: Vec<WayId> = self.paths.iter().filter(|p| p.proven && p.slot.is_none()).map(|p| p.id).collect();
+        for id in ready {
+            self.take_into_service(cx, id);
+        }
+    }
+
+    fn take_into_service(&mut self, cx: &mut Context<'_>, id: WayId) {
+        // It was another peer's: a NAT that has forgotten everything gives one's port to the other. That one is told first.
+        let way = self.paths.get(id).map(|p| p.way);
+        if let Some(way) = way.filter(|way| cx.out.ways.contains_key(way)) {
+            return cx.out.contested.push((way, self.key));
+        }
+        if self.paths.iter().filter(|p| p.slot.is_some()).count() >= Paths::TAKEN && !self.make_room(cx, id) {
+            return;
+        }
+        let Some(slot) = cx.out.take_slot(cx.local.settings.peers) else { return };
+        let Some(path) = self.paths.get_mut(id) else { return cx.out.free_slot(slot) };
+        path.slot = Some(slot);
+        let (way, transaction, flags) = (path.way, path.probe(cx.now, cx.rng), path.flags());
+        cx.out.ways.insert(way, (self.key, id));
+        cx.out.command(Command::AddPath { path: slot, peer: self.key, way });
+        cx.timers.set(Timer::Pulse(self.key, id), cx.now);
+        // The peer waits for this word before it sends frames.
+        self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
+    }
+
+    /// Gives up the worst path that nobody's frames take, if it is worse than this one.
+    fn make_room(&mut self, cx: &mut Context<'_>, id: WayId) -> bool {
+        let Some(new) = self.paths.get(id) else { return false };
+        let in_use = |p: &Path| p.theirs || self.paths.selected == Some(p.id) || self.switches_to(p.id);
+        let rank = |p: &Path| (p.is_usable(cx.now), !p.way.is_relayed(), std::cmp::Reverse(p.rtt()));
+        let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
+        let Some(worst) = worst.filter(|w| !w.is_usable(cx.now) || new.is_better_than(w, cx.now)) else { return false };
+        let id = worst.id;
+        self.drop_path(cx, id);
+        true
+    }
+
+    pub(super) fn find_or_add(&mut self, cx: &mut Context<'_>, way: Way) -> Option<WayId> {
+        if let Some(id) = self.paths.by_way(&way) {
+            return Some(id);
+        }
+        if !self.paths.has_room() {
+            let idle = |p: &&Path| !p.proven && !p.way.is_relayed();
+            let id = self.paths.iter().filter(idle).min_by_key(|p| p.last_probed()).map(|p| p.id)?;
+            self.drop_path(cx, id);
+        }
+        let (id, kind) = (cx.out.way_id(), self.kind_of(&way));
+        self.paths.add(Path::new(id, way, kind, cx.local.idle(&self.nat)));
+        Some(id)
+    }
+
+    /// The label that a server's relay knows us by, for this peer.
+    pub(super) fn relayed_by(&mut self, cx: &mut Context<'_>, way: Way) {
+        if let Some(id) = self.paths.by_way(&way) {
+            if let Some(path) = self.paths.get_mut(id).filter(|p| !p.proven) {
+                path.retry();
+                self.probe(cx, id);
+            }
+            return;
+        }
+        // Another label of the same server: it has started anew, or the session before was given up. Pulses will tell.
+        let others = || self.paths.iter().filter(|p| p.way.is_relayed() && p.way.remote == way.remote);
+        if others().count() >= Paths::RELAYED {
+            let oldest = others().min_by_key(|p| (p.is_usable(cx.now), p.id)).map(|p| p.id);
+            oldest.into_iter().for_each(|id| self.drop_path(cx, id));
+        }
+        let older: Vec<WayId> = self.paths.iter().filter(|p| p.way.is_relayed()).map(|p| p.id).collect();
+        if let Some(id) = self.find_or_add(cx, way) {
+            self.probe(cx, id);
+        }
+        older.into_iter().for_each(|id| self.pulse_soon(cx, id));
+    }
+
+    /// What kind of path each way is, and how seldom its pulses may be, now that the peer has said more.
+    pub(in crate::mesh) fn classify(&mut self, cx: &Context<'_>) {
+        let kinds: Vec<PathKind> = self.paths.iter().map(|p| self.kind_of(&p.way)).collect();
+        for (path, kind) in self.paths.iter_mut().zip(kinds) {
+            path.kind = kind;
+            path.pulses.set_idle(cx.local.idle(&self.nat));
+        }
+    }
+
+    fn kind_of(&self, way: &Way) -> PathKind {
+        let host = |c: &Candidate| c.kind == CandidateKind::Host && c.addr == way.remote;
+        if way.is_relayed() {
+            PathKind::Relayed
+        } else if is_private(way.remote.ip()) && self.candidates.iter().any(host) {
+            PathKind::Lan
+        } else {
+            PathKind::Direct
+        }
+    }
+
+    /// Frames are no longer taken from a way that is kept all the same.
+    pub(super) fn remove_from_service(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.leave(cx, id);
+        let Some(path) = self.paths.get_mut(id) else { return };
+        if let Some(slot) = path.slot.take() {
+            cx.out.ways.remove(&path.way);
+            cx.out.command(Command::RemovePath { path: slot });
+            cx.out.free_slot(slot);
+        }
+    }
+
+    pub(super) fn drop_path(&mut self, cx: &mut Context<'_>, id: WayId) {
+        self.remove_from_service(cx, id);
+        if let Some(path) = self.paths.remove(id) {
+            cx.timers.stop(Timer::Probe(self.key, id));
+            cx.timers.stop(Timer::Pulse(self.key, id));
+            if let Socket::Extra(n) = path.way.socket
+                && !self.owns(n)
+            {
+                cx.out.close_socket(n);
+            }
+        }
+    }
+
+    /// All at once: none takes another one's place.
+    pub(super) fn drop_all_paths(&mut self, cx: &mut Context<'_>) {
+        self.select(cx, None);
+        let ids: Vec<WayId> = self.paths.iter().map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
+    }
+
+    /// The host has no address of this family any more.
+    pub(in crate::mesh) fn drop_family(&mut self, cx: &mut Context<'_>, is_ipv4: bool) {
+        let of_it = |p: &&Path| p.way.remote.is_ipv4() == is_ipv4;
+        let ids: Vec<WayId> = self.paths.iter().filter(of_it).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
+    }
+}
+
+/// Addresses that only neighbours can reach (RFC 1918, 4193, 3927, 4291).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,158 @@
+//! What the server counts: why it dropped something, and what it did.
+
+macro_rules! counted {
+    ($(#[doc = $about:literal])+ $enum:ident: $($(#[doc = $doc:literal])+ $name:ident = $label:literal,)+) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum $enum { $($(#[doc = $doc])+ $name,)+ }
+
+        impl $enum {
+            /// All of them, in order.
+            pub const ALL: &'static [$enum] = &[$($enum::$name,)+];
+
+            /// The value of the metric's label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $($enum::$name => $label,)+ }
+            }
+
+            /// What it means, in a sentence, for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $($enum::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+counted! {
+    /// Why a datagram, or a message in it, was dropped: one counter each.
+    Dropped:
+    /// It is nothing of ours: no control, no pulse, and no frame with a label.
+    Foreign = "foreign",
+    /// It came to an address or port that is there for STUN alone.
+    Socket = "wrong_socket",
+    /// It is of another version of the protocol.
+    Version = "version",
+    /// It does not have the form that its type has.
+    Malformed = "malformed",
+    /// It is of a type that a server has no use for.
+    Unwanted = "unwanted",
+    /// Its network is not served here.
+    Network = "unknown_network",
+    /// Its MAC is wrong: the sender does not belong to the network.
+    Mac = "mac",
+    /// Its cookie is wrong or too old.
+    Cookie = "cookie",
+    /// It does not decrypt.
+    Forged = "forged",
+    /// It came before, or is too old to tell.
+    Replayed = "replayed",
+    /// There are too many handshakes, of all or of this prefix.
+    HandshakeLimit = "handshake_limit",
+    /// Too many hosts have shaken hands and not registered.
+    Visitors = "visitors",
+    /// The host may not come: the list of identities does not have it, or it was revoked.
+    NotAllowed = "not_allowed",
+    /// Another host with the same secret key is here, and was pushed out by this one before.
+    Duplicate = "duplicate_identity",
+    /// It belongs to no session that there is.
+    Session = "unknown_session",
+    /// Nobody is known at the address that the pulse came from.
+    Pulse = "unknown_pulse",
+    /// A message in it is not as it must be.
+    Message = "message",
+    /// The host asks too often.
+    RequestLimit = "request_limit",
+    /// The host forwards too much.
+    ForwardLimit = "forward_limit",
+    /// What it forwards is no handshake's datagram, or cannot go to that peer.
+    Forward = "forward",
+    /// Its label names no session with the sender's address.
+    Label = "unknown_label",
+    /// More is to be relayed for one side than may be.
+    RelayLimit = "relay_limit",
+}
+
+counted! {
+    /// What the server did: one counter each.
+    Done:
+    /// HELLO was answered by COOKIE.
+    Hello = "hello",
+    /// A handshake was answered.
+    Handshake = "handshake",
+    /// REGISTER was answered by REGISTERED.
+    Register = "register",
+    /// REFRESH was answered by REGISTERED.
+    Refresh = "refresh",
+    /// SYNC was answered by PAGE.
+    Sync = "sync",
+    /// CONNECT was answered by two INVITEs.
+    Connect = "connect",
+    /// A request was answered by REFUSED.
+    Refused = "refused",
+    /// INVITE was sent, for CONNECT or since a partner has moved.
+    Invite = "invite",
+    /// CHANGED was sent.
+    Changed = "changed",
+    /// FORWARD was handed on as FORWARDED.
+    Forward = "forward",
+    /// A pulse was answered.
+    Pulse = "pulse",
+    /// UNKNOWN was sent.
+    Unknown = "unknown",
+    /// A lease ended.
+    Expired = "expired",
+    /// A host was found at another address.
+    Moved = "moved",
+    /// A session was replaced by one from another address.
+    Replaced = "replaced",
+    /// A pair got labels.
+    Relay = "relay",
+    /// A pair could not get labels: there are too many.
+    RelayFull = "relay_full",
+}
+
+/// All counters. They never go back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    drops: [u64; Dropped::ALL.len()],
+    done: [u64; Done::ALL.len()],
+    /// Datagrams that this core relayed.
+    pub relay_frames: u64,
+    /// Bytes of UDP payload that this core relayed.
+    pub relay_bytes: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters { drops: [0; Dropped::ALL.len()], done: [0; Done::ALL.len()], relay_frames: 0, relay_bytes: 0 }
+    }
+}
+
+impl Counters {
+    /// How often something was dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Dropped) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// How often this was done.
+    #[must_use]
+    pub fn done(&self, what: Done) -> u64 {
+        self.done.get(what as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn note(&mut self, what: Done) {
+        if let Some(counter) = self.done.get_mut(what as usize) {
+            *counter += 1;
+        }
+    }
+
+    pub(super) fn drop(&mut self, reason: Dropped) {
+        if let Some(counter) = self.drops.get_mut(reason as usize) {
+            *counter += 1;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! DATA: which session it is of, whether the host has begun to use a new one, and where the host is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Done, Dropped, Event, HostId, Leave, Rendezvous, Timer,
+    admission::duplicate,
+    damper::Subject,
+    hosts::{Host, Takeover},
+    persist::Change,
+};
+use crate::{
+    bucket::Rate,
+    time::Time,
+    trust::{OpenError, Session},
+    wire::{Data, Message, Messages, Unknown, message::ByeReason},
+};
+
+/// Two hosts that push each other out within this time have the same key; a host that moves does not come back so soon.
+const ALTERNATING: Duration = Duration::from_secs(60);
+/// How long one of them is left in peace then.
+const HOLD: Duration = Duration::from_secs(60);
+/// How often a host may move.
+const MOVES: Rate = Rate { per_second: 1, burst: 8 };
+
+impl Rendezvous {
+    pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Dropped> {
+        let Some(id) = self.hosts.by_index(data.receiver) else {
+            self.answer_unknown(now, from, Unknown::from(data));
+            return Err(Dropped::Session);
+        };
+        let mut plaintext = std::mem::take(&mut self.plaintext);
+        let done = self.open(now, id, data, &mut plaintext).and_then(|is_new| {
+            if is_new {
+                self.promote(now, id, data.receiver, from);
+                self.check_admission(now, id, from)?;
+            }
+            self.is_at(now, id, from);
+            self.messages(now, id, &plaintext)
+        });
+        self.plaintext = plaintext;
+        if done == Err(Dropped::Session) {
+            self.answer_unknown(now, from, Unknown::from(data));
+        }
+        done
+    }
+
+    /// Decrypts it. True if it is the first of the host's new session.
+    fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<bool, Dropped> {
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
+        let is_of = |session: &Session| session.local_index() == data.receiver;
+        let (session, is_new) = match host.current.as_deref_mut().filter(|session| is_of(session)) {
+            Some(session) => (session, false),
+            None => {
+                let pending = host.pending.iter_mut().map(|pending| &mut pending.session);
+                (pending.into_iter().find(|session| is_of(session)).ok_or(Dropped::Session)?, true)
+            }
+        };
+        if session.is_expired(now) {
+            self.hosts.end_session(id, data.receiver);
+            return Err(Dropped::Session);
+        }
+        session.open(data, plaintext).map_err(|e| match e {
+            OpenError::Replayed | OpenError::TooOld => Dropped::Replayed,
+            OpenError::Forged => Dropped::Forged,
+        })?;
+        Ok(is_new)
+    }
+
+    /// The host uses its new session: the one before is over. If it was somebody's at another address, that one is told.
+    fn promote(&mut self, now: Time, id: HostId, index: u32, from: SocketAddr) {
+        let before = self.hosts.promote(id, index);
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        let Some(mut before) = before.filter(|_| host.addr != from) else { return };
+        self.counters.note(Done::Replaced);
+        self.out.bye(&mut before, host.addr, ByeReason::REPLACED);
+        let alternates = |t: &Takeover| t.from == from && now.since(t.at) < ALTERNATING;
+        let hold = host.takeover.as_deref().is_some_and(alternates).then(|| now + HOLD);
+        let other = host.addr;
+        host.takeover = Some(Box::new(Takeover { at: now, from: other, hold }));
+        if hold.is_some() {
+            let winner = Host::visitor(host.network, host.key, from);
+            self.out.events.extend(duplicate(&mut self.damper, now, &winner, other));
+        }
+    }
+
+    /// A host that may not come is told so, now that it is certain that it is there. Nothing of it is kept.
+    fn check_admission(&mut self, now: Time, id: HostId, from: SocketAddr) -> Result<(), Dropped> {
+        let host = self.hosts.get(id).ok_or(Dropped::Session)?;
+        let (network, key) = (host.network, host.key);
+        if self.networks.get(&network).is_some_and(|served| served.network.admits(&key)) {
+            return Ok(());
+        }
+        self.hosts.set_addr(id, from);
+        self.dismiss(now, id, Leave::NotAllowed, Some(ByeReason::NOT_ALLOWED));
+        if self.damper.tells(now, Subject::Refused(key)) {
+            self.out.events.push_back(Event::Refused { network, host: key, addr: from });
+        }
+        Err(Dropped::NotAllowed)
+    }
+
+    /// A message of the host came from there, and it is genuine and new.
+    fn is_at(&mut self, now: Time, id: HostId, addr: SocketAddr) {
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        // Who moves all the time is looked for where it was; it costs the store, the relay's map and its partners something.
+        if host.addr != addr && !host.moves.take(now, MOVES, 1) {
+            return;
+        }
+        let Some(from) = self.hosts.set_addr(id, addr) else { return };
+        let Some(host) = self.hosts.get(id) else { return };
+        let (network, key) = (host.network, host.key);
+        let Some(saved) = host.saved() else { return };
+        self.counters.note(Done::Moved);
+        self.out.save(Change::Host(Box::new(saved)));
+        self.out.events.push_back(Event::Moved { network, host: key, from, to: addr });
+        self.move_relays(id, from);
+        self.announce(now, id);
+    }
+
+    fn messages(&mut self, now: Time, id: HostId, plaintext: &[u8]) -> Result<(), Dropped> {
+        for message in Messages::new(plaintext) {
+            let message = message.map_err(|_| Dropped::Message)?;
+            if let Message::Bye { .. } = message {
+                self.goodbye(now, id);
+                return Ok(());
+            }
+            // The others may be in order.
+            if let Err(reason) = self.message(now, id, message) {
+                self.counters.drop(reason);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lease_ended(&mut self, now: Time, id: HostId) {
+        if self.hosts.get(id).is_some_and(|host| host.registration.is_some()) {
+            self.counters.note(Done::Expired);
+        }
+        self.timers.stop(Timer::Lease(id));
+        self.dismiss(now, id, Leave::Expired, None);
+    }
+}

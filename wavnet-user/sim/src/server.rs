@@ -1,0 +1,71 @@
+//! A rendezvous server's host: its core, and STUN on the same port.
+
+use std::{fmt, net::SocketAddr};
+
+use wavnet_proto::{
+    rendezvous::Rendezvous,
+    stun::server::{LONGEST_ANSWER, Responder},
+    time::Time,
+    transmit::{Socket, Transmit},
+};
+
+use crate::Node;
+
+/// A rendezvous server.
+pub struct Server {
+    /// The core. What it wants kept is forgotten.
+    pub core: Rendezvous,
+    stun: Vec<Responder>,
+    answers: Vec<Transmit>,
+}
+
+impl Server {
+    /// Around a core.
+    #[must_use]
+    pub fn new(core: Rendezvous) -> Server {
+        Server { core, stun: Vec::new(), answers: Vec::new() }
+    }
+
+    fn settle(&mut self) {
+        while self.core.poll_command().is_some() {}
+        while self.core.poll_event().is_some() {}
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("stun", &self.stun).finish_non_exhaustive()
+    }
+}
+
+impl Node for Server {
+    fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
+        let mut buffer = [0; LONGEST_ANSWER];
+        let stun = self.stun.iter().find(|stun| stun.origin(Socket::Main) == Some(local));
+        if let Some(answer) = stun.and_then(|stun| stun.respond(Socket::Main, from, payload, &mut buffer).ok()) {
+            let payload = buffer.get(..answer.len).unwrap_or_default().to_vec();
+            self.answers.push(Transmit { from: Socket::Main, to: answer.to, payload });
+            return;
+        }
+        self.core.handle_input(now, socket, from, payload);
+        self.settle();
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.core.handle_timeout(now);
+        self.settle();
+    }
+
+    fn poll_timeout(&mut self) -> Option<Time> {
+        self.core.poll_timeout()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.answers.pop().or_else(|| self.core.poll_transmit())
+    }
+
+    fn handle_sockets(&mut self, _: Time, sockets: &[(Socket, SocketAddr)]) {
+        let main = sockets.iter().filter(|(socket, _)| *socket == Socket::Main);
+        self.stun = main.filter_map(|(_, addr)| Responder::new(*addr, None, None).ok()).collect();
+    }
+}

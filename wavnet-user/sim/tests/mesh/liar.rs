@@ -1,0 +1,145 @@
+//! A rendezvous server that lies: a scenario says what it tells its hosts.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
+
+use wavnet_proto::{
+    rng::Rng,
+    time::Time,
+    transmit::{Socket, Transmit},
+    trust::{AccessKey, CookieJar, Psk, PublicKey, Responder, SecretKey, Session},
+    wire::{
+        Datagram, Label, Message, Messages, Writer,
+        message::{Page, Registered},
+    },
+};
+use wavnet_sim::Node;
+
+/// It takes in whoever has the access key, and says nothing true by itself.
+pub(crate) struct Liar {
+    secret: SecretKey,
+    access: AccessKey,
+    jar: CookieJar,
+    rng: Rng,
+    sessions: BTreeMap<u32, (Session, SocketAddr)>,
+    /// Where it says that hosts are; `None`: where they are.
+    pub(crate) mapped: Option<SocketAddr>,
+    /// Its directory: so many hosts that do not exist.
+    pub(crate) invented: u32,
+    /// What its hosts have asked to be forwarded.
+    pub(crate) forwards: Vec<(PublicKey, Vec<u8>)>,
+    out: VecDeque<Transmit>,
+}
+
+/// A key that nobody has. The first byte of all is the highest: every host begins with them.
+pub(crate) fn invented(n: u32) -> PublicKey {
+    let mut bytes = [0x40; 32];
+    bytes[4..8].copy_from_slice(&n.to_be_bytes());
+    PublicKey::new(bytes).expect("a point")
+}
+
+impl Liar {
+    pub(crate) fn new(access: AccessKey, mut rng: Rng) -> Liar {
+        Liar {
+            secret: SecretKey::generate(&mut rng),
+            access,
+            jar: CookieJar::new(rng.fork()),
+            rng,
+            sessions: BTreeMap::new(),
+            mapped: None,
+            invented: 0,
+            forwards: Vec::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Says this to all its hosts.
+    pub(crate) fn say(&mut self, messages: &[Message]) {
+        let indices: Vec<u32> = self.sessions.keys().copied().collect();
+        indices.into_iter().for_each(|index| self.say_to(index, messages));
+    }
+
+    fn say_to(&mut self, index: u32, messages: &[Message]) {
+        let (session, to) = self.sessions.get_mut(&index).expect("a session");
+        let mut writer = Writer::new();
+        messages.iter().for_each(|message| writer.push(message).expect("a message"));
+        for plaintext in writer.finish() {
+            let mut payload = Vec::new();
+            session.seal(Label::ZERO, &plaintext, &mut payload).expect("a session that lasts");
+            self.out.push_back(Transmit { from: Socket::Main, to: *to, payload });
+        }
+    }
+
+    fn hear(&mut self, index: u32, from: SocketAddr, message: Message) {
+        let answer = match message {
+            Message::Register(_) | Message::Refresh { .. } => {
+                let request = match message {
+                    Message::Register(register) => register.request,
+                    Message::Refresh { request } => request,
+                    _ => 0,
+                };
+                let mapped = self.mapped.unwrap_or(from);
+                let version = u64::from(self.invented) + 1;
+                Message::Registered(Registered { request, lease: 60, mapped, version, stun: Vec::new(), relay: true })
+            }
+            Message::Sync(sync) => {
+                let first = (0..self.invented).find(|n| sync.after.is_none_or(|after| invented(*n) > after));
+                let (page, more) = page(first.unwrap_or(self.invented), self.invented);
+                let version = u64::from(self.invented) + 1;
+                Message::Page(Page { request: sync.request, version, more, entries: page })
+            }
+            Message::Forward(forward) => return self.forwards.push((forward.peer, forward.datagram)),
+            _ => return,
+        };
+        self.say_to(index, &[answer]);
+    }
+}
+
+impl Node for Liar {
+    fn handle_input(&mut self, now: Time, _: Socket, _: SocketAddr, from: SocketAddr, payload: &[u8]) {
+        let Ok((_, datagram)) = Datagram::parse(payload) else { return };
+        let responder = Responder::new(&self.secret, Psk::Access(&self.access));
+        let answer = match datagram {
+            Datagram::Hello(hello) => responder.answer_hello(&mut self.jar, now, from, &hello).ok(),
+            Datagram::Init(init) => {
+                let index = self.rng.u32();
+                let request = responder.read_init(&self.jar, now, from, &init, &mut self.rng).ok();
+                request.and_then(|request| request.respond(now, index, &[]).ok()).map(|(response, session)| {
+                    self.sessions.insert(index, (session, from));
+                    response
+                })
+            }
+            Datagram::Data(data) => {
+                let mut plaintext = Vec::new();
+                let opened = self.sessions.get_mut(&data.receiver).map(|(s, _)| s.open(&data, &mut plaintext).is_ok());
+                if opened == Some(true) {
+                    let messages: Vec<Message> = Messages::new(&plaintext).filter_map(Result::ok).collect();
+                    messages.into_iter().for_each(|message| self.hear(data.receiver, from, message));
+                }
+                None
+            }
+            _ => None,
+        };
+        let answer = answer.map(|payload| Transmit { from: Socket::Main, to: from, payload });
+        self.out.extend(answer);
+    }
+
+    fn handle_timeout(&mut self, _: Time) {}
+
+    fn poll_timeout(&mut self) -> Option<Time> {
+        None
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
+    }
+}
+
+fn page(first: u32, end: u32) -> (Vec<wavnet_proto::wire::message::Entry>, bool) {
+    use wavnet_proto::wire::message::{Entry, HostState};
+    let last = end.min(first + 30);
+    let entry = |n| Entry { key: invented(n), state: HostState::HERE, name: Default::default() };
+    ((first..last).map(entry).collect(), last < end)
+}

@@ -1,0 +1,125 @@
+//! Servers that die, return, and stand in for each other.
+
+use std::time::Duration;
+
+use wavnet_proto::mesh::PathKind;
+use wavnet_sim::{Seed, nat::NatConfig};
+
+use crate::{
+    grid::Kind,
+    world::{World, cone},
+};
+
+const DELAY: Duration = Duration::from_millis(10);
+
+#[test]
+fn a_server_that_dies_at_any_step_and_returns_brings_them_together() {
+    for step in 1..=40 {
+        Seed::each(2, |seed| {
+            let mut world = World::new(seed, DELAY);
+            let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+            let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+            let server = world.servers[0];
+            let deadline = world.net.now() + Duration::from_secs(30);
+            let met = world.net.run_until_met(deadline, |net| net.host_stats(server).received >= step);
+            assert!(met.is_some(), "step {step}");
+            world.net.kill(server);
+            world.net.run_for(Duration::from_secs(3));
+            world.restart_server(0);
+            let direct = world.until_paths(a, b, Duration::from_secs(12), |kind| kind == PathKind::Direct);
+            assert!(direct.is_some(), "step {step}\n{}", world.net.trace());
+            assert!(
+                world.agent(a).mesh.servers()[0].registered
+                    || world.net.now() < met.expect("met") + Duration::from_secs(15)
+            );
+        });
+    }
+}
+
+#[test]
+fn a_server_that_restarts_without_memory_relays_again() {
+    Seed::each(10, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let symmetric = Kind::Symmetric.summary();
+        let a = world.behind("a", NatConfig::symmetric(), symmetric);
+        let b = world.behind("b", NatConfig::symmetric(), symmetric);
+        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
+        world.net.run_for(Duration::from_secs(10));
+        world.restart_server(0);
+        let at = world.net.now();
+        let gap = world.longest_gap(a, b, Duration::from_millis(10), at + Duration::from_secs(20));
+        assert!(gap < Duration::from_secs(4), "{gap:?}\n{}", world.net.trace());
+        assert_eq!(world.path(a, b), Some(PathKind::Relayed));
+        assert!(world.agent(a).mesh.servers()[0].registered);
+    });
+}
+
+#[test]
+fn another_server_stands_in_for_one_that_is_gone() {
+    Seed::each(10, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.add_server();
+        let symmetric = Kind::Symmetric.summary();
+        let a = world.behind("a", NatConfig::symmetric(), symmetric);
+        let b = world.behind("b", NatConfig::symmetric(), symmetric);
+        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
+        world.net.run_for(Duration::from_secs(10));
+        let used = world.agent(a).way_to(b.key).expect("a path").remote;
+        let server = *world.servers.iter().find(|s| world.net.main_address(**s) == used).expect("a server");
+        let at = world.net.now() + Duration::from_secs(2);
+        world.net.at(at, move |net| drop(net.kill(server)));
+        let gap = world.longest_gap(a, b, Duration::from_millis(1), at + Duration::from_secs(4));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+        // Somebody new is found by the one that is left.
+        let c = world.behind("c", NatConfig::port_restricted_cone(), cone());
+        for site in [a, b] {
+            let met = world.until_paths(site, c, Duration::from_secs(5), |_| true);
+            assert!(met.is_some(), "{}", world.net.trace());
+        }
+    });
+}
+
+#[test]
+fn one_server_of_two_is_enough_from_the_start() {
+    Seed::each(10, |seed| {
+        for dead in [0, 1] {
+            let mut world = World::new(seed, DELAY);
+            world.add_server();
+            world.net.kill(world.servers[dead]);
+            let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+            let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+            let direct = world.until_paths(a, b, Duration::from_secs(2), |kind| kind == PathKind::Direct);
+            assert!(direct.is_some(), "{}", world.net.trace());
+        }
+    });
+}
+
+/// A server that has two addresses is one, and an agent that knows both does not drive itself out.
+#[test]
+fn a_server_with_two_addresses_is_one() {
+    Seed::each(5, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let server = world.servers[0];
+        world.server_addrs = Some(world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect());
+        let sites: Vec<_> = ["a", "b"]
+            .into_iter()
+            .map(|name| {
+                let internet = wavnet_sim::SegmentId::INTERNET;
+                let addrs = [world.net.vacant_v4(internet), world.net.vacant_v6(internet)];
+                let secret = wavnet_proto::trust::SecretKey::generate(&mut world.rng);
+                let settings = world.settings(name);
+                world.add_agent_as(internet, &addrs, settings, secret, Kind::Open.summary())
+            })
+            .collect();
+        let direct = world.until_paths(sites[0], sites[1], Duration::from_secs(2), |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        let since = world.net.now();
+        world.net.run_for(Duration::from_secs(300));
+        for site in sites {
+            let agent = world.agent(site);
+            let lost: Vec<_> = agent.events.iter().filter(|(at, _)| *at > since).collect();
+            assert!(lost.is_empty(), "{lost:?}");
+            assert_eq!(agent.mesh.servers().iter().filter(|server| server.registered).count(), 1);
+        }
+    });
+}

@@ -1,0 +1,101 @@
+//! What goes wrong: paths that die, NATs that reboot, hosts that move, servers that fail.
+
+use std::time::Duration;
+
+use wavnet_proto::{mesh::PathKind, time::Time};
+use wavnet_sim::{Attached, Network, Seed, SegmentId, nat::NatConfig};
+
+use crate::{
+    node::Host,
+    world::{Site, World, cone},
+};
+
+const DELAY: Duration = Duration::from_millis(20);
+
+fn pair(seed: Seed) -> (World, Site, Site) {
+    crate::world::pair(seed, DELAY)
+}
+
+/// Sends a frame each millisecond in both directions until `end`; the longest time without one on either side.
+fn longest_gap(world: &mut World, a: Site, b: Site, end: Time) -> Duration {
+    world.longest_gap(a, b, Duration::from_millis(1), end)
+}
+
+fn routers(a: Site, b: Site) -> (Attached, Attached) {
+    (a.router.expect("a NAT").into(), b.router.expect("a NAT").into())
+}
+
+#[test]
+fn a_direct_path_that_dies_is_replaced_by_the_relay_within_a_second() {
+    Seed::each(10, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let (ra, rb) = routers(a, b);
+        let cut = world.net.now() + Duration::from_secs(2);
+        world.net.at(cut, move |net: &mut Network<Host>| net.set_partition(&[ra], &[rb], true));
+        let end = cut + Duration::from_secs(4);
+        let gap = longest_gap(&mut world, a, b, end);
+        assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Relayed), Some(PathKind::Relayed)));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+        // And back, when it works again.
+        world.net.set_partition(&[ra], &[rb], false);
+        let back = world.until_paths(a, b, Duration::from_secs(60), |kind| kind == PathKind::Direct);
+        assert!(back.is_some(), "{}", world.net.trace());
+    });
+}
+
+#[test]
+fn an_idle_path_that_dies_is_replaced_within_fifteen_seconds() {
+    Seed::each(10, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let (ra, rb) = routers(a, b);
+        world.net.run_for(Duration::from_secs(20));
+        world.net.set_partition(&[ra], &[rb], true);
+        let relayed = world.until_paths(a, b, Duration::from_secs(15), |kind| kind == PathKind::Relayed);
+        assert!(relayed.is_some(), "{}", world.net.trace());
+    });
+}
+
+#[test]
+fn a_nat_that_reboots_is_passed_again_within_a_second() {
+    Seed::each(10, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let router = a.router.expect("a NAT");
+        let at = world.net.now() + Duration::from_secs(2);
+        world.net.at(at, move |net: &mut Network<Host>| net.reboot(router));
+        let gap = longest_gap(&mut world, a, b, at + Duration::from_secs(4));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+    });
+}
+
+#[test]
+fn a_host_that_moves_is_back_within_a_second() {
+    Seed::each(10, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let router = world.add_router(NatConfig::port_restricted_cone());
+        let lan = world.net.lan(router);
+        let addr = world.net.vacant_v4(lan);
+        let at = world.net.now() + Duration::from_secs(2);
+        world.net.at(at, move |net: &mut Network<Host>| net.move_host(a.host, lan, &[addr]));
+        let gap = longest_gap(&mut world, a, b, at + Duration::from_secs(4));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+    });
+}
+
+#[test]
+fn a_server_that_dies_takes_no_direct_path_with_it_and_one_that_returns_is_found() {
+    Seed::each(5, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let server = world.servers[0];
+        world.net.kill(server);
+        let end = world.net.now() + Duration::from_secs(600);
+        let gap = world.longest_gap(a, b, Duration::from_millis(200), end);
+        assert!(gap < Duration::from_secs(1), "{gap:?}");
+        assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Direct), Some(PathKind::Direct)));
+        world.restart_server(0);
+        let c = world.add_agent(SegmentId::INTERNET, "c", cone());
+        for site in [a, b] {
+            let met = world.until_paths(site, c, Duration::from_secs(60), |kind| kind == PathKind::Direct);
+            assert!(met.is_some(), "{}", world.net.trace());
+        }
+    });
+}

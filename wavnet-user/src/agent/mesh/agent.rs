@@ -1,0 +1,69 @@
+//! The mesh's part of the agent's loop.
+
+use std::collections::BTreeSet;
+
+use tracing::info;
+use wavnet_common::datapath::Of;
+use wavnet_proto::trust::PublicKey;
+
+use super::{Input, Overlay, UNCLAIMED, now};
+use crate::agent::Agent;
+
+impl Agent {
+    /// Puts everything that is asked for in force: what the mesh says, and what the fabric makes of that and all else. Then the mesh's
+    /// datagrams leave: those that they go to may answer at once.
+    pub(in crate::agent) async fn settle_all(&mut self) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.follow_address(self.fabric.local_address(), self.config.underlay.udp_port, &mut self.fabric);
+            mesh.carry_out(&mut self.fabric);
+        }
+        self.settle().await;
+        if let Some(mesh) = &mut self.mesh {
+            mesh.expect(&self.datapath);
+            mesh.send();
+        }
+    }
+
+    /// Something has happened to the mesh.
+    pub(in crate::agent) fn mesh_input(&mut self, input: Input) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.handle(input, &self.datapath);
+        }
+    }
+
+    /// Tells the mesh to which peers frames go, and gives up what an earlier agent has left and nobody has asked for.
+    pub(in crate::agent) fn look_at_traffic(&mut self) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let (fabric, datapath) = (&self.fabric, &self.datapath);
+        let sent = |peer: &PublicKey| {
+            let slot = fabric.dynamic_slot(super::carry::id(peer))?;
+            Some(datapath.traffic(Of::Vtep(slot)).ok()?.tx_frames)
+        };
+        mesh.note_traffic(sent);
+        if mesh.opened + UNCLAIMED <= now() {
+            let unclaimed: BTreeSet<_> = self.fabric.unclaimed_peers().collect();
+            for id in unclaimed {
+                info!(peer = %id, "nothing was heard from this peer of an earlier agent: removed");
+                self.fabric.remove_dynamic_peer(id);
+            }
+        }
+    }
+}
+
+impl Overlay {
+    /// Which peers frames were sent to since it was last asked: `sent` says how many were altogether.
+    fn note_traffic(&mut self, sent: impl Fn(&PublicKey) -> Option<u64>) {
+        let now = now();
+        for peer in self.vnis.keys() {
+            let Some(frames) = sent(peer) else { continue };
+            let (before, at) = self.traffic.entry(*peer).or_insert((frames, None));
+            if frames != *before {
+                (*before, *at) = (frames, Some(now));
+            }
+            let busy = at.is_some_and(|at| now.since(at) < super::QUIET);
+            self.mesh.set_busy(now, peer, busy);
+        }
+        let vnis = &self.vnis;
+        self.traffic.retain(|peer, _| vnis.contains_key(peer));
+    }
+}

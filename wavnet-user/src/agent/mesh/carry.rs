@@ -1,0 +1,171 @@
+//! Carrying out what the mesh says: commands to the fabric, sockets, pulses.
+
+use std::net::SocketAddr;
+
+use tracing::{debug, info, warn};
+use wavnet_common::{
+    abi::Endpoint,
+    addr::{Label, PeerId},
+    wire::pulse::Number,
+};
+use wavnet_proto::{
+    fabric::{Fabric, PathFrom, PeerPath},
+    mesh::{Command, Event, Way},
+    nat::StunServer,
+    transmit::Socket,
+    trust::PublicKey,
+};
+
+use super::{Overlay, nat::Wish, now};
+use crate::datapath::Datapath;
+
+pub(super) fn id(peer: &PublicKey) -> PeerId {
+    PeerId(*peer.as_bytes())
+}
+
+/// The label of the datapath's, which is the same number.
+fn label(way: &Way) -> Label {
+    Label::new(way.label.get()).unwrap_or(Label::NONE)
+}
+
+impl Overlay {
+    /// Puts what the mesh says into the fabric. What it sends waits for [`Overlay::send`], until that is in force.
+    pub(in crate::agent) fn carry_out(&mut self, fabric: &mut Fabric) {
+        self.classify();
+        while let Some(command) = self.mesh.poll_command() {
+            self.carry_out_one(fabric, command);
+        }
+        while let Some(event) = self.mesh.poll_event() {
+            self.note(&event);
+            if let Event::Registered { .. } = event {
+                self.classify();
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, fabric: &mut Fabric, command: Command) {
+        match command {
+            Command::Admit { peer, vnis } => {
+                self.vnis.insert(peer, vnis);
+                self.set_peer(fabric, peer);
+            }
+            Command::Expel { peer } => {
+                self.vnis.remove(&peer);
+                self.endpoints.remove(&peer);
+                fabric.remove_dynamic_peer(id(&peer));
+            }
+            Command::AddPath { path, peer, way } => {
+                // The peer has to have a place, also before anything is sent to it.
+                if !self.endpoints.contains_key(&peer) {
+                    self.select(fabric, peer, &way);
+                }
+                let Some(from) = path_from(&way) else { return };
+                let local_port = self.local_port(&way);
+                match fabric.add_path(PeerPath { from, local_port, peer: Some(id(&peer)) }) {
+                    Ok(slot) => drop(self.slots.insert(path, (peer, slot))),
+                    Err(e) => warn!(peer = %peer.short(), "frames by {way} are not taken: {e}"),
+                }
+            }
+            Command::RemovePath { path } => {
+                self.awaited.forget(path);
+                if let Some((_, slot)) = self.slots.remove(&path) {
+                    fabric.remove_path(slot);
+                }
+            }
+            Command::Select { peer, path: Some(path) } => {
+                let views = self.mesh.peers().find(|p| p.key == peer);
+                let way = views.and_then(|p| p.paths.iter().find(|v| v.id == Some(path)).map(|v| v.way));
+                if let Some(way) = way {
+                    self.select(fabric, peer, &way);
+                }
+            }
+            // Frames go on to where the peer was, which is as good as anywhere else.
+            Command::Select { path: None, .. } => {}
+            Command::Expect { path, number } => {
+                if let Some((peer, slot)) = self.slots.get(&path) {
+                    self.awaited.push(*peer, path, *slot, number);
+                }
+            }
+            Command::Open(Socket::Extra(n)) => {
+                if let Some(Err(e)) = self.sockets.as_mut().map(|s| s.open_extra(n)) {
+                    debug!("an extra socket cannot be opened: {e}");
+                }
+            }
+            Command::Close(Socket::Extra(n)) => {
+                if let Some(sockets) = &mut self.sockets {
+                    sockets.close_extra(n);
+                }
+            }
+            // Frames go on by the old path until the new one is selected.
+            Command::Hold { .. } | Command::Release { .. } => {}
+            Command::Open(_) | Command::Close(_) => {}
+        }
+    }
+
+    pub(super) fn local_port(&self, way: &Way) -> u16 {
+        self.sockets.as_ref().map_or(0, |s| s.port_of(way.socket))
+    }
+
+    fn select(&mut self, fabric: &mut Fabric, peer: PublicKey, way: &Way) {
+        let SocketAddr::V4(remote) = way.remote else { return };
+        let source_port = Some(self.local_port(way));
+        let endpoint = Endpoint { addr: remote.ip().octets(), port: remote.port(), source_port, label: label(way) };
+        self.endpoints.insert(peer, endpoint);
+        self.set_peer(fabric, peer);
+    }
+
+    fn set_peer(&mut self, fabric: &mut Fabric, peer: PublicKey) {
+        let (Some(vnis), Some(endpoint)) = (self.vnis.get(&peer), self.endpoints.get(&peer)) else { return };
+        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), *endpoint) {
+            warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
+        }
+    }
+
+    /// Has the programs wait for the answers to pulses that are about to be sent. Call it when the fabric's commands are carried out.
+    pub(in crate::agent) fn expect(&mut self, datapath: &Datapath) {
+        for (slot, number) in self.awaited.fresh() {
+            datapath.paths().expect_pulse(slot, Number::new(number));
+        }
+    }
+
+    /// Begins a classification if it is time, and does what one wants done.
+    fn classify(&mut self) {
+        let now = now();
+        if let Some(local) = self.sockets.as_ref().map(|s| s.address()) {
+            let servers: Vec<StunServer> = self
+                .mesh
+                .servers()
+                .into_iter()
+                .filter(|s| s.registered)
+                .map(|s| StunServer { address: s.addr, others: s.stun })
+                .collect();
+            self.nat.begin(now, local, &servers);
+        }
+        while let Some(wish) = self.nat.poll_wish() {
+            match wish {
+                Wish::Open(n) => {
+                    let opened = self.sockets.as_mut().is_some_and(|s| s.open_extra(n).is_ok());
+                    self.nat.opened(now, n, opened);
+                }
+                Wish::Close(n) => {
+                    if let Some(sockets) = &mut self.sockets {
+                        sockets.close_extra(n);
+                    }
+                }
+                Wish::Known(summary) => {
+                    info!(nat = %summary.paper_type(), "what is in front of this host");
+                    self.mesh.set_nat(now, summary);
+                }
+            }
+        }
+    }
+}
+
+fn path_from(way: &Way) -> Option<PathFrom> {
+    let SocketAddr::V4(remote) = way.remote else { return None };
+    Some(if way.is_relayed() {
+        PathFrom::Relayed { relay: remote, label: label(way) }
+    } else {
+        PathFrom::Direct(remote)
+    })
+}

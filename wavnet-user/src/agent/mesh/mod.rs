@@ -1,0 +1,304 @@
+//! The mesh in the agent: its sockets, its clock, and what it says put into the fabric.
+
+mod agent;
+mod carry;
+mod names;
+mod nat;
+mod pulses;
+mod settings;
+mod sockets;
+mod views;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::{sync::oneshot, time::sleep};
+use tracing::{info, warn};
+use wavnet_common::{abi::Endpoint, addr::Vni};
+use wavnet_proto::{
+    fabric::{Control, Fabric},
+    mesh::{Event, Mesh, PathId, PathKind, Server, Settings},
+    rng::Rng,
+    time::Time,
+    transmit::Transmit,
+    trust::PublicKey,
+};
+
+use self::{
+    nat::Classification,
+    pulses::Awaited,
+    sockets::{Received, Sockets},
+};
+use crate::{
+    config::{self, Config},
+    datapath::{Datapath, monotonic_ns},
+    random,
+};
+
+/// How often names of servers are resolved again.
+const RESOLVE: Duration = Duration::from_secs(60);
+/// Datagrams that are taken at once.
+const BATCH: usize = 64;
+/// Frames that went out longer ago than this are no traffic.
+const QUIET: Duration = Duration::from_secs(2);
+/// Peers that an earlier agent has left are kept for so long: they will be connected again.
+const UNCLAIMED: Duration = Duration::from_secs(60);
+/// How often it is looked whether answers to pulses have come, while some are missing.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Something happened.
+pub(super) enum Input {
+    /// A datagram.
+    Received(Received),
+    /// The time has come that some timer waits for.
+    Timeout,
+    /// Names were resolved.
+    Resolved(Vec<Server>, Vec<String>),
+}
+
+/// The mesh, and all that belongs to it in this process.
+pub(super) struct Overlay {
+    mesh: Mesh,
+    config: config::Mesh,
+    settings: Settings,
+    sockets: Option<Sockets>,
+    nat: Classification,
+    resolving: Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
+    resolve_at: Time,
+    /// Complaints about names that were told.
+    unresolved: Vec<String>,
+    /// Slots in the kernel's table.
+    slots: BTreeMap<PathId, (PublicKey, u16)>,
+    vnis: BTreeMap<PublicKey, BTreeSet<Vni>>,
+    endpoints: BTreeMap<PublicKey, Endpoint>,
+    awaited: Awaited,
+    /// Frames sent to each peer, and when there were last more.
+    traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
+    /// How long it took until frames could be sent to each peer.
+    firsts: BTreeMap<PublicKey, Firsts>,
+    opened: Time,
+    outgoing: Vec<Transmit>,
+}
+
+/// How long it took, since a peer was first wanted, until there was a path, and one without a relay.
+#[derive(Clone, Copy, Debug, Default)]
+struct Firsts {
+    any: Option<Duration>,
+    direct: Option<Duration>,
+}
+
+/// CLOCK_MONOTONIC: the clock that the programs read, too.
+fn now() -> Time {
+    Time::from_nanos(monotonic_ns())
+}
+
+impl Overlay {
+    /// Reads the keys; nothing is sent before there is an underlay address.
+    ///
+    /// # Errors
+    /// A file of keys cannot be read, or has something wrong.
+    pub(super) fn open(config: &Config) -> Result<Option<Overlay>> {
+        let Some(mesh_config) = &config.mesh else { return Ok(None) };
+        let secret = settings::secret(mesh_config)?;
+        let settings = settings::settings(config, mesh_config, Vec::new())?;
+        let mut rng = Rng::from_seed(random::seed()?);
+        let mesh = Mesh::new(settings.clone(), secret, rng.bytes());
+        info!(key = %mesh.key(), "this host's public key");
+        Ok(Some(Overlay {
+            mesh,
+            config: mesh_config.clone(),
+            settings,
+            sockets: None,
+            nat: Classification::new(rng.fork()),
+            resolving: None,
+            resolve_at: now(),
+            unresolved: Vec::new(),
+            slots: BTreeMap::new(),
+            vnis: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            awaited: Awaited::default(),
+            traffic: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            opened: now(),
+            outgoing: Vec::new(),
+        }))
+    }
+
+    /// Opens the main socket where the underlay's address is now, and tells the fabric what is open.
+    pub(super) fn follow_address(&mut self, local: Option<Ipv4Addr>, port: u16, fabric: &mut Fabric) {
+        let wanted = local.map(|ip| (ip, port).into());
+        if self.sockets.as_ref().map(Sockets::address) == wanted {
+            return;
+        }
+        // The old one first: it may have the same port.
+        self.sockets = None;
+        self.sockets = local.and_then(|ip| match Sockets::open(ip, port) {
+            Ok(sockets) => Some(sockets),
+            Err(e) => {
+                warn!("peers behind NATs cannot be reached, for UDP port {port} of {ip} cannot be opened: {e}");
+                None
+            }
+        });
+        let ports = self.sockets.as_ref().map(Sockets::extra_ports);
+        fabric.set_control(Control {
+            open: self.sockets.is_some(),
+            extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
+            ..Control::default()
+        });
+        let hosts = self.sockets.iter().map(Sockets::address).collect();
+        self.mesh.set_addresses(now(), hosts);
+        self.nat.restart();
+    }
+
+    /// Waits until something happens.
+    pub(super) async fn next(&mut self) -> Input {
+        let now = now();
+        if self.resolving.is_none() && now >= self.resolve_at {
+            let (tell, told) = oneshot::channel();
+            let servers = self.config.servers.clone();
+            tokio::spawn(async move { drop(tell.send(names::resolve(servers).await)) });
+            self.resolving = Some(told);
+        }
+        let mut due = self.mesh.poll_timeout().unwrap_or(now + RESOLVE);
+        due = due.min(self.nat.poll_timeout().unwrap_or(due));
+        if !self.awaited.is_empty() {
+            due = due.min(now + LOOK);
+        }
+        tokio::select! {
+            received = next_datagram(&mut self.sockets) => Input::Received(received),
+            () = sleep(due.since(now)) => Input::Timeout,
+            resolved = next_resolved(&mut self.resolving) => {
+                self.resolving = None;
+                let (servers, unknown) = resolved;
+                Input::Resolved(servers, unknown)
+            }
+        }
+    }
+
+    /// Takes what happened.
+    pub(super) fn handle(&mut self, input: Input, datapath: &Datapath) {
+        match input {
+            Input::Received(received) => {
+                self.receive(received);
+                for _ in 1..BATCH {
+                    let Some(more) = self.sockets.as_mut().and_then(Sockets::try_next) else { break };
+                    self.receive(more);
+                }
+            }
+            Input::Timeout => {}
+            Input::Resolved(servers, unknown) => self.resolved(servers, unknown),
+        }
+        self.look_for_answers(datapath);
+        self.mesh.handle_timeout(now());
+        self.nat.handle_timeout(now());
+    }
+
+    fn receive(&mut self, Received { socket, from, payload }: Received) {
+        let now = now();
+        if !self.nat.handle_input(now, socket, from, &payload) {
+            self.mesh.handle_input(now, socket, from, &payload);
+        }
+    }
+
+    fn resolved(&mut self, servers: Vec<Server>, unknown: Vec<String>) {
+        self.resolve_at = now() + RESOLVE;
+        for complaint in unknown.iter().filter(|c| !self.unresolved.contains(c)) {
+            warn!("rendezvous server: {complaint}");
+        }
+        let complete = unknown.is_empty();
+        self.unresolved = unknown;
+        // A resolver that fails takes no server away.
+        if servers != self.settings.servers && (complete || servers.len() >= self.settings.servers.len()) {
+            self.settings.servers = servers;
+            self.mesh.configure(now(), self.settings.clone());
+        }
+    }
+
+    /// Takes another configuration.
+    ///
+    /// # Errors
+    /// A file of keys cannot be read, or has something wrong: the settings in force stay.
+    pub(super) fn reload(&mut self, config: &Config) -> Result<()> {
+        let Some(mesh) = &config.mesh else { return Ok(()) };
+        let servers = self.settings.servers.clone();
+        let settings = settings::settings(config, mesh, servers)?;
+        if mesh.servers != self.config.servers {
+            self.resolve_at = now();
+        }
+        self.config = mesh.clone();
+        self.settings = settings;
+        self.mesh.configure(now(), self.settings.clone());
+        Ok(())
+    }
+
+    /// Sends what is to be sent. What cannot be is lost, as it may be on the way.
+    pub(super) fn send(&mut self) {
+        self.outgoing.extend(std::iter::from_fn(|| self.mesh.poll_transmit()));
+        self.outgoing.extend(std::iter::from_fn(|| self.nat.poll_transmit()));
+        if let Some(sockets) = &self.sockets {
+            for transmit in &self.outgoing {
+                drop(sockets.send(transmit));
+            }
+        }
+        self.outgoing.clear();
+    }
+
+    /// Keeps what is to be shown of an event, and logs it.
+    fn note(&mut self, event: &Event) {
+        if let Event::Path { peer, kind: Some(kind), after } = event {
+            let firsts = self.firsts.entry(*peer).or_default();
+            firsts.any.get_or_insert(*after);
+            if *kind != PathKind::Relayed {
+                firsts.direct.get_or_insert(*after);
+            }
+        }
+        if let Event::Gone { peer } = event {
+            self.firsts.remove(peer);
+        }
+        self.log(event);
+    }
+
+    fn log(&self, event: &Event) {
+        match event {
+            Event::Registered { server, mapped } => {
+                info!(server = %self.server(*server), %mapped, "registered with a rendezvous server");
+            }
+            Event::ServerLost { server, why } => warn!(server = %self.server(*server), "rendezvous server: {why}"),
+            Event::Connected { peer, name } => info!(peer = %peer.short(), name, "connected"),
+            Event::Path { peer, kind: Some(kind), after } => {
+                info!(peer = %peer.short(), path = kind.name(), ms = after.as_millis(), "frames take a path");
+            }
+            Event::Path { peer, kind: None, .. } => warn!(peer = %peer.short(), "there is no path to this peer"),
+            Event::Gone { peer } => info!(peer = %peer.short(), "gone"),
+            Event::Refused { peer } => warn!(peer = %peer.short(), "refused: it is not on the list of identities"),
+            Event::DuplicateIdentity { server } => {
+                warn!(server = %self.server(*server), "another host uses this host's key: each needs one of its own");
+            }
+        }
+    }
+
+    fn server(&self, i: usize) -> String {
+        self.settings.servers.get(i).map_or_else(|| "?".to_owned(), |s| s.addr.to_string())
+    }
+}
+
+async fn next_datagram(sockets: &mut Option<Sockets>) -> Received {
+    match sockets {
+        Some(sockets) => sockets.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_resolved(
+    resolving: &mut Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
+) -> (Vec<Server>, Vec<String>) {
+    match resolving {
+        // The task ends in no other way than by an answer; if it does, nothing was resolved.
+        Some(told) => told.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}

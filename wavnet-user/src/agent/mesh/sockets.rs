@@ -1,0 +1,156 @@
+//! The UDP sockets of the mesh: the main one, on the underlay's address and port, and those of a search or a classification.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use tokio::{net::UdpSocket, sync::mpsc, task::JoinHandle};
+use wavnet_common::abi::ExtraPorts;
+use wavnet_proto::transmit::{Socket, Transmit};
+
+/// Longest datagram: control datagrams are shorter, and longer ones are not ours.
+const LONGEST: usize = 2048;
+/// Datagrams of extra sockets that wait; more are dropped, as by any full queue.
+const QUEUE: usize = 1024;
+/// The first port that is tried for extra sockets: below the range that the kernel gives out by itself.
+const FIRST_PORT: u16 = 20_000;
+
+/// A datagram that came in.
+#[derive(Debug)]
+pub(in crate::agent) struct Received {
+    pub(super) socket: Socket,
+    pub(super) from: SocketAddr,
+    pub(super) payload: Vec<u8>,
+}
+
+/// An extra socket, and the task that reads it.
+struct Extra {
+    socket: std::sync::Arc<UdpSocket>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// All sockets.
+pub(super) struct Sockets {
+    local: Ipv4Addr,
+    port: u16,
+    main: UdpSocket,
+    extra: BTreeMap<u16, Extra>,
+    queue: mpsc::Sender<Received>,
+    queued: mpsc::Receiver<Received>,
+    buffer: Vec<u8>,
+}
+
+impl Sockets {
+    /// Opens the main socket.
+    ///
+    /// # Errors
+    /// The port is in use, or the address is not the host's.
+    pub(super) fn open(local: Ipv4Addr, port: u16) -> io::Result<Sockets> {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        let main = bind(local, port)?;
+        Ok(Sockets { local, port, main, extra: BTreeMap::new(), queue, queued, buffer: vec![0; LONGEST] })
+    }
+
+    /// The address of the main socket.
+    pub(super) fn address(&self) -> SocketAddr {
+        (self.local, self.port).into()
+    }
+
+    /// Ports that extra sockets have which carry frames, for the programs.
+    pub(super) fn extra_ports(&self) -> ExtraPorts {
+        ExtraPorts::new(FIRST_PORT, ExtraPorts::MOST)
+    }
+
+    /// The port of a socket.
+    pub(super) fn port_of(&self, socket: Socket) -> u16 {
+        match socket {
+            Socket::Extra(n) if n < ExtraPorts::MOST => FIRST_PORT + n,
+            _ => self.port,
+        }
+    }
+
+    /// Opens an extra socket: the first 512 have ports in a row, which the programs know; others have any.
+    ///
+    /// # Errors
+    /// The port is in use, or there are too many files.
+    pub(super) fn open_extra(&mut self, n: u16) -> io::Result<()> {
+        let port = if n < ExtraPorts::MOST { FIRST_PORT + n } else { 0 };
+        self.extra.remove(&n);
+        let socket = std::sync::Arc::new(bind(self.local, port)?);
+        let (reading, queue) = (socket.clone(), self.queue.clone());
+        let reader = tokio::spawn(async move {
+            let mut buffer = vec![0; LONGEST];
+            loop {
+                // An error is an ICMP message about some destination: the next datagram may be fine.
+                let Ok((len, from)) = reading.recv_from(&mut buffer).await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let payload = buffer.get(..len).unwrap_or_default().to_vec();
+                let received = Received { socket: Socket::Extra(n), from, payload };
+                match queue.try_send(received) {
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
+                }
+            }
+        });
+        self.extra.insert(n, Extra { socket, reader });
+        Ok(())
+    }
+
+    /// Closes an extra socket.
+    pub(super) fn close_extra(&mut self, n: u16) {
+        self.extra.remove(&n);
+    }
+
+    /// The next datagram.
+    pub(super) async fn next(&mut self) -> Received {
+        loop {
+            tokio::select! {
+                received = self.main.recv_from(&mut self.buffer) => {
+                    // As above.
+                    let Ok((len, from)) = received else { tokio::task::yield_now().await; continue };
+                    let payload = self.buffer.get(..len).unwrap_or_default().to_vec();
+                    return Received { socket: Socket::Main, from, payload };
+                }
+                Some(received) = self.queued.recv() => return received,
+            }
+        }
+    }
+
+    /// Another datagram, if one is there.
+    pub(super) fn try_next(&mut self) -> Option<Received> {
+        if let Ok(received) = self.queued.try_recv() {
+            return Some(received);
+        }
+        let (len, from) = self.main.try_recv_from(&mut self.buffer).ok()?;
+        let payload = self.buffer.get(..len).unwrap_or_default().to_vec();
+        Some(Received { socket: Socket::Main, from, payload })
+    }
+
+    /// Sends a datagram. A full queue drops it, as the network may: whoever sent it says it again.
+    pub(super) fn send(&self, transmit: &Transmit) -> io::Result<()> {
+        let socket = match transmit.from {
+            Socket::Extra(n) => match self.extra.get(&n) {
+                Some(extra) => &*extra.socket,
+                None => return Err(io::ErrorKind::NotConnected.into()),
+            },
+            Socket::Main | Socket::Other(_) => &self.main,
+        };
+        socket.try_send_to(&transmit.payload, transmit.to).map(drop)
+    }
+}
+
+fn bind(local: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind((local, port))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}

@@ -1,0 +1,64 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../docs/wavnet-rendezvous.example.toml");
+
+fn wrong(text: &str) -> String {
+    RendezvousConfig::parse(text, "r.toml").unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_is_valid_and_says_the_defaults() {
+    let config = RendezvousConfig::parse(EXAMPLE, "example").unwrap();
+    let plain = RendezvousConfig::parse(
+        "[rendezvous]\nlisten = [\"192.0.2.1:4789\", \"[2001:db8::1]:4789\"]\nkey = \"/etc/wavnet/rendezvous.key\"\n\
+         other_address = [\"192.0.2.2\"]\nother_port = 4790\n\
+         [[network]]\naccess_key = \"/etc/wavnet/network.access\"\n",
+        "plain",
+    );
+    let shown = RendezvousConfig { networks: vec![], threads: 2, ..config };
+    assert_eq!(shown, RendezvousConfig { networks: vec![], threads: 2, ..plain.unwrap() });
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    for (text, say) in [
+        ("", "the table [rendezvous] is missing"),
+        ("[rendezvous]\nkey = \"/k\"\n", "the server listens nowhere"),
+        ("[rendezvous]\nlisten = [\"0.0.0.0:4789\"]\n", "the key `key` is missing"),
+        ("[rendezvous]\nlisten = [\"0.0.0.0:4789\"]\nkey = \"/k\"\n", "the server serves no network"),
+        ("[rendezvous]\nlisten = [\"here\"]\n", "write an address and port"),
+        ("[rendezvous]\nlisten = [\"192.0.2.1:1\", \"192.0.2.2:1\"]\n", "a second address of its family"),
+        (
+            "[rendezvous]\nlisten = [\"0.0.0.0:1\"]\nother_address = [\"192.0.2.2\"]\nother_port = 2\n",
+            "cannot be the first",
+        ),
+        ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"192.0.2.2\"]\n", "needs a second port"),
+        ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_port = 1\n", "port 1 is the server's own: in line 2"),
+        (
+            "[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"::2\"]\nother_port = 2\n",
+            "no address of the family",
+        ),
+        ("[rendezvous]\nliste = []\n", "did you mean `listen`?"),
+        ("[rendezvous]\nlease = \"1s\"\n", "from 30s to 12h"),
+    ] {
+        let said = wrong(text);
+        assert!(said.contains(say), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let old = RendezvousConfig::parse(EXAMPLE, "example").unwrap();
+    let new = RendezvousConfig { other_port: None, relay: false, threads: old.threads + 1, ..old.clone() };
+    assert_eq!(old.needs_restart(&new), ["other_port", "threads"]);
+    assert!(old.needs_restart(&old).is_empty());
+}
+
+#[test]
+fn flags_are_checked_as_well() {
+    let mut config = RendezvousConfig::new();
+    config.listen = vec!["192.0.2.1:4789".parse().unwrap()];
+    config.other_port = Some(4789);
+    let said = config.check_flags().unwrap_err().to_string();
+    assert!(said.contains("--other-port 4789"), "{said}");
+}

@@ -1,0 +1,354 @@
+//! `wavnet rendezvous`: the server that hosts find each other by.
+//!
+//! [`wavnet_proto::rendezvous`] decides; here are its surroundings. Threads with a socket each receive in batches ([`reader`](self)): they answer STUN
+//! by themselves, and hand on everything else to the one thread that the core lives in. Another one writes the store. This
+//! loop has the local API, the metrics and the signals.
+
+mod core;
+mod datagrams;
+mod keeper;
+mod metrics;
+mod reader;
+mod record;
+mod relay_table;
+mod sockets;
+mod stats;
+mod store;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Read,
+    net::UdpSocket,
+    pin::pin,
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::{interval, timeout},
+};
+use tracing::{error, info, warn};
+use wavnet_proto::{
+    rendezvous::{Command, Network, Rendezvous, Settings, persist::Change},
+    time::Time,
+    transmit::Socket,
+};
+
+pub use relay_table::{InCore, RelayTable, RelayTotals};
+pub use sockets::SocketError;
+pub use store::{FILE, FileStore, Store, StoreError};
+
+use self::{
+    core::{Core, Order, QUEUE, Shown},
+    keeper::Keeper,
+    reader::Packets,
+    sockets::Family,
+    stats::{Stats, get},
+    view::Facts,
+};
+use crate::{
+    api::{Answer, Call, ErrorCode, Refusal, Request, Response, Server, model::Done},
+    config::{ConfigError, RendezvousConfig, RendezvousSource, key_files},
+    metrics::{Endpoint, Rendered},
+    notify::Notifier,
+};
+
+/// How long the core may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls and scrapes that wait at the most; their senders wait with them.
+const CALLS: usize = 64;
+/// Between two signs of life to the service manager.
+const ALIVE: Duration = Duration::from_secs(1);
+
+impl Rendered for metrics::Numbers {
+    const WHO: &'static str = "rendezvous server";
+
+    fn render(&self) -> prometheus::Result<String> {
+        metrics::render(self)
+    }
+}
+
+/// Everything that this loop holds.
+struct Shell {
+    source: RendezvousSource,
+    facts: Arc<Facts>,
+    stats: Arc<Stats>,
+    orders: mpsc::Sender<Order>,
+    wake: SyncSender<Packets>,
+    core: JoinHandle<()>,
+    /// Of the sockets, for REGISTERED.
+    stun: Vec<std::net::SocketAddr>,
+    reloads: (u64, u64),
+    notifier: Notifier,
+}
+
+/// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration, keys and lists again. Hosts are not told that it ends: they need not notice.
+///
+/// # Errors
+/// What stands in the way at the start: configuration, keys, sockets, the store; or that the core has failed.
+pub async fn run(source: RendezvousSource) -> Result<()> {
+    let config = source.load()?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let api = Server::bind(&config.socket(), config.socket_mode, config.socket_group.as_deref())?;
+    let endpoint = match config.metrics.listen {
+        None => None,
+        Some(address) => Some(Endpoint::bind(address).await.with_context(|| {
+            format!("cannot serve metrics on {address}: choose another metrics.listen, or switch them off with \"off\"")
+        })?),
+    };
+    let metrics = endpoint.as_ref().and_then(|endpoint| endpoint.local_addr().ok());
+    let mut shell = Shell::start(source, config, metrics)?;
+    let (call, mut calls) = tokio::sync::mpsc::channel::<Call>(CALLS);
+    let (scrape, mut scrapes) = tokio::sync::mpsc::channel::<oneshot::Sender<metrics::Numbers>>(CALLS);
+    let api = tokio::spawn(api.run(call));
+    let endpoint = endpoint.map(|endpoint| tokio::spawn(endpoint.run(scrape)));
+    shell.notifier.ready();
+    let mut alive = interval(ALIVE);
+    let mut stop = pin!(async {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: the server ends; paths that stand go on without it"),
+            _ = interrupt.recv() => info!("SIGINT: the server ends; paths that stand go on without it"),
+        }
+    });
+    let outcome = loop {
+        tokio::select! {
+            () = &mut stop => break Ok(()),
+            _ = hangup.recv() => drop(shell.reload()),
+            Some(call) = calls.recv() => shell.answer(call).await,
+            Some(ask) = scrapes.recv() => {
+                if let Some(numbers) = shell.numbers().await {
+                    // Who asked may have gone.
+                    let _ = ask.send(numbers);
+                }
+            }
+            _ = alive.tick() => {
+                if shell.core.is_finished() {
+                    break Err(anyhow::anyhow!("the server's core has failed; the log says why"));
+                }
+                if shell.shown().await.is_some() {
+                    shell.notifier.alive();
+                }
+            }
+        }
+    };
+    shell.notifier.stopping();
+    drop(calls);
+    drop(scrapes);
+    if let Some(endpoint) = endpoint {
+        endpoint.abort();
+    }
+    if let Err(e) = api.await {
+        warn!("the local API ended badly: {e}");
+    }
+    shell.stop()?;
+    outcome
+}
+
+impl Shell {
+    fn start(
+        source: RendezvousSource,
+        config: RendezvousConfig,
+        metrics: Option<std::net::SocketAddr>,
+    ) -> Result<Shell> {
+        let secret = key_files::server_key(&config)?;
+        if key_files::is_exposed(&config.key) {
+            warn!(file = %config.key.display(), "others than its owner may read the secret key: chmod 600");
+        }
+        let networks = key_files::networks(&config)?;
+        let families = sockets::open(&config)?;
+        let stun: Vec<_> = families.iter().flat_map(Family::others).collect();
+        let mut store = FileStore::open(&config.state_dir)?;
+        let saved = store.load()?;
+        let (key, known) = (secret.public(), saved.hosts.len());
+        let started = Instant::now();
+        let mut server = Rendezvous::new(settings(&config, networks, &stun), secret, saved, seed()?, Time::ZERO);
+        let mut table: Box<dyn RelayTable> = Box::new(InCore);
+        // Before anything is sent: a directory's versions must not come twice.
+        store.apply(&first_changes(&mut server, &mut *table))?;
+        let stats = Arc::new(Stats::default());
+        let (wake, packets) = sync_channel(QUEUE);
+        let (orders, orders_in) = mpsc::channel();
+        let core = Core {
+            server,
+            started,
+            packets,
+            orders: orders_in,
+            exits: exits(&families)?,
+            keeper: Keeper::start(Box::new(store), Arc::clone(&stats))?,
+            table,
+            stats: Arc::clone(&stats),
+        };
+        let core = thread::Builder::new().name("core".into()).spawn(move || core.run()).context("starting a thread")?;
+        for family in families {
+            reader::start(family, &wake, &stats)?;
+        }
+        let listen = config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        info!(%key, listen, networks = config.networks.len(), hosts = known, "rendezvous server ready");
+        let facts = Facts { key, source: source.to_string(), config, started: SystemTime::now(), metrics };
+        let (facts, notifier) = (Arc::new(facts), Notifier::from_env());
+        Ok(Shell { source, facts, stats, orders, wake, core, stun, reloads: (0, 0), notifier })
+    }
+
+    async fn shown(&self) -> Option<Shown> {
+        let (ask, answer) = oneshot::channel();
+        if !core::order(&self.orders, &self.wake, Order::View(ask)) {
+            return None;
+        }
+        timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+
+    async fn numbers(&self) -> Option<metrics::Numbers> {
+        let (facts, stats) = (Arc::clone(&self.facts), Arc::clone(&self.stats));
+        Some(metrics::Numbers { facts, shown: self.shown().await?, stats, reloads: self.reloads })
+    }
+
+    async fn answer(&mut self, call: Call) {
+        let answer =
+            match call.request {
+                Request::Rendezvous => match self.shown().await {
+                    Some(shown) => {
+                        let status = view::status(&self.facts, &shown, &self.stats, self.warnings(&shown));
+                        Ok(Response::Rendezvous(Box::new(status)).into())
+                    }
+                    None => Err(Refusal::new(ErrorCode::Failed, "the server's core does not answer")
+                        .with_help("look at its log")),
+                },
+                Request::Reload => self.reload().map(|done| Answer::from(Response::Done(done))),
+                other => {
+                    let words = format!("a rendezvous server knows no request `{}`", other.name());
+                    Err(Refusal::new(ErrorCode::BadRequest, words).with_help("it answers `rendezvous` and `reload`"))
+                }
+            };
+        // Who asked may have gone.
+        let _ = call.reply.send(answer);
+    }
+
+    fn warnings(&self, shown: &Shown) -> Vec<String> {
+        let view = &shown.view;
+        let limits = &self.facts.config.limits;
+        let hosts: usize = view.networks.iter().map(|network| network.hosts).sum();
+        let mut warnings = Vec::new();
+        if get(&self.stats.store_errors) > 0 {
+            warnings.push("what must outlive a restart could not always be written: look at the log".to_owned());
+        }
+        if hosts * 10 >= limits.hosts * 9 {
+            warnings.push(format!("{hosts} of {} hosts: raise limits.hosts before it is full", limits.hosts));
+        }
+        if view.relays * 10 >= limits.relays * 9 {
+            warnings.push(format!(
+                "{} of {} relayed pairs: raise limits.relays before it is full",
+                view.relays, limits.relays
+            ));
+        }
+        if self.facts.config.other_port.is_none() {
+            warnings.push("without a second port (other_port) agents cannot tell how their NAT filters".to_owned());
+        }
+        warnings
+    }
+
+    /// Reads everything again and takes what has changed; what is wrong changes nothing.
+    fn reload(&mut self) -> Result<Done, Refusal> {
+        self.notifier.reloading();
+        let done = self.take();
+        match &done {
+            Ok(done) => {
+                self.reloads.0 += 1;
+                done.changes.iter().for_each(|change| info!("reload: {change}"));
+                done.warnings.iter().for_each(|warning| warn!("reload: {warning}"));
+            }
+            Err(refusal) => {
+                self.reloads.1 += 1;
+                error!("the configuration in force stays: {refusal}");
+            }
+        }
+        self.notifier.ready();
+        done
+    }
+
+    fn take(&mut self) -> Result<Done, Refusal> {
+        let invalid = |e: &dyn std::fmt::Display| Refusal::new(ErrorCode::Invalid, e.to_string());
+        let config = self.source.load().map_err(|e| match &e {
+            ConfigError::Invalid(errors) => Refusal { errors: errors.problems(), ..invalid(&e) },
+            ConfigError::Read { .. } => invalid(&format!("{:#}", anyhow::Error::from(e))),
+        })?;
+        let networks = key_files::networks(&config).map_err(|e| {
+            let help = e.help();
+            invalid(&format!("{:#}", anyhow::Error::from(e))).with_help(help)
+        })?;
+        let running = &self.facts.config;
+        let fixed = running.needs_restart(&config);
+        let warnings =
+            fixed.iter().map(|key| format!("{key} has changed: a restart of the server is needed")).collect();
+        let mut changes = vec![format!("networks and lists are in force: {} served", networks.len())];
+        if config.limits != running.limits {
+            changes.push("limits: changed".into());
+        }
+        if (config.relay, config.lease) != (running.relay, running.lease) {
+            changes.push("relay and lease: changed".into());
+        }
+        let settings = settings(&config, networks, &self.stun);
+        if !core::order(&self.orders, &self.wake, Order::Configure(Box::new(settings))) {
+            return Err(Refusal::new(ErrorCode::Failed, "the server's core has failed"));
+        }
+        let RendezvousConfig { relay, lease, limits, networks, .. } = config;
+        let config = RendezvousConfig { relay, lease, limits, networks, ..running.clone() };
+        self.facts = Arc::new(Facts { config, ..Facts::clone(&self.facts) });
+        Ok(Done { changes, warnings })
+    }
+
+    /// Keeps what must be kept.
+    fn stop(self) -> Result<()> {
+        core::order(&self.orders, &self.wake, Order::Stop);
+        if self.core.join().is_err() {
+            bail!("the server's core has failed; the log says why");
+        }
+        Ok(())
+    }
+}
+
+fn settings(config: &RendezvousConfig, networks: Vec<Network>, stun: &[std::net::SocketAddr]) -> Settings {
+    Settings { networks, lease: config.lease, relay: config.relay, stun: stun.to_vec(), limits: config.limits }
+}
+
+/// What the core wants kept at its start. What it wants relayed is in the table then.
+fn first_changes(server: &mut Rendezvous, table: &mut dyn RelayTable) -> Vec<Change> {
+    let mut changes = Vec::new();
+    while let Some(command) = server.poll_command() {
+        match command {
+            Command::Save(change) => changes.push(change),
+            Command::SetRelay { key, target } => _ = table.set(key, target),
+            Command::DeleteRelay { key } => table.delete(key),
+        }
+    }
+    changes
+}
+
+/// A main socket of each family, for the core to send by.
+fn exits(families: &[Family]) -> Result<HashMap<bool, UdpSocket>> {
+    let mains = families.iter().filter_map(|family| {
+        let main = family.sockets.iter().find(|bound| bound.which == Socket::Main)?;
+        Some((family.main.is_ipv4(), main.socket.try_clone()))
+    });
+    mains.map(|(family, socket)| Ok((family, socket.context("duplicating a socket")?))).collect()
+}
+
+/// From the system's generator, which waits until it has gathered enough after boot.
+fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut seed)).context("cannot read /dev/random")?;
+    Ok(seed)
+}

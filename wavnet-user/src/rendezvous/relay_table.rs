@@ -1,0 +1,59 @@
+//! What relays faster than the core: the kernel, where it can.
+
+use wavnet_proto::{
+    rendezvous::{RelayKey, RelayTarget},
+    wire::Label,
+};
+
+/// A map of what to relay, outside the core. What it does not hold, or cannot hold, reaches the core and is relayed there.
+pub trait RelayTable: Send {
+    /// Relay this; false if it cannot.
+    fn set(&mut self, key: RelayKey, target: RelayTarget) -> bool;
+
+    /// Relay nothing more for the key.
+    fn delete(&mut self, key: RelayKey);
+
+    /// What was relayed since the last call: labels that were used.
+    fn used(&mut self) -> Vec<Label>;
+
+    /// Frames and bytes that were relayed, and frames that were dropped for their rate.
+    fn totals(&self) -> RelayTotals;
+
+    /// How it is called in `status`.
+    fn name(&self) -> &'static str;
+}
+
+/// Counters of a [`RelayTable`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayTotals {
+    /// Datagrams.
+    pub frames: u64,
+    /// Bytes of their UDP payloads.
+    pub bytes: u64,
+    /// Datagrams that were more than may be.
+    pub dropped: u64,
+}
+
+/// No table: the core relays everything.
+#[derive(Debug, Default)]
+pub struct InCore;
+
+impl RelayTable for InCore {
+    fn set(&mut self, _: RelayKey, _: RelayTarget) -> bool {
+        false
+    }
+
+    fn delete(&mut self, _: RelayKey) {}
+
+    fn used(&mut self) -> Vec<Label> {
+        Vec::new()
+    }
+
+    fn totals(&self) -> RelayTotals {
+        RelayTotals::default()
+    }
+
+    fn name(&self) -> &'static str {
+        "user-space"
+    }
+}

@@ -1,0 +1,213 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use redb::{Database, TableDefinition};
+use wavnet_common::addr::Vni;
+use wavnet_proto::{
+    rendezvous::persist::{Saved, SavedHost, SavedRelay},
+    rng::Rng,
+    trust::{NetworkKey, SecretKey},
+    wire::{Candidate, CandidateKind, Label, NatSummary},
+};
+
+use super::*;
+
+fn host(n: u8) -> SavedHost {
+    SavedHost {
+        network: NetworkKey::generate(&mut Rng::from_seed([n; 32])).id(),
+        key: SecretKey::generate(&mut Rng::from_seed([n; 32])).public(),
+        addr: format!("[2001:db8::{n}]:4789").parse().unwrap(),
+        name: "hypervisor \u{e4}".parse().unwrap(),
+        nat: NatSummary::decode([n; 8]),
+        candidates: vec![Candidate { kind: CandidateKind::Predicted, addr: ([192, 0, 2, n], 5).into() }],
+        vnis: [Vni::new(7).unwrap(), Vni::new(Vni::MAX).unwrap()].into(),
+    }
+}
+
+fn relay(n: u8) -> SavedRelay {
+    let labels = [1, 2].map(|label| Label::new(label * 1000 + u32::from(n)).unwrap());
+    let mut hosts = [host(n).key, host(n + 1).key];
+    hosts.sort();
+    SavedRelay { network: host(n).network, hosts, labels }
+}
+
+fn open(dir: &Path) -> Result<Saved, StoreError> {
+    FileStore::open(dir)?.load()
+}
+
+#[test]
+fn what_is_kept_is_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let changes = [
+        Change::Incarnation(7),
+        Change::Host(Box::new(host(1))),
+        Change::Host(Box::new(host(2))),
+        Change::Relay(relay(1)),
+        Change::Relay(relay(2)),
+        Change::ForgetHost { network: host(2).network, key: host(2).key },
+        Change::ForgetRelay { network: relay(2).network, hosts: relay(2).hosts },
+    ];
+    let mut store = FileStore::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap(), Saved::default());
+    store.apply(&changes).unwrap();
+    assert!(matches!(FileStore::open(dir.path()), Err(StoreError::InUse(_))), "one at a time");
+    drop(store);
+    let saved = open(dir.path()).unwrap();
+    assert_eq!(saved, Saved { incarnation: 7, hosts: vec![host(1)], relays: vec![relay(1)] });
+    // The same as the naive one.
+    let mut naive = Saved::default();
+    changes.into_iter().for_each(|change| naive.apply(change));
+    assert_eq!(naive, saved);
+}
+
+/// Whatever stands in the file: an error that says what to do, or a state; never a panic that ends the server.
+#[test]
+fn damaged_and_foreign_files_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(FILE);
+    fs::write(&file, "no database at all, but text that somebody has put there").unwrap();
+    let e = open(dir.path()).unwrap_err();
+    assert!(matches!(e, StoreError::Damaged { .. }) && e.help().contains("move the file away"), "{e}");
+    fs::remove_file(&file).unwrap();
+    let other = Database::create(&file).unwrap();
+    let transaction = other.begin_write().unwrap();
+    transaction.open_table(TableDefinition::<u64, u64>::new("of somebody else")).unwrap();
+    transaction.commit().unwrap();
+    drop(other);
+    let e = open(dir.path()).unwrap_err();
+    assert!(matches!(e, StoreError::Damaged { .. }), "{e}");
+    fs::remove_file(&file).unwrap();
+    let mut store = FileStore::open(dir.path()).unwrap();
+    store.apply(&[Change::Host(Box::new(host(1)))]).unwrap();
+    drop(store);
+    let good = fs::read(&file).unwrap();
+    let mut refused = 0;
+    for cut in [0, 1, 100, 4096, good.len() / 2, good.len() - 1] {
+        fs::write(&file, &good[..cut]).unwrap();
+        refused += u32::from(open(dir.path()).is_err());
+    }
+    for place in (0..good.len().min(20_000)).step_by(97) {
+        let mut changed = good.clone();
+        changed[place] ^= 0xff;
+        fs::write(&file, &changed).unwrap();
+        refused += u32::from(open(dir.path()).is_err());
+    }
+    assert!(refused > 0, "some of it is noticed");
+}
+
+#[test]
+fn a_file_of_a_later_release_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(FileStore::open(dir.path()).unwrap());
+    let database = Database::create(dir.path().join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let meta = TableDefinition::<&str, u64>::new("wavnet rendezvous");
+    transaction.open_table(meta).unwrap().insert("format", 99).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(matches!(open(dir.path()), Err(StoreError::Format { found: 99, .. })));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_is_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let e = open(&file.path().join("below a file")).unwrap_err();
+    assert!(matches!(e, StoreError::Directory { .. }) && e.help().contains("--state-dir"), "{e}");
+}
+
+/// A store that fails as long as it is told to.
+struct Failing {
+    fails: Arc<AtomicBool>,
+    kept: Arc<Mutex<Vec<Change>>>,
+}
+
+impl Store for Failing {
+    fn load(&mut self) -> Result<Saved, StoreError> {
+        Ok(Saved::default())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(StoreError::InUse("a disk that is full".into()));
+        }
+        self.kept.lock().unwrap().extend_from_slice(changes);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_loses_nothing() {
+    let (fails, kept) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
+    let stats = Arc::new(Stats::default());
+    let store = Failing { fails: Arc::clone(&fails), kept: Arc::clone(&kept) };
+    let mut keeper = Keeper::start(Box::new(store), Arc::clone(&stats)).unwrap();
+    keeper.add(Change::Host(Box::new(host(1))));
+    keeper.flush();
+    while get(&stats.store_errors) == 0 {
+        std::thread::yield_now();
+    }
+    keeper.add(Change::Host(Box::new(host(2))));
+    keeper.add(Change::ForgetHost { network: host(2).network, key: host(2).key });
+    keeper.flush();
+    fails.store(false, Ordering::Relaxed);
+    keeper.add(Change::Incarnation(3));
+    keeper.finish();
+    let forgotten = Change::ForgetHost { network: host(2).network, key: host(2).key };
+    let kept = kept.lock().unwrap().clone();
+    assert_eq!(
+        kept,
+        [Change::Host(Box::new(host(1))), forgotten, Change::Incarnation(3)],
+        "of two changes the later one"
+    );
+}
+
+fn numbers() -> metrics::Numbers {
+    let settings = wavnet_proto::rendezvous::Settings::new(vec![Network::new(
+        NetworkKey::generate(&mut Rng::from_seed([1; 32])).access(),
+    )]);
+    let secret = SecretKey::generate(&mut Rng::from_seed([2; 32]));
+    let key = secret.public();
+    let server = Rendezvous::new(settings, secret, Saved::default(), [3; 32], Time::ZERO);
+    let config = RendezvousConfig { listen: vec!["192.0.2.1:4789".parse().unwrap()], ..RendezvousConfig::new() };
+    let facts = Facts { key, config, source: "test".into(), started: SystemTime::now(), metrics: None };
+    let shown = Shown { view: server.view(), relay: RelayTotals::default(), relay_name: "user-space" };
+    metrics::Numbers { facts: Arc::new(facts), shown, stats: Arc::new(Stats::default()), reloads: (1, 0) }
+}
+
+#[test]
+fn docs_list_exactly_the_metrics_there_are() {
+    let text = numbers().render().unwrap();
+    let rendered: BTreeSet<_> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let docs = include_str!("../../../docs/metrics.md");
+    let documented = docs.lines().filter_map(|l| {
+        let (name, rest) = l.strip_prefix("| `")?.split_once("` | ")?;
+        let kind = rest.split(" | ").next()?;
+        (name.starts_with("wavnet_rendezvous_") || name == "wavnet_build_info").then_some((name, kind))
+    });
+    assert_eq!(rendered, documented.collect());
+}
+
+#[test]
+fn status_counts_what_the_metrics_count() {
+    let numbers = numbers();
+    stats::add(&numbers.stats.stun_answered, 5);
+    stats::add(&numbers.stats.not_sent, 2);
+    let status = view::status(&numbers.facts, &numbers.shown, &numbers.stats, vec![]);
+    assert_eq!((status.counters.stun_answered, status.counters.dropped, status.relay.as_str()), (5, 2, "user-space"));
+    let text = numbers.render().unwrap();
+    for line in [
+        r#"wavnet_rendezvous_stun_total{result="success"} 5"#,
+        r#"wavnet_rendezvous_drops_total{reason="not_sent"} 2"#,
+        r#"wavnet_rendezvous_reloads_total{result="ok"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
+    }
+}

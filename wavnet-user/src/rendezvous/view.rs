@@ -1,0 +1,80 @@
+//! How the server is, for `status` and for metrics.
+
+use std::{path::PathBuf, process, time::SystemTime};
+
+use wavnet_proto::{
+    rendezvous::{Done, Dropped},
+    trust::PublicKey,
+};
+
+use super::{
+    core::Shown,
+    stats::{Stats, get},
+};
+use crate::{
+    api::model::{RendezvousCounters, RendezvousNetwork, RendezvousStatus},
+    config::RendezvousConfig,
+};
+
+/// What does not change while it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) key: PublicKey,
+    pub(super) config: RendezvousConfig,
+    pub(super) source: String,
+    pub(super) started: SystemTime,
+    pub(super) metrics: Option<std::net::SocketAddr>,
+}
+
+/// The answer to `status`.
+pub(super) fn status(facts: &Facts, shown: &Shown, stats: &Stats, warnings: Vec<String>) -> RendezvousStatus {
+    let config = &facts.config;
+    let counters = &shown.view.counters;
+    let done = |what| counters.done(what);
+    let state: PathBuf = config.state_dir.join(super::store::FILE);
+    let dropped = Dropped::ALL.iter().map(|reason| counters.dropped(*reason)).sum::<u64>();
+    RendezvousStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: process::id(),
+        uptime_s: facts.started.elapsed().unwrap_or_default().as_secs(),
+        config: facts.source.clone(),
+        public_key: facts.key.to_string(),
+        listen: config.listen.clone(),
+        other_address: config.other_address.clone(),
+        other_port: config.other_port,
+        state: state.display().to_string(),
+        metrics: facts.metrics,
+        start: shown.view.incarnation,
+        relay: if config.relay { shown.relay_name.into() } else { "off".into() },
+        networks: shown
+            .view
+            .networks
+            .iter()
+            .map(|network| RendezvousNetwork {
+                id: network.id.to_string(),
+                hosts: network.hosts as u64,
+                connected: network.connected as u64,
+            })
+            .collect(),
+        visitors: shown.view.visitors as u64,
+        relays: shown.view.relays as u64,
+        hosts_max: config.limits.hosts as u64,
+        relays_max: config.limits.relays as u64,
+        counters: RendezvousCounters {
+            stun_answered: get(&stats.stun_answered),
+            handshakes: done(Done::Handshake),
+            connects: done(Done::Connect),
+            forwards: done(Done::Forward),
+            leases_expired: done(Done::Expired),
+            relay_frames: counters.relay_frames + shown.relay.frames,
+            relay_bytes: counters.relay_bytes + shown.relay.bytes,
+            dropped: dropped + lost(stats).iter().map(|(_, lost)| lost).sum::<u64>() + shown.relay.dropped,
+        },
+        warnings,
+    }
+}
+
+/// Datagrams that were lost beside the core, by reason.
+pub(super) fn lost(stats: &Stats) -> [(&'static str, u64); 3] {
+    [("queue_full", get(&stats.queue_full)), ("too_long", get(&stats.too_long)), ("not_sent", get(&stats.not_sent))]
+}
