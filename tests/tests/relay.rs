@@ -130,7 +130,11 @@ fn everything_goes_by_the_relay_at_every_hook() {
             ensure!((passed == 0) == mode.is_some(), "{passed} frames went up to TC");
             let rtt = (0..100).map(|n| net.pulse(n)).collect::<Result<Vec<_>>>()?;
             println!("{wish:?}: RTT by the relay {:?}", rtt.iter().min());
-            let (relayed, bytes) = (net.relay.count(RelayCount::Relayed)?, net.relay.count(RelayCount::RelayedBytes)?);
+            let [by, bytes_by] = match mode {
+                Some(_) => [RelayCount::RelayedByXdp, RelayCount::BytesByXdp],
+                None => [RelayCount::RelayedByTc, RelayCount::BytesByTc],
+            };
+            let (relayed, bytes) = (net.relay.count(by)?, net.relay.count(bytes_by)?);
             ensure!(relayed > 7000 && bytes > 10_000_000, "{relayed} datagrams, {bytes} bytes");
             let metered = LABELS.map(|label| net.relay.metered(label));
             ensure!(metered[0].frames + metered[1].frames == relayed, "{metered:?}");
@@ -152,7 +156,7 @@ fn hosts_on_the_servers_own_link_are_reached() {
         let net = Net::start(lab, hosts, HookWish::Auto)?;
         ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
         stream::bulk(&net.vms[1].ns, ip(2), &net.vms[0].ns, 2_000_000)?;
-        ensure!(net.relay.count(RelayCount::Relayed)? > 1000);
+        ensure!(net.relay.count(RelayCount::RelayedByXdp)? > 1000);
         Ok(())
     });
 }

@@ -5,6 +5,8 @@
 //! is the server. There is no UDP checksum then, as in VXLAN: frames have those of their own, and control its authentication.
 //!
 //! The TTL goes on counting down, so that relays which send to each other end.
+//!
+//! What is dropped here has a label, and is not to be sent on. All else goes up: the kernel and the server know better.
 
 use core::mem::offset_of;
 
@@ -63,6 +65,24 @@ pub enum Hook {
     Tc,
 }
 
+impl Hook {
+    #[inline(always)]
+    const fn relayed(self) -> RelayCount {
+        match self {
+            Hook::Xdp => RelayCount::RelayedByXdp,
+            Hook::Tc => RelayCount::RelayedByTc,
+        }
+    }
+
+    #[inline(always)]
+    const fn bytes(self) -> RelayCount {
+        match self {
+            Hook::Xdp => RelayCount::BytesByXdp,
+            Hook::Tc => RelayCount::BytesByTc,
+        }
+    }
+}
+
 /// Bytes before the UDP header and before the payload.
 const L4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
 const PAYLOAD: usize = L4 + UdpHdr::LEN;
@@ -81,8 +101,8 @@ struct Labelled {
 enum Seen {
     /// It is not to our port.
     Other,
-    /// It is, and that is all there is to it.
-    Done(RelayCount, Verdict),
+    /// It is, and goes up.
+    Up(RelayCount),
     Labelled(Labelled),
 }
 
@@ -96,9 +116,9 @@ pub fn relay<P: Packet + Rewrite + FrameMeta, T: Tables>(pkt: &mut P, tables: &T
     }
     let (count, verdict) = match see(pkt, config) {
         Seen::Other => return Verdict::Pass,
-        Seen::Done(count, verdict) => (count, verdict),
+        Seen::Up(count) => (count, Verdict::Pass),
         Seen::Labelled(labelled) => match send_on(pkt, tables, config, hook, ifindex, labelled.label) {
-            Ok(verdict) => (RelayCount::Relayed, verdict),
+            Ok(verdict) => (hook.relayed(), verdict),
             Err(count) => (count, refused(count, labelled.is_frame, config)),
         },
     };
@@ -141,21 +161,21 @@ fn see<P: Packet + FrameMeta>(pkt: &P, config: &RelayConfig) -> Seen {
     if udp.dst.0 != config.udp_port {
         return Seen::Other;
     }
-    let malformed = Seen::Done(RelayCount::Malformed, Verdict::Drop);
+    if ip.frag.get() & Ipv4Hdr::MF != 0 {
+        // The first piece: the others have no label.
+        return Seen::Up(RelayCount::LeftToServer);
+    }
+    let malformed = Seen::Up(RelayCount::Malformed);
     let (total, datagram) = (ip.total_len.get() as usize, udp.len.get() as usize);
-    if ip.frag.get() & Ipv4Hdr::MF != 0
-        || total != Ipv4Hdr::LEN + datagram
-        || datagram < UdpHdr::LEN
-        || EthHdr::LEN + total > pkt.len()
-    {
+    if total != Ipv4Hdr::LEN + datagram || datagram < UdpHdr::LEN || EthHdr::LEN + total > pkt.len() {
         return malformed;
     }
     let payload = datagram - UdpHdr::LEN;
-    let nothing = Seen::Done(RelayCount::UnknownPayload, Verdict::Drop);
+    let nothing = Seen::Up(RelayCount::UnknownPayload);
     if payload < demux::PULSE_LEN {
         return nothing;
     }
-    let for_server = Seen::Done(RelayCount::ForServer, Verdict::Pass);
+    let for_server = Seen::Up(RelayCount::ForServer);
     if payload == demux::PULSE_LEN {
         return for_server;
     }
@@ -164,7 +184,7 @@ fn see<P: Packet + FrameMeta>(pkt: &P, config: &RelayConfig) -> Seen {
         (Some(first), Some(second)) if payload >= TWO_WORDS => (first.get(), second.get()),
         (Some(first), _) if payload < TWO_WORDS => (first.get(), 0),
         // In another buffer, which TC can reach; or three bytes and no more.
-        _ => return if pkt.is_paged() { Seen::Done(RelayCount::LeftToServer, Verdict::Pass) } else { nothing },
+        _ => return if pkt.is_paged() { Seen::Up(RelayCount::LeftToServer) } else { nothing },
     };
     let label = Label::of_word(first);
     match demux::kind(payload, (first >> 24) as u8, second) {
@@ -204,7 +224,7 @@ fn send_on<P: Packet + Rewrite + FrameMeta, T: Tables>(
         return Err(RelayCount::TooFast);
     }
     rewrite(pkt, config, &way).ok_or(RelayCount::Malformed)?;
-    tables.count(RelayCount::RelayedBytes, way.payload);
+    tables.count(hook.bytes(), way.payload);
     Ok(way.verdict)
 }
 
@@ -228,12 +248,13 @@ fn way<'a, P: Packet + FrameMeta, T: Tables>(
     }
     let hop = found.hop.ok_or(RelayCount::LeftToServer)?;
     let link = tables.link(hop.link).filter(|link| link.ifindex != 0).ok_or(RelayCount::LeftToServer)?;
-    if ip.total_len.get() as u32 > link.mtu {
-        return Err(RelayCount::TooLong);
-    }
     let can = |flag| link.flags & flag != 0;
+    let too_long = ip.total_len.get() as u32 > link.mtu;
     let verdict = match hook {
         Hook::Tc if pkt.gso_size() != 0 || is_left_to_a_nic(ip, udp) => return Err(RelayCount::LeftToServer),
+        Hook::Tc if too_long => return Err(RelayCount::TooLong),
+        // It may be several in one, which TC can tell.
+        Hook::Xdp if too_long => return Err(RelayCount::LeftToServer),
         Hook::Tc => Verdict::Send { ifindex: link.ifindex },
         Hook::Xdp if link.ifindex == ifindex && can(RelayLinkFlags::XDP_TX) => Verdict::Back,
         Hook::Xdp if can(RelayLinkFlags::XDP_REDIRECT) => Verdict::Send { ifindex: link.ifindex },

@@ -98,6 +98,6 @@ impl RelayServer {
 
     /// Labels that were used since the last call.
     pub fn used(&mut self) -> Vec<Label> {
-        self.relay.used()
+        self.relay.used(self.tables.rows())
     }
 }

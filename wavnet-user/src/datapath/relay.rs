@@ -178,22 +178,14 @@ impl Relay {
         self.legs.get(row).ok_or_else(|| Error::kernel(format!("writing map {}", map::LEGS), "there is no such row"))
     }
 
-    fn used_legs(&self) -> impl Iterator<Item = (u32, &LegRow)> {
-        let rows = (0..self.legs.len()).filter_map(|row| Some((row, self.legs.get(row)?)));
-        rows.filter(|(_, leg)| leg.get().is_some())
-    }
-
-    /// Labels by which something was sent since the last call.
-    pub fn used(&mut self) -> Vec<Label> {
-        let frames: Vec<(u32, Label, u64)> = self
-            .used_legs()
-            .filter_map(|(row, leg)| Some((row, leg.get()?.label, leg.meter().metered().frames)))
-            .collect();
-        let news = |(row, label, frames): (u32, Label, u64)| {
+    /// Those of these labels, with their rows, by which something was sent since the last call.
+    pub fn used(&mut self, labels: impl Iterator<Item = (Label, u32)>) -> Vec<Label> {
+        let news = |(label, row): (Label, u32)| {
+            let frames = self.legs.get(row)?.meter().metered().frames;
             let seen = self.seen.get_mut(row as usize)?;
             (std::mem::replace(seen, frames) != frames).then_some(label)
         };
-        frames.into_iter().filter_map(news).collect()
+        labels.filter_map(news).collect()
     }
 
     /// What came by a leg since its label is there.

@@ -90,14 +90,18 @@ impl RelayLinkFlags {
     pub const XDP_REDIRECT: u16 = 1 << 1;
 }
 
-/// Index into `RELAY_COUNTS`: what became of datagrams to our port. All but the second count datagrams, each by one.
+/// Index into `RELAY_COUNTS`: what became of datagrams to our port. All but those of bytes count datagrams, each by one.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RelayCount {
-    /// Sent on.
-    Relayed,
-    /// Bytes of UDP payload that were sent on.
-    RelayedBytes,
+    /// Sent on by XDP.
+    RelayedByXdp,
+    /// Bytes of UDP payload that XDP sent on.
+    BytesByXdp,
+    /// Sent on by TC.
+    RelayedByTc,
+    /// Bytes of UDP payload that TC sent on.
+    BytesByTc,
     /// For the server itself: it went up.
     ForServer,
     /// Its label is none of ours. Frames are dropped, if no labels are left to the server; control and pulses go up.
@@ -106,23 +110,25 @@ pub enum RelayCount {
     OtherSender,
     /// Its sender has sent more than it may: dropped.
     TooFast,
-    /// Longer than the link to the receiver takes: dropped.
+    /// Longer than the link to the receiver takes: dropped by TC.
     TooLong,
     /// It has been through too many hands, such as relays that send to each other: dropped.
     TtlExpired,
-    /// Its outer header contradicts itself, or it is a fragment: dropped.
+    /// Its headers contradict each other: it went up, for the kernel to judge.
     Malformed,
-    /// Nothing that we know: dropped.
+    /// Nothing with a label: it went up.
     UnknownPayload,
-    /// It went up to the server, to be sent on from there: the way is not known to the program.
+    /// It went up to the server, to be sent on from there: the way is not known to the program, or it comes in pieces.
     LeftToServer,
 }
 
 impl RelayCount {
     /// Every counter, in the order of the map.
-    pub const ALL: [RelayCount; 11] = [
-        RelayCount::Relayed,
-        RelayCount::RelayedBytes,
+    pub const ALL: [RelayCount; 13] = [
+        RelayCount::RelayedByXdp,
+        RelayCount::BytesByXdp,
+        RelayCount::RelayedByTc,
+        RelayCount::BytesByTc,
         RelayCount::ForServer,
         RelayCount::UnknownLabel,
         RelayCount::OtherSender,
@@ -136,12 +142,20 @@ impl RelayCount {
     /// Size of the map.
     pub const COUNT: usize = RelayCount::ALL.len();
 
+    /// True for those of bytes.
+    #[must_use]
+    pub const fn is_bytes(self) -> bool {
+        matches!(self, RelayCount::BytesByXdp | RelayCount::BytesByTc)
+    }
+
     /// The name in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            RelayCount::Relayed => "relayed",
-            RelayCount::RelayedBytes => "relayed_bytes",
+            RelayCount::RelayedByXdp => "relayed_by_xdp",
+            RelayCount::BytesByXdp => "bytes_by_xdp",
+            RelayCount::RelayedByTc => "relayed_by_tc",
+            RelayCount::BytesByTc => "bytes_by_tc",
             RelayCount::ForServer => "for_server",
             RelayCount::UnknownLabel => "unknown_label",
             RelayCount::OtherSender => "other_sender",

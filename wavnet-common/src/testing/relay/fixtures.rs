@@ -41,7 +41,9 @@ impl RelayFixture {
     pub fn check(&self, outcome: &RelayOutcome) -> Result<(), Box<str>> {
         let mut counts: BTreeMap<RelayCount, u64> = self.counts.iter().map(|count| (*count, 1)).collect();
         if self.metered.bytes > 0 {
-            counts.insert(RelayCount::RelayedBytes, self.metered.bytes);
+            let by_xdp = self.stimulus.hook == Hook::Xdp;
+            let bytes = if by_xdp { RelayCount::BytesByXdp } else { RelayCount::BytesByTc };
+            counts.insert(bytes, self.metered.bytes);
         }
         let wanted = (self.verdict, &counts, self.metered);
         let found = (outcome.verdict, &outcome.counts, outcome.metered);
@@ -157,6 +159,7 @@ impl Table<'_> {
             let sent = Metered { frames: 1, bytes: payload, dropped: 0 };
             let none = Metered::default();
             let tc = hook == Hook::Tc;
+            let relayed = if tc { RelayCount::RelayedByTc } else { RelayCount::RelayedByXdp };
             let (verdict, bytes, counts, metered) = match then {
                 Then::Other => (Verdict::Pass, &frame, vec![], none),
                 Then::Drop(why) => {
@@ -167,9 +170,9 @@ impl Table<'_> {
                 // By the third interface XDP cannot send.
                 Then::To(4, _) if !tc => (Verdict::Pass, &frame, vec![], none),
                 Then::To(_, bytes) if tc || ifindex != self.devices.nic => {
-                    (Verdict::Send { ifindex }, bytes, vec![RelayCount::Relayed], sent)
+                    (Verdict::Send { ifindex }, bytes, vec![relayed], sent)
                 }
-                Then::To(_, bytes) => (Verdict::Back, bytes, vec![RelayCount::Relayed], sent),
+                Then::To(_, bytes) => (Verdict::Back, bytes, vec![relayed], sent),
             };
             self.out.push(RelayFixture {
                 name: format!("{name}, {hook:?}"),
@@ -250,10 +253,10 @@ impl Table<'_> {
             ("three bytes", vec![0; 3]),
             ("a pulse and a byte", [pulse(label(1, 2), false), vec![0]].concat()),
         ] {
-            self.add(name, from(1).carry(&payload), &Then::Drop(RelayCount::UnknownPayload));
+            self.add(name, from(1).carry(&payload), &Then::Pass(RelayCount::UnknownPayload));
         }
         let cut = frame(label(1, 2), 60)[..7].to_vec();
-        self.add("VXLAN, cut", from(1).carry(&cut), &Then::Drop(RelayCount::Malformed));
+        self.add("VXLAN, cut", from(1).carry(&cut), &Then::Pass(RelayCount::Malformed));
     }
 
     fn refused(&mut self) {
@@ -296,7 +299,10 @@ impl Table<'_> {
         let short = RelayWorld::SHORT as usize - 36;
         self.add_sent("as long as fits", &from(1), (1, 3), |label| frame(label, RelayWorld::SHORT as usize - 36));
         let long = from(1).carry(&frame(label(1, 3), short + 1));
-        self.add("longer than fits", long, &Then::Drop(TooLong));
+        self.add("longer than fits", long.clone(), &Then::Drop(TooLong));
+        let count = self.out.len();
+        let in_xdp = &mut self.out[count - 2];
+        (in_xdp.verdict, in_xdp.bytes, in_xdp.counts) = (Verdict::Pass, long, vec![]);
     }
 
     fn headers(&mut self) {
@@ -317,18 +323,19 @@ impl Table<'_> {
         self.add("no IP", ethernet([2; 6], [4; 6], 0x0806, &[0; 46]), &Then::Other);
         let right = 28 + payload.len() as u16;
         for (name, outer) in [
-            ("first fragment", Outer { frag: 0x2000, ..from(1) }),
             ("UDP longer than IP", Outer { udp_len: Some(right - 19), ..from(1) }),
             ("UDP shorter than IP", Outer { udp_len: Some(right - 21), ..from(1) }),
             ("UDP shorter than its header", Outer { udp_len: Some(7), total_len: Some(27), ..from(1) }),
             ("IP longer than the frame", Outer { udp_len: Some(right - 19), total_len: Some(right + 1), ..from(1) }),
         ] {
-            self.add(name, outer.carry(&payload), &Then::Drop(RelayCount::Malformed));
+            self.add(name, outer.carry(&payload), &Then::Pass(RelayCount::Malformed));
         }
+        let piece = Outer { frag: 0x2000, ..from(1) }.carry(&payload);
+        self.add("first fragment", piece, &Then::Pass(RelayCount::LeftToServer));
         let whole = from(1).carry(&payload);
         for cut in 14..50 {
             // Behind the ports it is ours, and says that it is longer.
-            let then = if cut < 42 { Then::Other } else { Then::Drop(RelayCount::Malformed) };
+            let then = if cut < 42 { Then::Other } else { Then::Pass(RelayCount::Malformed) };
             self.add(&format!("cut to {cut}"), whole[..cut].to_vec(), &then);
         }
     }

@@ -3,7 +3,11 @@
 use std::{boxed::Box, format};
 
 use super::{RelayOutcome, RelayStimulus, RelayWorld};
-use crate::{abi::relay::RelayCount, relay::Verdict, testing::frames::checksum};
+use crate::{
+    abi::relay::RelayCount,
+    relay::{Hook, Verdict},
+    testing::frames::checksum,
+};
 
 impl RelayOutcome {
     /// What must hold.
@@ -14,7 +18,7 @@ impl RelayOutcome {
         let broken = |what: &str| Err(format!("{what}: {stimulus:?} became {self:?}").into_boxed_str());
         let count = |what| self.counts.get(&what).copied().unwrap_or_default();
         let (before, after) = (&stimulus.frame, &self.bytes);
-        if self.counts.iter().filter(|(what, _)| **what != RelayCount::RelayedBytes).map(|(_, n)| n).sum::<u64>() > 1 {
+        if self.counts.iter().filter(|(what, _)| !what.is_bytes()).map(|(_, n)| n).sum::<u64>() > 1 {
             return broken("counted twice");
         }
         let sent = match self.verdict {
@@ -25,13 +29,20 @@ impl RelayOutcome {
                 if self.verdict == Verdict::Drop && self.counts.is_empty() {
                     return broken("dropped without a word");
                 }
-                return if count(RelayCount::Relayed) == 0 { Ok(()) } else { broken("counted as relayed") };
+                return if count(RelayCount::RelayedByXdp) + count(RelayCount::RelayedByTc) == 0 {
+                    Ok(())
+                } else {
+                    broken("counted as relayed")
+                };
             }
             Verdict::Back => stimulus.ifindex,
             Verdict::Send { ifindex } => ifindex,
         };
         let payload = u64::from(u16::from_be_bytes([before[38], before[39]])) - 8;
-        let counted = (count(RelayCount::Relayed), count(RelayCount::RelayedBytes));
+        let counted = match stimulus.hook {
+            Hook::Xdp => (count(RelayCount::RelayedByXdp), count(RelayCount::BytesByXdp)),
+            Hook::Tc => (count(RelayCount::RelayedByTc), count(RelayCount::BytesByTc)),
+        };
         if counted != (1, payload) || (self.metered.frames, self.metered.bytes) != counted {
             return broken("not counted as relayed");
         }

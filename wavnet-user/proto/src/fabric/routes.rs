@@ -197,6 +197,11 @@ impl<K: Ord + Copy> Routes<K> {
         self.resolve.extend(self.neighbours.keys());
     }
 
+    /// The next hops that are in use.
+    pub(crate) fn hops(&self) -> impl Iterator<Item = (u32, Ipv4Addr)> {
+        self.neighbours.keys().copied()
+    }
+
     /// Asks again for what was unreachable or unresolved.
     pub(crate) fn retry(&mut self) {
         let lost = self.destinations.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));

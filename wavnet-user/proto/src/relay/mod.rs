@@ -5,6 +5,8 @@
 //! agent's peers. As long as one is not known, the program leaves what goes there to the server.
 
 mod legs;
+mod place;
+mod view;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +26,7 @@ use crate::{
     fabric::{LinkInfo, RouteInfo, XdpRedirect, links::Links, routes::Routes},
 };
 use legs::Legs;
+pub use place::{NoPlace, Place, Wish};
 
 /// One thing for the shell to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub enum RelayCommand {
 pub struct Relay {
     server: Option<SocketAddrV4>,
     rate: Option<Rate>,
+    /// Frames come by generic XDP.
+    generic: bool,
     links: Links,
     routes: Routes<u32>,
     legs: Legs,
@@ -92,6 +97,7 @@ impl Relay {
         Relay {
             server: None,
             rate: None,
+            generic: false,
             links: Links::default(),
             routes: Routes::default(),
             legs: Legs::new(legs),
@@ -126,6 +132,18 @@ impl Relay {
         }
         self.rate = rate;
         self.out.extend(self.legs.rows().map(|(_, row)| RelayCommand::SetRate { row, rate }));
+    }
+
+    /// Says whether frames come by generic XDP, which can send by any interface. At first they do not.
+    pub fn set_generic(&mut self, generic: bool) {
+        self.generic = generic;
+        for (ifindex, (row, before)) in &mut self.rows {
+            let Some(link) = self.links.get(*ifindex).map(|link| relay_link(&link.info, generic)) else { continue };
+            if link != *before {
+                *before = link;
+                self.out.push_back(RelayCommand::SetLink { row: *row, link });
+            }
+        }
     }
 
     /// Relays what comes by a label from one host to another, with that one's label: instead of what was relayed for the label.
@@ -188,22 +206,12 @@ impl Relay {
         }
     }
 
-    /// The row that a label leads to.
-    pub fn row(&self, label: Label) -> Option<u32> {
-        self.legs.row(label)
-    }
-
-    /// Labels and their rows.
-    pub fn rows(&self) -> impl Iterator<Item = (Label, u32)> {
-        self.legs.rows()
-    }
-
     /// An interface is there, or something about it has changed.
     pub fn link_up(&mut self, info: LinkInfo) {
         let ifindex = info.ifindex;
         self.links.put(info);
         if let (Some((row, before)), Some(link)) = (self.rows.get(&ifindex).copied(), self.links.get(ifindex)) {
-            let link = relay_link(&link.info);
+            let link = relay_link(&link.info, self.generic);
             if link != before {
                 self.rows.insert(ifindex, (row, link));
                 self.out.push_back(RelayCommand::SetLink { row, link });
@@ -257,14 +265,14 @@ impl Relay {
         self.routes.ask_all();
     }
 
+    /// Reads everything anew, in case something went unnoticed.
+    pub fn recheck(&mut self) {
+        self.routes.recheck();
+    }
+
     /// Asks again for what was unreachable or unresolved. Call it every few seconds.
     pub fn retry(&mut self) {
         self.routes.retry();
-    }
-
-    /// True if some host is reached over this neighbour: it is to stay managed.
-    pub fn uses_neighbour(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
-        self.routes.uses(ifindex, addr)
     }
 
     /// The next thing to do.
@@ -314,7 +322,7 @@ impl Relay {
         if let Some((row, _)) = self.rows.get(&ifindex) {
             return Some(*row);
         }
-        let link = relay_link(&self.links.get(ifindex)?.info);
+        let link = relay_link(&self.links.get(ifindex)?.info, self.generic);
         let row = self.free_rows.pop()?;
         self.rows.insert(ifindex, (row, link));
         self.out.push_back(RelayCommand::SetLink { row, link });
@@ -330,11 +338,11 @@ fn usable(at: SocketAddr) -> Option<RelayAddr> {
     usable.then_some(RelayAddr { addr: ip.octets(), port })
 }
 
-fn relay_link(info: &LinkInfo) -> RelayLink {
-    // A veth wakes its other end only if that has XDP, too, which is in another namespace.
-    let turns = info.kind.as_deref() != Some("veth");
+fn relay_link(info: &LinkInfo, generic: bool) -> RelayLink {
     // Not known counts as no: what is redirected to an interface that takes nothing vanishes.
-    let takes = !matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing));
+    let takes = generic || !matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing));
+    // A veth turns frames back by redirecting them to its other end.
+    let turns = takes || info.kind.as_deref() != Some("veth");
     let flag = |yes, flag| if yes { flag } else { 0 };
     RelayLink {
         ifindex: info.ifindex,

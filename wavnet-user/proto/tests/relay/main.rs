@@ -222,6 +222,7 @@ impl World {
                 relay.set_rate((n % 2 == 0).then_some(rate));
                 self.rate = (n % 2 == 0).then_some(rate);
             }
+            Step::Generic(generic) => relay.set_generic(generic),
             Step::Seek(n) => (0..n).for_each(|_| relay.seek_next_hops()),
             Step::Retry => relay.retry(),
             Step::Poll(n) => (0..n).for_each(|_| drop(self.poll())),
@@ -238,6 +239,7 @@ enum Step {
     Route(u8, Option<(u8, Option<u8>)>),
     Neighbour(u8, u8, Option<u8>),
     Rate(u8),
+    Generic(bool),
     Seek(u8),
     Retry,
     Poll(u8),
@@ -252,6 +254,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<(u8, Option<(u8, Option<u8>)>)>().prop_map(|(to, route)| Step::Route(to, route)),
         4 => any::<(u8, u8, Option<u8>)>().prop_map(|(n, to, mac)| Step::Neighbour(n, to, mac)),
         1 => (0u8..4).prop_map(Step::Rate),
+        1 => any::<bool>().prop_map(Step::Generic),
         1 => (0u8..70).prop_map(Step::Seek),
         1 => Just(Step::Retry),
         2 => (0u8..6).prop_map(Step::Poll),

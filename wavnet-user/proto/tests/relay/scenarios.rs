@@ -74,7 +74,7 @@ fn veths_and_the_unknown_are_not_trusted_with_what_xdp_sends() {
     for (kind, redirect, flags) in [
         (None, None, RelayLinkFlags::XDP_TX),
         (None, Some(XdpRedirect::Nothing), RelayLinkFlags::XDP_TX),
-        (Some("veth"), Some(XdpRedirect::OneBuffer), RelayLinkFlags::XDP_REDIRECT),
+        (Some("veth"), Some(XdpRedirect::OneBuffer), RelayLinkFlags::XDP_TX | RelayLinkFlags::XDP_REDIRECT),
         (Some("veth"), None, 0),
     ] {
         let mut w = reached();
@@ -83,6 +83,12 @@ fn veths_and_the_unknown_are_not_trusted_with_what_xdp_sends() {
         w.relay.link_up(link(2, kind, redirect));
         w.commands();
         assert_eq!(w.model.links[&0].flags, flags, "{kind:?} {redirect:?}");
+        let all = RelayLinkFlags::XDP_TX | RelayLinkFlags::XDP_REDIRECT;
+        for (generic, flags) in [(true, all), (false, flags)] {
+            w.relay.set_generic(generic);
+            w.commands();
+            assert_eq!(w.model.links[&0].flags, flags, "{kind:?} {redirect:?}, generic: {generic}");
+        }
     }
 }
 
