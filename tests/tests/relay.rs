@@ -23,8 +23,6 @@ use wavnet_tests::lab::{
     self, Lab,
     core::{Core, Setup, UDP_PORT, heard, socket},
     host::{Host, Vm, VmSpec},
-    link,
-    netns::Netns,
     overlay::{SOON, blue, ip, mac},
     ping,
     raw::RawSocket,
@@ -92,26 +90,6 @@ impl Net {
     }
 }
 
-/// Three hosts on one segment, and its switch.
-fn segment(lab: &Lab) -> Result<(Vec<Host>, Netns)> {
-    let switch = lab.netns("switch")?;
-    link::bridge(&switch, "br0", UNDERLAY_MTU)?;
-    let hosts = (1..=3u8)
-        .map(|n| {
-            let ns = lab.netns(&format!("hv{n}"))?;
-            let port = format!("s{n}");
-            link::veth((&ns, Host::NIC), (&switch, &port), UNDERLAY_MTU, 1)?;
-            link::like_a_nic(&ns, Host::NIC)?;
-            link::like_a_nic(&switch, &port)?;
-            link::enslave(&switch, &port, "br0")?;
-            let addr = [172, 31, 0, n].into();
-            ns.ip(&format!("address add {addr}/24 dev {}", Host::NIC))?;
-            Ok(Host { ns, addr })
-        })
-        .collect::<Result<_>>()?;
-    Ok((hosts, switch))
-}
-
 #[test]
 fn everything_goes_by_the_relay_at_every_hook() {
     for (wish, mode) in
@@ -152,7 +130,7 @@ fn everything_goes_by_the_relay_at_every_hook() {
 #[test]
 fn hosts_on_the_servers_own_link_are_reached() {
     lab::run("relay::hosts_on_the_servers_own_link_are_reached", &[], |lab| {
-        let (hosts, _switch) = segment(lab)?;
+        let (hosts, _switch) = lab.segment(3, UNDERLAY_MTU)?;
         let net = Net::start(lab, hosts, HookWish::Auto)?;
         ping::once(&net.vms[0].ns, ip(2), 56, SOON)?;
         stream::bulk(&net.vms[1].ns, ip(2), &net.vms[0].ns, 2_000_000)?;

@@ -2,10 +2,12 @@
 
 mod host;
 mod memory;
+mod pair;
 mod server;
 mod stun;
 
 pub use host::Host;
 pub use memory::{register, resident};
+pub use pair::Pair;
 pub use server::{Server, Shape};
 pub use stun::{Load, Rate, ask, cpu_seconds, keep_on, measure};

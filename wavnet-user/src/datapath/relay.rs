@@ -167,7 +167,7 @@ impl Relay {
                 Ok(())
             }
             RelayCommand::SetRate { row, rate } => {
-                self.leg(*row)?.meter().set(*rate);
+                self.leg(*row)?.meter().set(*rate, object::monotonic_ns());
                 Ok(())
             }
             RelayCommand::Ask(_) => Ok(()),

@@ -48,12 +48,13 @@ impl Meter {
     /// Units of time in a nanosecond. The word overflows every two years, which differences do not mind.
     const UNITS: u64 = 1 << 8;
 
-    /// Puts another rate in force; `None`: no limit.
-    pub fn set(&self, rate: Option<Rate>) {
+    /// Puts another rate in force, with a full bucket; `None`: no limit. `now_ns` is the clock of [`Meter::admits`].
+    pub fn set(&self, rate: Option<Rate>, now_ns: u64) {
         // Whoever sees half of it measures one frame by both.
         let per_byte = |rate: Rate| (1_000_000_000 * Meter::UNITS / rate.bytes_per_second.max(1)).max(1);
         let burst = rate.map_or(0, |rate| per_byte(rate).saturating_mul(rate.burst));
         store(&self.burst, burst.min(i64::MAX as u64 / 2));
+        store(&self.full_at, now_ns.wrapping_mul(Meter::UNITS));
         store(&self.per_byte, rate.map_or(0, per_byte));
     }
 
@@ -127,9 +128,7 @@ mod tests {
             len in 60u64..1_600,
         ) {
             let row = Meter::default();
-            row.set(Some(Rate { bytes_per_second, burst }));
-            // As far from the beginning of time as after a long while.
-            row.full_at.store(start.wrapping_mul(Meter::UNITS), core::sync::atomic::Ordering::SeqCst);
+            row.set(Some(Rate { bytes_per_second, burst }), start);
             let gap = (len * SECOND / bytes_per_second / load).max(1);
             let (mut passed, mut now) = (0, start);
             for _ in 0..2_000 {
@@ -155,16 +154,31 @@ mod tests {
         let row = Meter::default();
         assert!((0..1000).all(|_| row.admits(1500, 1)));
         assert_eq!(row.metered(), Metered { frames: 1000, bytes: 1_500_000, dropped: 0 });
-        row.set(Some(Rate { bytes_per_second: 1, burst: 0 }));
+        row.set(Some(Rate { bytes_per_second: 1, burst: 0 }), 1);
         assert!(!row.admits(1, 1));
         row.reset();
         assert!(row.admits(1, 1) && row.metered().dropped == 0);
     }
 
+    /// The clock may have run for years when a session begins.
+    #[test]
+    fn a_bucket_is_full_at_first_whatever_the_clock_says() {
+        let rate = Rate { bytes_per_second: 1_000_000, burst: 10_000 };
+        for years in 0..5 {
+            let now = years * 365 * 86_400 * SECOND;
+            let row = Meter::default();
+            row.set(Some(rate), now);
+            assert!((0..10).all(|_| row.admits(1000, now)) && !row.admits(1000, now), "after {years} years");
+            // Another rate does not have it wait for what it sent at the one before.
+            row.set(Some(Rate { bytes_per_second: 1_000, ..rate }), now);
+            assert!((0..10).all(|_| row.admits(1000, now)) && !row.admits(1000, now), "after {years} years");
+        }
+    }
+
     #[test]
     fn many_cpus_together_send_no_more_than_one() {
         let row = Meter::default();
-        row.set(Some(Rate { bytes_per_second: 1_000_000, burst: 100_000 }));
+        row.set(Some(Rate { bytes_per_second: 1_000_000, burst: 100_000 }), SECOND);
         let barrier = Barrier::new(4);
         thread::scope(|scope| {
             for _ in 0..4 {

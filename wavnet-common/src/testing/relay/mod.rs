@@ -144,7 +144,7 @@ impl RelayTables {
         for (row, (leg, hop, rate)) in tables.legs.iter().zip(&world.legs) {
             row.set(Some(leg));
             row.set_hop(*hop);
-            row.meter().set(*rate);
+            row.meter().set(*rate, tables.now_ns);
         }
         tables
     }

@@ -341,8 +341,8 @@ fn usable(at: SocketAddr) -> Option<RelayAddr> {
 fn relay_link(info: &LinkInfo, generic: bool) -> RelayLink {
     // Not known counts as no: what is redirected to an interface that takes nothing vanishes.
     let takes = generic || !matches!(info.xdp_redirect, None | Some(XdpRedirect::Nothing));
-    // A veth turns frames back by redirecting them to its other end.
-    let turns = takes || info.kind.as_deref() != Some("veth");
+    // For those that come back, a veth in the driver's mode wakes its other end only if that has XDP, too, which is in another namespace.
+    let turns = generic || info.kind.as_deref() != Some("veth");
     let flag = |yes, flag| if yes { flag } else { 0 };
     RelayLink {
         ifindex: info.ifindex,

@@ -74,7 +74,7 @@ fn veths_and_the_unknown_are_not_trusted_with_what_xdp_sends() {
     for (kind, redirect, flags) in [
         (None, None, RelayLinkFlags::XDP_TX),
         (None, Some(XdpRedirect::Nothing), RelayLinkFlags::XDP_TX),
-        (Some("veth"), Some(XdpRedirect::OneBuffer), RelayLinkFlags::XDP_TX | RelayLinkFlags::XDP_REDIRECT),
+        (Some("veth"), Some(XdpRedirect::OneBuffer), RelayLinkFlags::XDP_REDIRECT),
         (Some("veth"), None, 0),
     ] {
         let mut w = reached();
