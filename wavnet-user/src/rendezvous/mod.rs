@@ -12,6 +12,7 @@ mod metrics;
 mod reader;
 mod record;
 mod relay_table;
+mod setup;
 mod sockets;
 mod stats;
 mod store;
@@ -21,10 +22,6 @@ mod view;
 mod tests;
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io::Read,
-    net::UdpSocket,
     pin::pin,
     sync::{
         Arc,
@@ -42,9 +39,8 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use wavnet_proto::{
-    rendezvous::{Command, Network, Rendezvous, Settings, persist::Change},
+    rendezvous::{Network, Rendezvous, Settings},
     time::Time,
-    transmit::Socket,
 };
 
 pub use relay_table::{InCore, RelayTable, RelayTotals};
@@ -56,6 +52,7 @@ use self::{
     keeper::Keeper,
     kernel::{KernelRelay, KernelTable, Report, routing::Routing},
     reader::Packets,
+    setup::{exits, first_changes, seed},
     sockets::Family,
     stats::{Stats, get},
     view::Facts,
@@ -192,7 +189,9 @@ impl Shell {
         let mut table: Box<dyn RelayTable> = match &kernel {
             Ok(relay) => Box::new(KernelTable(Arc::clone(relay))),
             Err(why) => {
-                kernel::tell_why_not(matches!(config.relay_xdp, RelayXdp::Interface(_)), why);
+                if config.relay {
+                    kernel::tell_why_not(matches!(config.relay_xdp, RelayXdp::Interface(_)), why);
+                }
                 Box::new(InCore)
             }
         };
@@ -369,33 +368,4 @@ impl Shell {
 
 fn settings(config: &RendezvousConfig, networks: Vec<Network>, stun: &[std::net::SocketAddr]) -> Settings {
     Settings { networks, lease: config.lease, relay: config.relay, stun: stun.to_vec(), limits: config.limits }
-}
-
-/// What the core wants kept at its start. What it wants relayed is in the table then.
-fn first_changes(server: &mut Rendezvous, table: &mut dyn RelayTable) -> Vec<Change> {
-    let mut changes = Vec::new();
-    while let Some(command) = server.poll_command() {
-        match command {
-            Command::Save(change) => changes.push(change),
-            Command::SetRelay { key, target } => _ = table.set(key, target),
-            Command::DeleteRelay { key } => table.delete(key),
-        }
-    }
-    changes
-}
-
-/// A main socket of each family, for the core to send by.
-fn exits(families: &[Family]) -> Result<HashMap<bool, UdpSocket>> {
-    let mains = families.iter().filter_map(|family| {
-        let main = family.sockets.iter().find(|bound| bound.which == Socket::Main)?;
-        Some((family.main.is_ipv4(), main.socket.try_clone()))
-    });
-    mains.map(|(family, socket)| Ok((family, socket.context("duplicating a socket")?))).collect()
-}
-
-/// From the system's generator, which waits until it has gathered enough after boot.
-fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut seed)).context("cannot read /dev/random")?;
-    Ok(seed)
 }

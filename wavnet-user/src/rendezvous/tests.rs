@@ -12,7 +12,7 @@ use std::{
 use redb::{Database, TableDefinition};
 use wavnet_common::{abi::relay::RelayCount, addr::Vni};
 use wavnet_proto::{
-    rendezvous::persist::{Saved, SavedHost, SavedRelay},
+    rendezvous::persist::{Change, Saved, SavedHost, SavedRelay},
     rng::Rng,
     trust::{NetworkKey, SecretKey},
     wire::{Candidate, CandidateKind, Label, NatSummary},
