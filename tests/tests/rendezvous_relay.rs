@@ -281,6 +281,26 @@ fn where_xdp_is_anothers_there_is_tc() {
 }
 
 #[test]
+fn a_server_at_all_addresses_relays_at_the_interface_that_leads_out() {
+    lab::run("a_server_at_all_addresses_relays_at_the_interface_that_leads_out", NEEDS, |lab| {
+        let net = lab.routed(3, UNDERLAY_MTU)?;
+        let machines = &net.hosts;
+        let ns = &machines[2].ns;
+        // A second interface with an address, so that there is a choice.
+        let other = lab.netns("other")?;
+        link::veth((ns, "inner"), (&other, "inner"), 1500, 1)?;
+        ns.ip("address add 10.255.0.1/24 dev inner")?;
+        let addresses = "listen = [\"0.0.0.0:4789\"]\nother_port = 4790\n".to_owned();
+        let server = Server::start(lab, ns, &Shape { addresses, ..Shape::default() })?;
+        let server = check(server, machines, "xdp-driver", Some("relayed_by_xdp"))?;
+        let kernel = server.status()?.relay_kernel;
+        let place = (kernel.interface.as_deref(), kernel.address);
+        ensure!(place == (Some(Machine::NIC), Some(machines[2].addr)), "{kernel:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn without_the_kernel_the_server_relays_by_itself() {
     let needs = [Need::Wavnet, Need::Tool("setpriv")];
     lab::run("without_the_kernel_the_server_relays_by_itself", &needs, |lab| {

@@ -58,8 +58,10 @@ struct Relay {
     arrived_per_second: Vec<f64>,
     /// Frames a second that were sent.
     sent_per_second: Vec<f64>,
-    /// CPUs that the server's process kept busy.
-    cpus: Vec<f64>,
+    /// Microseconds of CPUs for a frame that arrived: what the server's process used, and what the sender did, in whose time the kernel
+    /// carries frames over the lab's links and runs XDP.
+    server_us: Vec<f64>,
+    sender_us: Vec<f64>,
 }
 
 /// A server's runs.
@@ -161,8 +163,14 @@ fn relay(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Relay>> {
     let mut pair = Pair::new(&server, at, [(&a.ns, (a.addr, 6000).into()), (&b.ns, (b.addr, 6000).into())])?;
     let mut rows = Vec::new();
     for bytes in [100, 1400] {
-        let row =
-            |by| Relay { by, bytes, arrived_per_second: Vec::new(), sent_per_second: Vec::new(), cpus: Vec::new() };
+        let row = |by| Relay {
+            by,
+            bytes,
+            arrived_per_second: Vec::new(),
+            sent_per_second: Vec::new(),
+            server_us: Vec::new(),
+            sender_us: Vec::new(),
+        };
         let mut both = [("auto", row("xdp-driver")), ("off", row("user-space"))];
         for _ in 0..runs {
             for (xdp, row) in &mut both {
@@ -178,7 +186,9 @@ fn relay(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Relay>> {
                 let wall = done.wall.as_secs_f64();
                 row.arrived_per_second.push(done.arrived as f64 / wall);
                 row.sent_per_second.push(done.sent as f64 / wall);
-                row.cpus.push(done.cpu / wall);
+                let arrived = done.arrived.max(1) as f64;
+                row.server_us.push(done.server * 1e6 / arrived);
+                row.sender_us.push(done.sender * 1e6 / arrived);
             }
         }
         rows.extend(both.map(|(_, row)| row));
@@ -235,9 +245,10 @@ fn bench(arguments: Arguments) -> Result<()> {
         }
     }
     for row in &found.relay {
-        let [arrived, sent, cpus] = [&row.arrived_per_second, &row.sent_per_second, &row.cpus].map(|v| Row::median(v));
+        let all = [&row.arrived_per_second, &row.sent_per_second, &row.server_us, &row.sender_us];
+        let [arrived, sent, server, sender] = all.map(|values| Row::median(values));
         println!(
-            "relay by {:10} {:4} bytes: {arrived:>8.0} frames a second arrive of {sent:>8.0}, the server's process keeps {cpus:.2} CPUs busy",
+            "relay by {:10} {:4} bytes: {arrived:>8.0} frames a second arrive of {sent:>8.0}; CPU for each: {server:.2} us of the server's, {sender:.2} us of the sender's",
             row.by, row.bytes
         );
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
 
 use super::{Pair, cpu_seconds};
 use crate::lab::{cpu, netns::Netns};
@@ -17,7 +18,9 @@ pub struct Flood {
     /// How long it took.
     pub wall: Duration,
     /// What the server's process used of CPUs meanwhile, seconds.
-    pub cpu: f64,
+    pub server: f64,
+    /// The same of who sends, in whose time the kernel carries frames over the lab's links.
+    pub sender: f64,
 }
 
 /// The first of a pair sends frames of so many bytes to the second one, whose machine and interface are `to`, as fast as one CPU can.
@@ -29,7 +32,7 @@ pub fn flood(pair: &mut Pair, to: (&Netns, &str), pid: u32, bytes: usize, time: 
     let frame = pair.frame(pair.labels[0], bytes);
     let socket = &pair.hosts[0].socket;
     let (before, used, start) = (arrived(to)?, cpu_seconds(pid)?, Instant::now());
-    let sent = std::thread::scope(|scope| {
+    let (sent, sender) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             cpu::pin(0)?;
             let mut sent = 0;
@@ -39,11 +42,13 @@ pub fn flood(pair: &mut Pair, to: (&Netns, &str), pid: u32, bytes: usize, time: 
                 }
                 sent += AT_ONCE;
             }
-            Ok::<_, anyhow::Error>(sent)
+            let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+            Ok::<_, anyhow::Error>((sent, Duration::from(used).as_secs_f64()))
         });
         sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    Ok(Flood { sent, arrived: arrived(to)? - before, wall: start.elapsed(), cpu: cpu_seconds(pid)? - used })
+    let (wall, server) = (start.elapsed(), cpu_seconds(pid)? - used);
+    Ok(Flood { sent, arrived: arrived(to)? - before, wall, server, sender })
 }
 
 fn arrived((ns, interface): (&Netns, &str)) -> Result<u64> {
