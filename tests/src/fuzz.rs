@@ -9,7 +9,12 @@ use blake2::{
 };
 use wavnet_common::{
     abi::{ConfigFlags, Event},
-    testing::{Devices, Hook, Stimulus, TestTables, World, run},
+    relay,
+    testing::{
+        Devices, Hook, Stimulus, TestTables, World,
+        relay::{RelayDevices, RelayStimulus, RelayTables, RelayWorld, run_relay},
+        run,
+    },
 };
 use wavnet_proto::{
     rng::Rng,
@@ -65,6 +70,29 @@ fn frame(hook: Hook, errand: Option<u16>, data: &[u8]) {
     for _ in 0..2 {
         let outcome = run(&mut tables, DEVICES, &stimulus);
         if let Err(broken) = outcome.check_rules(&stimulus, DEVICES) {
+            panic!("{broken}");
+        }
+    }
+}
+
+/// A frame to the relay, through XDP and TC. The first byte: 1 a super-packet, 2 headers in pages, 4 labels left to the server, 8 a VLAN
+/// tag beside the data.
+pub fn relay(data: &[u8]) {
+    let Some((flags, bytes)) = data.split_first() else { return };
+    let devices = &RelayDevices::NUMBERS;
+    let world = RelayWorld::new(devices);
+    for hook in [relay::Hook::Xdp, relay::Hook::Tc] {
+        let mut stimulus = RelayStimulus::new(hook, devices.nic, bytes.to_vec());
+        stimulus.incomplete = flags & 4 != 0;
+        if flags & 2 != 0 {
+            stimulus.linear = 34;
+        }
+        if hook == relay::Hook::Tc {
+            stimulus.gso = if flags & 1 != 0 { (1448, 2) } else { (0, 0) };
+            stimulus.meta_tag = (flags & 8 != 0).then_some([0x8100, 9]);
+        }
+        let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
+        if let Err(broken) = outcome.check_rules(&stimulus, &world) {
             panic!("{broken}");
         }
     }

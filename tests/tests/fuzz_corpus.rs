@@ -7,7 +7,11 @@ use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
 use wavnet_common::{
     abi::ConfigFlags,
     addr::Vni,
-    testing::{Devices, Hook, fixtures},
+    relay,
+    testing::{
+        Devices, Hook, fixtures,
+        relay::{RelayDevices, relay_fixtures},
+    },
 };
 use wavnet_proto::{
     rng::Rng,
@@ -19,9 +23,10 @@ use wavnet_tests::{fuzz, fuzz_datagrams, fuzz_mesh, fuzz_nat, fuzz_rendezvous};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     ("underlay", fuzz::underlay),
     ("port", fuzz::port),
+    ("relay", fuzz::relay),
     ("event", fuzz::event),
     ("config", fuzz::config),
     ("request", fuzz::request),
@@ -36,6 +41,11 @@ const TARGETS: [Target; 12] = [
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
+}
+
+fn file_name(fixture: &str) -> String {
+    let name: String = fixture.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    name.to_ascii_lowercase()
 }
 
 /// Name and contents of each seed, by target.
@@ -60,8 +70,15 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
                 "underlay"
             }
         };
-        let name: String = fixture.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        all.push((target, name.to_ascii_lowercase(), [&[flags][..], &s.frame].concat()));
+        all.push((target, file_name(&fixture.name), [&[flags][..], &s.frame].concat()));
+    }
+    for fixture in relay_fixtures(&RelayDevices::NUMBERS) {
+        let s = &fixture.stimulus;
+        if !fixture.name.contains("cut to") && s.hook == relay::Hook::Tc {
+            let flags = u8::from(s.gso.0 != 0) | u8::from(s.linear < 64) << 1;
+            let flags = flags | u8::from(s.incomplete) << 2 | u8::from(s.meta_tag.is_some()) << 3;
+            all.push(("relay", file_name(&fixture.name), [&[flags][..], &s.frame].concat()));
+        }
     }
     all.push(("event", "zeros".into(), vec![0; 32]));
     all.push(("event", "ones".into(), vec![0xff; 32]));

@@ -25,6 +25,7 @@ pub mod datapath;
 pub mod fdb;
 pub mod packet;
 pub mod reason;
+pub mod relay;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod wire;

@@ -37,15 +37,21 @@ pub(crate) fn store(word: &AtomicU64, new: u64) {
 /// Adds to the word.
 #[inline(always)]
 pub(crate) fn add(word: &AtomicU64, n: u64) {
+    fetch_add(word, n);
+}
+
+/// The same; what the word was before.
+#[inline(always)]
+pub(crate) fn fetch_add(word: &AtomicU64, n: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         use core::intrinsics::{AtomicOrdering, atomic_xadd};
         // SAFETY: a valid, aligned word.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), n) };
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), n) }
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        word.fetch_add(n, Ordering::SeqCst);
+        word.fetch_add(n, Ordering::SeqCst)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod log;
 mod maps;
+mod memory;
 mod object;
 mod skb;
 mod tables;
@@ -24,7 +25,10 @@ use wavnet_common::{
     reason::Reason,
 };
 
-use crate::{skb::SkbPacket, tables::KernelTables, xdp::XdpPacket};
+use crate::{
+    memory::{SkbPacket, XdpPacket},
+    tables::KernelTables,
+};
 
 /// `abi::program::UNDERLAY_XDP`.
 #[xdp(frags)]

@@ -1,29 +1,28 @@
-//! Packet memory in TC.
+//! What can be done with a frame in TC.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
-        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
         bpf_clone_redirect, bpf_loop, bpf_set_hash, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
-        bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
-    programs::TcContext,
 };
 use wavnet_common::{
     datapath::{Note, errand},
-    packet::{AsIpv4, Copies, FrameMeta, Grow, Noted, Packet, Rewrite, Strip},
+    packet::{AsIpv4, Copies, FrameMeta, Grow, Noted, Packet, Strip},
     reason::Reason,
     wire::{
-        Be16, EthHdr, Wire,
+        Be16, EthHdr,
         ethernet::{TAG_LEN, ethertype},
     },
 };
 
-use crate::log;
+use crate::{log, memory::SkbPacket};
 
 /// Ethernet frames are padded to this length (without FCS).
 const MIN_FRAME: usize = 60;
@@ -31,75 +30,6 @@ const MIN_FRAME: usize = 60;
 const EALREADY: i64 = -114;
 /// Tags that [`Grow`] can put back into the frame.
 const MAX_TAGS: usize = 2;
-
-/// The frame of a TC program.
-pub(crate) struct SkbPacket {
-    skb: *mut __sk_buff,
-}
-
-impl SkbPacket {
-    #[inline(always)]
-    pub(crate) fn new(ctx: &TcContext) -> SkbPacket {
-        SkbPacket { skb: ctx.skb.skb }
-    }
-
-    #[inline(always)]
-    fn get(&self) -> &__sk_buff {
-        // SAFETY: valid for the program's run.
-        unsafe { &*self.skb }
-    }
-}
-
-impl Packet for SkbPacket {
-    #[inline(always)]
-    fn start(&self) -> usize {
-        self.get().data as usize
-    }
-
-    #[inline(always)]
-    fn end(&self) -> usize {
-        self.get().data_end as usize
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.get().len as usize
-    }
-
-    #[inline(always)]
-    fn pull(&mut self, len: usize) -> bool {
-        // SAFETY: a valid skb; packet pointers are read afresh after each helper call.
-        unsafe { bpf_skb_pull_data(self.skb, len as u32) == 0 }
-    }
-}
-
-impl Rewrite for SkbPacket {
-    #[inline(always)]
-    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool {
-        // By the helper, as in `strip`. It keeps right what the NIC has said of the sum of all bytes.
-        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
-        let from = core::ptr::from_ref(header).cast();
-        // SAFETY: a valid skb, and a header of that length.
-        unsafe { bpf_skb_store_bytes(self.skb, offset as u32, from, size_of::<T>() as u32, flags) == 0 }
-    }
-}
-
-impl FrameMeta for SkbPacket {
-    #[inline(always)]
-    fn gso_size(&self) -> usize {
-        self.get().gso_size as usize
-    }
-
-    #[inline(always)]
-    fn gso_segs(&self) -> u64 {
-        self.get().gso_segs.into()
-    }
-
-    #[inline(always)]
-    fn has_meta_tag(&self) -> bool {
-        self.get().vlan_present != 0
-    }
-}
 
 impl Noted for SkbPacket {
     #[inline(always)]

@@ -1,81 +1,15 @@
-//! Packet memory in XDP.
+//! What can be done with a frame in XDP.
 
-use crate::maps;
-use aya_ebpf::{
-    helpers::generated::{
-        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
-        bpf_xdp_load_bytes,
-    },
-    programs::XdpContext,
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_load_bytes,
 };
 use wavnet_common::{
     datapath::Note,
-    packet::{FrameMeta, Grow, HandOver, NotHandedOver, Packet, Rewrite, Seal, Strip, Sum},
+    packet::{Grow, HandOver, NotHandedOver, Packet, Seal, Strip, Sum},
     reason::Reason,
-    wire::Wire,
 };
 
-/// The frame of an XDP program, possibly in several buffers (frags). `DRIVER`: in a driver, so that GRO is still to come.
-pub(crate) struct XdpPacket<'a, const DRIVER: bool> {
-    ctx: &'a XdpContext,
-}
-
-impl<'a, const DRIVER: bool> XdpPacket<'a, DRIVER> {
-    #[inline(always)]
-    pub(crate) fn new(ctx: &'a XdpContext) -> XdpPacket<'a, DRIVER> {
-        XdpPacket { ctx }
-    }
-}
-
-impl<const DRIVER: bool> Packet for XdpPacket<'_, DRIVER> {
-    #[inline(always)]
-    fn start(&self) -> usize {
-        self.ctx.data()
-    }
-
-    #[inline(always)]
-    fn end(&self) -> usize {
-        self.ctx.data_end()
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        // SAFETY: a valid context. data_end - data is the first buffer only.
-        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
-    }
-
-    #[inline(always)]
-    fn pull(&mut self, _len: usize) -> bool {
-        // Drivers put at least all headers into the first buffer, and there is no helper to ask for more.
-        false
-    }
-}
-
-impl<const DRIVER: bool> Rewrite for XdpPacket<'_, DRIVER> {
-    #[inline(always)]
-    fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool {
-        let Some(place) = self.at_mut::<T>(offset) else { return false };
-        *place = *header;
-        true
-    }
-}
-
-impl<const DRIVER: bool> FrameMeta for XdpPacket<'_, DRIVER> {
-    #[inline(always)]
-    fn gso_size(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn gso_segs(&self) -> u64 {
-        0
-    }
-
-    #[inline(always)]
-    fn has_meta_tag(&self) -> bool {
-        false
-    }
-}
+use crate::{maps, memory::XdpPacket};
 
 impl<const DRIVER: bool> Strip for XdpPacket<'_, DRIVER> {
     #[inline(always)]

@@ -87,7 +87,7 @@ enum Command {
     ///
     /// Starts from the corpus in fuzz/corpus, which `cargo test` replays. Needs g++ for libFuzzer's runtime.
     #[command(
-        after_help = "Targets: underlay, port, event, config, request, control, handshake, rendezvous, stun, nat, mesh, datagrams."
+        after_help = "Targets: underlay, port, relay, event, config, request, control, handshake, rendezvous, stun, nat, mesh, datagrams."
     )]
     Fuzz {
         /// Seconds for each target.

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{process, workspace::Workspace};
 
 /// The targets in fuzz/Cargo.toml.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "underlay",
     "port",
+    "relay",
     "event",
     "config",
     "request",

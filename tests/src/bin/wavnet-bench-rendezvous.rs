@@ -6,11 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde::Serialize;
 use wavnet_tests::{
-    lab::{self, Lab, Need, binary, netns::Netns, poll_until, process::Process, tools},
-    rendezvous::{Load, Rate, Server, Shape, ask, cpu_seconds, keep_on, measure, register, resident},
+    lab::{
+        self, Lab, Need, binary, host::Host, netns::Netns, poll_until, process::Process, tools, topology::UNDERLAY_MTU,
+    },
+    rendezvous::{Load, Pair, Rate, Server, Shape, ask, cpu_seconds, flood, keep_on, measure, register, resident},
 };
 
-/// Measures STUN against coturn's turnserver, interleaved, and the memory of ten thousand registered hosts.
+/// Measures STUN against coturn's turnserver, interleaved, the relay in XDP against that in user space, and the memory of ten thousand
+/// registered hosts.
 #[derive(Debug, Parser)]
 #[command(name = "wavnet-bench-rendezvous", bin_name = "cargo xtask bench rendezvous", version)]
 struct Arguments {
@@ -35,12 +38,30 @@ struct Arguments {
 #[derive(Debug, Serialize)]
 struct Found {
     stun: Vec<Row>,
+    relay: Vec<Relay>,
     hosts: u32,
     /// Resident bytes of the server's process with that many hosts, and with none.
     resident: u64,
     resident_empty: u64,
     /// Seconds of CPU for one handshake and registration.
     cpu_per_host: f64,
+}
+
+/// One host that sends to another one by the relay, as fast as one CPU can.
+#[derive(Debug, Serialize)]
+struct Relay {
+    /// What relays, as in `status`.
+    by: &'static str,
+    /// Bytes of each frame's UDP payload.
+    bytes: usize,
+    /// Frames a second that arrived, each run.
+    arrived_per_second: Vec<f64>,
+    /// Frames a second that were sent.
+    sent_per_second: Vec<f64>,
+    /// Microseconds of CPUs for a frame that arrived: what the server's process used, and what the sender did, in whose time the kernel
+    /// carries frames over the lab's links and runs XDP.
+    server_us: Vec<f64>,
+    sender_us: Vec<f64>,
 }
 
 /// A server's runs.
@@ -128,6 +149,54 @@ fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The relay in XDP and in user space, by turns.
+fn relay(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Relay>> {
+    let net = lab.routed(3, UNDERLAY_MTU)?;
+    let [a, b, rv] = &net.hosts[..] else { bail!("three hosts were asked for") };
+    let at = SocketAddr::from((rv.addr, 4789));
+    let shape = |xdp: &str| Shape {
+        addresses: format!("listen = [\"{at}\"]\nother_port = 4790\n"),
+        more: format!("relay_xdp = \"{xdp}\"\n"),
+        tables: "[limits]\nrelay_mbit_per_second = 1000000\n".into(),
+    };
+    let mut server = Server::start(lab, &rv.ns, &shape("auto"))?;
+    let mut pair = Pair::new(&server, at, [(&a.ns, (a.addr, 6000).into()), (&b.ns, (b.addr, 6000).into())])?;
+    let mut rows = Vec::new();
+    for bytes in [100, 1400] {
+        let row = |by| Relay {
+            by,
+            bytes,
+            arrived_per_second: Vec::new(),
+            sent_per_second: Vec::new(),
+            server_us: Vec::new(),
+            sender_us: Vec::new(),
+        };
+        let mut both = [("auto", row("xdp-driver")), ("off", row("user-space"))];
+        for _ in 0..runs {
+            for (xdp, row) in &mut both {
+                server.stop()?;
+                server.configure(&shape(xdp))?;
+                server.launch()?;
+                let by = server.status()?.relay;
+                ensure!(by == row.by, "{by} relays, not {}", row.by);
+                // Warm, and with a next hop.
+                poll_until("frames to be relayed", Duration::from_secs(20), || pair.pass(0))?;
+                let pid = server.process()?.pid();
+                let done = flood(&mut pair, (&b.ns, Host::NIC), pid, bytes, time)?;
+                let wall = done.wall.as_secs_f64();
+                row.arrived_per_second.push(done.arrived as f64 / wall);
+                row.sent_per_second.push(done.sent as f64 / wall);
+                let arrived = done.arrived.max(1) as f64;
+                row.server_us.push(done.server * 1e6 / arrived);
+                row.sender_us.push(done.sender * 1e6 / arrived);
+            }
+        }
+        rows.extend(both.map(|(_, row)| row));
+    }
+    server.stop()?;
+    Ok(rows)
+}
+
 /// Registered hosts: what they cost the process.
 fn hosts(lab: &Lab, found: &mut Found) -> Result<()> {
     let ns = lab.netns("hosts")?;
@@ -157,7 +226,8 @@ fn bench(arguments: Arguments) -> Result<()> {
     let lab = Lab::new()?;
     let time = Duration::from_millis(arguments.time);
     let stun = stun(&lab, arguments.runs, time)?;
-    let mut found = Found { stun, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
+    let relay = relay(&lab, arguments.runs, time)?;
+    let mut found = Found { stun, relay, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
     hosts(&lab, &mut found)?;
     for pair in found.stun.chunks(2) {
         let medians: Vec<f64> = pair.iter().map(|row| Row::median(&row.per_core)).collect();
@@ -173,6 +243,14 @@ fn bench(arguments: Arguments) -> Result<()> {
         {
             println!("      {:.2} times coturn", ours / theirs);
         }
+    }
+    for row in &found.relay {
+        let all = [&row.arrived_per_second, &row.sent_per_second, &row.server_us, &row.sender_us];
+        let [arrived, sent, server, sender] = all.map(|values| Row::median(values));
+        println!(
+            "relay by {:10} {:4} bytes: {arrived:>8.0} frames a second arrive of {sent:>8.0}; CPU for each: {server:.2} us of the server's, {sender:.2} us of the sender's",
+            row.by, row.bytes
+        );
     }
     println!(
         "{} hosts: {:.1} MiB resident, {:.1} MiB without; {:.2} ms of CPU for a handshake and a registration",

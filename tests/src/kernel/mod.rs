@@ -3,12 +3,14 @@
 
 mod capture;
 mod program;
+mod relay;
 mod runner;
 mod sandbox;
 mod world;
 
 pub use capture::{Capture, Frames};
 pub use program::{Size, size_of};
+pub use relay::RelaySandbox;
 pub use runner::Runner;
 pub use sandbox::{KernelOutcome, PinPath, SIZES, Sandbox, is_testable, require};
 pub use world::install;

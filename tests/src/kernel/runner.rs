@@ -3,10 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use wavnet_common::{
-    abi::program,
-    testing::{Hook, Stimulus},
-};
+use wavnet_common::{abi::program, testing::Hook};
 
 use super::{Sandbox, sandbox::context};
 use crate::test_run::test_run_to;
@@ -32,7 +29,7 @@ impl Sandbox {
             Hook::Port(place) => (program::PORT_TC, Some(self.devices.ports[place])),
         };
         let program = self.datapath.program(name)?.fd()?.as_fd().try_clone_to_owned()?;
-        let context = ifindex.map(|ifindex| context(ifindex, &Stimulus::new(hook, Vec::new()))).unwrap_or_default();
+        let context = ifindex.map(|ifindex| context(ifindex, 0, (0, 0))).unwrap_or_default();
         Ok(Runner { program, context, left: Vec::new() })
     }
 }

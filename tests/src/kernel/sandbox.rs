@@ -227,8 +227,8 @@ impl Sandbox {
             Hook::Port(place) => (program::PORT_TC, Some(self.devices.ports[place])),
         };
         let context = ifindex.map(|ifindex| match stimulus.hook {
-            Hook::PortXdp(_) => xdp_context(ifindex, stimulus),
-            _ => context(ifindex, stimulus),
+            Hook::PortXdp(_) => xdp_context(ifindex, &stimulus.frame),
+            _ => context(ifindex, stimulus.errand.map_or(0, errand::mark), stimulus.gso),
         });
         let options = TestRunOptions {
             data_in: Some(&stimulus.frame),
@@ -277,19 +277,18 @@ pub fn is_testable(stimulus: &Stimulus) -> bool {
 }
 
 /// `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-fn xdp_context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
-    [0, stimulus.frame.len() as u32, 0, ifindex, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+pub(super) fn xdp_context(ifindex: u32, frame: &[u8]) -> Vec<u8> {
+    [0, frame.len() as u32, 0, ifindex, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 /// `struct __sk_buff` with the fields that a test-run takes from it.
-pub(super) fn context(ifindex: u32, stimulus: &Stimulus) -> Vec<u8> {
+pub(super) fn context(ifindex: u32, mark: u32, gso: (u32, u32)) -> Vec<u8> {
     const MARK: usize = 8;
     const IFINDEX: usize = 40;
     const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
     let mut skb = vec![0; 192];
-    let mark = stimulus.errand.map_or(0, errand::mark);
-    let (gso_size, gso_segs) = stimulus.gso;
+    let (gso_size, gso_segs) = gso;
     for (offset, value) in [(MARK, mark), (IFINDEX, ifindex), (GSO_SIZE, gso_size), (GSO_SEGS, gso_segs)] {
         skb[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
@@ -315,14 +314,22 @@ fn difference(before: &Tally, after: &Tally) -> Tally {
 
 /// Veth pairs for the underlay, the ports and a stranger, in the calling thread's namespace.
 fn make_devices() -> Result<Devices> {
+    let names: Vec<String> =
+        ["u", "hold"].map(str::to_owned).into_iter().chain((0..=Devices::PORTS).map(|i| format!("p{i}"))).collect();
+    let found = make_veths(&names)?;
+    let mut ports = [0; Devices::PORTS + 1];
+    ports.copy_from_slice(&found[2..]);
+    Ok(Devices { underlay: found[0], hold: found[1], ports })
+}
+
+/// Veth pairs with these names, both ends in the calling thread's namespace; their indices.
+pub(super) fn make_veths(names: &[String]) -> Result<Vec<u32>> {
     for which in ["all", "default"] {
         // Kernels without IPv6 have no such file, and no chatter either.
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
     }
-    let names: Vec<String> =
-        ["u", "hold"].map(str::to_owned).into_iter().chain((0..=Devices::PORTS).map(|i| format!("p{i}"))).collect();
     let mut batch = String::new();
-    for name in &names {
+    for name in names {
         batch += &format!(
             "link add {name} mtu 9000 type veth peer name {name}x mtu 9000\nlink set {name} up\nlink set {name}x up\n"
         );
@@ -334,10 +341,5 @@ fn make_devices() -> Result<Devices> {
         .context("running ip (Debian package iproute2)")?;
     ip.stdin.take().context("ip has no standard input")?.write_all(batch.as_bytes())?;
     ensure!(ip.wait()?.success(), "ip could not make the interfaces");
-    let (underlay, hold) = (if_nametoindex("u")?, if_nametoindex("hold")?);
-    let mut ports = [0; Devices::PORTS + 1];
-    for (i, port) in ports.iter_mut().enumerate() {
-        *port = if_nametoindex(format!("p{i}").as_str())?;
-    }
-    Ok(Devices { underlay, hold, ports })
+    names.iter().map(|name| Ok(if_nametoindex(name.as_str())?)).collect()
 }

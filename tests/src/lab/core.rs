@@ -137,26 +137,13 @@ impl Core {
 
     fn put_link(&mut self, name: &str) -> Result<()> {
         let is_tap = name.starts_with("tap");
-        let json = self.ns.ip(&format!("-j link show dev {name}"))?;
-        let links: serde_json::Value = serde_json::from_str(&json).context("output of ip -j")?;
-        let mtu = links[0]["mtu"].as_u64().context("no MTU in the output of ip -j")?;
         let kind = match (is_tap, name) {
             (true, _) => Some("tun"),
             (false, Host::NIC) if self.setup.both_xdp => None,
             (false, _) => Some("veth"),
         };
-        self.fabric.link_up(LinkInfo {
-            ifindex: self.ns.ifindex(name)?,
-            name: name.to_owned(),
-            mtu: mtu.try_into()?,
-            mac: Some(self.ns.mac(name)?),
-            up: true,
-            loopback: false,
-            no_arp: false,
-            kind: kind.map(str::to_owned),
-            xdp_redirect: Some(if is_tap { XdpRedirect::OneBuffer } else { XdpRedirect::Everything }),
-            datagram_gso: false,
-        });
+        let redirect = if is_tap { XdpRedirect::OneBuffer } else { XdpRedirect::Everything };
+        self.fabric.link_up(link_info(&self.ns, name, kind, redirect)?);
         Ok(())
     }
 
@@ -174,13 +161,7 @@ impl Core {
     fn execute(&mut self, command: &Command) -> Result<()> {
         let datapath = &mut self.datapath;
         match command {
-            Command::QueryRoute { addr, .. } => {
-                let near = addr.octets()[..3] == self.addr.octets()[..3];
-                let [a, b, c, _] = self.addr.octets();
-                let via = if near { Via::OnLink } else { Via::Gateway(Ipv4Addr::new(a, b, c, 1)) };
-                let route = RouteInfo { oif: self.ns.ifindex(Host::NIC)?, via, mtu: None, local: false };
-                self.fabric.route(*addr, Some(route));
-            }
+            Command::QueryRoute { addr, .. } => self.fabric.route(*addr, Some(route(&self.ns, self.addr, *addr)?)),
             Command::ResolveNeighbour { ifindex, addr } => {
                 let mac = resolve(&self.ns, *addr)?;
                 self.fabric.neighbour(*ifindex, *addr, Some(mac));
@@ -237,6 +218,33 @@ impl Core {
     }
 }
 
+/// What is to be known of an interface.
+pub(super) fn link_info(ns: &Netns, name: &str, kind: Option<&str>, redirect: XdpRedirect) -> Result<LinkInfo> {
+    let json = ns.ip(&format!("-j link show dev {name}"))?;
+    let links: serde_json::Value = serde_json::from_str(&json).context("output of ip -j")?;
+    let mtu = links[0]["mtu"].as_u64().context("no MTU in the output of ip -j")?;
+    Ok(LinkInfo {
+        ifindex: ns.ifindex(name)?,
+        name: name.to_owned(),
+        mtu: mtu.try_into()?,
+        mac: Some(ns.mac(name)?),
+        up: true,
+        loopback: false,
+        no_arp: false,
+        kind: kind.map(str::to_owned),
+        xdp_redirect: Some(redirect),
+        datagram_gso: false,
+    })
+}
+
+/// The way from a host to an address: by the router of its subnet, which has the first address there, unless it is near.
+pub(super) fn route(ns: &Netns, from: Ipv4Addr, to: Ipv4Addr) -> Result<RouteInfo> {
+    let [a, b, c, _] = from.octets();
+    let near = to.octets()[..3] == [a, b, c];
+    let via = if near { Via::OnLink } else { Via::Gateway(Ipv4Addr::new(a, b, c, 1)) };
+    Ok(RouteInfo { oif: ns.ifindex(Host::NIC)?, via, mtu: None, local: false })
+}
+
 fn desired(setup: &Setup) -> Result<Desired> {
     let vni: Vni = blue();
     let rule =
@@ -253,7 +261,7 @@ fn desired(setup: &Setup) -> Result<Desired> {
 }
 
 /// Link address of a neighbour, as the kernel finds it.
-fn resolve(ns: &Netns, addr: Ipv4Addr) -> Result<Mac> {
+pub(super) fn resolve(ns: &Netns, addr: Ipv4Addr) -> Result<Mac> {
     ping::once(ns, addr, 0, Duration::from_secs(5))?;
     let json = ns.ip(&format!("-j neigh show to {addr} dev {}", Host::NIC))?;
     let found: serde_json::Value = serde_json::from_str(&json).context("output of ip -j")?;

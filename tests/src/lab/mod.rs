@@ -30,6 +30,7 @@ pub mod pins;
 pub mod process;
 pub mod programs;
 pub mod raw;
+pub mod relay;
 pub mod stream;
 pub mod super_packet;
 pub mod tap;

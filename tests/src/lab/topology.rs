@@ -53,6 +53,24 @@ impl Lab {
         Ok(Routed { router, hosts })
     }
 
+    /// Hypervisors on one segment, and the namespace with the bridge that it is.
+    ///
+    /// # Errors
+    /// What `ip` or `ethtool` says.
+    pub fn segment(&self, count: u8, mtu: u32) -> Result<(Vec<Host>, Netns)> {
+        let switch = self.netns("switch")?;
+        link::bridge(&switch, "br0", mtu)?;
+        let host = |n: u8| {
+            let (ns, port) = (self.netns(&format!("hv{n}"))?, format!("s{n}"));
+            nic(&ns, (&switch, &port), mtu, 1)?;
+            link::enslave(&switch, &port, "br0")?;
+            let addr = Ipv4Addr::new(172, 31, 0, n);
+            ns.ip(&format!("address add {addr}/24 dev {}", Host::NIC))?;
+            Ok(Host { ns, addr })
+        };
+        Ok(((1..=count).map(host).collect::<Result<_>>()?, switch.clone()))
+    }
+
     /// Two hypervisors wired back to back, on one subnet.
     ///
     /// # Errors

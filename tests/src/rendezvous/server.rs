@@ -102,8 +102,17 @@ impl Server {
     /// # Errors
     /// It ends, or does not answer: its log.
     pub fn launch(&mut self) -> Result<()> {
+        self.launch_by(&[])
+    }
+
+    /// The same by a program that changes something for it, such as `setpriv`, with its arguments.
+    ///
+    /// # Errors
+    /// As [`Server::launch`].
+    pub fn launch_by(&mut self, prefix: &[&str]) -> Result<()> {
         let (bin, file) = (self.bin.display().to_string(), self.path("rendezvous.toml"));
-        self.process = Some(self.ns.spawn("rendezvous", &bin, &["rendezvous", "--config", &file])?);
+        let words = [prefix, &[&bin, "rendezvous", "--config", &file]].concat();
+        self.process = Some(self.ns.spawn("rendezvous", words[0], &words[1..])?);
         let ended = poll_until("the rendezvous server to answer", READY, || {
             if let Some(Err(ended)) = self.process.as_mut().map(Process::still_running) {
                 // To wait longer is of no use.

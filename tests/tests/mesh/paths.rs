@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use wavnet_tests::{
     lab::{self, Need, nat::NatKind},
     mesh::{Site, SiteSpec, World, grid},
 };
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// Datagrams that the server's machine has relayed by XDP, and by the server itself.
+fn relayed(world: &World) -> Result<(u64, u64)> {
+    let status = world.server.status()?;
+    let by = |what: &str| status.relay_kernel.counters.get(what).copied().with_context(|| format!("{status:?}"));
+    let (xdp, tc) = (by("relayed_by_xdp")?, by("relayed_by_tc")?);
+    Ok((xdp, status.counters.relay_frames - xdp - tc))
+}
 
 fn pings(from: &Site, to: &Site) -> Result<()> {
     from.vm.ns.run("ping", &["-c", "3", "-i", "0.2", "-W", "2", &to.addr.to_string()])?;
@@ -36,8 +44,16 @@ fn two_sites_behind_symmetric_nats_talk_over_the_relay() {
         let (a, b) = (world.site(lab, &spec)?, world.site(lab, &spec)?);
         a.wait_for_path(&b, "relayed", SOON)?;
         b.wait_for_path(&a, "relayed", SOON)?;
+        let before = relayed(&world)?;
         pings(&a, &b)?;
-        pings(&b, &a)
+        pings(&b, &a)?;
+        let after = relayed(&world)?;
+        // Three there and back, twice.
+        ensure!(
+            after.0 >= before.0 + 12 && after.1 == before.1,
+            "by XDP and by the server: {before:?}, then {after:?}"
+        );
+        Ok(())
     });
 }
 

@@ -10,6 +10,7 @@ mod hold;
 mod member;
 mod order;
 mod path;
+pub mod relay;
 mod stats;
 mod table;
 mod vtep;

@@ -13,6 +13,7 @@ mod packet;
 mod path_fixtures;
 mod port_fixtures;
 mod random;
+pub mod relay;
 mod rules;
 pub mod stress;
 mod tables;

@@ -8,6 +8,7 @@
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
 //! - [`command`]: what the cores ask their shell to do.
+//! - [`relay`]: what the tables of the kernel's relay must hold.
 //! - [`wire`]: datagrams and messages of the control plane.
 //! - [`trust`]: keys, handshakes and sessions.
 //! - [`policy`]: who may be in a network.
@@ -25,6 +26,7 @@ pub mod fabric;
 pub mod mesh;
 pub mod nat;
 pub mod policy;
+pub mod relay;
 pub mod rendezvous;
 pub mod rng;
 pub mod stun;

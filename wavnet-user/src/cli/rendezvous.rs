@@ -97,6 +97,7 @@ fn source(global: &Global, args: RendezvousArgs) -> Result<RendezvousSource> {
         state_dir: absolute(args.flags.state_dir),
         run_dir: global.run_dir.clone().unwrap_or_else(|| defaults.run_dir.clone()),
         relay: !args.flags.no_relay,
+        relay_xdp: args.flags.relay_xdp,
         networks: access_key.into_iter().map(absolute).map(network).collect(),
         log: Log { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() },
         metrics: Metrics { listen: args.flags.metrics.0, program_run_time: false },

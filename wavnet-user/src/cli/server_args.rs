@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand, ValueHint};
 
 use super::args::ListenFlag;
-use crate::config::{LogFormat, LogLevel, RendezvousConfig, value};
+use crate::config::{LogFormat, LogLevel, RelayXdp, RendezvousConfig, value};
 
 pub(super) const KEY_HELP: &str = "\
 From nothing to a network:
@@ -85,6 +85,9 @@ pub(super) struct RendezvousFlags {
     /// Do not relay between hosts that have no direct path
     #[arg(long, conflicts_with = "config")]
     pub(super) no_relay: bool,
+    /// Interface at which the kernel relays; off: the server does it
+    #[arg(long, value_name = "auto|off|INTERFACE", value_parser = value::relay_xdp, default_value_t = RelayXdp::Auto, conflicts_with = "config")]
+    pub(super) relay_xdp: RelayXdp,
     /// Address of the metrics endpoint, or off
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9811", conflicts_with = "config")]
     pub(super) metrics: ListenFlag,

@@ -44,6 +44,9 @@ fn the_unit_of_the_server_starts_and_reloads_with_commands_there_are() {
         assert!(command.starts_with(BINARY) && super::parses(command.split(' ')), "{command}");
     }
     assert_eq!(values("Type"), ["notify"]);
+    for set in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(values(set), ["CAP_BPF CAP_NET_ADMIN CAP_PERFMON"], "for the relay in the kernel");
+    }
     assert_eq!(Path::new("/run").join(values("RuntimeDirectory")[0]), RendezvousConfig::new().run_dir);
     assert_eq!(Path::new("/var/lib").join(values("StateDirectory")[0]), RendezvousConfig::new().state_dir);
 }

@@ -29,7 +29,7 @@ pub use flags::{Flags, PeerFlag, PortFlag};
 pub use key_files::KeyFileError;
 pub use mesh::{Mesh, ServerAddress};
 pub use pattern::{InterfacePattern, PatternError, check_name};
-pub use rendezvous::{NetworkFiles, RendezvousConfig, RendezvousSource};
+pub use rendezvous::{NetworkFiles, RelayXdp, RendezvousConfig, RendezvousSource};
 pub use types::*;
 
 /// Why there is no configuration.

@@ -33,6 +33,28 @@ pub struct NetworkFiles {
     pub revoked: Option<PathBuf>,
 }
 
+/// Where the kernel relays, rather than the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RelayXdp {
+    /// At the interface that has the server's address, else at the one that leads to the internet.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this interface.
+    Interface(String),
+}
+
+impl fmt::Display for RelayXdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RelayXdp::Auto => f.write_str("auto"),
+            RelayXdp::Off => f.write_str("off"),
+            RelayXdp::Interface(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Everything that the server is told, but for what its key files and lists say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RendezvousConfig {
@@ -54,6 +76,8 @@ pub struct RendezvousConfig {
     pub socket_group: Option<String>,
     /// Whether it relays.
     pub relay: bool,
+    /// Where the kernel relays.
+    pub relay_xdp: RelayXdp,
     /// How long a silent host is known.
     pub lease: Duration,
     /// Threads that receive.
@@ -76,7 +100,7 @@ impl RendezvousConfig {
     /// Where metrics are by default: beside those of an agent on the same host.
     pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);
     /// Keys that a reload cannot apply.
-    const FIXED: [&str; 11] = [
+    const FIXED: [&str; 12] = [
         "listen",
         "other_address",
         "other_port",
@@ -85,6 +109,7 @@ impl RendezvousConfig {
         "run_dir",
         "socket_mode",
         "socket_group",
+        "relay_xdp",
         "threads",
         "log",
         "metrics",
@@ -102,6 +127,7 @@ impl RendezvousConfig {
             socket_mode: 0o660,
             socket_group: None,
             relay: true,
+            relay_xdp: RelayXdp::Auto,
             lease: Settings::LEASE,
             threads: threads(),
             limits: Limits::default(),
@@ -127,6 +153,7 @@ impl RendezvousConfig {
             self.run_dir != new.run_dir,
             self.socket_mode != new.socket_mode,
             self.socket_group != new.socket_group,
+            self.relay_xdp != new.relay_xdp,
             self.threads != new.threads,
             self.log != new.log,
             self.metrics != new.metrics,
@@ -260,6 +287,7 @@ fn server(root: &mut Section<'_, '_>, text: &str, config: &mut RendezvousConfig,
     s.set(d, "socket_mode", &mut config.socket_mode, parsed(value::mode));
     s.set(d, "socket_group", &mut config.socket_group, parsed(|t| value::label(t).map(Some)));
     s.set(d, "relay", &mut config.relay, boolean);
+    s.set(d, "relay_xdp", &mut config.relay_xdp, parsed(value::relay_xdp));
     s.set(d, "lease", &mut config.lease, parsed(value::lease));
     s.set(d, "threads", &mut config.threads, |v| within(1..=64)(v).map(|n| n as usize));
     s.finish(d);

@@ -11,6 +11,7 @@ use wavnet_common::addr::{Mac, Vni};
 
 use super::{
     pattern::{InterfacePattern, check_name},
+    rendezvous::RelayXdp,
     types::{Agent, Fdb},
 };
 
@@ -145,6 +146,18 @@ pub(super) fn vni(n: i64) -> Result<Vni, String> {
         .ok()
         .and_then(|n| Vni::new(n).ok())
         .ok_or_else(|| format!("{n} is no VNI: write a number from 1 to 16777215"))
+}
+
+/// Where the kernel relays.
+///
+/// # Errors
+/// In words.
+pub fn relay_xdp(s: &str) -> Result<RelayXdp, String> {
+    match s {
+        "auto" => Ok(RelayXdp::Auto),
+        "off" => Ok(RelayXdp::Off),
+        name => interface(name).map(RelayXdp::Interface),
+    }
 }
 
 /// A plain interface name.

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, os::fd::AsFd};
 use aya::{Ebpf, maps::Map};
 use memmap2::{MmapOptions, MmapRaw};
 use wavnet_common::{
-    abi::{HoldRow, PathRow},
+    abi::{HoldRow, PathRow, relay::LegRow},
     buckets::{self, Memory, Row},
 };
 
@@ -23,6 +23,8 @@ unsafe impl Shared for Row {}
 unsafe impl Shared for PathRow {}
 // SAFETY: four atomics.
 unsafe impl Shared for HoldRow {}
+// SAFETY: sixteen atomics.
+unsafe impl Shared for LegRow {}
 
 /// An array of such rows.
 pub(super) struct Rows<R: Shared> {

@@ -22,6 +22,7 @@ mod owner;
 mod paths;
 mod pins;
 mod programs;
+mod relay;
 mod sys;
 
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ pub use neighbours::Neighbour;
 pub(crate) use object::OLDEST_KERNEL;
 pub use object::{event_clock_ns, monotonic_ns};
 pub use paths::Paths;
+pub use relay::{Relay, RelayHooks};
 
 /// Sizes of the tables; fixed when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

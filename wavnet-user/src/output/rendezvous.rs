@@ -34,8 +34,29 @@ pub fn rendezvous(s: &RendezvousStatus, color: bool) -> String {
     }
     let hosts: u64 = s.networks.iter().map(|network| network.hosts).sum();
     row("hosts", format!("{} of {}, {}", number(hosts), number(s.hosts_max), counted(s.visitors, "visitor")));
-    row("relay", format!("{}, {} of {} pairs", s.relay, number(s.relays), number(s.relays_max)));
+    let k = &s.relay_kernel;
+    let place = k.interface.as_ref().map(|interface| format!(" at {interface}")).unwrap_or_default();
+    row("relay", format!("{}{place}, {} of {} pairs", s.relay, number(s.relays), number(s.relays_max)));
+    if let (Some(why), "user-space") = (&k.why_not, s.relay.as_str()) {
+        row("not the kernel", why.clone());
+    }
     row("relayed", format!("{}, {}", counted(c.relay_frames, "datagram"), bytes(c.relay_bytes)));
+    let kernel = |what: &str| k.counters.get(what).copied().unwrap_or_default();
+    if k.interface.is_some() {
+        let (xdp, tc) = (number(kernel("relayed_by_xdp")), number(kernel("relayed_by_tc")));
+        let left = number(kernel("left_to_server"));
+        row("by the kernel", format!("{xdp} by XDP, {tc} by TC; {left} left to the server"));
+        let refused = ["unknown_label", "other_sender", "too_fast", "too_long", "ttl_expired"].map(kernel);
+        let [unknown, other, fast, long, ttl] = refused.map(number);
+        row(
+            "not relayed",
+            format!("{unknown} unknown, {other} of others, {fast} too fast, {long} too long, {ttl} too far"),
+        );
+    }
+    for side in &k.busiest {
+        let of = format!("{} to {}", side.from, side.to);
+        row("busiest", format!("{of}: {}, {}", counted(side.datagrams, "datagram"), bytes(side.bytes)));
+    }
     row("STUN", format!("{} answered", number(c.stun_answered)));
     row("handshakes", format!("{}, {} forwarded", number(c.handshakes), number(c.forwards)));
     row("invitations", format!("{}, {} ended", counted(c.connects, "pair"), counted(c.leases_expired, "lease")));

@@ -128,7 +128,10 @@ impl Core {
                     // Who asked may have gone.
                     let _ = answer.send(Shown { view: self.server.view(), relay, relay_name });
                 }
-                Order::Configure(settings) => self.server.configure(self.now(), *settings),
+                Order::Configure(settings) => {
+                    self.table.limit(settings.limits.relay_bytes);
+                    self.server.configure(self.now(), *settings);
+                }
                 Order::Stop => return false,
             }
         }

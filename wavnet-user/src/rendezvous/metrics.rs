@@ -6,15 +6,20 @@ use wavnet_proto::rendezvous::{Done, Dropped};
 
 use super::{
     core::Shown,
+    kernel::Report,
     stats::{Stats, get},
-    view::{Facts, lost},
+    view::{Facts, lost, mode},
 };
 use crate::metrics::{Families, counter, gauge};
+
+/// What may relay.
+const MODES: [&str; 5] = ["xdp-driver", "xdp-generic", "tc", "user-space", "off"];
 
 /// What a scrape shows.
 pub(super) struct Numbers {
     pub(super) facts: Arc<Facts>,
     pub(super) shown: Shown,
+    pub(super) kernel: Report,
     pub(super) stats: Arc<Stats>,
     pub(super) reloads: (u64, u64),
 }
@@ -111,23 +116,38 @@ fn relay(f: &mut Families, n: &Numbers) {
         "Pairs that there may be (limits.relays).",
         [gauge(&[], n.facts.config.limits.relays as f64)].into_iter(),
     );
-    let by = |kernel: u64, user: u64| {
-        [("kernel", kernel), ("user", user)].map(|(by, value)| counter(&[("by", by)], value as f64)).into_iter()
+    let in_force = mode(&n.facts, &n.shown);
+    f.gauges(
+        "wavnet_rendezvous_relay_mode",
+        "1 for what relays, 0 for the others: xdp-driver is the fastest, user-space is the server itself.",
+        MODES.into_iter().map(|mode| gauge(&[("mode", mode)], f64::from(u8::from(mode == in_force)))),
+    );
+    let by = |xdp: u64, tc: u64, user: u64| {
+        let all = [("xdp", xdp), ("tc", tc), ("user", user)];
+        all.map(|(by, value)| counter(&[("by", by)], value as f64)).into_iter()
     };
     f.counters(
         "wavnet_rendezvous_relay_frames_total",
-        "Datagrams that were relayed, by the kernel's program or in user space.",
-        by(table.frames, view.counters.relay_frames),
+        "Datagrams that were relayed, by the kernel's programs in XDP or TC, or in user space.",
+        by(table.xdp.0, table.tc.0, view.counters.relay_frames),
     );
     f.counters(
         "wavnet_rendezvous_relay_bytes_total",
         "Bytes of UDP payload that were relayed.",
-        by(table.bytes, view.counters.relay_bytes),
+        by(table.xdp.1, table.tc.1, view.counters.relay_bytes),
     );
     f.counters(
         "wavnet_rendezvous_relay_dropped_total",
         "Datagrams that were more than a side of a pair may have relayed.",
-        by(table.dropped, view.counters.dropped(Dropped::RelayLimit)),
+        [("kernel", table.dropped), ("user", view.counters.dropped(Dropped::RelayLimit))]
+            .map(|(by, value)| counter(&[("by", by)], value as f64))
+            .into_iter(),
+    );
+    let datagrams = n.kernel.counts.iter().filter(|(what, _)| !what.is_bytes());
+    f.counters(
+        "wavnet_rendezvous_relay_kernel_datagrams_total",
+        "Datagrams to the server's port that the relay's programs saw, by what became of them.",
+        datagrams.map(|(what, count)| counter(&[("what", what.as_str())], *count as f64)),
     );
 }
 

@@ -7,10 +7,12 @@
 mod core;
 mod datagrams;
 mod keeper;
+mod kernel;
 mod metrics;
 mod reader;
 mod record;
 mod relay_table;
+mod setup;
 mod sockets;
 mod stats;
 mod store;
@@ -20,10 +22,6 @@ mod view;
 mod tests;
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io::Read,
-    net::UdpSocket,
     pin::pin,
     sync::{
         Arc,
@@ -41,9 +39,8 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use wavnet_proto::{
-    rendezvous::{Command, Network, Rendezvous, Settings, persist::Change},
+    rendezvous::{Network, Rendezvous, Settings},
     time::Time,
-    transmit::Socket,
 };
 
 pub use relay_table::{InCore, RelayTable, RelayTotals};
@@ -53,14 +50,16 @@ pub use store::{FILE, FileStore, Store, StoreError};
 use self::{
     core::{Core, Order, QUEUE, Shown},
     keeper::Keeper,
+    kernel::{KernelRelay, KernelTable, Report, routing::Routing},
     reader::Packets,
+    setup::{exits, first_changes, seed},
     sockets::Family,
     stats::{Stats, get},
     view::Facts,
 };
 use crate::{
     api::{Answer, Call, ErrorCode, Refusal, Request, Response, Server, model::Done},
-    config::{ConfigError, RendezvousConfig, RendezvousSource, key_files},
+    config::{ConfigError, RelayXdp, RendezvousConfig, RendezvousSource, key_files},
     metrics::{Endpoint, Rendered},
     notify::Notifier,
 };
@@ -88,6 +87,8 @@ struct Shell {
     orders: mpsc::Sender<Order>,
     wake: SyncSender<Packets>,
     core: JoinHandle<()>,
+    /// The relay in the kernel, or why there is none.
+    kernel: Result<Arc<KernelRelay>, String>,
     /// Of the sockets, for REGISTERED.
     stun: Vec<std::net::SocketAddr>,
     reloads: (u64, u64),
@@ -112,6 +113,7 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
     };
     let metrics = endpoint.as_ref().and_then(|endpoint| endpoint.local_addr().ok());
     let mut shell = Shell::start(source, config, metrics)?;
+    let routing = shell.listen_to_the_kernel().await;
     let (call, mut calls) = tokio::sync::mpsc::channel::<Call>(CALLS);
     let (scrape, mut scrapes) = tokio::sync::mpsc::channel::<oneshot::Sender<metrics::Numbers>>(CALLS);
     let api = tokio::spawn(api.run(call));
@@ -146,6 +148,13 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
         }
     };
     shell.notifier.stopping();
+    if let Some((stop, task)) = routing {
+        drop(stop);
+        // What it has not tidied up by then is a neighbour that the kernel goes on asking for.
+        if timeout(PATIENCE, task).await.is_err() {
+            warn!("the kernel does not answer: neighbours may stay managed");
+        }
+    }
     drop(calls);
     drop(scrapes);
     if let Some(endpoint) = endpoint {
@@ -176,7 +185,16 @@ impl Shell {
         let (key, known) = (secret.public(), saved.hosts.len());
         let started = Instant::now();
         let mut server = Rendezvous::new(settings(&config, networks, &stun), secret, saved, seed()?, Time::ZERO);
-        let mut table: Box<dyn RelayTable> = Box::new(InCore);
+        let kernel = KernelRelay::open(&config).map(Arc::new);
+        let mut table: Box<dyn RelayTable> = match &kernel {
+            Ok(relay) => Box::new(KernelTable(Arc::clone(relay))),
+            Err(why) => {
+                if config.relay {
+                    kernel::tell_why_not(matches!(config.relay_xdp, RelayXdp::Interface(_)), why);
+                }
+                Box::new(InCore)
+            }
+        };
         // Before anything is sent: a directory's versions must not come twice.
         store.apply(&first_changes(&mut server, &mut *table))?;
         let stats = Arc::new(Stats::default());
@@ -200,7 +218,30 @@ impl Shell {
         info!(%key, listen, networks = config.networks.len(), hosts = known, "rendezvous server ready");
         let facts = Facts { key, source: source.to_string(), config, started: SystemTime::now(), metrics };
         let (facts, notifier) = (Arc::new(facts), Notifier::from_env());
-        Ok(Shell { source, facts, stats, orders, wake, core, stun, reloads: (0, 0), notifier })
+        Ok(Shell { source, facts, stats, orders, wake, core, kernel, stun, reloads: (0, 0), notifier })
+    }
+
+    /// Attaches the kernel's relay, and keeps up with the kernel's routing from now on, until the sender is dropped.
+    async fn listen_to_the_kernel(&mut self) -> Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)> {
+        match Routing::start(Arc::clone(self.kernel.as_ref().ok()?)).await {
+            Ok(routing) => {
+                let (stop, stopped) = oneshot::channel();
+                Some((stop, tokio::spawn(routing.run(stopped))))
+            }
+            Err(e) => {
+                let why = format!("{:#}", anyhow::Error::from(e));
+                kernel::tell_why_not(true, &why);
+                self.kernel = Err(why);
+                None
+            }
+        }
+    }
+
+    fn report(&self, busiest: bool) -> Report {
+        match &self.kernel {
+            Ok(relay) => relay.report(busiest),
+            Err(why) => Report { why_not: Some(why.clone()), ..Report::default() },
+        }
     }
 
     async fn shown(&self) -> Option<Shown> {
@@ -213,7 +254,8 @@ impl Shell {
 
     async fn numbers(&self) -> Option<metrics::Numbers> {
         let (facts, stats) = (Arc::clone(&self.facts), Arc::clone(&self.stats));
-        Some(metrics::Numbers { facts, shown: self.shown().await?, stats, reloads: self.reloads })
+        let (shown, kernel) = (self.shown().await?, self.report(false));
+        Some(metrics::Numbers { facts, shown, kernel, stats, reloads: self.reloads })
     }
 
     async fn answer(&mut self, call: Call) {
@@ -221,7 +263,8 @@ impl Shell {
             match call.request {
                 Request::Rendezvous => match self.shown().await {
                     Some(shown) => {
-                        let status = view::status(&self.facts, &shown, &self.stats, self.warnings(&shown));
+                        let (kernel, warnings) = (self.report(true), self.warnings(&shown));
+                        let status = view::status(&self.facts, &shown, &kernel, &self.stats, warnings);
                         Ok(Response::Rendezvous(Box::new(status)).into())
                     }
                     None => Err(Refusal::new(ErrorCode::Failed, "the server's core does not answer")
@@ -253,6 +296,9 @@ impl Shell {
                 "{} of {} relayed pairs: raise limits.relays before it is full",
                 view.relays, limits.relays
             ));
+        }
+        if let (RelayXdp::Interface(_), Some(why)) = (&self.facts.config.relay_xdp, self.report(false).why_not) {
+            warnings.push(format!("the server relays, not the kernel: {why}"));
         }
         if self.facts.config.other_port.is_none() {
             warnings.push("without a second port (other_port) agents cannot tell how their NAT filters".to_owned());
@@ -322,33 +368,4 @@ impl Shell {
 
 fn settings(config: &RendezvousConfig, networks: Vec<Network>, stun: &[std::net::SocketAddr]) -> Settings {
     Settings { networks, lease: config.lease, relay: config.relay, stun: stun.to_vec(), limits: config.limits }
-}
-
-/// What the core wants kept at its start. What it wants relayed is in the table then.
-fn first_changes(server: &mut Rendezvous, table: &mut dyn RelayTable) -> Vec<Change> {
-    let mut changes = Vec::new();
-    while let Some(command) = server.poll_command() {
-        match command {
-            Command::Save(change) => changes.push(change),
-            Command::SetRelay { key, target } => _ = table.set(key, target),
-            Command::DeleteRelay { key } => table.delete(key),
-        }
-    }
-    changes
-}
-
-/// A main socket of each family, for the core to send by.
-fn exits(families: &[Family]) -> Result<HashMap<bool, UdpSocket>> {
-    let mains = families.iter().filter_map(|family| {
-        let main = family.sockets.iter().find(|bound| bound.which == Socket::Main)?;
-        Some((family.main.is_ipv4(), main.socket.try_clone()))
-    });
-    mains.map(|(family, socket)| Ok((family, socket.context("duplicating a socket")?))).collect()
-}
-
-/// From the system's generator, which waits until it has gathered enough after boot.
-fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut seed)).context("cannot read /dev/random")?;
-    Ok(seed)
 }

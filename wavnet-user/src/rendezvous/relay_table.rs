@@ -1,6 +1,7 @@
 //! What relays faster than the core: the kernel, where it can.
 
 use wavnet_proto::{
+    bucket::Rate,
     rendezvous::{RelayKey, RelayTarget},
     wire::Label,
 };
@@ -13,10 +14,13 @@ pub trait RelayTable: Send {
     /// Relay nothing more for the key.
     fn delete(&mut self, key: RelayKey);
 
+    /// So many bytes may each side of a pair send.
+    fn limit(&mut self, limit: Rate);
+
     /// What was relayed since the last call: labels that were used.
     fn used(&mut self) -> Vec<Label>;
 
-    /// Frames and bytes that were relayed, and frames that were dropped for their rate.
+    /// What was relayed so far, and what was dropped for its rate.
     fn totals(&self) -> RelayTotals;
 
     /// How it is called in `status`.
@@ -26,10 +30,10 @@ pub trait RelayTable: Send {
 /// Counters of a [`RelayTable`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayTotals {
-    /// Datagrams.
-    pub frames: u64,
-    /// Bytes of their UDP payloads.
-    pub bytes: u64,
+    /// Datagrams that XDP sent on, and bytes of their UDP payloads.
+    pub xdp: (u64, u64),
+    /// The same of TC.
+    pub tc: (u64, u64),
     /// Datagrams that were more than may be.
     pub dropped: u64,
 }
@@ -44,6 +48,8 @@ impl RelayTable for InCore {
     }
 
     fn delete(&mut self, _: RelayKey) {}
+
+    fn limit(&mut self, _: Rate) {}
 
     fn used(&mut self) -> Vec<Label> {
         Vec::new()

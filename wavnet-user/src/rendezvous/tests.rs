@@ -10,9 +10,9 @@ use std::{
 };
 
 use redb::{Database, TableDefinition};
-use wavnet_common::addr::Vni;
+use wavnet_common::{abi::relay::RelayCount, addr::Vni};
 use wavnet_proto::{
-    rendezvous::persist::{Saved, SavedHost, SavedRelay},
+    rendezvous::persist::{Change, Saved, SavedHost, SavedRelay},
     rng::Rng,
     trust::{NetworkKey, SecretKey},
     wire::{Candidate, CandidateKind, Label, NatSummary},
@@ -179,7 +179,9 @@ fn numbers() -> metrics::Numbers {
     let config = RendezvousConfig { listen: vec!["192.0.2.1:4789".parse().unwrap()], ..RendezvousConfig::new() };
     let facts = Facts { key, config, source: "test".into(), started: SystemTime::now(), metrics: None };
     let shown = Shown { view: server.view(), relay: RelayTotals::default(), relay_name: "user-space" };
-    metrics::Numbers { facts: Arc::new(facts), shown, stats: Arc::new(Stats::default()), reloads: (1, 0) }
+    let counts = RelayCount::ALL.map(|what| (what, 1000 + what as u64)).to_vec();
+    let kernel = Report { interface: Some("eth0".into()), counts, ..Report::default() };
+    metrics::Numbers { facts: Arc::new(facts), shown, kernel, stats: Arc::new(Stats::default()), reloads: (1, 0) }
 }
 
 #[test]
@@ -193,6 +195,12 @@ fn docs_list_exactly_the_metrics_there_are() {
         (name.starts_with("wavnet_rendezvous_") || name == "wavnet_build_info").then_some((name, kind))
     });
     assert_eq!(rendered, documented.collect());
+    let line = docs.lines().find(|l| l.contains("wavnet_rendezvous_relay_kernel_datagrams_total")).unwrap();
+    for what in RelayCount::ALL {
+        let name = what.as_str();
+        assert_eq!(line.contains(&format!("`{name}`")), !what.is_bytes(), "{name}");
+        assert_eq!(text.contains(&format!("what=\"{name}\"")), !what.is_bytes(), "{name}");
+    }
 }
 
 #[test]
@@ -200,13 +208,18 @@ fn status_counts_what_the_metrics_count() {
     let numbers = numbers();
     stats::add(&numbers.stats.stun_answered, 5);
     stats::add(&numbers.stats.not_sent, 2);
-    let status = view::status(&numbers.facts, &numbers.shown, &numbers.stats, vec![]);
+    let status = view::status(&numbers.facts, &numbers.shown, &numbers.kernel, &numbers.stats, vec![]);
+    let left = RelayCount::LeftToServer;
+    assert_eq!(status.relay_kernel.counters[left.as_str()], 1000 + left as u64);
     assert_eq!((status.counters.stun_answered, status.counters.dropped, status.relay.as_str()), (5, 2, "user-space"));
     let text = numbers.render().unwrap();
     for line in [
         r#"wavnet_rendezvous_stun_total{result="success"} 5"#,
         r#"wavnet_rendezvous_drops_total{reason="not_sent"} 2"#,
         r#"wavnet_rendezvous_reloads_total{result="ok"} 1"#,
+        r#"wavnet_rendezvous_relay_mode{mode="user-space"} 1"#,
+        r#"wavnet_rendezvous_relay_mode{mode="xdp-driver"} 0"#,
+        r#"wavnet_rendezvous_relay_kernel_datagrams_total{what="relayed_by_xdp"} 1000"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
     }

@@ -9,10 +9,11 @@ use wavnet_proto::{
 
 use super::{
     core::Shown,
+    kernel::{Report, Side},
     stats::{Stats, get},
 };
 use crate::{
-    api::model::{RendezvousCounters, RendezvousNetwork, RendezvousStatus},
+    api::model::{RendezvousCounters, RendezvousKernel, RendezvousNetwork, RendezvousSide, RendezvousStatus},
     config::RendezvousConfig,
 };
 
@@ -27,7 +28,13 @@ pub(super) struct Facts {
 }
 
 /// The answer to `status`.
-pub(super) fn status(facts: &Facts, shown: &Shown, stats: &Stats, warnings: Vec<String>) -> RendezvousStatus {
+pub(super) fn status(
+    facts: &Facts,
+    shown: &Shown,
+    kernel: &Report,
+    stats: &Stats,
+    warnings: Vec<String>,
+) -> RendezvousStatus {
     let config = &facts.config;
     let counters = &shown.view.counters;
     let done = |what| counters.done(what);
@@ -45,7 +52,16 @@ pub(super) fn status(facts: &Facts, shown: &Shown, stats: &Stats, warnings: Vec<
         state: state.display().to_string(),
         metrics: facts.metrics,
         start: shown.view.incarnation,
-        relay: if config.relay { shown.relay_name.into() } else { "off".into() },
+        relay: mode(facts, shown).into(),
+        relay_kernel: RendezvousKernel {
+            interface: kernel.interface.clone(),
+            address: kernel.address,
+            why_not: kernel.why_not.clone(),
+            sides: kernel.sides,
+            left: kernel.left,
+            counters: kernel.counts.iter().map(|(what, n)| (what.as_str().to_owned(), *n)).collect(),
+            busiest: kernel.busiest.iter().map(side).collect(),
+        },
         networks: shown
             .view
             .networks
@@ -66,12 +82,22 @@ pub(super) fn status(facts: &Facts, shown: &Shown, stats: &Stats, warnings: Vec<
             connects: done(Done::Connect),
             forwards: done(Done::Forward),
             leases_expired: done(Done::Expired),
-            relay_frames: counters.relay_frames + shown.relay.frames,
-            relay_bytes: counters.relay_bytes + shown.relay.bytes,
+            relay_frames: counters.relay_frames + shown.relay.xdp.0 + shown.relay.tc.0,
+            relay_bytes: counters.relay_bytes + shown.relay.xdp.1 + shown.relay.tc.1,
             dropped: dropped + lost(stats).iter().map(|(_, lost)| lost).sum::<u64>() + shown.relay.dropped,
         },
         warnings,
     }
+}
+
+/// What relays.
+pub(super) fn mode(facts: &Facts, shown: &Shown) -> &'static str {
+    if facts.config.relay { shown.relay_name } else { "off" }
+}
+
+fn side(side: &Side) -> RendezvousSide {
+    let Side { from, to, metered } = *side;
+    RendezvousSide { from, to, datagrams: metered.frames, bytes: metered.bytes, too_fast: metered.dropped }
 }
 
 /// Datagrams that were lost beside the core, by reason.

@@ -6,47 +6,47 @@ use super::LinkInfo;
 
 /// An interface and what became of it.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
-    pub(super) info: LinkInfo,
-    pub(super) addresses: Vec<Ipv4Addr>,
+pub(crate) struct Link {
+    pub(crate) info: LinkInfo,
+    pub(crate) addresses: Vec<Ipv4Addr>,
     /// Why attaching failed; not tried again before the next retry.
-    pub(super) failed: Option<String>,
+    pub(crate) failed: Option<String>,
     /// There was no room for it as a port.
-    pub(super) no_room: bool,
+    pub(crate) no_room: bool,
     /// By what it sends it shall have XDP, if it may.
-    pub(super) xdp: bool,
+    pub(crate) xdp: bool,
     /// Why the kernel has refused XDP.
-    pub(super) xdp_refused: Option<String>,
+    pub(crate) xdp_refused: Option<String>,
 }
 
 /// The interfaces there are, by index.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Links(BTreeMap<u32, Link>);
+pub(crate) struct Links(BTreeMap<u32, Link>);
 
 impl Links {
-    pub(super) fn get(&self, ifindex: u32) -> Option<&Link> {
+    pub(crate) fn get(&self, ifindex: u32) -> Option<&Link> {
         self.0.get(&ifindex)
     }
 
-    pub(super) fn get_mut(&mut self, ifindex: u32) -> Option<&mut Link> {
+    pub(crate) fn get_mut(&mut self, ifindex: u32) -> Option<&mut Link> {
         self.0.get_mut(&ifindex)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
         self.0.values()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
         self.0.values_mut()
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<&Link> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Link> {
         // A rename can give a name to a second interface before we hear of the first one's new name: the newer one has it.
         self.0.values().rev().find(|l| l.info.name == name)
     }
 
     /// Takes what is known of a link; the earlier knowledge, if that was different.
-    pub(super) fn put(&mut self, info: LinkInfo) -> Change {
+    pub(crate) fn put(&mut self, info: LinkInfo) -> Change {
         match self.0.get_mut(&info.ifindex) {
             Some(link) if link.info == info => Change::None,
             Some(link) => {
@@ -64,18 +64,18 @@ impl Links {
         }
     }
 
-    pub(super) fn remove(&mut self, ifindex: u32) -> Option<Link> {
+    pub(crate) fn remove(&mut self, ifindex: u32) -> Option<Link> {
         self.0.remove(&ifindex)
     }
 
-    pub(super) fn has_address(&self, addr: Ipv4Addr) -> bool {
+    pub(crate) fn has_address(&self, addr: Ipv4Addr) -> bool {
         self.0.values().any(|l| l.addresses.contains(&addr))
     }
 }
 
 /// What a piece of news changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// Nothing.
     None,
     /// Name and the like.

@@ -13,9 +13,9 @@ mod error;
 mod express;
 mod facts;
 mod failures;
-mod links;
+pub(crate) mod links;
 mod plan;
-mod routes;
+pub(crate) mod routes;
 mod runtime;
 mod shadowed;
 mod slots;
@@ -62,7 +62,7 @@ pub struct Fabric {
     links: Links,
     tables: Tables,
     dynamic: Dynamic,
-    routes: Routes,
+    routes: Routes<PeerKey>,
     /// Interfaces that went since the last plan.
     reborn: BTreeSet<u32>,
     configured: bool,

@@ -15,10 +15,15 @@ use wavnet_common::{
 };
 
 use super::{RouteInfo, Via, XdpRedirect, links::Links};
-use crate::command::{Command, PeerKey};
+use crate::command::Command;
 
 /// Outer IPv4, UDP and VXLAN headers. The inner Ethernet header counts as part of the inner frame.
 const OUTER: u32 = 20 + 8 + 8;
+
+/// After how many seconds what was in force is given up.
+const PATIENCE: u8 = 60;
+/// For how many of them the route is asked for, too, each time.
+const HASTE: u8 = 5;
 
 /// An interface and an address on its link.
 type Hop = (u32, Ipv4Addr);
@@ -34,20 +39,16 @@ enum Fact<T> {
 
 /// An address that frames are sent to.
 #[derive(Clone, Debug)]
-struct Destination {
+struct Destination<K> {
     route: Fact<RouteInfo>,
     hop: Option<Hop>,
     /// For how many seconds no next hop has answered, be it the same or another.
     vain: u8,
-    users: BTreeSet<PeerKey>,
+    users: BTreeSet<K>,
 }
 
-impl Destination {
-    const ASKED: Destination = Destination { route: Fact::Asked, hop: None, vain: 0, users: BTreeSet::new() };
-    /// After how many seconds what was in force is given up.
-    const PATIENCE: u8 = 60;
-    /// For how many of them the route is asked for, too, each time.
-    const HASTE: u8 = 5;
+impl<K> Destination<K> {
+    const ASKED: Destination<K> = Destination { route: Fact::Asked, hop: None, vain: 0, users: BTreeSet::new() };
 }
 
 #[derive(Clone, Debug)]
@@ -81,22 +82,35 @@ pub enum PeerState {
     Up,
 }
 
-/// Route and next hop of every peer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Routes {
-    destinations: BTreeMap<Ipv4Addr, Destination>,
+/// Route and next hop of every peer, or of whatever else frames are sent to.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes<K> {
+    destinations: BTreeMap<Ipv4Addr, Destination<K>>,
     neighbours: BTreeMap<Hop, Neighbour>,
     /// Peers whose [`NextHop`] may have changed.
-    dirty: BTreeSet<PeerKey>,
+    dirty: BTreeSet<K>,
     /// Destinations whose route is to be asked for.
     ask: BTreeSet<Ipv4Addr>,
     resolve: BTreeSet<Hop>,
     forget: BTreeSet<Hop>,
 }
 
-impl Routes {
+impl<K: Ord + Copy> Default for Routes<K> {
+    fn default() -> Routes<K> {
+        Routes {
+            destinations: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            ask: BTreeSet::new(),
+            resolve: BTreeSet::new(),
+            forget: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Ord + Copy> Routes<K> {
     /// A peer's frames are, or will be, sent to an address.
-    pub(super) fn add(&mut self, addr: Ipv4Addr, peer: PeerKey) {
+    pub(crate) fn add(&mut self, addr: Ipv4Addr, peer: K) {
         let destination = self.destinations.entry(addr).or_insert_with(|| {
             self.ask.insert(addr);
             Destination::ASKED
@@ -106,7 +120,7 @@ impl Routes {
     }
 
     /// They are not any more.
-    pub(super) fn remove(&mut self, addr: Ipv4Addr, peer: PeerKey) {
+    pub(crate) fn remove(&mut self, addr: Ipv4Addr, peer: K) {
         let Some(destination) = self.destinations.get_mut(&addr) else { return };
         destination.users.remove(&peer);
         if destination.users.is_empty() {
@@ -117,7 +131,7 @@ impl Routes {
     }
 
     /// A peer is gone, whose frames were sent to an address, and may have been about to be sent to another.
-    pub(super) fn forget_peer(&mut self, peer: PeerKey, addr: Ipv4Addr) {
+    pub(crate) fn forget_peer(&mut self, peer: K, addr: Ipv4Addr) {
         self.remove(addr, peer);
         let others = self.destinations.iter().filter(|(_, destination)| destination.users.contains(&peer));
         let others: Vec<Ipv4Addr> = others.map(|(addr, _)| *addr).collect();
@@ -126,7 +140,7 @@ impl Routes {
     }
 
     /// Takes the kernel's answer; `None`: unreachable.
-    pub(super) fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>, links: &Links) {
+    pub(crate) fn route(&mut self, addr: Ipv4Addr, route: Option<RouteInfo>, links: &Links) {
         if let Some(destination) = self.destinations.get_mut(&addr) {
             destination.route = Fact::Known(route);
             self.update(addr, links);
@@ -134,7 +148,7 @@ impl Routes {
     }
 
     /// Takes the state of a neighbour; `None`: not resolved (any more).
-    pub(super) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
+    pub(crate) fn neighbour(&mut self, ifindex: u32, addr: Ipv4Addr, mac: Option<Mac>) {
         let hop = (ifindex, addr);
         if let Some(n) = self.neighbours.get_mut(&hop) {
             if mac.is_none() && n.is_known() {
@@ -149,18 +163,18 @@ impl Routes {
     }
 
     /// Seeks next hops that are not resolved: them, and other routes. Call it every second.
-    pub(super) fn seek(&mut self) {
+    pub(crate) fn seek(&mut self) {
         for (addr, path) in &mut self.destinations {
             let Some((hop, n)) = path.hop.and_then(|hop| Some((hop, self.neighbours.get(&hop)?))) else { continue };
             if n.is_known() {
                 path.vain = 0;
-            } else if path.vain < Destination::PATIENCE {
+            } else if path.vain < PATIENCE {
                 path.vain += 1;
                 self.resolve.insert(hop);
-                if path.vain <= Destination::HASTE {
+                if path.vain <= HASTE {
                     self.ask.insert(*addr);
                 }
-                if path.vain == Destination::PATIENCE {
+                if path.vain == PATIENCE {
                     self.dirty.extend(&path.users);
                 }
             }
@@ -168,23 +182,28 @@ impl Routes {
     }
 
     /// True if some peer is reached over this neighbour.
-    pub(super) fn uses(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
+    pub(crate) fn uses(&self, ifindex: u32, addr: Ipv4Addr) -> bool {
         self.neighbours.contains_key(&(ifindex, addr))
     }
 
     /// Asks for every route anew. What is known stays in force until the answers come.
-    pub(super) fn ask_all(&mut self) {
+    pub(crate) fn ask_all(&mut self) {
         self.ask.extend(self.destinations.keys());
     }
 
     /// Asks for every route and link address anew.
-    pub(super) fn recheck(&mut self) {
+    pub(crate) fn recheck(&mut self) {
         self.ask_all();
         self.resolve.extend(self.neighbours.keys());
     }
 
+    /// The next hops that are in use.
+    pub(crate) fn hops(&self) -> impl Iterator<Item = (u32, Ipv4Addr)> {
+        self.neighbours.keys().copied()
+    }
+
     /// Asks again for what was unreachable or unresolved.
-    pub(super) fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         let lost = self.destinations.iter().filter(|(_, p)| !matches!(p.route, Fact::Known(Some(_))));
         self.ask.extend(lost.map(|(a, _)| *a));
         for (hop, n) in self.neighbours.iter().filter(|(_, n)| !n.is_known()) {
@@ -194,8 +213,8 @@ impl Routes {
     }
 
     /// Something about the interface has changed, or it came or went.
-    pub(super) fn link_changed(&mut self, ifindex: u32, links: &Links) {
-        let uses = |p: &Destination| matches!(p.route, Fact::Known(Some(r)) if r.oif == ifindex);
+    pub(crate) fn link_changed(&mut self, ifindex: u32, links: &Links) {
+        let uses = |p: &Destination<K>| matches!(p.route, Fact::Known(Some(r)) if r.oif == ifindex);
         let users: Vec<_> = self.destinations.iter().filter(|(_, p)| uses(p)).map(|(a, _)| *a).collect();
         for addr in users {
             self.update(addr, links);
@@ -203,7 +222,7 @@ impl Routes {
     }
 
     /// Computes every next hop anew: our own address has changed.
-    pub(super) fn touch_all(&mut self) {
+    pub(crate) fn touch_all(&mut self) {
         self.dirty.extend(self.destinations.values().flat_map(|destination| &destination.users));
     }
 
@@ -251,7 +270,7 @@ impl Routes {
     }
 
     /// Queues what there is to ask.
-    pub(super) fn ask(&mut self, out: &mut VecDeque<Command>, links: &Links, local: Option<Ipv4Addr>) {
+    pub(crate) fn ask(&mut self, out: &mut VecDeque<Command>, links: &Links, local: Option<Ipv4Addr>) {
         // The kernel finds no route for a source that is not ours (yet).
         let from = local.filter(|l| links.has_address(*l));
         // First, as the kernel chooses routes by what neighbours it knows to be there, and to be sought.
@@ -262,19 +281,19 @@ impl Routes {
     }
 
     /// The peers to be looked at.
-    pub(super) fn take_dirty(&mut self) -> BTreeSet<PeerKey> {
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<K> {
         std::mem::take(&mut self.dirty)
     }
 
     /// Queues what there is to forget. First what is in force must be another.
-    pub(super) fn forget(&mut self, out: &mut VecDeque<Command>, links: &Links) {
+    pub(crate) fn forget(&mut self, out: &mut VecDeque<Command>, links: &Links) {
         // The kernel forgets the neighbours of an interface that is gone by itself.
         let forget = std::mem::take(&mut self.forget).into_iter().filter(|(i, _)| links.get(*i).is_some());
         out.extend(forget.map(|(ifindex, addr)| Command::ForgetNeighbour { ifindex, addr }));
     }
 
     /// True if it is known how to get to an address, or that nobody answers who should know.
-    pub(super) fn is_settled(&self, addr: Ipv4Addr) -> bool {
+    pub(crate) fn is_settled(&self, addr: Ipv4Addr) -> bool {
         let Some(path) = self.destinations.get(&addr) else { return false };
         let answered = |n: &Neighbour| matches!(n.mac, Fact::Known(_));
         matches!(path.route, Fact::Known(Some(_)))
@@ -282,7 +301,7 @@ impl Routes {
     }
 
     /// The next hop to put in force where `now` is in force.
-    pub(super) fn next_hop(&self, addr: Ipv4Addr, now: NextHop, links: &Links, local: Option<Ipv4Addr>) -> NextHop {
+    pub(crate) fn next_hop(&self, addr: Ipv4Addr, now: NextHop, links: &Links, local: Option<Ipv4Addr>) -> NextHop {
         let Some(path) = self.destinations.get(&addr) else { return NextHop::NONE };
         let route = match path.route {
             // After a restart the next hop of the agent before stays in force until the kernel has answered.
@@ -298,7 +317,7 @@ impl Routes {
             Some(Neighbour { mac: Fact::Known(Some(mac)), .. }) => mac.0,
             // Who does not answer ARP may forward all the same, and so may the router before; and frames that the kernel itself would send
             // could overtake those that XDP has sent.
-            Some(_) if now.ifindex == route.oif && path.vain < Destination::PATIENCE => now.dst_mac,
+            Some(_) if now.ifindex == route.oif && path.vain < PATIENCE => now.dst_mac,
             _ => [0; 6],
         };
         let mtu = route.mtu.filter(|&m| m > 0).map_or(link.info.mtu, |m| m.min(link.info.mtu));
@@ -313,7 +332,7 @@ impl Routes {
     }
 
     /// State, next router and interface of a peer, for views.
-    pub(super) fn state(
+    pub(crate) fn state(
         &self,
         addr: Ipv4Addr,
         links: &Links,

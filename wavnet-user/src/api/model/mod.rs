@@ -17,7 +17,7 @@ use super::text;
 
 pub use mesh::{MeshInfo, MeshNat, MeshPath, MeshPeer, MeshServer};
 pub use nat::{NatInfo, NatLifetime, NatNote};
-pub use rendezvous::{RendezvousCounters, RendezvousNetwork, RendezvousStatus};
+pub use rendezvous::{RendezvousCounters, RendezvousKernel, RendezvousNetwork, RendezvousSide, RendezvousStatus};
 pub use status::{Counts, HookMode, Status, UnderlayInfo};
 
 /// Whether an interface is there and in use.

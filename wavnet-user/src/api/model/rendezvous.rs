@@ -1,6 +1,9 @@
 //! A rendezvous server as a whole.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +32,10 @@ pub struct RendezvousStatus {
     pub metrics: Option<SocketAddr>,
     /// How often it has started with this file.
     pub start: u32,
-    /// What relays: `xdp`, `user-space` or `off`.
+    /// What relays: `xdp-driver`, `xdp-generic`, `tc`, `user-space` or `off`. What the kernel cannot relay, the server does.
     pub relay: String,
+    /// The relay in the kernel.
+    pub relay_kernel: RendezvousKernel,
     /// Networks, ascending by id.
     pub networks: Vec<RendezvousNetwork>,
     /// Hosts that have shaken hands and not registered yet.
@@ -56,6 +61,40 @@ pub struct RendezvousNetwork {
     pub hosts: u64,
     /// Those of them that have a session; after a restart, those that have come back.
     pub connected: u64,
+}
+
+/// The relay in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RendezvousKernel {
+    /// The interface with its programs, or null.
+    pub interface: Option<String>,
+    /// The server's address there, or null.
+    pub address: Option<Ipv4Addr>,
+    /// Why the server relays everything itself, or null.
+    pub why_not: Option<String>,
+    /// Sides of pairs that the kernel relays, two for a pair.
+    pub sides: u64,
+    /// Sides that are left to the server: of pairs with an IPv6 address, or for want of room.
+    pub left: u64,
+    /// What became of datagrams to the server's port, by name; empty without programs.
+    pub counters: BTreeMap<String, u64>,
+    /// The sides that have sent most, by bytes; ten at the most.
+    pub busiest: Vec<RendezvousSide>,
+}
+
+/// One side of a pair whose datagrams the kernel has relayed, since it has its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RendezvousSide {
+    /// Who sends.
+    pub from: SocketAddrV4,
+    /// To whom.
+    pub to: SocketAddrV4,
+    /// Datagrams that were sent on.
+    pub datagrams: u64,
+    /// Bytes of their UDP payloads.
+    pub bytes: u64,
+    /// Datagrams that were more than it may send.
+    pub too_fast: u64,
 }
 
 /// What a server did; /metrics has more.

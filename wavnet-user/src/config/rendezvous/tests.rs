@@ -40,6 +40,7 @@ fn errors_say_where_and_what_to_do() {
         ),
         ("[rendezvous]\nliste = []\n", "did you mean `listen`?"),
         ("[rendezvous]\nlease = \"1s\"\n", "from 30s to 12h"),
+        ("[rendezvous]\nrelay_xdp = \"a/b\"\n", "interface"),
     ] {
         let said = wrong(text);
         assert!(said.contains(say), "{text}\n{said}");
@@ -49,8 +50,10 @@ fn errors_say_where_and_what_to_do() {
 #[test]
 fn what_needs_a_restart_is_named() {
     let old = RendezvousConfig::parse(EXAMPLE, "example").unwrap();
-    let new = RendezvousConfig { other_port: None, relay: false, threads: old.threads + 1, ..old.clone() };
-    assert_eq!(old.needs_restart(&new), ["other_port", "threads"]);
+    let relay_xdp = RelayXdp::Interface("eth1".into());
+    let threads = old.threads + 1;
+    let new = RendezvousConfig { other_port: None, relay: false, relay_xdp, threads, ..old.clone() };
+    assert_eq!(old.needs_restart(&new), ["other_port", "relay_xdp", "threads"]);
     assert!(old.needs_restart(&old).is_empty());
 }
 

@@ -1,0 +1,78 @@
+//! What holds for every frame, whatever is in it.
+
+use std::{boxed::Box, format};
+
+use super::{RelayOutcome, RelayStimulus, RelayWorld};
+use crate::{
+    abi::relay::RelayCount,
+    relay::{Hook, Verdict},
+    testing::frames::checksum,
+};
+
+impl RelayOutcome {
+    /// What must hold.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub fn check_rules(&self, stimulus: &RelayStimulus, world: &RelayWorld) -> Result<(), Box<str>> {
+        let broken = |what: &str| Err(format!("{what}: {stimulus:?} became {self:?}").into_boxed_str());
+        let count = |what| self.counts.get(&what).copied().unwrap_or_default();
+        let (before, after) = (&stimulus.frame, &self.bytes);
+        if self.counts.iter().filter(|(what, _)| !what.is_bytes()).map(|(_, n)| n).sum::<u64>() > 1 {
+            return broken("counted twice");
+        }
+        let sent = match self.verdict {
+            Verdict::Pass | Verdict::Drop => {
+                if self.verdict == Verdict::Pass && before != after {
+                    return broken("what passes was changed");
+                }
+                if self.verdict == Verdict::Drop && self.counts.is_empty() {
+                    return broken("dropped without a word");
+                }
+                return if count(RelayCount::RelayedByXdp) + count(RelayCount::RelayedByTc) == 0 {
+                    Ok(())
+                } else {
+                    broken("counted as relayed")
+                };
+            }
+            Verdict::Back => stimulus.ifindex,
+            Verdict::Send { ifindex } => ifindex,
+        };
+        let payload = u64::from(u16::from_be_bytes([before[38], before[39]])) - 8;
+        let counted = match stimulus.hook {
+            Hook::Xdp => (count(RelayCount::RelayedByXdp), count(RelayCount::BytesByXdp)),
+            Hook::Tc => (count(RelayCount::RelayedByTc), count(RelayCount::BytesByTc)),
+        };
+        if counted != (1, payload) || (self.metered.frames, self.metered.bytes) != counted {
+            return broken("not counted as relayed");
+        }
+        if before.len() != after.len() || before[46..] != after[46..] || before[42] != after[42] {
+            return broken("more than its headers was changed");
+        }
+        let addresses = |frame: &[u8]| -> [u8; 12] { core::array::from_fn(|i| frame[26 + i]) };
+        let label = |frame: &[u8]| u32::from_be_bytes([0, frame[43], frame[44], frame[45]]);
+        let leg = world.legs.iter().map(|(leg, ..)| leg).find(|leg| leg.label.get() == label(before));
+        let Some(leg) = leg else { return broken("sent on by a label that nobody has") };
+        let [hi, lo] = leg.from.port.to_be_bytes();
+        if addresses(before)[..4] != leg.from.addr || addresses(before)[8..10] != [hi, lo] {
+            return broken("sent on for another sender");
+        }
+        let [hi, lo] = leg.to.port.to_be_bytes();
+        let config = &world.config;
+        let wanted = [&config.local_v4[..], &leg.to.addr, &config.udp_port, &[hi, lo]].concat();
+        if addresses(after) != wanted[..] || label(after) != leg.to_label.get() || after[40..42] != [0; 2] {
+            return broken("sent on to somebody else");
+        }
+        if after[22] != before[22] - 1 || after[22] == 0 {
+            return broken("its TTL is wrong");
+        }
+        if checksum(&before[14..34]) == 0 && checksum(&after[14..34]) != 0 {
+            return broken("its checksum is wrong");
+        }
+        let link = world.links.iter().find(|link| link.ifindex == sent && sent != 0);
+        if link.is_none_or(|link| link.mac != after[6..12]) {
+            return broken("sent by no interface of ours");
+        }
+        Ok(())
+    }
+}

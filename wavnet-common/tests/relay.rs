@@ -1,0 +1,84 @@
+//! What holds for everything that is relayed.
+
+use proptest::prelude::*;
+use wavnet_common::{
+    abi::relay::RelayCount,
+    relay::{Hook, Verdict},
+    testing::{
+        frames::Outer,
+        relay::{RelayDevices, RelayStimulus, RelayTables, RelayWorld, SERVER, host, label, run_relay},
+    },
+};
+
+const DEVICES: &RelayDevices = &RelayDevices::NUMBERS;
+
+/// A payload with a label: a frame, control, or a pulse.
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 4..most);
+    let first = |byte| move |rest: Vec<u8>| [&[byte, 0, 0, 0][..], &rest].concat();
+    prop_oneof![
+        (any::<u8>(), bytes(1500)).prop_map(move |(flags, rest)| first(flags | 8)(rest)),
+        bytes(1500).prop_map(first(b'W')),
+        any::<[u8; 2]>().prop_map(|pulse| [b"P\0\0\0", &pulse[..]].concat()),
+    ]
+}
+
+fn labelled(payload: &[u8], from: u8, to: u8) -> Vec<u8> {
+    let [_, label @ ..] = label(from, to).get().to_be_bytes();
+    [&payload[..1], &label, &payload[4..]].concat()
+}
+
+fn sent(from: u8, payload: &[u8], fields: &Outer) -> Vec<u8> {
+    let (src, dst) = (host(from), SERVER);
+    let outer = Outer { src: src.addr, udp_src: src.port, dst: dst.addr, udp_dst: dst.port, ..fields.clone() };
+    outer.carry(payload)
+}
+
+proptest! {
+    /// What a host sends back as it came arrives as it was sent.
+    #[test]
+    fn there_and_back_again_is_the_same(payload in payload(), tos: u8, id: u16, udp_checksum: u16, ttl in 2u8.., hook: bool) {
+        let hook = if hook { Hook::Xdp } else { Hook::Tc };
+        let world = RelayWorld::new(DEVICES);
+        let mut tables = RelayTables::new(&world);
+        let fields = Outer { tos, id, udp_checksum, ttl, ..Outer::default() };
+        let mut relay = |from, payload: &[u8]| {
+            let stimulus = RelayStimulus::new(hook, DEVICES.nic, sent(from, payload, &fields));
+            let outcome = run_relay(&mut tables, &stimulus);
+            prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
+            // One in 65,536 looks as if a NIC had to complete it.
+            prop_assume!(!outcome.counts.contains_key(&RelayCount::LeftToServer));
+            prop_assert!(!matches!(outcome.verdict, Verdict::Pass | Verdict::Drop), "{:?}", outcome);
+            Ok(outcome.bytes[42..].to_vec())
+        };
+        let there = labelled(&payload, 1, 2);
+        let arrived = relay(1, &there)?;
+        prop_assert_eq!(&arrived, &labelled(&payload, 2, 1));
+        prop_assert_eq!(relay(2, &arrived)?, there);
+    }
+
+    /// Whatever is wrong with a frame, or with how it comes.
+    #[test]
+    fn the_rules_hold(
+        payload in payload(),
+        (from, to) in (1u8..8, 1u8..8),
+        damage in prop::collection::vec((0usize..80, any::<u8>()), 0..4),
+        (hook, gso, linear) in (any::<bool>(), any::<bool>(), 14usize..2000),
+    ) {
+        let world = RelayWorld::new(DEVICES);
+        let mut frame = sent(from, &labelled(&payload, from, to), &Outer::default());
+        for (at, byte) in damage {
+            if let Some(place) = frame.get_mut(at) {
+                *place = byte;
+            }
+        }
+        let hook = if hook { Hook::Xdp } else { Hook::Tc };
+        let mut stimulus = RelayStimulus { linear, ..RelayStimulus::new(hook, DEVICES.nic, frame) };
+        stimulus.incomplete = gso;
+        if gso && hook == Hook::Tc {
+            stimulus.gso = (1000, 2);
+        }
+        let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
+        prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
+    }
+}

@@ -1,0 +1,146 @@
+//! Stories with a name: next hops, moves, what is left to the server.
+
+use super::*;
+
+/// A server with an interface (2) and a session between two hosts, which are reached by a gateway.
+fn reached() -> World {
+    let mut w = World::new();
+    w.relay.link_up(link(2, None, Some(XdpRedirect::Everything)));
+    w.relay.addresses(2, vec![*SERVER.ip()]);
+    w.relay.set(label(0), host(0), host(1), label(1));
+    w.relay.set(label(1), host(1), host(0), label(0));
+    w.commands();
+    for n in [0, 1] {
+        w.relay.route(v4(n), via(2, Some(1)));
+    }
+    w
+}
+
+#[test]
+fn a_session_is_relayed_as_soon_as_the_next_hop_is_known() {
+    let mut w = reached();
+    let asked = w.commands();
+    let resolve = Command::ResolveNeighbour { ifindex: 2, addr: Ipv4Addr::new(203, 0, 113, 1) };
+    assert_eq!(asked, [RelayCommand::Ask(resolve)], "both by one");
+    w.relay.neighbour(2, Ipv4Addr::new(203, 0, 113, 1), Some(Mac([2; 6])));
+    let known = w.commands();
+    let hop = Some(LegHop { link: 0, mac: Mac([2; 6]) });
+    let flags = RelayLinkFlags::XDP_TX | RelayLinkFlags::XDP_REDIRECT;
+    let row = RelayLink { ifindex: 2, mtu: 1500, mac: [2, 9, 0, 0, 0, 2], flags };
+    assert_eq!(
+        known,
+        [
+            RelayCommand::SetLink { row: 0, link: row },
+            RelayCommand::SetHop { row: 0, hop },
+            RelayCommand::SetHop { row: 1, hop }
+        ]
+    );
+    // Said again, nothing changes; a host that moves is another leg, and its partner's leads elsewhere.
+    w.relay.set(label(0), host(0), host(1), label(1));
+    assert_eq!(w.commands(), []);
+    w.relay.remove(label(0), host(0));
+    w.relay.set(label(0), host(4), host(1), label(1));
+    w.relay.set(label(1), host(1), host(4), label(0));
+    let moved = w.commands();
+    assert!(!moved.iter().any(|c| matches!(c, RelayCommand::Ask(Command::ResolveNeighbour { .. }))), "{moved:?}");
+    w.relay.route(v4(1), via(2, Some(1)));
+    w.commands();
+    assert!(w.model.legs.len() == 2 && w.model.legs.values().all(|(_, in_force)| *in_force == hop));
+    // The old sender's is not there any more; nor does it take the new one's away.
+    w.relay.remove(label(0), host(0));
+    assert_eq!(w.commands(), []);
+}
+
+#[test]
+fn an_interface_that_goes_takes_its_hops_along_first() {
+    let mut w = reached();
+    w.relay.neighbour(2, Ipv4Addr::new(203, 0, 113, 1), Some(Mac([2; 6])));
+    w.commands();
+    w.relay.link_gone(2);
+    let gone = w.commands();
+    let table = |c: &&RelayCommand| !matches!(c, RelayCommand::Ask(_));
+    assert_eq!(
+        gone.iter().filter(table).collect::<Vec<_>>(),
+        [
+            &RelayCommand::SetHop { row: 0, hop: None },
+            &RelayCommand::SetHop { row: 1, hop: None },
+            &RelayCommand::SetLink { row: 0, link: RelayLink::FREE }
+        ]
+    );
+}
+
+#[test]
+fn veths_and_the_unknown_are_not_trusted_with_what_xdp_sends() {
+    for (kind, redirect, flags) in [
+        (None, None, RelayLinkFlags::XDP_TX),
+        (None, Some(XdpRedirect::Nothing), RelayLinkFlags::XDP_TX),
+        (Some("veth"), Some(XdpRedirect::OneBuffer), RelayLinkFlags::XDP_REDIRECT),
+        (Some("veth"), None, 0),
+    ] {
+        let mut w = reached();
+        w.relay.neighbour(2, Ipv4Addr::new(203, 0, 113, 1), Some(Mac([2; 6])));
+        w.commands();
+        w.relay.link_up(link(2, kind, redirect));
+        w.commands();
+        assert_eq!(w.model.links[&0].flags, flags, "{kind:?} {redirect:?}");
+        let all = RelayLinkFlags::XDP_TX | RelayLinkFlags::XDP_REDIRECT;
+        for (generic, flags) in [(true, all), (false, flags)] {
+            w.relay.set_generic(generic);
+            w.commands();
+            assert_eq!(w.model.links[&0].flags, flags, "{kind:?} {redirect:?}, generic: {generic}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_relayed_is_left_to_the_server() {
+    let mut w = World::new();
+    let (none, nobody) = (Label::NONE, SocketAddr::from(([0, 0, 0, 0], 1)));
+    let incomplete = |w: &World| w.model.config.unwrap().flags & RelayConfigFlags::INCOMPLETE != 0;
+    for (a, from, to, b) in [
+        (none, host(0), host(1), label(1)),
+        (label(0), host(0), host(1), none),
+        (label(0), nobody, host(1), label(1)),
+        (label(0), host(0), nobody, label(1)),
+        (label(0), host(0), SocketAddr::new(host(1).ip(), 0), label(1)),
+        (label(0), host(0), SocketAddr::from((Ipv4Addr::BROADCAST, 1)), label(1)),
+        (label(0), host(0), any_host(15), label(1)),
+    ] {
+        assert!(!w.relay.set(a, from, to, b));
+        w.commands();
+        assert!(incomplete(&w) && w.model.legs.is_empty());
+        w.relay.remove(a, host(9));
+        w.commands();
+        assert!(incomplete(&w), "it was another one's");
+        w.relay.remove(a, from);
+        w.commands();
+        assert!(!incomplete(&w));
+    }
+    // Nor what could not be written.
+    assert!(w.relay.set(label(0), host(0), host(1), label(1)));
+    w.commands();
+    w.relay.not_written(label(0));
+    w.commands();
+    assert!(incomplete(&w) && w.model.legs.is_empty());
+    w.relay.set(label(0), host(0), host(1), label(1));
+    w.commands();
+    assert!(!incomplete(&w) && w.model.legs.len() == 1);
+    w.relay.set_server(None);
+    w.commands();
+    assert_eq!(w.model.config.map(|c| c.local_v4), Some([0; 4]));
+}
+
+#[test]
+fn the_rate_is_that_of_all() {
+    let mut w = reached();
+    let rate = Rate { bytes_per_second: 125_000_000, burst: 5_000_000 };
+    w.relay.set_rate(Some(rate));
+    w.commands();
+    assert_eq!(w.model.rates, [(0, rate), (1, rate)].into());
+    // Who moves has sent what it has sent.
+    w.relay.set(label(0), host(4), host(1), label(1));
+    w.relay.set(label(2), host(2), host(3), label(3));
+    w.commands();
+    assert_eq!(w.model.rates, [(0, rate), (1, rate), (2, rate)].into());
+    assert_eq!(w.model.config.map(|c| (c.local_v4, c.udp_port)), Some(([203, 0, 113, 9], 4789u16.to_be_bytes())));
+}

@@ -1,0 +1,61 @@
+//! The kernel's relay as the core's thread writes it.
+
+use std::sync::Arc;
+
+use wavnet_common::{abi::relay::RelayCount, addr};
+use wavnet_proto::{
+    bucket::Rate,
+    rendezvous::{RelayKey, RelayTarget},
+    wire::Label,
+};
+
+use super::{KernelRelay, rate};
+use crate::rendezvous::{RelayTable, RelayTotals};
+
+/// A [`RelayTable`] in the kernel.
+pub(in crate::rendezvous) struct KernelTable(pub(in crate::rendezvous) Arc<KernelRelay>);
+
+impl RelayTable for KernelTable {
+    fn set(&mut self, key: RelayKey, target: RelayTarget) -> bool {
+        self.0.change(|tables| tables.set(label(key.label), key.from, target.to, label(target.label)))
+    }
+
+    fn delete(&mut self, key: RelayKey) {
+        self.0.change(|tables| tables.remove(label(key.label), key.from));
+    }
+
+    fn limit(&mut self, limit: Rate) {
+        self.0.change(|tables| tables.set_rate(Some(rate(limit))));
+    }
+
+    fn used(&mut self) -> Vec<Label> {
+        let mut inner = self.0.lock();
+        let inner = &mut *inner;
+        let used = inner.programs.used(inner.tables.rows());
+        used.into_iter().filter_map(|label| Label::new(label.get())).collect()
+    }
+
+    fn totals(&self) -> RelayTotals {
+        let mut totals = RelayTotals::default();
+        let counts = self.0.lock().counts();
+        for (what, n) in counts {
+            match what {
+                RelayCount::RelayedByXdp => totals.xdp.0 = n,
+                RelayCount::BytesByXdp => totals.xdp.1 = n,
+                RelayCount::RelayedByTc => totals.tc.0 = n,
+                RelayCount::BytesByTc => totals.tc.1 = n,
+                RelayCount::TooFast => totals.dropped = n,
+                _ => {}
+            }
+        }
+        totals
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.hook().unwrap_or("user-space")
+    }
+}
+
+fn label(label: Label) -> addr::Label {
+    addr::Label::of_word(label.get())
+}
