@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddrV4, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     os::fd::AsFd,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -13,12 +13,16 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::TcpCongestion};
 
-use crate::bench::{
-    affinity::{Side, pin},
-    rig::{Rig, vm_addr},
+use crate::{
+    bench::{
+        affinity::{Side, pin},
+        rig::{Rig, vm_addr},
+    },
+    lab::netns::Netns,
 };
 
-const PORT: u16 = 5201;
+/// Where receivers listen.
+pub(in crate::bench) const PORT: u16 = 5201;
 const BUFFER: usize = 128 << 10;
 /// The congestion window opens before counting begins.
 pub(in crate::bench) const WARM_UP: Duration = Duration::from_millis(500);
@@ -40,9 +44,29 @@ fn set_congestion_control(socket: &impl AsFd) -> nix::Result<()> {
     setsockopt(socket, TcpCongestion, &OsString::from(CONGESTION_CONTROL))
 }
 
+/// Where streams begin, and where they end.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bench) struct Ends<'a> {
+    /// Who sends.
+    pub(in crate::bench) from: &'a Netns,
+    /// Who receives.
+    pub(in crate::bench) to: &'a Netns,
+    /// Where the receiver listens.
+    pub(in crate::bench) listen: Ipv4Addr,
+    /// Where the sender finds it: a NAT may be in between.
+    pub(in crate::bench) at: Ipv4Addr,
+}
+
 /// Sends through so many streams for a while; bits per second that arrived.
 pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
-    let pairs = connect(rig, streams)?;
+    let [a, b] = &rig.wired.vms;
+    let ends = Ends { from: &a.ns, to: &b.ns, listen: vm_addr(1), at: vm_addr(1) };
+    carry(ends, streams, WARM_UP, time).with_context(|| format!("TCP of {}", rig.contender))
+}
+
+/// The same between any two ends, counting after so long.
+pub(in crate::bench) fn carry(ends: Ends<'_>, streams: usize, warm_up: Duration, time: Duration) -> Result<f64> {
+    let pairs = connect(ends, streams)?;
     let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
     let (bytes, took) = thread::scope(|scope| {
         let threads: Vec<_> = pairs
@@ -52,7 +76,7 @@ pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Re
                 [scope.spawn(move || send(from, stop)), scope.spawn(move || receive(to, stop, received))]
             })
             .collect();
-        thread::sleep(WARM_UP);
+        thread::sleep(warm_up);
         let (before, start) = (received.load(Ordering::Relaxed), Instant::now());
         thread::sleep(time);
         let counted = (received.load(Ordering::Relaxed) - before, start.elapsed());
@@ -62,18 +86,17 @@ pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Re
         }
         anyhow::Ok(counted)
     })?;
-    ensure!(bytes > 0, "{}: nothing arrived by TCP", rig.contender);
+    ensure!(bytes > 0, "nothing arrived by TCP");
     Ok(bytes as f64 * 8.0 / took.as_secs_f64())
 }
 
-fn connect(rig: &Rig, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let [a, b] = &rig.wired.vms;
-    let at = SocketAddrV4::new(vm_addr(1), PORT);
-    let listener = b.ns.enter(|| TcpListener::bind(at).with_context(|| format!("listening on {at}")))?;
+fn connect(ends: Ends<'_>, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
+    let [listen, at] = [ends.listen, ends.at].map(|address| SocketAddrV4::new(address, PORT));
+    let listener = ends.to.enter(|| TcpListener::bind(listen).with_context(|| format!("listening on {listen}")))?;
     (0..streams)
         .map(|_| {
             let connect = || TcpStream::connect_timeout(&at.into(), Duration::from_secs(5)).context("connecting");
-            let from = a.ns.enter(connect)?;
+            let from = ends.from.enter(connect)?;
             // Where it is lacking, a note tells.
             let _ = set_congestion_control(&from);
             let (to, _) = listener.accept().context("accepting")?;
