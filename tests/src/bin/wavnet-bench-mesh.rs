@@ -1,6 +1,11 @@
 //! Many hosts behind NATs, each with tunnels to all others: `cargo xtask bench mesh` builds and runs it. See docs/benchmarks.md.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -26,10 +31,10 @@ struct Arguments {
     /// How many hosts [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(8..=200))]
     hosts: Option<u8>,
-    /// How often throughput is measured each time [default: 5]
+    /// How often throughput is measured each time [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: Option<u16>,
-    /// How long a stream is counted, milliseconds [default: 2000]
+    /// How long a stream is counted, milliseconds [default: 1500]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     time: Option<u64>,
 }
@@ -60,7 +65,8 @@ fn bench(arguments: Arguments) -> Result<bool> {
     plan.hosts = arguments.hosts.map_or(plan.hosts, usize::from);
     plan.runs = arguments.runs.map_or(plan.runs, usize::from);
     plan.time = arguments.time.map_or(plan.time, Duration::from_millis);
-    let found = run(&Lab::new()?, &plan, |what| eprintln!("{what} …"))?;
+    let start = Instant::now();
+    let found = run(&Lab::new()?, &plan, |what| eprintln!("{:>4.0} s: {what}", start.elapsed().as_secs_f64()))?;
     println!("{}", found.table());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&found)? + "\n";

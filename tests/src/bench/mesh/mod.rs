@@ -10,7 +10,10 @@ mod n2n;
 mod pairs;
 mod report;
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -56,12 +59,14 @@ pub struct Plan {
     pub runs: usize,
     /// How long a stream is counted.
     pub time: Duration,
+    /// How long VMs are silent before costs are watched: pulses come faster while frames flow, and for two seconds after.
+    pub calm: Duration,
     /// How long costs are watched.
     pub idle: Duration,
     /// How long all may take to find each other.
     pub patience: Duration,
-    /// n2n is measured, too, if it is there.
-    pub n2n: bool,
+    /// n2n is measured, too, if it is there: how long its hosts may take.
+    pub n2n: Option<Duration>,
 }
 
 impl Plan {
@@ -69,11 +74,12 @@ impl Plan {
     pub const FULL: Plan = Plan {
         hosts: 64,
         few: 8,
-        runs: 5,
-        time: Duration::from_millis(2000),
-        idle: Duration::from_secs(30),
-        patience: Duration::from_secs(60),
-        n2n: true,
+        runs: 3,
+        time: Duration::from_millis(1500),
+        calm: Duration::from_secs(5),
+        idle: Duration::from_secs(20),
+        patience: Duration::from_secs(40),
+        n2n: Some(Duration::from_secs(40)),
     };
 
     /// 16 hosts, and less of everything: a first look.
@@ -83,6 +89,7 @@ impl Plan {
         time: Duration::from_millis(1000),
         idle: Duration::from_secs(10),
         patience: Duration::from_secs(30),
+        n2n: Some(Duration::from_secs(20)),
         ..Plan::FULL
     };
 }
@@ -109,12 +116,13 @@ pub fn run(lab: &Lab, plan: &Plan, mut say: impl FnMut(&str)) -> Result<Found> {
     let mut sites = Vec::new();
     let (row, places) = ours(lab, plan, &mut world, &mut sites, &mut say)?;
     found.rows.push(row);
-    if !plan.n2n {
-    } else if all_there(&n2n::PROGRAMS) {
-        say("n2n");
-        found.rows.push(theirs(plan, &world, &places).context("n2n")?);
-    } else {
-        found.notes.push("n2n is not installed; `cargo xtask setup --contenders` gets it".into());
+    match plan.n2n {
+        Some(patience) if all_there(&n2n::PROGRAMS) => {
+            say("n2n");
+            found.rows.push(theirs(plan, patience, &world, &places).context("n2n")?);
+        }
+        Some(_) => found.notes.push("n2n is not installed; `cargo xtask setup --contenders` gets it".into()),
+        None => {}
     }
     say("taking all of it away");
     let disturbance = watch.end()?;
@@ -139,13 +147,16 @@ fn ours(
     say(&format!("{} hosts", plan.hosts));
     grow(lab, world, sites, plan.hosts)?;
     let formation = pairs::wait(sites, Instant::now(), plan.patience)?;
+    say("what a pair carries among them");
+    let many = streams(plan, &vm_pairs(sites))?;
     say("what they cost");
     let members = sites.iter().map(|site| {
         let interface = interface(site.router.as_ref().context("a site without a router")?);
         Ok(Member { pid: site.agent.status()?.pid, interface })
     });
-    let cost = cost::watch(&world.internet.ns, &members.collect::<Result<Vec<_>>>()?, plan.idle)?;
-    let many = streams(plan, &vm_pairs(sites))?;
+    let members = members.collect::<Result<Vec<_>>>()?;
+    thread::sleep(plan.calm);
+    let cost = cost::watch(&world.internet.ns, &members, plan.idle)?;
     // Searches go on meanwhile: the last word on who has which path.
     let last = pairs::now(sites)?;
     let formation = Formation { all_up_s: formation.all_up_s, all_direct_s: formation.all_direct_s, ..last };
@@ -163,18 +174,17 @@ fn ours(
     Ok((row, places))
 }
 
-fn theirs(plan: &Plan, world: &World, places: &[Place]) -> Result<Row> {
+fn theirs(plan: &Plan, patience: Duration, world: &World, places: &[Place]) -> Result<Row> {
     let internet = &world.internet.ns;
     let supernode = interface_of(world.public.host.addr);
     let mut n2n = N2n::new(&world.public.host)?;
-    let few = &places[..plan.few];
-    n2n.grow(few)?;
-    n2n.form(internet, few, &supernode, plan.patience)?;
+    n2n.grow(&places[..plan.few])?;
     let before = streams(plan, &edge_pairs(places))?;
     n2n.grow(places)?;
-    let formation = n2n.form(internet, places, &supernode, plan.patience)?;
-    let cost = cost::watch(internet, &n2n.members(places), plan.idle)?;
+    let formation = n2n.form(internet, places, &supernode, patience)?;
     let many = streams(plan, &edge_pairs(places))?;
+    thread::sleep(plan.calm);
+    let cost = cost::watch(internet, &n2n.members(places), plan.idle)?;
     let throughput = PAIRS.iter().zip(before).zip(many);
     let throughput: Option<Vec<_>> = throughput.map(|((name, few), many)| Throughput::of(name, few, many)).collect();
     let throughput = throughput.context("no runs")?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use wavnet_common::addr::Mac;
 
@@ -27,9 +27,9 @@ const EDGE_PORT: u16 = 7655;
 /// Its default.
 const MTU: u32 = 1400;
 /// How long answers may take.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two requests of a host.
-const PACE: Duration = Duration::from_millis(1);
+const PACE: Duration = Duration::from_millis(5);
 
 /// A supernode and edges, until they drop.
 pub(super) struct N2n {
@@ -121,15 +121,22 @@ impl N2n {
     }
 }
 
-/// Each pings all others once; the pairs, from and to, without an answer.
+/// Each pings all others once, all at the same time; the pairs, from and to, without an answer.
 fn round(places: &[Place]) -> Result<Vec<(usize, usize)>> {
-    let mut missing = Vec::new();
-    for (from, place) in places.iter().enumerate() {
+    let one = |from: usize, place: &Place| {
         let wanted: BTreeSet<_> = (0..places.len()).filter(|to| *to != from).collect();
         let answered = ping_all(&place.host.ns, &wanted)?;
-        missing.extend(wanted.difference(&answered).map(|to| (from, *to)));
-    }
-    Ok(missing)
+        Ok::<_, anyhow::Error>(wanted.difference(&answered).map(|to| (from, *to)).collect::<Vec<_>>())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            places.iter().enumerate().map(|(from, place)| scope.spawn(move || one(from, place))).collect();
+        let mut missing = Vec::new();
+        for thread in threads {
+            missing.extend(thread.join().map_err(|_| anyhow!("a thread that pings panicked"))??);
+        }
+        Ok(missing)
+    })
 }
 
 fn ping_all(ns: &Netns, wanted: &BTreeSet<usize>) -> Result<BTreeSet<usize>> {

@@ -160,7 +160,7 @@ impl Row {
 pub struct Found {
     /// In the order of measurement.
     pub rows: Vec<Row>,
-    /// What a round trip takes without any delay: part of every `rtt_ms`.
+    /// What the lab itself adds to every round trip; the link's delay is so much shorter than `rtt_ms`.
     pub own_rtt_ms: f64,
     /// What a reader should know beside the rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -201,7 +201,10 @@ impl Found {
         }
         let notes = self.notes.iter().cloned().chain(self.rows.iter().flat_map(Row::notes));
         let notes: String = notes.map(|note| format!("\nNote: {note}")).collect();
-        format!("{table}\nThe lab's own part of every round trip: {:.3} ms.{notes}", self.own_rtt_ms)
+        format!(
+            "{table}\nThe lab's own part of every round trip: {:.3} ms; the link's delay is so much shorter.{notes}",
+            self.own_rtt_ms
+        )
     }
 }
 

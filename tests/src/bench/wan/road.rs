@@ -45,24 +45,19 @@ pub(super) struct Road {
 }
 
 impl Road {
-    /// Hosts' own packets, without an overlay and without agents: through routers of a kind, the second of which forwards a TCP port
+    /// Hosts' own packets, without an overlay and without agents: through NATs of a kind, the second of which forwards a TCP port
     /// and echoes to its host, as an operator would have it do.
     pub(super) fn bare(lab: &Lab, kind: NatKind) -> Result<Road> {
         let mut internet = Internet::new(lab, MTU)?;
         let mut near = Router::new(lab, "r1", &mut internet, &RouterSpec::new(kind).link(open()))?;
         let mut far = Router::new(lab, "r2", &mut internet, &RouterSpec::new(kind))?;
         let (a, b) = (near.host(lab, "hv1")?, far.host(lab, "hv2")?);
-        let at = if kind.translates() {
-            forward_to(&far, b.addr)?;
-            far.external()
-        } else {
-            b.addr
-        };
+        forward_to(&far, b.addr)?;
         let road = Road {
             from: a.ns,
             to: b.ns,
             listen: b.addr,
-            at,
+            at: far.external(),
             sites: None,
             _world: None,
             routers: [near, far],
