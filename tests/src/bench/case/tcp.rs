@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -55,12 +55,14 @@ pub(in crate::bench) struct Ends<'a> {
     pub(in crate::bench) listen: Ipv4Addr,
     /// Where the sender finds it: a NAT may be in between.
     pub(in crate::bench) at: Ipv4Addr,
+    /// Bits per second that the sender's NIC takes at the most, if it is not as fast as the machine.
+    pub(in crate::bench) nic: Option<u64>,
 }
 
 /// Sends through so many streams for a while; bits per second that arrived.
 pub(in crate::bench) fn measure(rig: &Rig, streams: usize, time: Duration) -> Result<f64> {
     let [a, b] = &rig.wired.vms;
-    let ends = Ends { from: &a.ns, to: &b.ns, listen: vm_addr(1), at: vm_addr(1) };
+    let ends = Ends { from: &a.ns, to: &b.ns, listen: vm_addr(1), at: vm_addr(1), nic: None };
     carry(ends, streams, WARM_UP, time).with_context(|| format!("TCP of {}", rig.contender))
 }
 
@@ -99,12 +101,25 @@ fn connect(ends: Ends<'_>, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>
             let from = ends.from.enter(connect)?;
             // Where it is lacking, a note tells.
             let _ = set_congestion_control(&from);
+            if let Some(rate) = ends.nic {
+                pace(&from, rate / 8).context("SO_MAX_PACING_RATE")?;
+            }
             let (to, _) = listener.accept().context("accepting")?;
             from.set_write_timeout(Some(PATIENCE))?;
             to.set_read_timeout(Some(PATIENCE))?;
             Ok((from, to))
         })
         .collect()
+}
+
+/// Has a stream send no more than so many bytes a second, evenly.
+fn pace(stream: &TcpStream, rate: u64) -> std::io::Result<()> {
+    /// From Linux's `asm-generic/socket.h`.
+    const SO_MAX_PACING_RATE: libc::c_int = 47;
+    let (at, length) = ((&raw const rate).cast(), size_of_val(&rate) as libc::socklen_t);
+    // SAFETY: the value and its length belong together and live across the call, which only reads them.
+    let result = unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, SO_MAX_PACING_RATE, at, length) };
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn send(mut stream: &TcpStream, stop: &AtomicBool) -> Result<()> {

@@ -228,7 +228,13 @@ const PAIRS: [&str; 2] = ["100 Mbit/s at 30 ms", "as fast as the machine"];
 fn vm_pairs(sites: &[Site]) -> Vec<Ends<'_>> {
     let pairs = sites.chunks_exact(2).take(PAIRS.len());
     pairs
-        .map(|pair| Ends { from: &pair[0].vm.ns, to: &pair[1].vm.ns, listen: pair[1].addr, at: pair[1].addr })
+        .map(|pair| Ends {
+            from: &pair[0].vm.ns,
+            to: &pair[1].vm.ns,
+            listen: pair[1].addr,
+            at: pair[1].addr,
+            nic: None,
+        })
         .collect()
 }
 
@@ -237,7 +243,7 @@ fn edge_pairs(places: &[Place]) -> Vec<Ends<'_>> {
     pairs
         .map(|(n, pair)| {
             let at = n2n::address(2 * n + 1);
-            Ends { from: &pair[0].host.ns, to: &pair[1].host.ns, listen: at, at }
+            Ends { from: &pair[0].host.ns, to: &pair[1].host.ns, listen: at, at, nic: None }
         })
         .collect()
 }

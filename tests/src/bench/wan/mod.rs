@@ -141,7 +141,7 @@ fn cell(plan: &Plan, roads: &[(Lane, Road)], own: Duration, rtt: Duration, link:
     let (watch, start) = (Watch::start()?, Instant::now());
     let count = (plan.trips.as_secs_f64() / (rtt.as_secs_f64() + 0.006) / roads.len() as f64) as usize;
     let trips = by_turns(&mut echoes, count.clamp(10, 300))?;
-    let faults = || roads.iter().map(|(_, road)| road.faults()).sum::<Result<u64>>();
+    let faults = || roads.iter().map(|(_, road)| road.faults()).collect::<Result<Vec<_>>>();
     let before = faults()?;
     let mut rates = vec![Vec::new(); roads.len()];
     for _ in 0..plan.runs {
@@ -151,7 +151,8 @@ fn cell(plan: &Plan, roads: &[(Lane, Road)], own: Duration, rtt: Duration, link:
             road.check()?;
         }
     }
-    let (faults, disturbance) = (faults()? - before, watch.end()?);
+    let passed = |n: usize| faults().map(|after| after.iter().zip(&before).map(|(a, b)| a[n] - b[n]).sum());
+    let (faults, disturbance) = ([passed(0)?, passed(1)?], watch.end()?);
     let lanes = roads.iter().zip(trips).zip(rates);
     let samples: Vec<_> = lanes.map(|(((lane, _), trips), rates)| Samples { lane: *lane, trips, rates }).collect();
     Row::of(rtt, link, &samples, faults, disturbance, start.elapsed()).context("a lane without figures")

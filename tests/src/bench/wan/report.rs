@@ -86,6 +86,8 @@ pub struct Row {
     pub runs: usize,
     /// Frames that the emulator dropped though no WAN would have: more than a few, and the machine was too slow for this link.
     pub faults: u64,
+    /// Those of them that it did not take in time.
+    pub missed: u64,
     /// What the hypervisor under the machine took of its CPUs, as a share.
     pub steal: f64,
     /// What processes took that are not the benchmark's.
@@ -100,7 +102,7 @@ impl Row {
         rtt: Duration,
         link: u64,
         samples: &[Samples],
-        faults: u64,
+        faults: [u64; 2],
         disturbance: Disturbance,
         took: Duration,
     ) -> Option<Row> {
@@ -125,7 +127,8 @@ impl Row {
             without_nat_mbps: without_nat.map(|rate| rounded(rate, 100.0)),
             nat_ratio: without_nat.map(|rate| rounded(over.median / rate, 1e4)),
             runs: under.runs.min(over.runs),
-            faults,
+            faults: faults[0],
+            missed: faults[1],
             steal: rounded(disturbance.steal, 1e4),
             other_load: rounded(disturbance.others, 1e4),
             seconds: rounded(took.as_secs_f64(), 10.0),
@@ -148,7 +151,10 @@ impl Row {
         let longer = self.overlay_rtt_ms - self.underlay_rtt_ms;
         let apart = (self.rtt_ratio - 1.0).abs() > RTT_GOAL;
         note(apart, format!("round trips are longer by {longer:.3} ms, more than {:.0} %", RTT_GOAL * 100.0));
-        note(self.faults > 0, format!("the emulator dropped {} frames that no WAN would have", self.faults));
+        let Row { faults, missed, .. } = self;
+        let dropped =
+            format!("the emulator dropped {faults} frames that no WAN would have, {missed} of them for want of CPU");
+        note(*faults > 0, dropped);
         let percent = (self.other_load + self.steal) * 100.0;
         note(percent >= NOTICEABLE * 100.0, format!("others took {percent:.0} % of the CPUs"));
         notes
@@ -222,7 +228,7 @@ mod tests {
 
     fn row(all: &[Samples]) -> Option<Row> {
         let none = Disturbance::default();
-        Row::of(Duration::from_micros(500), 100, all, 0, none, Duration::from_secs(1))
+        Row::of(Duration::from_micros(500), 100, all, [0, 0], none, Duration::from_secs(1))
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::{
 
 /// What the internet carries: that of nearly all access networks.
 pub(super) const MTU: u32 = 1500;
+/// The senders' NIC, bits per second: somewhat faster than the fastest link. A sender as fast as the machine would begin with bursts
+/// that the emulator cannot take, and real ones are not.
+const NIC: u64 = 1_250_000_000;
 /// Buffers of TCP: room for a gigabit and a fifth of a second, and for a queue as long.
 const BUFFERS: &str = "4096 131072 134217728";
 /// The shortest queue before the rate, in bytes: real ones hold some tens of frames at least.
@@ -113,14 +116,20 @@ impl Road {
         Way::BOTH.into_iter().try_for_each(|way| self.link()?.set(way, impairment))
     }
 
-    /// Frames that the link dropped so far and that no WAN would have dropped.
-    pub(super) fn faults(&self) -> Result<u64> {
-        Way::BOTH.into_iter().map(|way| Ok(self.link()?.counts(way)?.faults())).sum()
+    /// Frames that the link dropped so far and that no WAN would have dropped: all of them, and those that the emulator did not take in
+    /// time.
+    pub(super) fn faults(&self) -> Result<[u64; 2]> {
+        let mut faults = [0, 0];
+        for way in Way::BOTH {
+            let counts = self.link()?.counts(way)?;
+            faults = [faults[0] + counts.faults(), faults[1] + counts.missed];
+        }
+        Ok(faults)
     }
 
     /// Where streams begin and end.
     pub(super) fn ends(&self) -> Ends<'_> {
-        Ends { from: &self.from, to: &self.to, listen: self.listen, at: self.at }
+        Ends { from: &self.from, to: &self.to, listen: self.listen, at: self.at, nic: Some(NIC) }
     }
 
     /// Fails if frames do not take the direct path (any more): then it is something else that is measured.
