@@ -105,7 +105,8 @@ pub struct Throughput {
 
 impl Throughput {
     pub(super) fn of(pair: &str, few: Vec<f64>, many: Vec<f64>) -> Option<Throughput> {
-        let (of_few, of_many) = (Summary::of(&few)?.median, Summary::of(&many)?.median);
+        let median = |runs: &[f64]| Some((Summary::of(runs)?.median * 100.0).round() / 100.0);
+        let (of_few, of_many) = (median(&few)?, median(&many)?);
         let ratio = (of_many / of_few * 1e4).round() / 1e4;
         Some(Throughput { pair: pair.to_owned(), few_mbps: of_few, few, many_mbps: of_many, many, ratio })
     }
