@@ -98,7 +98,9 @@ impl N2n {
         let start = Instant::now();
         let mut missing = round(places)?;
         while !missing.is_empty() && start.elapsed() < most {
-            missing = round(places)?;
+            // Who has answered once is found, whatever is lost later.
+            let again = round(places)?;
+            missing.retain(|pair| again.contains(pair));
         }
         let up = start.elapsed().as_secs_f64();
         let interface = [supernode.to_owned()];
@@ -122,7 +124,7 @@ impl N2n {
 }
 
 /// Each pings all others once, all at the same time; the pairs, from and to, without an answer.
-fn round(places: &[Place]) -> Result<Vec<(usize, usize)>> {
+fn round(places: &[Place]) -> Result<BTreeSet<(usize, usize)>> {
     let one = |from: usize, place: &Place| {
         let wanted: BTreeSet<_> = (0..places.len()).filter(|to| *to != from).collect();
         let answered = ping_all(&place.host.ns, &wanted)?;
@@ -131,7 +133,7 @@ fn round(places: &[Place]) -> Result<Vec<(usize, usize)>> {
     thread::scope(|scope| {
         let threads: Vec<_> =
             places.iter().enumerate().map(|(from, place)| scope.spawn(move || one(from, place))).collect();
-        let mut missing = Vec::new();
+        let mut missing = BTreeSet::new();
         for thread in threads {
             missing.extend(thread.join().map_err(|_| anyhow!("a thread that pings panicked"))??);
         }
