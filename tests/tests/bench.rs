@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use wavnet_tests::{
-    bench::{Case, Contender, Plan, plots, run},
+    bench::{Case, Contender, Plan, mesh, plots, run, wan},
     lab::{self, Need},
 };
 
@@ -89,6 +90,51 @@ fn every_contender_that_is_installed_carries_what_makes_sense_for_it() {
             assert_eq!(rows.len(), expected, "{contender}: {:?}", report.notes);
             assert!(rows.iter().all(|row| row.median > 0.0 && row.steal.is_some()), "{rows:?}");
         }
+        Ok(())
+    });
+}
+
+/// What routers need beside the lab's basic programs.
+const NAT: [Need; 3] = [Need::Wavnet, Need::Tool("nft"), Need::Tool("conntrack")];
+
+#[test]
+fn a_cell_of_the_wan_has_the_rates_and_round_trips_that_its_link_allows() {
+    lab::run("a_cell_of_the_wan_has_the_rates_and_round_trips_that_its_link_allows", &NAT, |_| {
+        let rtt = Duration::from_millis(4);
+        let (time, trips) = (Duration::from_millis(300), Duration::from_millis(300));
+        let plan = wan::Plan { rtts: vec![rtt], links: vec![20], without_nat: Some(rtt), runs: 1, time, trips };
+        let mut seen = 0;
+        let found = wan::run(&plan, |_| seen += 1)?;
+        let [row] = &found.rows[..] else { anyhow::bail!("{found:?}") };
+        ensure!((seen, row.rtt_ms, row.link_mbps, row.runs) == (1, 4.0, 20, 1), "{row:?}");
+        // By the headers; and a queue that fills before the counting begins may empty into it.
+        let without_nat = row.without_nat_mbps.unwrap_or_default();
+        for rate in [row.underlay_mbps, row.overlay_mbps, without_nat] {
+            ensure!(rate > 1.0 && rate < 20.5, "{row:?}");
+        }
+        ensure!(row.underlay_rtt_ms > 3.5 && row.overlay_rtt_ms > 3.5, "{row:?}");
+        ensure!(row.ratio > 0.0 && row.nat_ratio.is_some_and(|ratio| ratio > 0.0), "{row:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn hosts_of_a_small_mesh_are_all_direct_and_send_pulses() {
+    lab::run("hosts_of_a_small_mesh_are_all_direct_and_send_pulses", &NAT, |lab| {
+        let (time, calm, idle) = (Duration::from_millis(200), Duration::from_secs(3), Duration::from_secs(5));
+        let n2n = Some(Duration::from_secs(3));
+        let plan = mesh::Plan { hosts: 4, few: 4, runs: 1, time, calm, idle, n2n, ..mesh::Plan::QUICK };
+        let found = mesh::run(lab, &plan, |_| {})?;
+        ensure!(found.is_as_expected(), "{found:#?}");
+        let row = &found.rows[0];
+        ensure!((row.formation.pairs, row.formation.direct) == (6, 6), "{row:#?}");
+        ensure!(row.throughput.len() == 2 && row.throughput.iter().all(|t| t.ratio > 0.0), "{row:#?}");
+        // Three peers, a pulse and an answer each in five seconds, of 30 bytes; and relays beside them. Not one each second.
+        let pulses = row.cost.pulses_sent;
+        ensure!(pulses.count == 4 && pulses.min > 12.0 && pulses.max < 170.0, "{row:#?}");
+        ensure!(row.cost.sent.min >= pulses.min && row.cost.resident_mib.min > 1.0, "{row:#?}");
+        let missing = found.notes.iter().any(|note| note.starts_with("n2n is not installed"));
+        ensure!(found.rows.len() == if missing { 1 } else { 2 }, "{found:#?}");
         Ok(())
     });
 }

@@ -132,7 +132,8 @@ pub(crate) struct Bench {
     pub(crate) time: Option<u64>,
     /// Only these cases, such as small_frames, encap, tcp_4, rtt_p99 (docs/benchmarks.md has all of them, and a name that is none has
     /// them listed); or one of these alone: `rendezvous`, the rendezvous server's STUN against coturn's, and its memory; `nat`, which path
-    /// each pair of NAT types gets, and how soon.
+    /// each pair of NAT types gets, and how soon; `wan`, the overlay through NATs against the bare underlay, over links of several rates and
+    /// lengths; `mesh`, 64 hosts behind NATs, each with tunnels to all others.
     pub(crate) cases: Vec<String>,
 }
 

@@ -48,6 +48,8 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     match bench.cases.as_slice() {
         [case] if case == RENDEZVOUS => return bench_rendezvous(workspace, bench),
         [case] if case == NAT => return bench_nat(workspace, bench),
+        [case] if case == WAN => return bench_lab(workspace, bench, "wavnet-bench-wan"),
+        [case] if case == MESH => return bench_lab(workspace, bench, "wavnet-bench-mesh"),
         _ => {}
     }
     compile::binaries(workspace, &["wavnet", "wavnet-bench"])?;
@@ -71,15 +73,31 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     become_it(command)
 }
 
-/// Cases that are programs of their own: a server, and pairs of NATs.
+/// Cases that are programs of their own: a server, pairs of NATs, a WAN between two of them, and many hosts.
 const RENDEZVOUS: &str = "rendezvous";
 const NAT: &str = "nat";
+const WAN: &str = "wan";
+const MESH: &str = "mesh";
 
 /// `cargo xtask bench nat`.
 fn bench_nat(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet", "wavnet-bench-nat"])?;
     let mut command = elevated(workspace, "wavnet-bench-nat")?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    json(&mut command, bench)?;
+    become_it(command)
+}
+
+/// `cargo xtask bench wan` and `mesh`: programs that know what is quick by themselves.
+fn bench_lab(workspace: &Workspace, bench: &Bench, program: &str) -> Result<ExitCode> {
+    compile::binaries(workspace, &["wavnet", program])?;
+    let mut command = elevated(workspace, program)?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+    command.args(bench.quick.then_some("--quick"));
+    let (runs, time) = (bench.runs.map(u64::from), bench.time);
+    for (name, value) in [("--runs", runs), ("--time", time)] {
+        command.args(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+    }
     json(&mut command, bench)?;
     become_it(command)
 }

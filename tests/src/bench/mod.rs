@@ -9,6 +9,7 @@ mod contender;
 mod entry;
 mod estimate;
 mod machine;
+pub mod mesh;
 mod pinned;
 mod plan;
 mod report;
@@ -18,6 +19,7 @@ mod run;
 mod sender;
 mod setting;
 mod turns;
+pub mod wan;
 
 pub use case::Case;
 pub use contender::Contender;

@@ -16,10 +16,14 @@ use crate::{
         host::{Host, Vm, VmSpec},
         nat::{NatKind, Router, RouterSpec},
         poll_until,
-        wan::{Internet, LinkSpec, PublicHost},
+        topology::UNDERLAY_MTU,
+        wan::{Internet, LinkSpec, Network, PublicHost},
     },
     rendezvous::{Server, Shape},
 };
+
+/// What VXLAN adds to a frame's payload: outer IPv4, UDP and VXLAN headers, and the inner frame's own.
+const HEADERS: u32 = 50;
 
 /// The internet, and a rendezvous server on it.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub struct SiteSpec {
     pub tap: bool,
     /// Lines for `[underlay]`.
     pub underlay: String,
+    /// Another level of the agent's log than debug; empty: the agent's default.
+    pub log_level: Option<String>,
 }
 
 impl SiteSpec {
@@ -86,7 +92,15 @@ impl World {
     /// # Errors
     /// What `ip` or the server says.
     pub fn new(lab: &Lab, link: Option<&LinkSpec>) -> Result<World> {
-        let mut internet = Internet::new(lab, 1600)?;
+        World::with_mtu(lab, UNDERLAY_MTU, link)
+    }
+
+    /// The same with an MTU of all links of the internet. VMs have 50 less, as VXLAN needs, and 1500 at most.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn with_mtu(lab: &Lab, mtu: u32, link: Option<&LinkSpec>) -> Result<World> {
+        let mut internet = Internet::new(lab, mtu)?;
         let public = internet.host(lab, "rv", 2, link)?;
         let [first, second] = public.addresses[..] else { anyhow::bail!("two addresses were asked for") };
         let addresses = format!("listen = [\"{first}:4789\"]\nother_address = [\"{second}\"]\nother_port = 4790\n");
@@ -139,12 +153,16 @@ impl World {
     fn site_on(&self, lab: &Lab, spec: &SiteSpec, router: Option<Router>, host: Host, n: u8) -> Result<Site> {
         let addr = Ipv4Addr::new(10, 9, 0, n);
         let vm_name = format!("vm{n}");
-        let vm_spec = VmSpec::new(&vm_name, Mac([2, 9, 0, 0, 0, n]), addr);
+        let mtu = self.internet.mtu().saturating_sub(HEADERS).min(1500);
+        let vm_spec = VmSpec { mtu, ..VmSpec::new(&vm_name, Mac([2, 9, 0, 0, 0, n]), addr) };
         let vm = if spec.tap { host.tap_vm(lab, &vm_spec)? } else { host.vm(lab, &vm_spec)? };
         let mesh = self.mesh_table(lab, &format!("hv{n}"))?;
         let mut config = AgentConfig::new(&[World::vni()]).port(&vm.port, World::vni()).table(&mesh);
         if !spec.underlay.is_empty() {
             config = config.underlay(&spec.underlay);
+        }
+        if let Some(level) = &spec.log_level {
+            config = config.log_level(level);
         }
         let agent = Agent::start(lab, &host, &config)?;
         let key = mesh_of(&agent)?.key;

@@ -7,7 +7,7 @@ mod overlay;
 mod ovs;
 mod redirect;
 mod tinc;
-mod tools;
+pub(super) mod tools;
 mod vpncloud;
 
 use std::{fmt, str::FromStr};
