@@ -1,8 +1,9 @@
 //! Hypervisors at sites behind NATs, with a rendezvous server on the internet between them.
 
+pub mod flow;
 pub mod grid;
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_common::addr::{Mac, Vni};
@@ -15,7 +16,7 @@ use crate::{
         config::AgentConfig,
         host::{Host, Vm, VmSpec},
         nat::{NatKind, Router, RouterSpec},
-        poll_until,
+        ping, poll_until,
         wan::{Internet, LinkSpec, PublicHost},
     },
     rendezvous::{Server, Shape},
@@ -30,6 +31,8 @@ pub struct World {
     pub public: PublicHost,
     /// The server.
     pub server: Server,
+    /// Further servers of the same network, and their hosts.
+    pub others: Vec<(PublicHost, Server)>,
     sites: u8,
 }
 
@@ -48,6 +51,8 @@ pub struct Site {
     pub addr: Ipv4Addr,
     /// The agent's name and public key.
     pub key: String,
+    /// The agent's configuration, for a test to change.
+    pub config: AgentConfig,
 }
 
 /// What a site is to be.
@@ -61,6 +66,16 @@ pub struct SiteSpec {
     pub tap: bool,
     /// Lines for `[underlay]`.
     pub underlay: String,
+    /// The VNI, if another one than [`World::vni`].
+    pub vni: Option<Vni>,
+    /// Lines for `[mesh]`.
+    pub mesh: String,
+    /// File with the network's key, if another one than the server's.
+    pub network_key: Option<String>,
+    /// Static peers.
+    pub peers: Vec<Ipv4Addr>,
+    /// The agent takes the address that its NIC has at the time.
+    pub roams: bool,
 }
 
 impl SiteSpec {
@@ -68,6 +83,12 @@ impl SiteSpec {
     #[must_use]
     pub fn behind(kind: Option<NatKind>) -> SiteSpec {
         SiteSpec { router: kind.map(RouterSpec::new), ..SiteSpec::default() }
+    }
+
+    /// The same in another VNI than the world's: among others, and out of their sight.
+    #[must_use]
+    pub fn vni(self, n: u32) -> SiteSpec {
+        SiteSpec { vni: Vni::new(n).ok(), ..self }
     }
 }
 
@@ -91,7 +112,23 @@ impl World {
         let [first, second] = public.addresses[..] else { anyhow::bail!("two addresses were asked for") };
         let addresses = format!("listen = [\"{first}:4789\"]\nother_address = [\"{second}\"]\nother_port = 4790\n");
         let server = Server::start(lab, &public.host.ns, &Shape { addresses, ..Shape::default() })?;
-        Ok(World { internet, public, server, sites: 0 })
+        Ok(World { internet, public, server, others: Vec::new(), sites: 0 })
+    }
+
+    /// Adds a server of the same network, for sites that come after it.
+    ///
+    /// # Errors
+    /// What `ip` or the server says.
+    pub fn add_server(&mut self, lab: &Lab) -> Result<()> {
+        let public = self.internet.host(lab, &format!("rv{}", self.others.len() + 2), 1, None)?;
+        let addresses = format!("listen = [\"{}:4789\"]\nother_port = 4790\n", public.host.addr);
+        let mut server = Server::prepare(lab, &public.host.ns, &Shape { addresses, ..Shape::default() })?;
+        for file in ["network.key", "network.access"] {
+            fs::copy(self.server.path(file), server.path(file))?;
+        }
+        server.launch()?;
+        self.others.push((public, server));
+        Ok(())
     }
 
     /// Adds a site, and starts its agent.
@@ -132,19 +169,29 @@ impl World {
         let key_file = lab.path(&format!("hv{n}.key"));
         let made = self.server.wavnet(&["key", "generate", &key_file.display().to_string()])?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let hosts = [&self.public].into_iter().chain(self.others.iter().map(|(host, _)| host));
+        let servers: Vec<String> = hosts.map(|on| format!("\"{}:4789\"", on.host.addr)).collect();
         let mesh = format!(
-            "[mesh]\nservers = [\"{}:4789\"]\nkey = \"{}\"\nnetwork_key = \"{}\"\n",
-            self.public.host.addr,
+            "[mesh]\nservers = [{}]\nkey = \"{}\"\nnetwork_key = \"{}\"\n{}",
+            servers.join(", "),
             key_file.display(),
-            self.server.path("network.key"),
+            spec.network_key.clone().unwrap_or_else(|| self.server.path("network.key")),
+            spec.mesh,
         );
-        let mut config = AgentConfig::new(&[World::vni()]).port(&vm.port, World::vni()).table(&mesh);
+        let vni = spec.vni.unwrap_or_else(World::vni);
+        let mut config = AgentConfig::new(&[vni]).port(&vm.port, vni).table(&mesh);
         if !spec.underlay.is_empty() {
             config = config.underlay(&spec.underlay);
         }
+        if spec.roams {
+            config = config.any_address();
+        }
+        for peer in &spec.peers {
+            config = config.peer(*peer, &[vni]);
+        }
         let agent = Agent::start(lab, &host, &config)?;
         let key = mesh_of(&agent)?.key;
-        Ok(Site { router, host, agent, vm, addr, key })
+        Ok(Site { router, host, agent, vm, addr, key, config })
     }
 }
 
@@ -180,8 +227,27 @@ impl Site {
             ensure!(is == kind, "it is {is}: {peer:?}");
             Ok(())
         });
-        met.with_context(|| format!("its agent said:\n{}", self.agent.log()))
+        met.with_context(|| format!("it knows {:?}", mesh_of(&self.agent)))
     }
+}
+
+/// Waits until frames between two sites take paths of this kind in both directions, and go through; prints a row of docs/nat.md's table of cases.
+///
+/// # Errors
+/// They do not.
+pub fn meet(case: &str, (a, b): (&Site, &Site), kind: &str, most: Duration) -> Result<()> {
+    a.wait_for_path(b, kind, most).with_context(|| case.to_owned())?;
+    b.wait_for_path(a, kind, most).with_context(|| case.to_owned())?;
+    ping::once(&a.vm.ns, b.addr, 56, most).with_context(|| case.to_owned())?;
+    let views = [a.peer(b)?, b.peer(a)?];
+    let times = views.map(|view| if kind == "relayed" { view.first_path_ms } else { view.direct_path_ms });
+    row(case, kind, times.into_iter().flatten().max().map_or_else(|| "–".to_owned(), |ms| ms.to_string()));
+    Ok(())
+}
+
+/// Prints a row of docs/nat.md's table of cases: what was done, the path that there is then, and milliseconds until it was there.
+pub fn row(case: &str, path: &str, ms: impl Display) {
+    println!("| {case} | {path} | {ms} |");
 }
 
 /// Removes what is kept of a server, as if its disk were lost.
