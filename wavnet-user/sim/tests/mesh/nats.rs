@@ -241,6 +241,23 @@ fn two_symmetric_nats_that_both_count_are_passed() {
     });
 }
 
+/// One side begins to find out what its NAT is like when the other one has done so. A guess in between would be made for a cone.
+#[test]
+fn two_nats_that_count_are_passed_as_soon_as_both_sides_know_them() {
+    Seed::each(20, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let a = world.behind("a", NatConfig::symmetric_sequential(1), counting(1));
+        let b = world.behind("b", NatConfig::symmetric_sequential(1), NatSummary::default());
+        world.net.run_for(Duration::from_secs(3));
+        world.net.act(b.host, |node, now| node.agent_mut().mesh.set_nat(now, counting(1)));
+        direct_within(&mut world, a, b, 3);
+        for site in [a, b] {
+            let peak = world.net.router_stats(site.router.expect("a NAT")).flows.peak;
+            assert!(peak <= 30, "seed {seed}: {peak}");
+        }
+    });
+}
+
 /// A classification that is wrong about the NAT costs some attempts, and the search is there still.
 #[test]
 fn a_nat_that_only_seems_to_count_is_searched() {
