@@ -21,6 +21,7 @@ pub mod host;
 pub mod http;
 pub mod link;
 pub mod lookups;
+pub mod metrics;
 pub mod nat;
 pub mod netns;
 pub mod numbered;

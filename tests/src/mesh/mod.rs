@@ -5,13 +5,13 @@ pub mod grid;
 
 use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use wavnet_common::addr::{Mac, Vni};
 use wavnet_user::api::model::{MeshInfo, MeshPeer};
 
 use crate::{
     lab::{
-        Lab,
+        Lab, Need,
         agent::Agent,
         config::AgentConfig,
         host::{Host, Vm, VmSpec},
@@ -21,6 +21,9 @@ use crate::{
     },
     rendezvous::{Server, Shape},
 };
+
+/// What every test of the mesh needs.
+pub const NEEDS: &[Need] = &[Need::Wavnet, Need::Tool("nft"), Need::Tool("conntrack")];
 
 /// The internet, and a rendezvous server on it.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub struct World {
     pub server: Server,
     /// Further servers of the same network, and their hosts.
     pub others: Vec<(PublicHost, Server)>,
-    sites: u8,
+    count: u8,
 }
 
 /// A site: a router, a hypervisor behind it with an agent, and a VM.
@@ -112,7 +115,7 @@ impl World {
         let [first, second] = public.addresses[..] else { anyhow::bail!("two addresses were asked for") };
         let addresses = format!("listen = [\"{first}:4789\"]\nother_address = [\"{second}\"]\nother_port = 4790\n");
         let server = Server::start(lab, &public.host.ns, &Shape { addresses, ..Shape::default() })?;
-        Ok(World { internet, public, server, others: Vec::new(), sites: 0 })
+        Ok(World { internet, public, server, others: Vec::new(), count: 0 })
     }
 
     /// Adds a server of the same network, for sites that come after it.
@@ -136,8 +139,28 @@ impl World {
     /// # Errors
     /// What `ip` or the agent says.
     pub fn site(&mut self, lab: &Lab, spec: &SiteSpec) -> Result<Site> {
-        self.sites += 1;
-        let n = self.sites;
+        let [site] = self.sites(lab, [spec])?;
+        Ok(site)
+    }
+
+    /// Adds sites whose agents start at the same time.
+    ///
+    /// # Errors
+    /// As [`World::site`].
+    pub fn sites<const N: usize>(&mut self, lab: &Lab, specs: [&SiteSpec; N]) -> Result<[Site; N]> {
+        let begun: Vec<Site> = specs.into_iter().map(|spec| self.begin_site(lab, spec)).collect::<Result<_>>()?;
+        let mut sites: [Site; N] = begun.try_into().map_err(|_| anyhow!("there are not as many"))?;
+        sites.iter_mut().try_for_each(|site| site.agent.wait_answers())?;
+        Ok(sites)
+    }
+
+    /// Adds a site, and does not wait for its agent.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn begin_site(&mut self, lab: &Lab, spec: &SiteSpec) -> Result<Site> {
+        self.count += 1;
+        let n = self.count;
         let name = format!("hv{n}");
         let (router, host) = match &spec.router {
             Some(router) => {
@@ -150,13 +173,13 @@ impl World {
         self.site_on(lab, spec, router, host, n)
     }
 
-    /// The same on a hypervisor that is there, such as a second one behind a router.
+    /// The same on a hypervisor behind a router that is there.
     ///
     /// # Errors
-    /// As [`World::site`].
+    /// As [`World::begin_site`].
     pub fn site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
-        self.sites += 1;
-        let n = self.sites;
+        self.count += 1;
+        let n = self.count;
         let host = router.host(lab, &format!("hv{n}"))?;
         self.site_on(lab, spec, None, host, n)
     }
@@ -169,6 +192,7 @@ impl World {
         let key_file = lab.path(&format!("hv{n}.key"));
         let made = self.server.wavnet(&["key", "generate", &key_file.display().to_string()])?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = String::from_utf8_lossy(&made.stdout).split_whitespace().last().context("a public key")?.to_owned();
         let hosts = [&self.public].into_iter().chain(self.others.iter().map(|(host, _)| host));
         let servers: Vec<String> = hosts.map(|on| format!("\"{}:4789\"", on.host.addr)).collect();
         let mesh = format!(
@@ -189,8 +213,8 @@ impl World {
         for peer in &spec.peers {
             config = config.peer(*peer, &[vni]);
         }
-        let agent = Agent::start(lab, &host, &config)?;
-        let key = mesh_of(&agent)?.key;
+        let mut agent = Agent::prepare(lab, &host, &config)?;
+        agent.begin("")?;
         Ok(Site { router, host, agent, vm, addr, key, config })
     }
 }

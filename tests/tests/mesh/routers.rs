@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use wavnet_tests::{
     lab::{
-        self, Lab, Need,
+        self, Lab,
         nat::{NatKind, Router, RouterSpec},
         wan::{Impairment, LinkSpec},
     },
-    mesh::{Site, SiteSpec, World, meet},
+    mesh::{NEEDS, Site, SiteSpec, World, meet},
 };
 
 /// What ordinary probes find; and what has to know both NATs before, which takes some seconds.
@@ -30,7 +30,7 @@ impl Pair {
     fn behind(lab: &Lab, world: &mut World, case: &'static str, vni: u32, routers: [RouterSpec; 2]) -> Result<Pair> {
         let mut site = |router| {
             let spec = SiteSpec { router: Some(router), ..SiteSpec::default() }.vni(vni);
-            world.site(lab, &spec)
+            world.begin_site(lab, &spec)
         };
         let sites = [site(routers[0])?, site(routers[1])?];
         Ok(Pair { case, sites, path: "direct", most: SOON, _routers: Vec::new() })
@@ -60,7 +60,7 @@ fn cone() -> RouterSpec {
 
 #[test]
 fn nats_in_a_row_and_hosts_behind_one_nat() {
-    lab::run("nats_in_a_row_and_hosts_behind_one_nat", &[Need::Wavnet], |lab| {
+    lab::run("nats_in_a_row_and_hosts_behind_one_nat", NEEDS, |lab| {
         let world = &mut World::new(lab, None)?;
         let hairpin = cone().hairpinning();
         let common = Pair::behind_one(lab, world, "two NATs behind one that hairpins", 101, &hairpin)?;
@@ -73,8 +73,10 @@ fn nats_in_a_row_and_hosts_behind_one_nat() {
         let mut outer = Router::new(lab, "outer104", &mut world.internet, &cone())?;
         let mut inner = Router::new(lab, "inner104", &mut outer, &cone())?;
         let spec = SiteSpec::default().vni(104);
-        let sites =
-            [world.site_behind(lab, &spec, &mut inner)?, world.site(lab, &SiteSpec { router: Some(cone()), ..spec })?];
+        let sites = [
+            world.site_behind(lab, &spec, &mut inner)?,
+            world.begin_site(lab, &SiteSpec { router: Some(cone()), ..spec })?,
+        ];
         let double = Pair {
             case: "two NATs in a row, and one",
             sites,
@@ -88,7 +90,7 @@ fn nats_in_a_row_and_hosts_behind_one_nat() {
 
 #[test]
 fn ports_that_count_are_foretold_and_mappings_that_move_are_found() {
-    lab::run("ports_that_count_are_foretold_and_mappings_that_move_are_found", &[Need::Wavnet], |lab| {
+    lab::run("ports_that_count_are_foretold_and_mappings_that_move_are_found", NEEDS, |lab| {
         let world = &mut World::new(lab, None)?;
         let [counts, draws] = [NatKind::SymmetricSequential, NatKind::SymmetricRandom].map(RouterSpec::new);
         // Whose packet comes first finds no mapping there, and spoils it: that both leave before either arrives takes some distance.

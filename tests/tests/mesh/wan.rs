@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::ensure;
 use wavnet_tests::{
     lab::{
-        self, Need,
+        self,
         nat::{NatKind, RouterSpec},
         ping::Ping,
         wan::{Impairment, LinkSpec, Way},
     },
-    mesh::{Site, SiteSpec, World, meet, row},
+    mesh::{NEEDS, Site, SiteSpec, World, meet, row},
 };
 
 /// Handshakes, probes and their answers take more than one round trip each, and may be lost.
@@ -23,19 +23,19 @@ fn changes(site: &Site) -> usize {
 
 #[test]
 fn a_long_way_with_loss_is_a_path_that_stays() {
-    lab::run("a_long_way_with_loss_is_a_path_that_stays", &[Need::Wavnet], |lab| {
+    lab::run("a_long_way_with_loss_is_a_path_that_stays", NEEDS, |lab| {
         // Four times there and back: 200 ms. Twice on the way: one of twenty.
         let one = Impairment::delayed(Duration::from_millis(50)).loss(0.025);
         let mut world = World::new(lab, None)?;
-        let mut site = |seed| {
+        let specs = [11, 12].map(|seed| {
             let router = RouterSpec::new(NatKind::PortRestrictedCone).link(LinkSpec::both(one).seed(seed));
-            world.site(lab, &SiteSpec { router: Some(router), ..SiteSpec::default() })
-        };
-        let (a, b) = (site(11)?, site(12)?);
+            SiteSpec { router: Some(router), ..SiteSpec::default() }
+        });
+        let [a, b] = world.sites(lab, [&specs[0], &specs[1]])?;
         meet("200 ms round trip, 5 % loss", (&a, &b), "direct", LATE)?;
         let before = [changes(&a), changes(&b)];
         let ping = Ping::start(&a.vm.ns, b.addr, Duration::from_millis(50))?;
-        ping.wait_sent(200)?;
+        ping.wait_sent(160)?;
         let loss = ping.so_far();
         let (peer, back) = (a.peer(&b)?, b.peer(&a)?);
         let rtts = [&peer, &back].map(|peer| peer.selected().and_then(|path| path.rtt_ms));
@@ -49,7 +49,7 @@ fn a_long_way_with_loss_is_a_path_that_stays() {
                 ensure!(counts.faults() == 0, "{way:?}: {counts:?}");
             }
         }
-        row("the same, ten seconds later", "direct", 0);
+        row("the same, eight seconds later", "direct", 0);
         Ok(())
     });
 }
