@@ -35,6 +35,25 @@ fn a_router_whose_own_answer_moves_the_mapping_is_passed() {
     });
 }
 
+/// What comes too early spoils a mapping for as long as somebody sends. Both sides' next try leaves at the same moment, after a rest.
+#[test]
+fn two_routers_that_spoil_mappings_are_passed_again_when_they_restart() {
+    Seed::each(20, |seed| {
+        let open = NatConfig { open_input: true, ..NatConfig::port_restricted_cone() };
+        let mut world = World::new(seed, DELAY);
+        let (a, b) = (world.behind("a", open.clone(), cone()), world.behind("b", open, cone()));
+        direct_within(&mut world, a, b, 60);
+        for site in [a, b] {
+            world.net.reboot(site.router.expect("a NAT"));
+        }
+        // Both sides have noticed by then.
+        world.net.run_for(Duration::from_secs(15));
+        direct_within(&mut world, a, b, 90);
+        world.net.run_for(Duration::from_secs(15));
+        direct_within(&mut world, a, b, 1);
+    });
+}
+
 #[test]
 fn two_nats_in_a_row_are_passed() {
     Seed::each(10, |seed| {
