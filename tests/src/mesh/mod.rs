@@ -173,11 +173,21 @@ impl World {
         self.site_on(lab, spec, router, host, n)
     }
 
-    /// The same on a hypervisor behind a router that is there.
+    /// Adds a site behind a router that is there, such as a second one, and starts its agent.
+    ///
+    /// # Errors
+    /// As [`World::site`].
+    pub fn site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
+        let mut site = self.begin_site_behind(lab, spec, router)?;
+        site.agent.wait_answers()?;
+        Ok(site)
+    }
+
+    /// The same without waiting for its agent.
     ///
     /// # Errors
     /// As [`World::begin_site`].
-    pub fn site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
+    pub fn begin_site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
         self.count += 1;
         let n = self.count;
         let host = router.host(lab, &format!("hv{n}"))?;

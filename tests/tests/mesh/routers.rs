@@ -42,7 +42,7 @@ impl Pair {
         let mut site = |n| {
             let spec = RouterSpec::new(NatKind::PortRestrictedCone);
             let mut inner = Router::new(lab, &format!("inner{vni}-{n}"), &mut outer, &spec)?;
-            let site = world.site_behind(lab, &SiteSpec::default().vni(vni), &mut inner)?;
+            let site = world.begin_site_behind(lab, &SiteSpec::default().vni(vni), &mut inner)?;
             Ok::<_, anyhow::Error>((site, inner))
         };
         let [(a, inner_a), (b, inner_b)] = [site(1)?, site(2)?];
@@ -68,13 +68,14 @@ fn nats_in_a_row_and_hosts_behind_one_nat() {
         let strict = Pair { path: "relayed", ..strict };
         let mut shared = Router::new(lab, "shared", &mut world.internet, &cone())?;
         let spec = SiteSpec::default().vni(103);
-        let sites = [world.site_behind(lab, &spec, &mut shared)?, world.site_behind(lab, &spec, &mut shared)?];
+        let sites =
+            [world.begin_site_behind(lab, &spec, &mut shared)?, world.begin_site_behind(lab, &spec, &mut shared)?];
         let lan = Pair { case: "two hosts behind one NAT", sites, path: "lan", most: SOON, _routers: vec![shared] };
         let mut outer = Router::new(lab, "outer104", &mut world.internet, &cone())?;
         let mut inner = Router::new(lab, "inner104", &mut outer, &cone())?;
         let spec = SiteSpec::default().vni(104);
         let sites = [
-            world.site_behind(lab, &spec, &mut inner)?,
+            world.begin_site_behind(lab, &spec, &mut inner)?,
             world.begin_site(lab, &SiteSpec { router: Some(cone()), ..spec })?,
         ];
         let double = Pair {
@@ -94,13 +95,13 @@ fn ports_that_count_are_foretold_and_mappings_that_move_are_found() {
         let world = &mut World::new(lab, None)?;
         let [counts, draws] = [NatKind::SymmetricSequential, NatKind::SymmetricRandom].map(RouterSpec::new);
         // Whose packet comes first finds no mapping there, and spoils it: that both leave before either arrives takes some distance.
-        let far = LinkSpec::both(Impairment::delayed(Duration::from_millis(10)));
+        let far = LinkSpec::both(Impairment::delayed(Duration::from_millis(25)));
         let open = cone().without_input_filter().link(far);
         let mut pair = |case, vni, routers| Pair::behind(lab, world, case, vni, routers);
         let late = [
             pair("symmetric that counts, port-restricted cone", 101, [counts, cone()])?,
             pair("two symmetric that count", 102, [counts, counts])?,
-            pair("two without input filter, 40 ms round trip", 104, [open, open])?,
+            pair("two without input filter, 100 ms round trip", 104, [open, open])?,
         ];
         let near = pair("no input filter, port-restricted cone", 103, [cone().without_input_filter(), cone()])?;
         let relayed = pair("symmetric that counts, symmetric that draws", 105, [counts, draws])?;
