@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use wavnet_common::{
     abi::{
-        Endpoint,
+        Arrival, Endpoint, LocalPort,
         relay::{Rate, RelayCount},
     },
     addr::{Label, PeerId},
@@ -64,8 +64,8 @@ impl Net {
             let there = Endpoint::plain(relay.ip().octets(), relay.port());
             let endpoint = Endpoint { source_port: Some(UDP_PORT), label, ..there };
             core.fabric.set_peer(peer, BTreeSet::from([blue()]), endpoint)?;
-            let from = PathFrom::Relayed { relay, label };
-            let slot = core.fabric.add_path(PeerPath { from, local_port: UDP_PORT, peer: Some(peer) })?;
+            let from = PathFrom::Relayed { relay: Arrival::new(relay, LocalPort::MAIN), label };
+            let slot = core.fabric.add_path(PeerPath { from, peer: Some(peer) })?;
             core.settle()?;
             Ok::<_, anyhow::Error>((core, slot, vm))
         };

@@ -15,7 +15,7 @@ use crate::{
         link,
         nat::{Forward, NatKind, Router, RouterSpec},
     },
-    mesh::World,
+    mesh::{SiteSpec, World},
 };
 
 /// What is in front of the hypervisors that run wavnet.
@@ -115,7 +115,8 @@ impl Network {
             for tenant in &tenants {
                 config = config.port(&tenant.vms[i].port, tenant.vni);
             }
-            let config = config.table(&world.mesh_table(lab, host.ns.short_name())?);
+            let (table, _) = world.mesh_table(lab, host.ns.short_name(), &SiteSpec::default())?;
+            let config = config.table(&table);
             agents.push(Agent::start(lab, host, &config).with_context(|| format!("starting agent {}", i + 1))?);
         }
         for agent in &agents {

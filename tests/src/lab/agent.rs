@@ -24,8 +24,9 @@ use super::{
     netns::Netns,
     poll_until,
     process::Process,
-    tools,
 };
+
+pub use super::metrics::{promtool_check, sum_of};
 
 const READY: Duration = Duration::from_secs(20);
 const METRICS_PORT: u16 = 9810;
@@ -103,9 +104,26 @@ impl Agent {
     /// # Errors
     /// As [`Agent::launch`].
     pub fn launch_with(&mut self, redirection: &str) -> Result<()> {
+        self.begin(redirection)?;
+        self.wait_answers()
+    }
+
+    /// Starts the process alone, with a redirection.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn begin(&mut self, redirection: &str) -> Result<()> {
         let (bin, file) = (self.bin.display().to_string(), self.file.display().to_string());
         let script = format!("exec \"$0\" agent --config \"$1\" {redirection}");
         self.process = Some(self.ns.spawn("agent", "sh", &["-c", &script, &bin, &file])?);
+        Ok(())
+    }
+
+    /// Waits until the process that was started answers.
+    ///
+    /// # Errors
+    /// As [`Agent::launch`].
+    pub fn wait_answers(&mut self) -> Result<()> {
         let name = self.ns.short_name().to_owned();
         let ended = poll_until(&format!("the agent on {name} to answer"), READY, || {
             if let Some(Err(ended)) = self.process.as_mut().map(Process::still_running) {
@@ -352,49 +370,5 @@ impl Drop for Agent {
         let pins = Leftover::Pins(self.pins.clone());
         pins.remove();
         cleanup::forget(&pins);
-    }
-}
-
-/// Sums the series of a metric that carry all labels; `None` if there is none.
-pub fn sum_of(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    let values: Vec<f64> = page
-        .lines()
-        .filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let (series, value) = rest.rsplit_once(' ')?;
-            let named = series.is_empty() || series.starts_with('{');
-            (named && labels.iter().all(|l| series.contains(l))).then(|| value.parse().ok())?
-        })
-        .collect();
-    (!values.is_empty()).then(|| values.iter().sum())
-}
-
-/// Runs promtool over a page of metrics.
-///
-/// # Errors
-/// What promtool criticises.
-pub fn promtool_check(lab: &Lab, page: &str) -> Result<()> {
-    let file = lab.path("metrics.txt");
-    fs::write(&file, page)?;
-    let mut command = tools::command("promtool");
-    command.args(["check", "metrics"]).stdin(fs::File::open(&file)?);
-    let out = command.output().context("starting promtool (Debian package: prometheus)")?;
-    let said = [out.stdout, out.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    ensure!(out.status.success() && said.trim().is_empty(), "promtool says: {said}\nabout:\n{page}");
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_series_by_labels() {
-        let page = "# HELP a_total x\na_total{vni=\"1\",dir=\"rx\"} 3\na_total{vni=\"2\",dir=\"rx\"} 4\na_total_more 9\nb 1.5\n";
-        assert_eq!(sum_of(page, "a_total", &["dir=\"rx\""]), Some(7.0));
-        assert_eq!(sum_of(page, "a_total", &["vni=\"2\""]), Some(4.0));
-        assert_eq!(sum_of(page, "b", &[]), Some(1.5));
-        assert_eq!(sum_of(page, "c", &[]), None);
     }
 }

@@ -14,6 +14,7 @@ pub struct AgentConfig {
     statics: Vec<String>,
     agent: String,
     underlay: String,
+    any_address: bool,
     metrics: String,
     extra: String,
     log_level: Option<String>,
@@ -95,6 +96,12 @@ impl AgentConfig {
         self
     }
 
+    /// The address is not given: it is the one that the NIC has at the time.
+    pub fn any_address(mut self) -> AgentConfig {
+        self.any_address = true;
+        self
+    }
+
     /// A line for `[metrics]`.
     pub fn metrics(mut self, line: &str) -> AgentConfig {
         self.metrics.push_str(line);
@@ -116,10 +123,11 @@ impl AgentConfig {
             Some("") => String::new(),
             level => format!("level = \"{}\"\n", level.unwrap_or("debug")),
         };
+        let address = if self.any_address { String::new() } else { format!("address = \"{address}\"\n") };
         let mut out = format!(
             "[agent]\nname = \"{name}\"\nbpffs = \"{}\"\nrun_dir = \"{}\"\n{}\n[log]\n{level}\n\
              [metrics]\nlisten = \"127.0.0.1:{metrics_port}\"\n{}\n\
-             [underlay]\ninterface = \"{interface}\"\naddress = \"{address}\"\n{}\n",
+             [underlay]\ninterface = \"{interface}\"\n{address}{}\n",
             bpffs.display(),
             run_dir.display(),
             self.agent,

@@ -47,11 +47,20 @@ impl Udp {
     /// # Errors
     /// What the kernel says; what ICMP said about an earlier one is no error.
     pub fn send(&self, to: SocketAddrV4, text: &str) -> Result<()> {
-        let mut sent = self.socket.send_to(text.as_bytes(), to);
+        self.send_bytes(to, text.as_bytes())
+    }
+
+    /// The same with bytes.
+    ///
+    /// # Errors
+    /// As [`Udp::send`].
+    pub fn send_bytes(&self, to: SocketAddrV4, bytes: &[u8]) -> Result<()> {
+        let mut sent = self.socket.send_to(bytes, to);
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-            sent = self.socket.send_to(text.as_bytes(), to);
+            sent = self.socket.send_to(bytes, to);
         }
-        sent.map(drop).with_context(|| format!("sending {text} from {} to {to}", self.local))
+        let what = || format!("sending {} from {} to {to}", String::from_utf8_lossy(bytes), self.local);
+        sent.map(drop).with_context(what)
     }
 
     /// The next text, and who sent it.

@@ -43,8 +43,7 @@ pub fn expected(a: NatKind, b: NatKind) -> &'static str {
 /// The lab cannot be made, or frames do not arrive.
 pub fn measure(lab: &Lab, a: NatKind, b: NatKind, most: Duration) -> Result<Row> {
     let mut world = World::new(lab, None)?;
-    let first = world.site(lab, &SiteSpec::behind(Some(a)))?;
-    let second = world.site(lab, &SiteSpec::behind(Some(b)))?;
+    let [first, second] = world.sites(lab, [&SiteSpec::behind(Some(a)), &SiteSpec::behind(Some(b))])?;
     let peaks = [&first, &second].map(|site| site.router.as_ref().map(|r| r.watch_conntrack()));
     let wanted = expected(a, b);
     let path = |from: &Site, to: &Site| {

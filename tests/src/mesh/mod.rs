@@ -1,21 +1,22 @@
 //! Hypervisors at sites behind NATs, with a rendezvous server on the internet between them.
 
+pub mod flow;
 pub mod grid;
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use wavnet_common::addr::{Mac, Vni};
 use wavnet_user::api::model::{MeshInfo, MeshPeer};
 
 use crate::{
     lab::{
-        Lab,
+        Lab, Need,
         agent::Agent,
         config::AgentConfig,
         host::{Host, Vm, VmSpec},
         nat::{NatKind, Router, RouterSpec},
-        poll_until,
+        ping, poll_until,
         topology::UNDERLAY_MTU,
         wan::{Internet, LinkSpec, Network, PublicHost},
     },
@@ -24,6 +25,9 @@ use crate::{
 
 /// What VXLAN adds to a frame's payload: outer IPv4, UDP and VXLAN headers, and the inner frame's own.
 const HEADERS: u32 = 50;
+
+/// What every test of the mesh needs.
+pub const NEEDS: &[Need] = &[Need::Wavnet, Need::Tool("nft"), Need::Tool("conntrack")];
 
 /// The internet, and a rendezvous server on it.
 #[derive(Debug)]
@@ -34,7 +38,9 @@ pub struct World {
     pub public: PublicHost,
     /// The server.
     pub server: Server,
-    sites: u8,
+    /// Further servers of the same network, and their hosts.
+    pub others: Vec<(PublicHost, Server)>,
+    count: u8,
 }
 
 /// A site: a router, a hypervisor behind it with an agent, and a VM.
@@ -52,6 +58,8 @@ pub struct Site {
     pub addr: Ipv4Addr,
     /// The agent's name and public key.
     pub key: String,
+    /// The agent's configuration, for a test to change.
+    pub config: AgentConfig,
 }
 
 /// What a site is to be.
@@ -67,6 +75,16 @@ pub struct SiteSpec {
     pub underlay: String,
     /// Another level of the agent's log than debug; empty: the agent's default.
     pub log_level: Option<String>,
+    /// The VNI, if another one than [`World::vni`].
+    pub vni: Option<Vni>,
+    /// Lines for `[mesh]`.
+    pub mesh: String,
+    /// File with the network's key, if another one than the server's.
+    pub network_key: Option<String>,
+    /// Static peers.
+    pub peers: Vec<Ipv4Addr>,
+    /// The agent takes the address that its NIC has at the time.
+    pub roams: bool,
 }
 
 impl SiteSpec {
@@ -74,6 +92,12 @@ impl SiteSpec {
     #[must_use]
     pub fn behind(kind: Option<NatKind>) -> SiteSpec {
         SiteSpec { router: kind.map(RouterSpec::new), ..SiteSpec::default() }
+    }
+
+    /// The same in another VNI than the world's: among others, and out of their sight.
+    #[must_use]
+    pub fn vni(self, n: u32) -> SiteSpec {
+        SiteSpec { vni: Vni::new(n).ok(), ..self }
     }
 }
 
@@ -105,7 +129,23 @@ impl World {
         let [first, second] = public.addresses[..] else { anyhow::bail!("two addresses were asked for") };
         let addresses = format!("listen = [\"{first}:4789\"]\nother_address = [\"{second}\"]\nother_port = 4790\n");
         let server = Server::start(lab, &public.host.ns, &Shape { addresses, ..Shape::default() })?;
-        Ok(World { internet, public, server, sites: 0 })
+        Ok(World { internet, public, server, others: Vec::new(), count: 0 })
+    }
+
+    /// Adds a server of the same network, for sites that come after it.
+    ///
+    /// # Errors
+    /// What `ip` or the server says.
+    pub fn add_server(&mut self, lab: &Lab) -> Result<()> {
+        let public = self.internet.host(lab, &format!("rv{}", self.others.len() + 2), 1, None)?;
+        let addresses = format!("listen = [\"{}:4789\"]\nother_port = 4790\n", public.host.addr);
+        let mut server = Server::prepare(lab, &public.host.ns, &Shape { addresses, ..Shape::default() })?;
+        for file in ["network.key", "network.access"] {
+            fs::copy(self.server.path(file), server.path(file))?;
+        }
+        server.launch()?;
+        self.others.push((public, server));
+        Ok(())
     }
 
     /// Adds a site, and starts its agent.
@@ -113,8 +153,28 @@ impl World {
     /// # Errors
     /// What `ip` or the agent says.
     pub fn site(&mut self, lab: &Lab, spec: &SiteSpec) -> Result<Site> {
-        self.sites += 1;
-        let n = self.sites;
+        let [site] = self.sites(lab, [spec])?;
+        Ok(site)
+    }
+
+    /// Adds sites whose agents start at the same time.
+    ///
+    /// # Errors
+    /// As [`World::site`].
+    pub fn sites<const N: usize>(&mut self, lab: &Lab, specs: [&SiteSpec; N]) -> Result<[Site; N]> {
+        let begun: Vec<Site> = specs.into_iter().map(|spec| self.begin_site(lab, spec)).collect::<Result<_>>()?;
+        let mut sites: [Site; N] = begun.try_into().map_err(|_| anyhow!("there are not as many"))?;
+        sites.iter_mut().try_for_each(|site| site.agent.wait_answers())?;
+        Ok(sites)
+    }
+
+    /// Adds a site, and does not wait for its agent.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn begin_site(&mut self, lab: &Lab, spec: &SiteSpec) -> Result<Site> {
+        self.count += 1;
+        let n = self.count;
         let name = format!("hv{n}");
         let (router, host) = match &spec.router {
             Some(router) => {
@@ -127,27 +187,45 @@ impl World {
         self.site_on(lab, spec, router, host, n)
     }
 
-    /// The same on a hypervisor that is there, such as a second one behind a router.
+    /// Adds a site behind a router that is there, such as a second one, and starts its agent.
     ///
     /// # Errors
     /// As [`World::site`].
     pub fn site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
-        self.sites += 1;
-        let n = self.sites;
+        let mut site = self.begin_site_behind(lab, spec, router)?;
+        site.agent.wait_answers()?;
+        Ok(site)
+    }
+
+    /// The same without waiting for its agent.
+    ///
+    /// # Errors
+    /// As [`World::begin_site`].
+    pub fn begin_site_behind(&mut self, lab: &Lab, spec: &SiteSpec, router: &mut Router) -> Result<Site> {
+        self.count += 1;
+        let n = self.count;
         let host = router.host(lab, &format!("hv{n}"))?;
         self.site_on(lab, spec, None, host, n)
     }
 
-    /// A key for a host of this name, and the lines of its agent's configuration that make it a member.
+    /// A key for a host of this name: the lines of its agent's configuration that make it a member, and its public key.
     ///
     /// # Errors
     /// What `wavnet key` says.
-    pub fn mesh_table(&self, lab: &Lab, name: &str) -> Result<String> {
+    pub fn mesh_table(&self, lab: &Lab, name: &str, spec: &SiteSpec) -> Result<(String, String)> {
         let key_file = lab.path(&format!("{name}.key")).display().to_string();
         let made = self.server.wavnet(&["key", "generate", &key_file])?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let (server, network) = (self.public.host.addr, self.server.path("network.key"));
-        Ok(format!("[mesh]\nservers = [\"{server}:4789\"]\nkey = \"{key_file}\"\nnetwork_key = \"{network}\"\n"))
+        let key = String::from_utf8_lossy(&made.stdout).split_whitespace().last().context("a public key")?.to_owned();
+        let hosts = [&self.public].into_iter().chain(self.others.iter().map(|(host, _)| host));
+        let servers: Vec<String> = hosts.map(|on| format!("\"{}:4789\"", on.host.addr)).collect();
+        let network = spec.network_key.clone().unwrap_or_else(|| self.server.path("network.key"));
+        let table = format!(
+            "[mesh]\nservers = [{}]\nkey = \"{key_file}\"\nnetwork_key = \"{network}\"\n{}",
+            servers.join(", "),
+            spec.mesh,
+        );
+        Ok((table, key))
     }
 
     fn site_on(&self, lab: &Lab, spec: &SiteSpec, router: Option<Router>, host: Host, n: u8) -> Result<Site> {
@@ -156,17 +234,24 @@ impl World {
         let mtu = self.internet.mtu().saturating_sub(HEADERS).min(1500);
         let vm_spec = VmSpec { mtu, ..VmSpec::new(&vm_name, Mac([2, 9, 0, 0, 0, n]), addr) };
         let vm = if spec.tap { host.tap_vm(lab, &vm_spec)? } else { host.vm(lab, &vm_spec)? };
-        let mesh = self.mesh_table(lab, &format!("hv{n}"))?;
-        let mut config = AgentConfig::new(&[World::vni()]).port(&vm.port, World::vni()).table(&mesh);
+        let (mesh, key) = self.mesh_table(lab, &format!("hv{n}"), spec)?;
+        let vni = spec.vni.unwrap_or_else(World::vni);
+        let mut config = AgentConfig::new(&[vni]).port(&vm.port, vni).table(&mesh);
         if !spec.underlay.is_empty() {
             config = config.underlay(&spec.underlay);
         }
         if let Some(level) = &spec.log_level {
             config = config.log_level(level);
         }
-        let agent = Agent::start(lab, &host, &config)?;
-        let key = mesh_of(&agent)?.key;
-        Ok(Site { router, host, agent, vm, addr, key })
+        if spec.roams {
+            config = config.any_address();
+        }
+        for peer in &spec.peers {
+            config = config.peer(*peer, &[vni]);
+        }
+        let mut agent = Agent::prepare(lab, &host, &config)?;
+        agent.begin("")?;
+        Ok(Site { router, host, agent, vm, addr, key, config })
     }
 }
 
@@ -202,8 +287,27 @@ impl Site {
             ensure!(is == kind, "it is {is}: {peer:?}");
             Ok(())
         });
-        met.with_context(|| format!("its agent said:\n{}", self.agent.log()))
+        met.with_context(|| format!("it knows {:?}", mesh_of(&self.agent)))
     }
+}
+
+/// Waits until frames between two sites take paths of this kind in both directions, and go through; prints a row of docs/nat.md's table of cases.
+///
+/// # Errors
+/// They do not.
+pub fn meet(case: &str, (a, b): (&Site, &Site), kind: &str, most: Duration) -> Result<()> {
+    a.wait_for_path(b, kind, most).with_context(|| case.to_owned())?;
+    b.wait_for_path(a, kind, most).with_context(|| case.to_owned())?;
+    ping::once(&a.vm.ns, b.addr, 56, most).with_context(|| case.to_owned())?;
+    let views = [a.peer(b)?, b.peer(a)?];
+    let times = views.map(|view| if kind == "relayed" { view.first_path_ms } else { view.direct_path_ms });
+    row(case, kind, times.into_iter().flatten().max().map_or_else(|| "–".to_owned(), |ms| ms.to_string()));
+    Ok(())
+}
+
+/// Prints a row of docs/nat.md's table of cases: what was done, the path that there is then, and milliseconds until it was there.
+pub fn row(case: &str, path: &str, ms: impl Display) {
+    println!("| {case} | {path} | {ms} |");
 }
 
 /// Removes what is kept of a server, as if its disk were lost.

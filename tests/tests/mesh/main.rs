@@ -1,3 +1,10 @@
 //! Hypervisors behind real NATs find each other and exchange frames: real agents, real XDP, real routers.
 
+mod agents;
+mod ethernet;
+mod moves;
 mod paths;
+mod routers;
+mod servers;
+mod strangers;
+mod wan;

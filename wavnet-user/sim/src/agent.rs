@@ -50,6 +50,10 @@ struct Held {
 /// No frame waits for longer.
 const LONGEST_HOLD: Duration = Duration::from_millis(510);
 
+/// Ports of extra sockets that carry frames, one after the other.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 512;
+
 /// An agent: the mesh, and the tables that the kernel would have.
 #[derive(Debug)]
 pub struct Agent {
@@ -246,7 +250,14 @@ impl Agent {
                 let row = self.paths.get_mut(&path).expect("a path that is there");
                 row.pulses[usize::from(number % 4)] = Some(number);
             }
-            Command::Open(socket) => self.requests.push_back(SocketRequest::Open { socket, port: None }),
+            Command::Open(socket) => {
+                // As the shell gives them: the same number, the same port.
+                let port = match socket {
+                    Socket::Extra(n) if n < PORTS => Some(FIRST_PORT + n),
+                    _ => None,
+                };
+                self.requests.push_back(SocketRequest::Open { socket, port });
+            }
             Command::Close(socket) => self.requests.push_back(SocketRequest::Close(socket)),
         }
     }

@@ -168,6 +168,22 @@ impl Router {
         self.apply(&self.rules.text())
     }
 
+    /// Takes over a host of another router: its NIC is plugged in here from now on, and has another address and gateway.
+    ///
+    /// # Errors
+    /// It is not a host of that router; or as [`Router::host`].
+    pub fn adopt(&mut self, host: &mut Host, from: &Router) -> Result<()> {
+        let place = host.addr.octets()[3].checked_sub(1).context("no host's address")?;
+        self.plugged += 1;
+        let (port, name) = (format!("h{}", self.plugged), self.ns.name());
+        from.ns.ip(&format!("link set dev h{place} down"))?;
+        from.ns.ip(&format!("link set dev h{place} netns {name} name {port}"))?;
+        link::enslave(&self.ns, &port, LAN)?;
+        self.ns.ip(&format!("link set dev {port} up"))?;
+        host.addr = offset(self.rules.lan, self.plugged + 1);
+        address_and_route(&host.ns, Host::NIC, host.addr, offset(self.rules.lan, 1))
+    }
+
     /// Entries of its connection tracking, of all protocols.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
-    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use super::{
     output::{Command, Event, PathId, Way},
     path::{Paths, WayId},
     peer::is_rested,
+    search,
     settings::Settings,
     timer::Timer,
 };
@@ -93,8 +93,9 @@ pub(super) struct Output {
     pub(super) searching: Option<PublicKey>,
     /// When the last search ended.
     pub(super) searched: Option<Time>,
-    /// Extra sockets that are open.
+    /// Extra sockets that are open, and the one that was opened last.
     sockets: BTreeSet<u16>,
+    last_socket: u16,
     /// What may be sent to who has never answered.
     pub(super) strangers: Budget,
     /// Numbers of paths that were used and are free again; not before the command that frees one is given.
@@ -152,13 +153,16 @@ impl Output {
         self.free.push(path.0);
     }
 
-    /// Opens so many sockets.
+    /// Opens so many sockets. Each in its turn: a NAT that remembers a socket's port would give it the mapping of before.
     pub(super) fn open_sockets(&mut self, count: usize) -> Vec<u16> {
-        let free: Vec<u16> = SOCKETS.filter(|n| !self.sockets.contains(n)).take(count).collect();
+        let first = self.last_socket.wrapping_add(1) % search::SOCKETS;
+        let numbers = (first..search::SOCKETS).chain(0..first).chain(search::SOCKETS..SOCKETS);
+        let free: Vec<u16> = numbers.filter(|n| !self.sockets.contains(n)).take(count).collect();
         for n in &free {
             self.sockets.insert(*n);
             self.command(Command::Open(Socket::Extra(*n)));
         }
+        self.last_socket = free.last().copied().unwrap_or(self.last_socket);
         free
     }
 
@@ -169,8 +173,8 @@ impl Output {
     }
 }
 
-/// Numbers of extra sockets.
-const SOCKETS: RangeInclusive<u16> = 0..=2047;
+/// Numbers of extra sockets end before this one. Those of a search come first: the datapath knows so many ports.
+const SOCKETS: u16 = 2048;
 
 /// One call's surroundings.
 pub(super) struct Context<'a> {

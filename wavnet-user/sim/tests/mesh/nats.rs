@@ -35,6 +35,25 @@ fn a_router_whose_own_answer_moves_the_mapping_is_passed() {
     });
 }
 
+/// What comes too early spoils a mapping for as long as somebody sends. Both sides' next try leaves at the same moment, after a rest.
+#[test]
+fn two_routers_that_spoil_mappings_are_passed_again_when_they_restart() {
+    Seed::each(20, |seed| {
+        let open = NatConfig { open_input: true, ..NatConfig::port_restricted_cone() };
+        let mut world = World::new(seed, DELAY);
+        let (a, b) = (world.behind("a", open.clone(), cone()), world.behind("b", open, cone()));
+        direct_within(&mut world, a, b, 60);
+        for site in [a, b] {
+            world.net.reboot(site.router.expect("a NAT"));
+        }
+        // Both sides have noticed by then.
+        world.net.run_for(Duration::from_secs(15));
+        direct_within(&mut world, a, b, 90);
+        world.net.run_for(Duration::from_secs(15));
+        direct_within(&mut world, a, b, 1);
+    });
+}
+
 #[test]
 fn two_nats_in_a_row_are_passed() {
     Seed::each(10, |seed| {
@@ -238,6 +257,23 @@ fn two_symmetric_nats_that_both_count_are_passed() {
         let a = world.behind("a", NatConfig::symmetric_sequential(1), counting(1));
         let b = world.behind("b", NatConfig::symmetric_sequential(2), counting(2));
         direct_within(&mut world, a, b, 15);
+    });
+}
+
+/// One side begins to find out what its NAT is like when the other one has done so. A guess in between would be made for a cone.
+#[test]
+fn two_nats_that_count_are_passed_as_soon_as_both_sides_know_them() {
+    Seed::each(20, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let a = world.behind("a", NatConfig::symmetric_sequential(1), counting(1));
+        let b = world.behind("b", NatConfig::symmetric_sequential(1), NatSummary::default());
+        world.net.run_for(Duration::from_secs(3));
+        world.net.act(b.host, |node, now| node.agent_mut().mesh.set_nat(now, counting(1)));
+        direct_within(&mut world, a, b, 3);
+        for site in [a, b] {
+            let peak = world.net.router_stats(site.router.expect("a NAT")).flows.peak;
+            assert!(peak <= 30, "seed {seed}: {peak}");
+        }
     });
 }
 

@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// After so many greetings or requests without an answer the server is told as lost.
 const SILENT_AFTER: u32 = 4;
 /// INITs before it asks for another cookie.
-const INITS: u32 = 3;
+const INITS: u32 = 1;
 /// A handshake that has not ended by then begins anew.
 const ENOUGH: Duration = Duration::from_secs(5);
 /// Cookies that come faster than this are somebody's copies.

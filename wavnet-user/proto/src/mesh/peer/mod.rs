@@ -86,6 +86,8 @@ pub(super) struct Peer {
     select_said: Said,
     busy: bool,
     punches: u32,
+    /// The peer was asked to try all addresses; we do so in a moment.
+    proposed: bool,
     looks: u32,
     prediction: Option<Prediction>,
     predictions: u32,
@@ -133,6 +135,7 @@ impl Peer {
             select_said: (0, 0),
             busy: false,
             punches: 0,
+            proposed: false,
             looks: 0,
             prediction: None,
             predictions: 0,

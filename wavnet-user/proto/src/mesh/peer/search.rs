@@ -20,11 +20,13 @@ use crate::{
     },
     time::Time,
     transmit::Socket,
-    wire::{Candidate, CandidateKind, Label, Message, message::Search as Said},
+    wire::{Candidate, CandidateKind, Label, Message, NatSummary, message::Search as Said},
 };
 
 /// From the moment when both sides know each other until a search: ordinary probes come first.
 const PATIENCE: Duration = Duration::from_millis(600);
+/// Who has said nothing of its NAT after so many tries of ordinary probes will not.
+const LISTEN: u32 = 2;
 /// After a question that was not answered, or answered with *later*.
 const LATER: Duration = Duration::from_secs(2);
 
@@ -49,7 +51,9 @@ impl Peer {
     /// Whether a search is worth it; if so, when.
     pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
         let idle = self.search.is_none() && self.prediction.is_none();
-        if !cx.local.settings.search || !idle || self.has_direct(cx.now) {
+        // Who has not said what its NAT is like is about to, as a rule; what is done before is done for another kind.
+        let is_early = self.nat == NatSummary::default() && self.punches < LISTEN;
+        if !cx.local.settings.search || !idle || is_early || self.has_direct(cx.now) {
             return;
         }
         let pause = if self.may_predict(cx) {

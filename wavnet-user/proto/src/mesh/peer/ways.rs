@@ -58,15 +58,25 @@ impl Peer {
 
     /// [`Timer::Punch`]: while there is no direct path, both sides try once more, ever more seldom.
     pub(in crate::mesh) fn punch_again(&mut self, cx: &mut Context<'_>) {
+        let proposed = std::mem::take(&mut self.proposed);
         if !self.is_connected() {
             return;
         }
         if self.has_direct(cx.now) {
             return self.look_around(cx);
         }
+        if !proposed {
+            self.propose(cx);
+            // The peer tries when it hears that, and so do we: what comes to a router without an input filter before its host has sent
+            // spoils the mapping.
+            let way = self.best_way(cx.now).and_then(|way| self.paths.by_way(&way));
+            if let Some((rtt, _)) = way.and_then(|id| self.paths.get(id)).and_then(Path::rtt) {
+                self.proposed = true;
+                return cx.timers.set(Timer::Punch(self.key), cx.now + rtt / 2);
+            }
+        }
         (self.looks, self.predictions) = (0, 0);
         self.punches = self.punches.saturating_add(1);
-        self.propose(cx);
         self.punch_known(cx);
         self.consider_search(cx);
         let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
