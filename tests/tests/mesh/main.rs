@@ -1,3 +1,4 @@
 //! Hypervisors behind real NATs find each other and exchange frames: real agents, real XDP, real routers.
 
 mod paths;
+mod without_loss;

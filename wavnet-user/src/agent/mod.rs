@@ -100,6 +100,7 @@ pub async fn run_until(source: Source, stop: impl Future<Output = ()>) -> Result
     agent.start().await?;
     let outcome = agent.run(pin!(stop), &mut reload, &mut sockets).await;
     agent.notifier.stopping();
+    agent.end_mesh(matches!(outcome, Outcome::Detach)).await;
     // First, and to its end: what detaching changes is no news, and would find nobody who listens.
     agent.monitor.close().await;
     let detach = matches!(outcome, Outcome::Detach);

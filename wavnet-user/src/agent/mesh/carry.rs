@@ -16,7 +16,7 @@ use wavnet_proto::{
     trust::PublicKey,
 };
 
-use super::{Overlay, nat::Wish, now};
+use super::{Overlay, hold::Place, nat::Wish, now};
 use crate::datapath::Datapath;
 
 pub(super) fn id(peer: &PublicKey) -> PeerId {
@@ -30,10 +30,10 @@ fn label(way: &Way) -> Label {
 
 impl Overlay {
     /// Puts what the mesh says into the fabric. What it sends waits for [`Overlay::send`], until that is in force.
-    pub(in crate::agent) fn carry_out(&mut self, fabric: &mut Fabric) {
+    pub(in crate::agent) fn carry_out(&mut self, fabric: &mut Fabric, datapath: &Datapath) {
         self.classify();
         while let Some(command) = self.mesh.poll_command() {
-            self.carry_out_one(fabric, command);
+            self.carry_out_one(fabric, datapath, command);
         }
         while let Some(event) = self.mesh.poll_event() {
             self.note(&event);
@@ -43,7 +43,7 @@ impl Overlay {
         }
     }
 
-    fn carry_out_one(&mut self, fabric: &mut Fabric, command: Command) {
+    fn carry_out_one(&mut self, fabric: &mut Fabric, datapath: &Datapath, command: Command) {
         match command {
             Command::Admit { peer, vnis } => {
                 self.vnis.insert(peer, vnis);
@@ -51,12 +51,12 @@ impl Overlay {
             }
             Command::Expel { peer } => {
                 self.vnis.remove(&peer);
-                self.endpoints.remove(&peer);
+                self.places.remove(&peer);
                 fabric.remove_dynamic_peer(id(&peer));
             }
             Command::AddPath { path, peer, way } => {
                 // The peer has to have a place, also before anything is sent to it.
-                if !self.endpoints.contains_key(&peer) {
+                if !self.places.contains_key(&peer) {
                     self.select(fabric, peer, &way);
                 }
                 let Some(from) = path_from(&way) else { return };
@@ -96,8 +96,8 @@ impl Overlay {
                     sockets.close_extra(n);
                 }
             }
-            // Frames go on by the old path until the new one is selected.
-            Command::Hold { .. } | Command::Release { .. } => {}
+            Command::Hold { peer } => self.holding.begin(fabric, datapath, peer),
+            Command::Release { peer } => self.holding.release(peer),
             Command::Open(_) | Command::Close(_) => {}
         }
     }
@@ -110,13 +110,13 @@ impl Overlay {
         let SocketAddr::V4(remote) = way.remote else { return };
         let source_port = Some(self.local_port(way));
         let endpoint = Endpoint { addr: remote.ip().octets(), port: remote.port(), source_port, label: label(way) };
-        self.endpoints.insert(peer, endpoint);
+        self.places.insert(peer, Place { endpoint, socket: way.socket });
         self.set_peer(fabric, peer);
     }
 
     fn set_peer(&mut self, fabric: &mut Fabric, peer: PublicKey) {
-        let (Some(vnis), Some(endpoint)) = (self.vnis.get(&peer), self.endpoints.get(&peer)) else { return };
-        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), *endpoint) {
+        let (Some(vnis), Some(place)) = (self.vnis.get(&peer), self.places.get(&peer)) else { return };
+        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), place.endpoint) {
             warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
         }
     }

@@ -2,6 +2,8 @@
 
 mod agent;
 mod carry;
+mod device;
+mod hold;
 mod names;
 mod nat;
 mod pulses;
@@ -18,7 +20,7 @@ use std::{
 use anyhow::Result;
 use tokio::{sync::oneshot, time::sleep};
 use tracing::{info, warn};
-use wavnet_common::{abi::Endpoint, addr::Vni};
+use wavnet_common::addr::Vni;
 use wavnet_proto::{
     fabric::{Control, Fabric},
     mesh::{Event, Mesh, PathId, PathKind, Server, Settings},
@@ -29,6 +31,7 @@ use wavnet_proto::{
 };
 
 use self::{
+    hold::{Holding, Place},
     nat::Classification,
     pulses::Awaited,
     sockets::{Received, Sockets},
@@ -47,6 +50,8 @@ const BATCH: usize = 64;
 const QUIET: Duration = Duration::from_secs(2);
 /// Peers that an earlier agent has left are kept for so long: they will be connected again.
 const UNCLAIMED: Duration = Duration::from_secs(60);
+/// The loop looks at the clock at least so often: whatever happens to clocks, nothing stands still for longer.
+const LONGEST: Duration = Duration::from_secs(1);
 /// How often it is looked whether answers to pulses have come, while some are missing.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -74,7 +79,8 @@ pub(super) struct Overlay {
     /// Slots in the kernel's table.
     slots: BTreeMap<PathId, (PublicKey, u16)>,
     vnis: BTreeMap<PublicKey, BTreeSet<Vni>>,
-    endpoints: BTreeMap<PublicKey, Endpoint>,
+    places: BTreeMap<PublicKey, Place>,
+    holding: Holding,
     awaited: Awaited,
     /// Frames sent to each peer, and when there were last more.
     traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
@@ -119,7 +125,8 @@ impl Overlay {
             unresolved: Vec::new(),
             slots: BTreeMap::new(),
             vnis: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+            places: BTreeMap::new(),
+            holding: Holding::open(),
             awaited: Awaited::default(),
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
@@ -147,7 +154,7 @@ impl Overlay {
         fabric.set_control(Control {
             open: self.sockets.is_some(),
             extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
-            ..Control::default()
+            hold_ifindex: self.holding.ifindex(),
         });
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
@@ -163,14 +170,15 @@ impl Overlay {
             tokio::spawn(async move { drop(tell.send(names::resolve(servers).await)) });
             self.resolving = Some(told);
         }
-        let mut due = self.mesh.poll_timeout().unwrap_or(now + RESOLVE);
-        due = due.min(self.nat.poll_timeout().unwrap_or(due));
+        let timeouts = [self.mesh.poll_timeout(), self.nat.poll_timeout(), self.holding.poll_timeout(now)];
+        let mut due = timeouts.into_iter().flatten().fold(now + LONGEST, Time::min);
         if !self.awaited.is_empty() {
             due = due.min(now + LOOK);
         }
         tokio::select! {
             received = next_datagram(&mut self.sockets) => Input::Received(received),
             () = sleep(due.since(now)) => Input::Timeout,
+            () = self.holding.readable() => Input::Timeout,
             resolved = next_resolved(&mut self.resolving) => {
                 self.resolving = None;
                 let (servers, unknown) = resolved;
@@ -245,6 +253,12 @@ impl Overlay {
             }
         }
         self.outgoing.clear();
+    }
+
+    /// Tells servers and peers that this host goes.
+    fn say_goodbye(&mut self) {
+        self.mesh.close(now());
+        self.send();
     }
 
     /// Keeps what is to be shown of an event, and logs it.
