@@ -64,19 +64,18 @@ fn meet(a: &Site, b: &Site) -> Result<(u64, u64)> {
     setsockopt(&receiver, sockopt::RcvBufForce, &(64 << 20))?;
     receiver.set_read_timeout(Some(Duration::from_millis(500)))?;
     let sender = a.vm.ns.enter(|| Ok(UdpSocket::bind((a.addr, 0))?))?;
-    let (stop, before) = (AtomicBool::new(false), held(a)?);
+    let (stop, before, to) = (AtomicBool::new(false), held(a)?, SocketAddrV4::new(b.addr, 7000));
     thread::scope(|scope| {
-        let to = SocketAddrV4::new(b.addr, 7000);
         let sending = scope.spawn(|| send(&sender, to, &stop));
         let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
-        let met = walls([a, b], false)
-            .and_then(|()| a.wait_for_path(b, "direct", SOON))
-            .and_then(|()| poll_until("nothing to be held back any more", SOON, || {
+        let met = walls([a, b], false).and_then(|()| a.wait_for_path(b, "direct", SOON)).and_then(|()| {
+            poll_until("nothing to be held back any more", SOON, || {
                 let was = held(a)?;
                 thread::sleep(Duration::from_millis(200));
                 ensure!(held(a)? == was, "frames are held back");
                 Ok(())
-            }));
+            })
+        });
         stop.store(true, Ordering::Relaxed);
         let sent = sending.join().expect("the sender runs to its end")?;
         let got = receiving.join().expect("the receiver runs to its end")?;

@@ -21,8 +21,6 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::Read,
     net::UdpSocket,
     pin::pin,
     sync::{
@@ -63,6 +61,7 @@ use crate::{
     config::{ConfigError, RendezvousConfig, RendezvousSource, key_files},
     metrics::{Endpoint, Rendered},
     notify::Notifier,
+    random,
 };
 
 /// How long the core may take for an answer.
@@ -175,7 +174,8 @@ impl Shell {
         let saved = store.load()?;
         let (key, known) = (secret.public(), saved.hosts.len());
         let started = Instant::now();
-        let mut server = Rendezvous::new(settings(&config, networks, &stun), secret, saved, seed()?, Time::ZERO);
+        let mut server =
+            Rendezvous::new(settings(&config, networks, &stun), secret, saved, *random::seed()?, Time::ZERO);
         let mut table: Box<dyn RelayTable> = Box::new(InCore);
         // Before anything is sent: a directory's versions must not come twice.
         store.apply(&first_changes(&mut server, &mut *table))?;
@@ -344,11 +344,4 @@ fn exits(families: &[Family]) -> Result<HashMap<bool, UdpSocket>> {
         Some((family.main.is_ipv4(), main.socket.try_clone()))
     });
     mains.map(|(family, socket)| Ok((family, socket.context("duplicating a socket")?))).collect()
-}
-
-/// From the system's generator, which waits until it has gathered enough after boot.
-fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut seed)).context("cannot read /dev/random")?;
-    Ok(seed)
 }

@@ -10,14 +10,14 @@ use wavnet_common::{
 };
 use wavnet_proto::{
     fabric::{Fabric, PathFrom, PeerPath},
-    mesh::{Command, Event, Way},
+    mesh::{Command, Way},
     nat::StunServer,
     transmit::Socket,
     trust::PublicKey,
 };
 
-use super::{Overlay, hold::Place, nat::Wish, now};
-use crate::datapath::Datapath;
+use super::{Overlay, hold::Place, now};
+use crate::{datapath::Datapath, nat::Step};
 
 pub(super) fn id(peer: &PublicKey) -> PeerId {
     PeerId(*peer.as_bytes())
@@ -37,9 +37,6 @@ impl Overlay {
         }
         while let Some(event) = self.mesh.poll_event() {
             self.note(&event);
-            if let Event::Registered { .. } = event {
-                self.classify();
-            }
         }
     }
 
@@ -128,36 +125,41 @@ impl Overlay {
         }
     }
 
-    /// Begins a classification if it is time, and does what one wants done.
+    /// Begins a classification if it is time. Whoever answers STUN is asked, also before it has taken us in.
     fn classify(&mut self) {
         let now = now();
         if let Some(local) = self.sockets.as_ref().map(|s| s.address()) {
-            let servers: Vec<StunServer> = self
-                .mesh
-                .servers()
-                .into_iter()
-                .filter(|s| s.registered)
-                .map(|s| StunServer { address: s.addr, others: s.stun })
-                .collect();
+            let mut servers = self.mesh.servers();
+            servers.sort_by_key(|server| !server.registered);
+            let servers: Vec<StunServer> =
+                servers.into_iter().map(|s| StunServer { address: s.addr, others: s.stun }).collect();
             self.nat.begin(now, local, &servers);
         }
-        while let Some(wish) = self.nat.poll_wish() {
-            match wish {
-                Wish::Open(n) => {
-                    let opened = self.sockets.as_mut().is_some_and(|s| s.open_extra(n).is_ok());
-                    self.nat.opened(now, n, opened);
-                }
-                Wish::Close(n) => {
-                    if let Some(sockets) = &mut self.sockets {
-                        sockets.close_extra(n);
-                    }
-                }
-                Wish::Known(summary) => {
-                    info!(nat = %summary.paper_type(), "what is in front of this host");
-                    self.mesh.set_nat(now, summary);
-                }
+    }
+
+    /// Does what the classification wants done.
+    pub(super) fn classification(&mut self, step: Step) {
+        match step {
+            Step::Send { to, payload } => {
+                let sent = self.sockets.as_ref().map_or(Ok(()), |s| s.send_parts(Socket::Main, to, &payload));
+                sent.unwrap_or_else(|error| self.nat.handle_unsent(to, error));
             }
+            Step::Report(report) => {
+                info!(nat = %report.paper_type(), "what is in front of this host");
+                self.mesh.set_nat(now(), report.summary);
+                self.nat.note(now(), *report);
+            }
+            Step::Finished => self.nat.finish(),
         }
+    }
+
+    /// A datagram came by the main socket. True if it was for the classification.
+    pub(super) fn classified(&mut self, from: SocketAddr, payload: &[u8]) -> bool {
+        let was = self.nat.handle_main(from, payload);
+        if was && let Some(summary) = self.nat.early() {
+            self.mesh.set_nat(now(), summary);
+        }
+        was
     }
 }
 

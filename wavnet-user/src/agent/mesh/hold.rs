@@ -197,5 +197,5 @@ fn send_one(sockets: &Sockets, place: &Place, frame: &[u8]) -> io::Result<()> {
         label.copy_from_slice(&bytes);
     }
     let to = SocketAddr::from((place.endpoint.addr, place.endpoint.port));
-    sockets.send_frame(place.socket, to, &payload)
+    sockets.send_parts(place.socket, to, &payload)
 }

@@ -24,9 +24,8 @@ use wavnet_common::addr::Vni;
 use wavnet_proto::{
     fabric::{Control, Fabric},
     mesh::{Event, Mesh, PathId, PathKind, Server, Settings},
-    rng::Rng,
     time::Time,
-    transmit::Transmit,
+    transmit::{Socket, Transmit},
     trust::PublicKey,
 };
 
@@ -39,6 +38,7 @@ use self::{
 use crate::{
     config::{self, Config},
     datapath::{Datapath, monotonic_ns},
+    nat::Step,
     random,
 };
 
@@ -63,6 +63,8 @@ pub(super) enum Input {
     Timeout,
     /// Names were resolved.
     Resolved(Vec<Server>, Vec<String>),
+    /// The classification of the NAT wants something.
+    Classification(Step),
 }
 
 /// The mesh, and all that belongs to it in this process.
@@ -111,7 +113,7 @@ impl Overlay {
         let Some(mesh_config) = &config.mesh else { return Ok(None) };
         let secret = settings::secret(mesh_config)?;
         let settings = settings::settings(config, mesh_config, Vec::new())?;
-        let mut rng = Rng::from_seed(random::seed()?);
+        let mut rng = random::generator()?;
         let mesh = Mesh::new(settings.clone(), secret, rng.bytes());
         info!(key = %mesh.key(), "this host's public key");
         Ok(Some(Overlay {
@@ -170,7 +172,7 @@ impl Overlay {
             tokio::spawn(async move { drop(tell.send(names::resolve(servers).await)) });
             self.resolving = Some(told);
         }
-        let timeouts = [self.mesh.poll_timeout(), self.nat.poll_timeout(), self.holding.poll_timeout(now)];
+        let timeouts = [self.mesh.poll_timeout(), self.holding.poll_timeout(now)];
         let mut due = timeouts.into_iter().flatten().fold(now + LONGEST, Time::min);
         if !self.awaited.is_empty() {
             due = due.min(now + LOOK);
@@ -179,6 +181,7 @@ impl Overlay {
             received = next_datagram(&mut self.sockets) => Input::Received(received),
             () = sleep(due.since(now)) => Input::Timeout,
             () = self.holding.readable() => Input::Timeout,
+            step = self.nat.next() => Input::Classification(step),
             resolved = next_resolved(&mut self.resolving) => {
                 self.resolving = None;
                 let (servers, unknown) = resolved;
@@ -199,16 +202,16 @@ impl Overlay {
             }
             Input::Timeout => {}
             Input::Resolved(servers, unknown) => self.resolved(servers, unknown),
+            Input::Classification(step) => self.classification(step),
         }
         self.look_for_answers(datapath);
         self.mesh.handle_timeout(now());
-        self.nat.handle_timeout(now());
     }
 
     fn receive(&mut self, Received { socket, from, payload }: Received) {
-        let now = now();
-        if !self.nat.handle_input(now, socket, from, &payload) {
-            self.mesh.handle_input(now, socket, from, &payload);
+        // Other sockets are the mesh's alone.
+        if socket != Socket::Main || !self.classified(from, &payload) {
+            self.mesh.handle_input(now(), socket, from, &payload);
         }
     }
 
@@ -246,7 +249,6 @@ impl Overlay {
     /// Sends what is to be sent. What cannot be is lost, as it may be on the way.
     pub(super) fn send(&mut self) {
         self.outgoing.extend(std::iter::from_fn(|| self.mesh.poll_transmit()));
-        self.outgoing.extend(std::iter::from_fn(|| self.nat.poll_transmit()));
         if let Some(sockets) = &self.sockets {
             for transmit in &self.outgoing {
                 drop(sockets.send(transmit));

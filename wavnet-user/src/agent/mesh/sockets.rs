@@ -143,14 +143,14 @@ impl Sockets {
     /// # Errors
     /// The system's queue is full, or it does not know how to get there.
     pub(super) fn send(&self, transmit: &Transmit) -> io::Result<()> {
-        self.send_frame(transmit.from, transmit.to, &transmit.payload)
+        self.send_parts(transmit.from, transmit.to, &transmit.payload)
     }
 
     /// The same with its parts.
     ///
     /// # Errors
     /// As [`Sockets::send`].
-    pub(super) fn send_frame(&self, from: Socket, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
+    pub(super) fn send_parts(&self, from: Socket, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
         let socket = match from {
             Socket::Extra(n) => &*self.extra.get(&n).ok_or(io::ErrorKind::NotConnected)?.socket,
             Socket::Main | Socket::Other(_) => &self.main,
