@@ -115,3 +115,42 @@ fn frames_move_from_the_relay_to_a_direct_path_in_order_and_none_is_lost() {
         });
     }
 }
+
+#[test]
+fn an_agent_that_dies_while_it_holds_frames_back_leaves_none_held_back() {
+    let name = "an_agent_that_dies_while_it_holds_frames_back_leaves_none_held_back";
+    lab::run(name, &[Need::Wavnet], |lab| {
+        let wan = LinkSpec::both(Impairment::delayed(Duration::from_millis(100)));
+        let mut world = World::new(lab, Some(&wan))?;
+        let spec = SiteSpec::behind(Some(NatKind::PortRestrictedCone));
+        let (mut a, b) = (world.site(lab, &spec)?, world.site(lab, &spec)?);
+        walls([&a, &b], true)?;
+        a.wait_for_path(&b, "relayed", SOON)?;
+        b.wait_for_path(&a, "relayed", SOON)?;
+        let pings = |a: &Site| a.vm.ns.run("ping", &["-c", "1", "-W", "1", &b.addr.to_string()]).map(drop);
+        poll_until("frames to pass", SOON, || pings(&a))?;
+        let sender = a.vm.ns.enter(|| Ok(UdpSocket::bind((a.addr, 0))?))?;
+        let (stop, before, to) = (AtomicBool::new(false), held(&a)?, SocketAddrV4::new(b.addr, 7000));
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| send(&sender, to, &stop));
+            let outcome = walls([&a, &b], false)
+                .and_then(|()| poll_until("frames to be held back", SOON, || Ok(ensure!(held(&a)? > before))))
+                .and_then(|()| {
+                    a.agent.kill();
+                    a.agent.launch()?;
+                    a.agent.wait_ready()?;
+                    a.wait_for_path(&b, "direct", SOON)?;
+                    poll_until("frames to pass again", SOON, || pings(&a))?;
+                    poll_until("nothing to be held back any more", SOON, || {
+                        let was = held(&a)?;
+                        thread::sleep(Duration::from_millis(200));
+                        ensure!(held(&a)? == was, "frames are held back");
+                        Ok(())
+                    })
+                });
+            stop.store(true, Ordering::Relaxed);
+            sending.join().expect("the sender runs to its end")?;
+            outcome
+        })
+    });
+}
