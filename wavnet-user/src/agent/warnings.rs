@@ -75,6 +75,7 @@ impl Agent {
         if underlay.hook_mode.is_some() && underlay.address.is_some() {
             all.extend(self.peer_warnings());
         }
+        all.extend(self.mesh.iter().flat_map(|mesh| mesh.warnings()).map(Warning::from));
         let carried = [self.config.underlay.mtu, underlay.mtu].into_iter().flatten().min();
         if let Some(mtu) = carried {
             all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));

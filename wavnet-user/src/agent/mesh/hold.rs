@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::warn;
 use wavnet_common::{
     abi::{Endpoint, Hold},
     addr::Mac,
@@ -30,7 +29,7 @@ const VXLAN: usize = OUTER_LEN - VxlanHdr::LEN;
 
 /// What is held back.
 pub(super) struct Holding {
-    device: Option<Device>,
+    device: io::Result<Device>,
     held: Held,
     /// Whose the slots are.
     peers: BTreeMap<u16, PublicKey>,
@@ -46,17 +45,17 @@ pub(super) struct Place {
 impl Holding {
     /// Makes the device. Without one nothing is held back.
     pub(super) fn open() -> Holding {
-        let device = Device::open()
-            .inspect_err(|e| {
-                warn!("a few frames may be overtaken when a peer changes its path, for no tap can be made: {e}")
-            })
-            .ok();
-        Holding { device, held: Held::new(LIMIT), peers: BTreeMap::new() }
+        Holding { device: Device::open(), held: Held::new(LIMIT), peers: BTreeMap::new() }
     }
 
     /// For the programs; zero: there is none.
     pub(super) fn ifindex(&self) -> u32 {
         self.device.as_ref().map_or(0, Device::ifindex)
+    }
+
+    /// Why there is no device.
+    pub(super) fn trouble(&self) -> Option<&io::Error> {
+        self.device.as_ref().err()
     }
 
     /// Frames that were given up.
@@ -66,8 +65,8 @@ impl Holding {
 
     pub(super) async fn readable(&self) {
         match &self.device {
-            Some(device) => device.readable().await,
-            None => std::future::pending().await,
+            Ok(device) => device.readable().await,
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -77,7 +76,7 @@ impl Holding {
 
     /// Frames to this peer are about to be held back.
     pub(super) fn begin(&mut self, fabric: &mut Fabric, datapath: &Datapath, peer: PublicKey) {
-        let Some(slot) = fabric.dynamic_slot(id(&peer)).filter(|_| self.device.is_some()) else { return };
+        let Some(slot) = fabric.dynamic_slot(id(&peer)).filter(|_| self.device.is_ok()) else { return };
         self.held.begin(now(), slot, datapath.holds().counts(slot).0);
         self.tell(datapath, slot);
         self.peers.insert(slot, peer);
@@ -100,7 +99,7 @@ impl Holding {
 
     /// Reads what is in the device. True if it was read to its end.
     fn read(&mut self, datapath: &Datapath) -> bool {
-        let Some(device) = &mut self.device else { return true };
+        let Ok(device) = &mut self.device else { return true };
         for _ in 0..BATCH {
             let Some(frame) = device.read() else { return true };
             // Else it is what the kernel itself has to say on a new interface.

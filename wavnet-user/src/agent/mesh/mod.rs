@@ -13,7 +13,7 @@ mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ use self::{
     sockets::{Received, Sockets},
 };
 use crate::{
+    agent::RETRY,
     config::{self, Config},
     datapath::{Datapath, monotonic_ns},
     nat::Step,
@@ -73,10 +74,11 @@ pub(super) struct Overlay {
     config: config::Mesh,
     settings: Settings,
     sockets: Option<Sockets>,
+    closed: Option<Closed>,
     nat: Classification,
     resolving: Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
     resolve_at: Time,
-    /// Complaints about names that were told.
+    /// What is wrong with names of servers.
     unresolved: Vec<String>,
     /// Slots in the kernel's table.
     slots: BTreeMap<PathId, (PublicKey, u16)>,
@@ -97,6 +99,13 @@ pub(super) struct Overlay {
 struct Firsts {
     any: Option<Duration>,
     direct: Option<Duration>,
+}
+
+/// Why the main socket is not open.
+struct Closed {
+    at: SocketAddr,
+    again: Time,
+    why: String,
 }
 
 /// CLOCK_MONOTONIC: the clock that the programs read, too.
@@ -121,6 +130,7 @@ impl Overlay {
             config: mesh_config.clone(),
             settings,
             sockets: None,
+            closed: None,
             nat: Classification::new(rng.fork()),
             resolving: None,
             resolve_at: now(),
@@ -140,18 +150,21 @@ impl Overlay {
     /// Opens the main socket where the underlay's address is now, and tells the fabric what is open.
     pub(super) fn follow_address(&mut self, local: Option<Ipv4Addr>, port: u16, fabric: &mut Fabric) {
         let wanted = local.map(|ip| (ip, port).into());
-        if self.sockets.as_ref().map(Sockets::address) == wanted {
+        let rests = self.closed.as_ref().is_some_and(|closed| Some(closed.at) == wanted && now() < closed.again);
+        if rests || self.sockets.as_ref().map(Sockets::address) == wanted {
             return;
         }
         // The old one first: it may have the same port.
         self.sockets = None;
-        self.sockets = local.and_then(|ip| match Sockets::open(ip, port) {
-            Ok(sockets) => Some(sockets),
-            Err(e) => {
-                warn!("peers behind NATs cannot be reached, for UDP port {port} of {ip} cannot be opened: {e}");
-                None
+        self.closed = None;
+        if let Some(ip) = local {
+            match Sockets::open(ip, port) {
+                Ok(sockets) => self.sockets = Some(sockets),
+                Err(e) => {
+                    self.closed = Some(Closed { at: (ip, port).into(), again: now() + RETRY, why: e.to_string() });
+                }
             }
-        });
+        }
         let ports = self.sockets.as_ref().map(Sockets::extra_ports);
         fabric.set_control(Control {
             open: self.sockets.is_some(),
@@ -161,6 +174,23 @@ impl Overlay {
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+    }
+
+    /// What the operator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.unresolved.iter().map(|why| format!("rendezvous server: {why}")).collect();
+        all.extend(self.closed.as_ref().map(|closed| {
+            let Closed { at, why, .. } = closed;
+            format!(
+                "peers behind NATs cannot be reached, for UDP port {} of {} cannot be opened: {why}",
+                at.port(),
+                at.ip()
+            )
+        }));
+        all.extend(self.holding.trouble().map(|why| {
+            format!("a few frames may be overtaken when a peer changes its path, for no tap can be made ({why})")
+        }));
+        all
     }
 
     /// Waits until something happens.
@@ -217,9 +247,6 @@ impl Overlay {
 
     fn resolved(&mut self, servers: Vec<Server>, unknown: Vec<String>) {
         self.resolve_at = now() + RESOLVE;
-        for complaint in unknown.iter().filter(|c| !self.unresolved.contains(c)) {
-            warn!("rendezvous server: {complaint}");
-        }
         let complete = unknown.is_empty();
         self.unresolved = unknown;
         // A resolver that fails takes no server away.
