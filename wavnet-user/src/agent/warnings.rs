@@ -59,7 +59,11 @@ impl Agent {
                 )
                 .into(),
             ),
-            AttachState::Attached => {}
+            AttachState::Attached => {
+                let lost = underlay.address.filter(|address| !self.fabric.has_address(*address));
+                let words = |at| format!("no interface has the address {at}: the overlay is cut off until one has it");
+                all.extend(lost.map(words).map(Warning::from));
+            }
         }
         let running = self.underlay_hook().map_or("tc", |mode| mode.as_str());
         all.extend(

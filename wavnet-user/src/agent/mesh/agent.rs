@@ -14,7 +14,8 @@ impl Agent {
     /// datagrams leave: those that they go to may answer at once.
     pub(in crate::agent) async fn settle_all(&mut self) {
         if let Some(mesh) = &mut self.mesh {
-            mesh.follow_address(self.fabric.local_address(), self.config.underlay.udp_port, &mut self.fabric);
+            let address = self.fabric.local_address().filter(|address| self.fabric.has_address(*address));
+            mesh.follow_address(address, self.config.underlay.udp_port, &mut self.fabric);
             mesh.carry_out(&mut self.fabric, &self.datapath);
             mesh.tend_held(&mut self.fabric, &self.datapath);
         }
