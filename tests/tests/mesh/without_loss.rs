@@ -134,7 +134,12 @@ fn an_agent_that_dies_while_it_holds_frames_back_leaves_none_held_back() {
         thread::scope(|scope| {
             let sending = scope.spawn(|| send(&sender, to, &stop));
             let outcome = walls([&a, &b], false)
-                .and_then(|()| poll_until("frames to be held back", SOON, || Ok(ensure!(held(&a)? > before))))
+                .and_then(|()| {
+                    poll_until("frames to be held back", SOON, || {
+                        ensure!(held(&a)? > before);
+                        Ok(())
+                    })
+                })
                 .and_then(|()| {
                     a.agent.kill();
                     a.agent.launch()?;
