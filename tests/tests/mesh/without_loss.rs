@@ -1,6 +1,7 @@
 //! Frames move from the relay to a direct path: none is lost, and none overtakes another.
 
 use std::{
+    fs,
     net::{SocketAddrV4, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -157,5 +158,26 @@ fn an_agent_that_dies_while_it_holds_frames_back_leaves_none_held_back() {
             sending.join().expect("the sender runs to its end")?;
             outcome
         })
+    });
+}
+
+#[test]
+fn the_tap_that_frames_wait_at_is_nobodys_port() {
+    lab::run("the_tap_that_frames_wait_at_is_nobodys_port", &[Need::Wavnet], |lab| {
+        let mut world = World::new(lab, None)?;
+        let mut site = world.site(lab, &SiteSpec::default())?;
+        let is_there = |site: &Site| Ok::<_, anyhow::Error>(site.host.ns.ip("-o link show")?.contains("wavhold0"));
+        ensure!(is_there(&site)?, "there is none");
+        let text = fs::read_to_string(site.agent.file())?;
+        fs::write(site.agent.file(), text + "\n[[port]]\ninterface = \"wav*\"\nvni = 100\n")?;
+        for _ in 0..2 {
+            site.agent.reload()?;
+            let names: Vec<String> = site.agent.ports()?.into_iter().map(|port| port.interface).collect();
+            ensure!(!names.iter().any(|name| name.starts_with("wavhold")), "{names:?}");
+            site.agent.terminate()?;
+            ensure!(!is_there(&site)?, "it has outlived the agent");
+            site.agent.launch()?;
+        }
+        Ok(())
     });
 }

@@ -169,11 +169,16 @@ impl Overlay {
         fabric.set_control(Control {
             open: self.sockets.is_some(),
             extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
-            hold_ifindex: self.holding.ifindex(),
+            hold_ifindex: self.hold_ifindex(),
         });
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+    }
+
+    /// The interface that frames wait at; zero: there is none.
+    pub(super) fn hold_ifindex(&self) -> u32 {
+        self.holding.ifindex()
     }
 
     /// What the operator should look at.
