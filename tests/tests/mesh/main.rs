@@ -2,9 +2,11 @@
 
 mod agents;
 mod ethernet;
+mod gone;
 mod moves;
 mod paths;
 mod routers;
 mod servers;
 mod strangers;
 mod wan;
+mod without_loss;

@@ -7,6 +7,7 @@
 //! - [`fabric`]: what the kernel's tables must hold, and the commands that get them there.
 //! - [`adaptive`]: whether a tap has XDP.
 //! - [`ageing`]: how often to look for FDB entries that are too old.
+//! - [`held`]: frames that were held back while a peer changed its path.
 //! - [`command`]: what the cores ask their shell to do.
 //! - [`relay`]: what the tables of the kernel's relay must hold.
 //! - [`wire`]: datagrams and messages of the control plane.
@@ -23,6 +24,7 @@ pub mod ageing;
 pub mod bucket;
 pub mod command;
 pub mod fabric;
+pub mod held;
 pub mod mesh;
 pub mod nat;
 pub mod policy;

@@ -75,7 +75,15 @@ impl Agent {
         }
     }
 
+    /// True if it is an interface that the agent has made for itself: no pattern of ports means it.
+    fn is_own(&self, ifindex: u32) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.hold_ifindex() == ifindex)
+    }
+
     fn link_up(&mut self, mut info: LinkInfo) {
+        if self.is_own(info.ifindex) {
+            return;
+        }
         let known = self.links.get(&info.ifindex).and_then(|l| l.xdp_redirect);
         info.xdp_redirect = known.or_else(|| self.netlink.xdp_redirect(info.ifindex));
         self.keep_features(&mut info);
@@ -107,7 +115,8 @@ impl Agent {
         let present: BTreeSet<u32> = all.links.iter().map(|l| l.ifindex).collect();
         let gone: Vec<u32> = self.links.keys().filter(|i| !present.contains(i)).copied().collect();
         gone.into_iter().for_each(|ifindex| self.link_gone(ifindex));
-        for mut link in all.links {
+        let links: Vec<LinkInfo> = all.links.into_iter().filter(|link| !self.is_own(link.ifindex)).collect();
+        for mut link in links {
             link.xdp_redirect = redirect.get(&link.ifindex).copied();
             self.keep_features(&mut link);
             self.links.insert(link.ifindex, link.clone());

@@ -46,6 +46,14 @@ impl Agent {
         }
     }
 
+    /// The loop has ended.
+    pub(super) async fn ends(&mut self, detach: bool) {
+        self.notifier.stopping();
+        self.end_mesh(detach).await;
+        // To its end: what detaching changes is no news, and would find nobody who listens.
+        self.monitor.close().await;
+    }
+
     /// Tells whoever watches the FDB.
     pub(super) fn tell_watchers(&self, event: FdbEvent) {
         // An error means that nobody does.

@@ -99,10 +99,8 @@ pub async fn run_until(source: Source, stop: impl Future<Output = ()>) -> Result
     let mut sockets = sockets.serve();
     agent.start().await?;
     let outcome = agent.run(pin!(stop), &mut reload, &mut sockets).await;
-    agent.notifier.stopping();
-    // First, and to its end: what detaching changes is no news, and would find nobody who listens.
-    agent.monitor.close().await;
     let detach = matches!(outcome, Outcome::Detach);
+    agent.ends(detach).await;
     let report = if detach { agent.detach().await } else { Ok(()) };
     sockets.close().await;
     report

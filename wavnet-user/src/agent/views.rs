@@ -30,6 +30,7 @@ impl Agent {
             bpffs: self.config.agent.bpffs.display().to_string(),
             metrics: self.config.metrics.listen.map(|a| a.to_string()),
             underlay: self.underlay(),
+            nat: self.nat_info(),
             counts: self.counts(),
             warnings: self.warnings(),
         }

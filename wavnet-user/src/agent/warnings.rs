@@ -59,7 +59,11 @@ impl Agent {
                 )
                 .into(),
             ),
-            AttachState::Attached => {}
+            AttachState::Attached => {
+                let lost = underlay.address.filter(|address| !self.fabric.has_address(*address));
+                let words = |at| format!("no interface has the address {at}: the overlay is cut off until one has it");
+                all.extend(lost.map(words).map(Warning::from));
+            }
         }
         let running = self.underlay_hook().map_or("tc", |mode| mode.as_str());
         all.extend(
@@ -75,6 +79,7 @@ impl Agent {
         if underlay.hook_mode.is_some() && underlay.address.is_some() {
             all.extend(self.peer_warnings());
         }
+        all.extend(self.mesh.iter().flat_map(|mesh| mesh.warnings()).map(Warning::from));
         let carried = [self.config.underlay.mtu, underlay.mtu].into_iter().flatten().min();
         if let Some(mtu) = carried {
             all.extend(self.mtu_warnings(&ports, mtu.saturating_sub(VXLAN_OVERHEAD)));

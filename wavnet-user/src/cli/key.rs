@@ -1,28 +1,25 @@
 //! `wavnet key …`: keys into files that nobody else may read, and their public parts to standard output.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    fs::OpenOptions,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use wavnet_proto::{
-    rng::Rng,
-    trust::{NetworkKey, SecretKey},
-};
+use wavnet_proto::trust::{NetworkKey, SecretKey};
 use zeroize::Zeroizing;
 
 use super::{failure::FileExists, print::Printer, server_args::KeyCommand};
-use crate::config::key_files;
+use crate::{config::key_files, random};
 
 /// Makes or shows a key.
 pub(super) fn run(printer: &mut Printer, command: KeyCommand) -> Result<()> {
     match command {
         KeyCommand::Generate { file } => {
-            let key = SecretKey::generate(&mut rng()?);
+            let key = SecretKey::generate(&mut random::generator()?);
             write(&file, &key.to_text())?;
             show(printer, Some(&file), "public_key", &key.public().to_string())
         }
@@ -31,7 +28,7 @@ pub(super) fn run(printer: &mut Printer, command: KeyCommand) -> Result<()> {
             show(printer, None, "public_key", &key.public().to_string())
         }
         KeyCommand::Network { file } => {
-            let key = NetworkKey::generate(&mut rng()?);
+            let key = NetworkKey::generate(&mut random::generator()?);
             write(&file, &key.to_text())?;
             show(printer, Some(&file), "network", &key.id().to_string())
         }
@@ -49,13 +46,6 @@ fn show(printer: &mut Printer, file: Option<&Path>, name: &str, value: &str) -> 
         return printer.value(&json!({"file": file, name: value}));
     }
     printer.text(&format!("{value}\n"))
-}
-
-/// A generator with a seed of the system's, which waits until it has gathered enough after boot.
-pub(super) fn rng() -> Result<Rng> {
-    let mut seed = Zeroizing::new([0; 32]);
-    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut *seed)).context("cannot read /dev/random")?;
-    Ok(Rng::from_seed(*seed))
 }
 
 /// A new file that only its owner may read, on the disk when this returns.

@@ -11,18 +11,18 @@ use futures_util::future::select_all;
 use serde_json::json;
 use tokio::time::{Instant, interval};
 
-use super::{failure::Usage, key, nat_args::NatArgs, print::Printer};
+use super::{failure::Usage, nat_args::NatArgs, print::Printer};
 use crate::{
     api::model::NatInfo,
     config::{Config, Source},
     nat::{self, Asked, ExitChoice, Family, Session, Told, Unresolved},
-    output,
+    output, random,
 };
 
 /// Asks, and prints.
 pub(super) fn run(printer: &mut Printer, args: NatArgs) -> Result<ExitCode> {
     let asked = asked(args)?;
-    let mut rng = key::rng()?;
+    let mut rng = random::generator()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a loop")?;
     runtime.block_on(async {
         let (sessions, unresolved) = nat::open(&asked, &mut rng).await?;

@@ -11,10 +11,24 @@ const KINDS: [&str; 3] = ["lan", "direct", "relayed"];
 pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
     f.gauges(
         "wavnet_nat_info",
-        "1; the labels say what is in front of this host: the type by RFC 3489, and what mapping and filtering depend on (RFC 4787).",
+        "1; the labels say what is in front of this host: the type by RFC 3489, what mapping and filtering depend on (RFC 4787), \
+         and whether it hairpins.",
         m.nat.iter().map(|nat| {
-            gauge(&[("type", &nat.kind), ("mapping", &nat.mapping), ("filtering", &nat.filtering), ("ports", &nat.ports)], 1.0)
+            let hairpin = nat.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" });
+            let behaviours = [("mapping", nat.mapping.as_str()), ("filtering", &nat.filtering), ("ports", &nat.ports)];
+            let [mapping, filtering, ports] = behaviours;
+            gauge(&[("type", &nat.kind), mapping, filtering, ports, ("hairpin", hairpin)], 1.0)
         }),
+    );
+    f.gauges(
+        "wavnet_nat_lifetime_seconds",
+        "How long an idle mapping of the NAT is known to live; not there before it is known.",
+        m.nat.iter().filter_map(|nat| Some(gauge(&[], nat.lifetime?.alive_ms as f64 / 1000.0))),
+    );
+    f.counters(
+        "wavnet_held_frames_lost_total",
+        "Frames that were held back while a peer changed its path, and given up: there were too many, or it took too long.",
+        [counter(&[], m.held_frames_lost as f64)].into_iter(),
     );
     f.gauges(
         "wavnet_mesh_server_registered",

@@ -45,6 +45,12 @@ pub fn mesh(m: &MeshInfo, color: bool) -> String {
         peers.add_row(row(p));
     }
     let mut text = format!("{}\n{}\n{}", finish(&about), finish(&servers), finish(&peers));
+    if m.held_frames_lost > 0 {
+        let lost = number(m.held_frames_lost);
+        text += &format!(
+            "warning: {lost} frames were lost while their peers changed paths: there were too many, or it took too long\n"
+        );
+    }
     for s in &m.servers {
         if let Some(error) = &s.error {
             text += &format!("warning: {}: {error}\n", s.address);
@@ -117,13 +123,20 @@ mod tests {
         let info = MeshInfo {
             key: "ME".into(),
             nat: None,
+            held_frames_lost: 3,
             servers: vec![server],
             peers: vec![peer("a", vec![path]), peer("b", vec![])],
         };
         let text = mesh(&info, false);
-        for shown in
-            ["198.51.100.7:4789", "30.0 ms", "5.0 %", "none", "lost", "warning: 192.0.2.1:4789: it does not answer"]
-        {
+        for shown in [
+            "198.51.100.7:4789",
+            "30.0 ms",
+            "5.0 %",
+            "none",
+            "lost",
+            "warning: 192.0.2.1:4789: it does not answer",
+            "warning: 3 frames",
+        ] {
             assert!(text.contains(shown), "{shown} in\n{text}");
         }
     }

@@ -79,6 +79,9 @@ pub fn status(s: &Status, color: bool) -> String {
     if let Some(error) = &u.error {
         row("", error.clone());
     }
+    for (key, value) in s.nat.iter().flat_map(nat::nat_rows) {
+        row(key, value);
+    }
     row("VNIs", number(c.vnis));
     row("ports", format!("{}, {} attached", number(c.ports), number(c.ports_attached)));
     row("peers", format!("{}, {} up", number(c.peers), number(c.peers_up)));

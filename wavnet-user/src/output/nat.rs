@@ -18,18 +18,11 @@ pub fn nat(n: &NatInfo, searching: bool, color: bool) -> String {
     };
     row("which means", means.to_owned());
     row("here", n.local.to_string());
-    if let Some((mapped, server)) = n.mapped.zip(n.server) {
-        row("seen as", format!("{mapped} by {server}"));
-        row("mapping", words(&n.mapping));
-        let most = if n.filtering_at_most { ", at the most" } else { "" };
-        row("filtering", format!("{}{most}", words(&n.filtering)));
-        row("ports", ports(n));
-        if n.situation == "natted" {
-            row("hairpin", n.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" }).to_owned());
-        }
-        if !searching {
-            row("lifetime", n.lifetime.map_or_else(|| "not measured: --lifetime does".into(), lifetime));
-        }
+    for (key, value) in behaviour(n) {
+        row(key, value);
+    }
+    if !searching && n.mapped.is_some() {
+        row("lifetime", n.lifetime.map_or_else(|| "not measured: --lifetime does".into(), lifetime));
     }
     let mut text = finish(&table);
     if n.unstable {
@@ -40,6 +33,32 @@ pub fn nat(n: &NatInfo, searching: bool, color: bool) -> String {
             "warning: mappings of one socket have different addresses: nobody can tell where the next one will be\n";
     }
     text + &notes(n.notes.iter())
+}
+
+/// How the NAT behaves, but for the lifetime; nothing if no server has answered.
+fn behaviour(n: &NatInfo) -> Vec<(&'static str, String)> {
+    let Some((mapped, server)) = n.mapped.zip(n.server) else { return Vec::new() };
+    let most = if n.filtering_at_most { ", at the most" } else { "" };
+    let mut rows = vec![
+        ("seen as", format!("{mapped} by {server}")),
+        ("mapping", words(&n.mapping)),
+        ("filtering", format!("{}{most}", words(&n.filtering))),
+        ("ports", ports(n)),
+    ];
+    if n.situation == "natted" {
+        rows.push(("hairpin", n.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" }).to_owned()));
+    }
+    rows
+}
+
+/// What is in front of the host of an agent, as rows of its status.
+pub(super) fn nat_rows(n: &NatInfo) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("NAT", n.kind.replace('-', " "))];
+    rows.extend(behaviour(n));
+    if n.mapped.is_some() {
+        rows.push(("lifetime", n.lifetime.map_or_else(|| "not known yet".into(), lifetime)));
+    }
+    rows
 }
 
 /// What a search for the lifetime has added.

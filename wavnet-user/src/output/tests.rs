@@ -27,6 +27,13 @@ metrics        http://127.0.0.1:9810/metrics
 underlay       eth1, 192.0.2.1, UDP port 4789, MTU 1600
 state          attached
 hook           xdp-driver
+NAT            port restricted cone
+seen as        203.0.113.9:4789 by 198.51.100.1:4789
+mapping        endpoint-independent
+filtering      address- and port-dependent
+ports          preserved: the mapped port is the host's own
+hairpin        no
+lifetime       30s to 34s, idle
 VNIs           2
 ports          3, 2 attached
 peers          2, 2 up

@@ -52,7 +52,7 @@ use self::{
     keeper::Keeper,
     kernel::{KernelRelay, KernelTable, Report, routing::Routing},
     reader::Packets,
-    setup::{exits, first_changes, seed},
+    setup::{exits, first_changes},
     sockets::Family,
     stats::{Stats, get},
     view::Facts,
@@ -62,6 +62,7 @@ use crate::{
     config::{ConfigError, RelayXdp, RendezvousConfig, RendezvousSource, key_files},
     metrics::{Endpoint, Rendered},
     notify::Notifier,
+    random,
 };
 
 /// How long the core may take for an answer.
@@ -184,7 +185,8 @@ impl Shell {
         let saved = store.load()?;
         let (key, known) = (secret.public(), saved.hosts.len());
         let started = Instant::now();
-        let mut server = Rendezvous::new(settings(&config, networks, &stun), secret, saved, seed()?, Time::ZERO);
+        let mut server =
+            Rendezvous::new(settings(&config, networks, &stun), secret, saved, *random::seed()?, Time::ZERO);
         let kernel = KernelRelay::open(&config).map(Arc::new);
         let mut table: Box<dyn RelayTable> = match &kernel {
             Ok(relay) => Box::new(KernelTable(Arc::clone(relay))),

@@ -1,6 +1,6 @@
 //! What there is to do before the server's threads start.
 
-use std::{collections::HashMap, fs::File, io::Read, net::UdpSocket};
+use std::{collections::HashMap, net::UdpSocket};
 
 use anyhow::{Context, Result};
 use wavnet_proto::{
@@ -30,11 +30,4 @@ pub(super) fn exits(families: &[Family]) -> Result<HashMap<bool, UdpSocket>> {
         Some((family.main.is_ipv4(), main.socket.try_clone()))
     });
     mains.map(|(family, socket)| Ok((family, socket.context("duplicating a socket")?))).collect()
-}
-
-/// From the system's generator, which waits until it has gathered enough after boot.
-pub(super) fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    File::open("/dev/random").and_then(|mut file| file.read_exact(&mut seed)).context("cannot read /dev/random")?;
-    Ok(seed)
 }

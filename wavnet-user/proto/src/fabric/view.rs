@@ -162,6 +162,11 @@ impl Fabric {
         local_address(&self.desired, &self.links)
     }
 
+    /// True if an interface of this host has the address now.
+    pub fn has_address(&self, addr: Ipv4Addr) -> bool {
+        self.links.has_address(addr)
+    }
+
     /// All ports, those that are missing included, by name.
     pub fn ports(&self) -> Vec<PortView> {
         let exact = self.desired.ports.iter().filter(|r| r.name.is_exact()).map(|r| r.name.as_str());

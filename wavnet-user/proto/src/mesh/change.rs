@@ -35,7 +35,7 @@ impl Mesh {
             self.greet_all(now);
         }
         for link in &mut self.links {
-            link.pulses.set_idle(self.local.settings.pulse);
+            link.pulses.set_idle(self.local.idle(&NatSummary::default()));
             link.touch(lend!(self, now));
         }
         for peer in self.peers.values_mut() {
@@ -118,6 +118,7 @@ impl Mesh {
             self.local.nat = nat;
             self.local.generation += 1;
             for link in &mut self.links {
+                link.pulses.set_idle(self.local.idle(&NatSummary::default()));
                 link.touch(lend!(self, now));
             }
             for peer in self.peers.values_mut() {

@@ -36,6 +36,11 @@ use std::{
     net::SocketAddr,
 };
 
+use wavnet_common::wire::{
+    VxlanHdr,
+    demux::{self, Kind},
+};
+
 pub use counters::{Counters, Done, Dropped};
 pub use output::{Command, Event, Leave, RelayKey, RelayTarget};
 pub use settings::{Limits, Network, Settings};
@@ -233,5 +238,9 @@ impl Output {
 
 /// What carries a label: VXLAN, control, and pulses for a relay (docs/wire.md section 1).
 fn is_labelled(first: u8, len: usize) -> bool {
-    (first & 0x08 != 0 || first == b'W') && len >= 8 || first == b'P' && len == 6
+    match demux::kind(len, first, 0) {
+        Kind::Vxlan => len >= VxlanHdr::LEN,
+        Kind::Control | Kind::RelayedPulse => true,
+        Kind::Pulse | Kind::Stun | Kind::Nothing => false,
+    }
 }

@@ -156,6 +156,28 @@ fn pulses_are_as_frequent_as_a_short_lifetime_wants_them() {
     });
 }
 
+/// The mapping that servers and relays know is kept alive as well: were it forgotten, the next one would have another port.
+#[test]
+fn a_server_sees_one_mapping_though_it_is_short_lived() {
+    Seed::each(5, |seed| {
+        for lifetime in [2u16, 4] {
+            let timeouts = Timeouts::fixed(Duration::from_secs(lifetime.into()));
+            let nat = NatConfig { timeouts, ..NatConfig::symmetric() };
+            let mut world = World::new(seed, DELAY);
+            let summary = NatSummary { lifetime, ..Kind::Symmetric.summary() };
+            let a = world.behind("a", nat, summary);
+            world.net.run_for(Duration::from_secs(3));
+            let mapped = |world: &World| world.agent(a).mesh.servers().first().and_then(|s| s.mapped);
+            let before = mapped(&world);
+            assert!(before.is_some(), "{}", world.net.trace());
+            for _ in 0..120 {
+                world.net.run_for(Duration::from_secs(1));
+                assert_eq!(mapped(&world), before, "{}", world.net.trace());
+            }
+        }
+    });
+}
+
 #[test]
 fn a_nat_that_gets_another_address_is_passed_again_within_a_second() {
     Seed::each(10, |seed| {

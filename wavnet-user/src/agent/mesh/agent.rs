@@ -12,8 +12,10 @@ impl Agent {
     /// datagrams leave: those that they go to may answer at once.
     pub(in crate::agent) async fn settle_all(&mut self) {
         if let Some(mesh) = &mut self.mesh {
-            mesh.follow_address(self.fabric.local_address(), self.config.underlay.udp_port, &mut self.fabric);
-            mesh.carry_out(&mut self.fabric);
+            let address = self.fabric.local_address().filter(|address| self.fabric.has_address(*address));
+            mesh.follow_address(address, self.config.underlay.udp_port, &mut self.fabric);
+            mesh.carry_out(&mut self.fabric, &self.datapath);
+            mesh.tend_held(&mut self.fabric, &self.datapath);
         }
         self.settle().await;
         if let Some(mesh) = &mut self.mesh {
@@ -38,6 +40,19 @@ impl Agent {
         };
         for id in gone {
             info!(peer = %id, "this peer of an earlier agent may not be there any more: removed");
+        }
+    }
+
+    /// The agent ends: nothing is left held back. Servers and peers are told if there is nothing left either that frames could be exchanged
+    /// with; else they go on without us, for a while, as they do without an agent.
+    pub(in crate::agent) async fn end_mesh(&mut self, detach: bool) {
+        let Some(mesh) = &mut self.mesh else { return };
+        mesh.end_holding(&mut self.fabric);
+        self.settle().await;
+        let Some(mesh) = &mut self.mesh else { return };
+        mesh.tend_held(&mut self.fabric, &self.datapath);
+        if detach {
+            mesh.say_goodbye();
         }
     }
 

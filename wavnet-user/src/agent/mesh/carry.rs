@@ -10,14 +10,14 @@ use wavnet_common::{
 };
 use wavnet_proto::{
     fabric::{Fabric, PathFrom, PeerPath},
-    mesh::{Command, Event, Way},
+    mesh::{Command, Way},
     nat::StunServer,
     transmit::Socket,
     trust::PublicKey,
 };
 
-use super::{Overlay, nat::Wish, now};
-use crate::datapath::Datapath;
+use super::{Overlay, hold::Place, now};
+use crate::{datapath::Datapath, nat::Step};
 
 pub(super) fn id(peer: &PublicKey) -> PeerId {
     PeerId(*peer.as_bytes())
@@ -30,20 +30,17 @@ fn label(way: &Way) -> Label {
 
 impl Overlay {
     /// Puts what the mesh says into the fabric. What it sends waits for [`Overlay::send`], until that is in force.
-    pub(in crate::agent) fn carry_out(&mut self, fabric: &mut Fabric) {
+    pub(in crate::agent) fn carry_out(&mut self, fabric: &mut Fabric, datapath: &Datapath) {
         self.classify();
         while let Some(command) = self.mesh.poll_command() {
-            self.carry_out_one(fabric, command);
+            self.carry_out_one(fabric, datapath, command);
         }
         while let Some(event) = self.mesh.poll_event() {
             self.note(&event);
-            if let Event::Registered { .. } = event {
-                self.classify();
-            }
         }
     }
 
-    fn carry_out_one(&mut self, fabric: &mut Fabric, command: Command) {
+    fn carry_out_one(&mut self, fabric: &mut Fabric, datapath: &Datapath, command: Command) {
         match command {
             Command::Admit { peer, vnis } => {
                 self.vnis.insert(peer, vnis);
@@ -51,12 +48,12 @@ impl Overlay {
             }
             Command::Expel { peer } => {
                 self.vnis.remove(&peer);
-                self.endpoints.remove(&peer);
+                self.places.remove(&peer);
                 fabric.remove_dynamic_peer(id(&peer));
             }
             Command::AddPath { path, peer, way } => {
                 // The peer has to have a place, also before anything is sent to it.
-                if !self.endpoints.contains_key(&peer) {
+                if !self.places.contains_key(&peer) {
                     self.select(fabric, peer, &way);
                 }
                 let Some(from) = path_from(&way) else { return };
@@ -95,8 +92,8 @@ impl Overlay {
                     sockets.close_extra(n);
                 }
             }
-            // Frames go on by the old path until the new one is selected.
-            Command::Hold { .. } | Command::Release { .. } => {}
+            Command::Hold { peer } => self.holding.begin(fabric, datapath, peer),
+            Command::Release { peer } => self.holding.release(peer),
             Command::Open(_) | Command::Close(_) => {}
         }
     }
@@ -109,13 +106,13 @@ impl Overlay {
         let SocketAddr::V4(remote) = way.remote else { return };
         let source_port = Some(self.local_port(way));
         let endpoint = Endpoint { addr: remote.ip().octets(), port: remote.port(), source_port, label: label(way) };
-        self.endpoints.insert(peer, endpoint);
+        self.places.insert(peer, Place { endpoint, socket: way.socket });
         self.set_peer(fabric, peer);
     }
 
     fn set_peer(&mut self, fabric: &mut Fabric, peer: PublicKey) {
-        let (Some(vnis), Some(endpoint)) = (self.vnis.get(&peer), self.endpoints.get(&peer)) else { return };
-        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), *endpoint) {
+        let (Some(vnis), Some(place)) = (self.vnis.get(&peer), self.places.get(&peer)) else { return };
+        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), place.endpoint) {
             warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
         }
     }
@@ -127,36 +124,41 @@ impl Overlay {
         }
     }
 
-    /// Begins a classification if it is time, and does what one wants done.
+    /// Begins a classification if it is time. Whoever answers STUN is asked, also before it has taken us in.
     fn classify(&mut self) {
         let now = now();
         if let Some(local) = self.sockets.as_ref().map(|s| s.address()) {
-            let servers: Vec<StunServer> = self
-                .mesh
-                .servers()
-                .into_iter()
-                .filter(|s| s.registered)
-                .map(|s| StunServer { address: s.addr, others: s.stun })
-                .collect();
+            let mut servers = self.mesh.servers();
+            servers.sort_by_key(|server| !server.registered);
+            let servers: Vec<StunServer> =
+                servers.into_iter().map(|s| StunServer { address: s.addr, others: s.stun }).collect();
             self.nat.begin(now, local, &servers);
         }
-        while let Some(wish) = self.nat.poll_wish() {
-            match wish {
-                Wish::Open(n) => {
-                    let opened = self.sockets.as_mut().is_some_and(|s| s.open_extra(n).is_ok());
-                    self.nat.opened(now, n, opened);
-                }
-                Wish::Close(n) => {
-                    if let Some(sockets) = &mut self.sockets {
-                        sockets.close_extra(n);
-                    }
-                }
-                Wish::Known(summary) => {
-                    info!(nat = %summary.paper_type(), "what is in front of this host");
-                    self.mesh.set_nat(now, summary);
-                }
+    }
+
+    /// Does what the classification wants done.
+    pub(super) fn classification(&mut self, step: Step) {
+        match step {
+            Step::Send { to, payload } => {
+                let sent = self.sockets.as_ref().map_or(Ok(()), |s| s.send_parts(Socket::Main, to, &payload));
+                sent.unwrap_or_else(|error| self.nat.handle_unsent(to, error));
             }
+            Step::Report(report) => {
+                info!(nat = %report.paper_type(), "what is in front of this host");
+                self.mesh.set_nat(now(), report.summary);
+                self.nat.note(now(), *report);
+            }
+            Step::Finished => self.nat.finish(),
         }
+    }
+
+    /// A datagram came by the main socket. True if it was for the classification.
+    pub(super) fn classified(&mut self, from: SocketAddr, payload: &[u8]) -> bool {
+        let was = self.nat.handle_main(from, payload);
+        if was && let Some(summary) = self.nat.early() {
+            self.mesh.set_nat(now(), summary);
+        }
+        was
     }
 }
 

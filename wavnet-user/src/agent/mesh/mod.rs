@@ -2,6 +2,8 @@
 
 mod agent;
 mod carry;
+mod device;
+mod hold;
 mod names;
 mod nat;
 mod pulses;
@@ -11,31 +13,33 @@ mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use anyhow::Result;
 use tokio::{sync::oneshot, time::sleep};
 use tracing::{info, warn};
-use wavnet_common::{abi::Endpoint, addr::Vni};
+use wavnet_common::addr::Vni;
 use wavnet_proto::{
     fabric::{Control, Fabric},
     mesh::{Event, Mesh, PathId, PathKind, Server, Settings},
-    rng::Rng,
     time::Time,
-    transmit::Transmit,
+    transmit::{Socket, Transmit},
     trust::PublicKey,
 };
 
 use self::{
+    hold::{Holding, Place},
     nat::Classification,
     pulses::Awaited,
     sockets::{Received, Sockets},
 };
 use crate::{
+    agent::RETRY,
     config::{self, Config},
     datapath::{Datapath, monotonic_ns},
+    nat::Step,
     random,
 };
 
@@ -47,6 +51,8 @@ const BATCH: usize = 64;
 const QUIET: Duration = Duration::from_secs(2);
 /// Peers that an earlier agent has left are kept for so long: they will be connected again.
 const UNCLAIMED: Duration = Duration::from_secs(60);
+/// The loop looks at the clock at least so often: whatever happens to clocks, nothing stands still for longer.
+const LONGEST: Duration = Duration::from_secs(1);
 /// How often it is looked whether answers to pulses have come, while some are missing.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -58,6 +64,8 @@ pub(super) enum Input {
     Timeout,
     /// Names were resolved.
     Resolved(Vec<Server>, Vec<String>),
+    /// The classification of the NAT wants something.
+    Classification(Step),
 }
 
 /// The mesh, and all that belongs to it in this process.
@@ -66,15 +74,17 @@ pub(super) struct Overlay {
     config: config::Mesh,
     settings: Settings,
     sockets: Option<Sockets>,
+    closed: Option<Closed>,
     nat: Classification,
     resolving: Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
     resolve_at: Time,
-    /// Complaints about names that were told.
+    /// What is wrong with names of servers.
     unresolved: Vec<String>,
     /// Slots in the kernel's table.
     slots: BTreeMap<PathId, (PublicKey, u16)>,
     vnis: BTreeMap<PublicKey, BTreeSet<Vni>>,
-    endpoints: BTreeMap<PublicKey, Endpoint>,
+    places: BTreeMap<PublicKey, Place>,
+    holding: Holding,
     awaited: Awaited,
     /// Frames sent to each peer, and when there were last more.
     traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
@@ -91,6 +101,13 @@ struct Firsts {
     direct: Option<Duration>,
 }
 
+/// Why the main socket is not open.
+struct Closed {
+    at: SocketAddr,
+    again: Time,
+    why: String,
+}
+
 /// CLOCK_MONOTONIC: the clock that the programs read, too.
 fn now() -> Time {
     Time::from_nanos(monotonic_ns())
@@ -105,7 +122,7 @@ impl Overlay {
         let Some(mesh_config) = &config.mesh else { return Ok(None) };
         let secret = settings::secret(mesh_config)?;
         let settings = settings::settings(config, mesh_config, Vec::new())?;
-        let mut rng = Rng::from_seed(random::seed()?);
+        let mut rng = random::generator()?;
         let mesh = Mesh::new(settings.clone(), secret, rng.bytes());
         info!(key = %mesh.key(), "this host's public key");
         Ok(Some(Overlay {
@@ -113,13 +130,15 @@ impl Overlay {
             config: mesh_config.clone(),
             settings,
             sockets: None,
+            closed: None,
             nat: Classification::new(rng.fork()),
             resolving: None,
             resolve_at: now(),
             unresolved: Vec::new(),
             slots: BTreeMap::new(),
             vnis: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+            places: BTreeMap::new(),
+            holding: Holding::open(),
             awaited: Awaited::default(),
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
@@ -131,27 +150,52 @@ impl Overlay {
     /// Opens the main socket where the underlay's address is now, and tells the fabric what is open.
     pub(super) fn follow_address(&mut self, local: Option<Ipv4Addr>, port: u16, fabric: &mut Fabric) {
         let wanted = local.map(|ip| (ip, port).into());
-        if self.sockets.as_ref().map(Sockets::address) == wanted {
+        let rests = self.closed.as_ref().is_some_and(|closed| Some(closed.at) == wanted && now() < closed.again);
+        if rests || self.sockets.as_ref().map(Sockets::address) == wanted {
             return;
         }
         // The old one first: it may have the same port.
         self.sockets = None;
-        self.sockets = local.and_then(|ip| match Sockets::open(ip, port) {
-            Ok(sockets) => Some(sockets),
-            Err(e) => {
-                warn!("peers behind NATs cannot be reached, for UDP port {port} of {ip} cannot be opened: {e}");
-                None
+        self.closed = None;
+        if let Some(ip) = local {
+            match Sockets::open(ip, port) {
+                Ok(sockets) => self.sockets = Some(sockets),
+                Err(e) => {
+                    self.closed = Some(Closed { at: (ip, port).into(), again: now() + RETRY, why: e.to_string() });
+                }
             }
-        });
+        }
         let ports = self.sockets.as_ref().map(Sockets::extra_ports);
         fabric.set_control(Control {
             open: self.sockets.is_some(),
             extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
-            ..Control::default()
+            hold_ifindex: self.hold_ifindex(),
         });
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+    }
+
+    /// The interface that frames wait at; zero: there is none.
+    pub(super) fn hold_ifindex(&self) -> u32 {
+        self.holding.ifindex()
+    }
+
+    /// What the operator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.unresolved.iter().map(|why| format!("rendezvous server: {why}")).collect();
+        all.extend(self.closed.as_ref().map(|closed| {
+            let Closed { at, why, .. } = closed;
+            format!(
+                "peers behind NATs cannot be reached, for UDP port {} of {} cannot be opened: {why}",
+                at.port(),
+                at.ip()
+            )
+        }));
+        all.extend(self.holding.trouble().map(|why| {
+            format!("a few frames may be overtaken when a peer changes its path, for no tap can be made ({why})")
+        }));
+        all
     }
 
     /// Waits until something happens.
@@ -163,14 +207,16 @@ impl Overlay {
             tokio::spawn(async move { drop(tell.send(names::resolve(servers).await)) });
             self.resolving = Some(told);
         }
-        let mut due = self.mesh.poll_timeout().unwrap_or(now + RESOLVE);
-        due = due.min(self.nat.poll_timeout().unwrap_or(due));
+        let timeouts = [self.mesh.poll_timeout(), self.holding.poll_timeout(now)];
+        let mut due = timeouts.into_iter().flatten().fold(now + LONGEST, Time::min);
         if !self.awaited.is_empty() {
             due = due.min(now + LOOK);
         }
         tokio::select! {
             received = next_datagram(&mut self.sockets) => Input::Received(received),
             () = sleep(due.since(now)) => Input::Timeout,
+            () = self.holding.readable() => Input::Timeout,
+            step = self.nat.next() => Input::Classification(step),
             resolved = next_resolved(&mut self.resolving) => {
                 self.resolving = None;
                 let (servers, unknown) = resolved;
@@ -191,24 +237,21 @@ impl Overlay {
             }
             Input::Timeout => {}
             Input::Resolved(servers, unknown) => self.resolved(servers, unknown),
+            Input::Classification(step) => self.classification(step),
         }
         self.look_for_answers(datapath);
         self.mesh.handle_timeout(now());
-        self.nat.handle_timeout(now());
     }
 
     fn receive(&mut self, Received { socket, from, payload }: Received) {
-        let now = now();
-        if !self.nat.handle_input(now, socket, from, &payload) {
-            self.mesh.handle_input(now, socket, from, &payload);
+        // Other sockets are the mesh's alone.
+        if socket != Socket::Main || !self.classified(from, &payload) {
+            self.mesh.handle_input(now(), socket, from, &payload);
         }
     }
 
     fn resolved(&mut self, servers: Vec<Server>, unknown: Vec<String>) {
         self.resolve_at = now() + RESOLVE;
-        for complaint in unknown.iter().filter(|c| !self.unresolved.contains(c)) {
-            warn!("rendezvous server: {complaint}");
-        }
         let complete = unknown.is_empty();
         self.unresolved = unknown;
         // A resolver that fails takes no server away.
@@ -238,13 +281,18 @@ impl Overlay {
     /// Sends what is to be sent. What cannot be is lost, as it may be on the way.
     pub(super) fn send(&mut self) {
         self.outgoing.extend(std::iter::from_fn(|| self.mesh.poll_transmit()));
-        self.outgoing.extend(std::iter::from_fn(|| self.nat.poll_transmit()));
         if let Some(sockets) = &self.sockets {
             for transmit in &self.outgoing {
                 drop(sockets.send(transmit));
             }
         }
         self.outgoing.clear();
+    }
+
+    /// Tells servers and peers that this host goes.
+    fn say_goodbye(&mut self) {
+        self.mesh.close(now());
+        self.send();
     }
 
     /// Keeps what is to be shown of an event, and logs it.

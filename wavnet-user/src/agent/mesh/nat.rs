@@ -3,43 +3,38 @@
 use std::{net::SocketAddr, time::Duration};
 
 use wavnet_proto::{
-    nat::{Classifier, Event, NatSummary, Options, Report, StunServer},
+    nat::{LifetimeSearch, NatSummary, Options, Report, StunServer},
     rng::Rng,
     time::Time,
-    transmit::{Socket, Transmit},
 };
 
+use crate::nat::{Exit, Runner, Step};
+
 /// How often it is looked again: NATs are reconfigured and replaced.
-const AGAIN: Duration = Duration::from_secs(600);
-/// Sockets of a classification have numbers from here on: those before belong to searches.
-const FIRST_SOCKET: u16 = 1024;
+const AGAIN: Duration = Duration::from_secs(1200);
+/// The same where no server has answered.
+const SOON: Duration = Duration::from_secs(10);
+/// Mappings that live for less than this are told apart only at the end of the search.
+const SHORTEST: Duration = Duration::from_secs(4);
 
 /// A classification that is under way, and the last one's result.
 pub(super) struct Classification {
     rng: Rng,
-    classifier: Option<Classifier>,
+    runner: Option<Runner>,
     due: Option<Time>,
     report: Option<Report>,
-}
-
-/// What the classification wants done.
-pub(super) enum Wish {
-    /// Open an extra socket.
-    Open(u16),
-    /// Close it.
-    Close(u16),
-    /// Others should know this.
-    Known(NatSummary),
+    /// What was told of the one that is under way before it had an end.
+    early: Option<NatSummary>,
 }
 
 impl Classification {
     pub(super) fn new(rng: Rng) -> Classification {
-        Classification { rng, classifier: None, due: Some(Time::ZERO), report: None }
+        Classification { rng, runner: None, due: Some(Time::ZERO), report: None, early: None }
     }
 
     /// Everything may be different now.
     pub(super) fn restart(&mut self) {
-        (self.classifier, self.due) = (None, Some(Time::ZERO));
+        (self.runner, self.due, self.early) = (None, Some(Time::ZERO), None);
     }
 
     /// What was found out last.
@@ -49,54 +44,56 @@ impl Classification {
 
     /// Begins, if it is time and there is somebody to ask.
     pub(super) fn begin(&mut self, now: Time, local: SocketAddr, servers: &[StunServer]) {
-        if self.classifier.is_some() || self.due.is_none_or(|due| now < due) || servers.is_empty() {
+        if self.runner.is_some() || self.due.is_none_or(|due| now < due) || servers.is_empty() {
             return;
         }
-        let options = Options { first_socket: FIRST_SOCKET, ..Options::default() };
-        let mut random = self.rng.fork();
-        let random = Box::new(move |buffer: &mut [u8]| random.fill(buffer));
-        self.classifier = Some(Classifier::new(now, local, servers, options, random));
-        self.due = Some(now + AGAIN);
+        let lifetime = LifetimeSearch { shortest: SHORTEST, ..LifetimeSearch::default() };
+        let options = Options { lifetime: Some(lifetime), ..Options::default() };
+        self.runner = Some(Runner::new(Exit { local, device: None }, servers, options, self.rng.fork()));
+        (self.due, self.early) = (Some(now + AGAIN), None);
     }
 
-    /// True if the datagram was for it.
-    pub(super) fn handle_input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) -> bool {
-        self.classifier.as_mut().is_some_and(|c| c.handle_input(now, socket, from, payload))
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Time) {
-        if let Some(classifier) = &mut self.classifier {
-            classifier.handle_timeout(now);
+    /// What is to be done for it; pending while there is none.
+    pub(super) async fn next(&mut self) -> Step {
+        match &mut self.runner {
+            Some(runner) => runner.next().await,
+            None => std::future::pending().await,
         }
     }
 
-    /// A socket that was asked for is open, or cannot be.
-    pub(super) fn opened(&mut self, now: Time, n: u16, opened: bool) {
-        if let Some(classifier) = &mut self.classifier {
-            classifier.handle_socket(now, n, opened);
+    /// True if the datagram, which came by the main socket, was for it.
+    pub(super) fn handle_main(&mut self, from: SocketAddr, payload: &[u8]) -> bool {
+        self.runner.as_mut().is_some_and(|runner| runner.handle_main(from, payload))
+    }
+
+    /// A datagram could not be sent.
+    pub(super) fn handle_unsent(&mut self, to: SocketAddr, error: std::io::Error) {
+        if let Some(runner) = &mut self.runner {
+            runner.handle_unsent(to, error);
         }
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.classifier.as_ref()?.poll_timeout()
-    }
-
-    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.classifier.as_mut()?.poll_transmit()
-    }
-
-    pub(super) fn poll_wish(&mut self) -> Option<Wish> {
-        loop {
-            match self.classifier.as_mut()?.poll_event()? {
-                Event::OpenSocket(n) => return Some(Wish::Open(n)),
-                Event::CloseSocket(n) => return Some(Wish::Close(n)),
-                Event::Report(report) => {
-                    let summary = report.summary;
-                    self.report = Some(*report);
-                    return Some(Wish::Known(summary));
-                }
-                Event::Finished => {}
-            }
+    /// It has come to an end, or to a part of it.
+    pub(super) fn note(&mut self, now: Time, report: Report) {
+        if report.mapped.is_none() {
+            self.due = Some(now + SOON);
         }
+        self.report = Some(report);
+    }
+
+    /// There is nothing more to come of this one.
+    pub(super) fn finish(&mut self) {
+        self.runner = None;
+    }
+
+    /// What is known already of the first one that is under way, once, as soon as that says what the mapping depends on: filters are
+    /// recognised by silence, which takes some seconds, and a search through a symmetric NAT need not wait for that.
+    pub(super) fn early(&mut self) -> Option<NatSummary> {
+        if self.early.is_some() || self.report.is_some() {
+            return None;
+        }
+        let summary = self.runner.as_ref()?.report().summary;
+        self.early = Some(summary).filter(|summary| summary.mapping.is_dependent());
+        self.early
     }
 }

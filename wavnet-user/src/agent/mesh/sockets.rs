@@ -4,8 +4,10 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
+    os::fd::AsRawFd,
 };
 
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinHandle};
 use wavnet_common::abi::ExtraPorts;
 use wavnet_proto::transmit::{Socket, Transmit};
@@ -136,16 +138,26 @@ impl Sockets {
         Some(Received { socket: Socket::Main, from, payload })
     }
 
-    /// Sends a datagram. A full queue drops it, as the network may: whoever sent it says it again.
+    /// Sends a datagram, at once or not at all.
+    ///
+    /// # Errors
+    /// The system's queue is full, or it does not know how to get there.
     pub(super) fn send(&self, transmit: &Transmit) -> io::Result<()> {
-        let socket = match transmit.from {
-            Socket::Extra(n) => match self.extra.get(&n) {
-                Some(extra) => &*extra.socket,
-                None => return Err(io::ErrorKind::NotConnected.into()),
-            },
+        self.send_parts(transmit.from, transmit.to, &transmit.payload)
+    }
+
+    /// The same with its parts.
+    ///
+    /// # Errors
+    /// As [`Sockets::send`].
+    pub(super) fn send_parts(&self, from: Socket, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        let socket = match from {
+            Socket::Extra(n) => &*self.extra.get(&n).ok_or(io::ErrorKind::NotConnected)?.socket,
             Socket::Main | Socket::Other(_) => &self.main,
         };
-        socket.try_send_to(&transmit.payload, transmit.to).map(drop)
+        // tokio would not try before it was told that the socket can be written to, which a new one was not.
+        sendto(socket.as_raw_fd(), payload, &SockaddrStorage::from(to), MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     agent::Agent,
     api::{
         ErrorCode, Refusal,
-        model::{MeshInfo, MeshPath, MeshPeer, MeshServer},
+        model::{MeshInfo, MeshPath, MeshPeer, MeshServer, NatInfo},
     },
     nat,
 };
@@ -35,10 +35,16 @@ impl Agent {
         };
         Ok(MeshInfo {
             key: overlay.mesh.key().to_string(),
-            nat: overlay.nat.report().map(nat::info),
+            nat: self.nat_info(),
+            held_frames_lost: overlay.holding.dropped(),
             servers: overlay.mesh.servers().into_iter().map(server).collect(),
             peers: overlay.mesh.peers().map(|p| self.mesh_peer(overlay, p)).collect(),
         })
+    }
+
+    /// What is in front of this host, as far as it has been found out.
+    pub(in crate::agent) fn nat_info(&self) -> Option<NatInfo> {
+        self.mesh.as_ref()?.nat.report().map(nat::info)
     }
 
     fn mesh_peer(&self, overlay: &Overlay, peer: PeerView) -> MeshPeer {

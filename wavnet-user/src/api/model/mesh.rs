@@ -14,6 +14,9 @@ pub struct MeshInfo {
     pub key: String,
     /// What is in front of this host; null before it is known.
     pub nat: Option<NatInfo>,
+    /// Frames that were held back while a peer changed its path, and given up: there were too many, or it took too long.
+    #[serde(default)]
+    pub held_frames_lost: u64,
     /// The rendezvous servers, the preferred one first.
     pub servers: Vec<MeshServer>,
     /// The peers, ascending by key.

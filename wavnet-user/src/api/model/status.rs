@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::AttachState;
+use super::{AttachState, NatInfo};
 
 /// Where the underlay programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Status {
     pub metrics: Option<String>,
     /// The underlay.
     pub underlay: UnderlayInfo,
+    /// What is in front of this host, as `mesh` tells it; not there without a mesh, and before it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatInfo>,
     /// How much there is of everything.
     pub counts: Counts,
     /// What the operator should look at, in sentences; empty when all is well.

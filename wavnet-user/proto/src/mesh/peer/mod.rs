@@ -93,6 +93,8 @@ pub(super) struct Peer {
     predictions: u32,
     search: Option<Progress>,
     searches: u32,
+    /// How often the peer was asked for the next one, in vain so far.
+    asks: u32,
     /// When the last one ended.
     search_over: Option<Time>,
     switch: Option<Switch>,
@@ -141,6 +143,7 @@ impl Peer {
             predictions: 0,
             search: None,
             searches: 0,
+            asks: 0,
             search_over: None,
             switch: None,
             switched: None,

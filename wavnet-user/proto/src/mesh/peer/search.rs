@@ -27,7 +27,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(600);
 /// Who has said nothing of its NAT after so many tries of ordinary probes will not.
 const LISTEN: u32 = 2;
-/// After a question that was not answered, or answered with *later*.
+/// After a question that was not answered, or answered with *later*: as a rule the peer is about to learn what is in front of it. It
+/// doubles up to [`LATER`].
+const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(2);
 
 /// How far a search is.
@@ -79,6 +81,7 @@ impl Peer {
         if self.has_direct(cx.now) || !self.is_connected() {
             return;
         }
+        let mut pause = LATER;
         if self.may_predict(cx) {
             if cx.out.searching.is_none() {
                 return self.predict(cx, Vec::new());
@@ -86,11 +89,13 @@ impl Peer {
         } else if self.side(cx) != Some(Side::Hard) {
             return;
         } else if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+            pause = SOON.saturating_mul(1 << self.asks.min(3)).min(LATER);
+            self.asks = self.asks.saturating_add(1);
             let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
             self.say_anyhow(cx, &[Message::Search(ask)]);
         }
-        let jitter = Duration::from_millis(cx.rng.below(500));
-        cx.timers.set(Timer::Search(self.key), cx.now + LATER + jitter);
+        let jitter = Duration::from_millis(cx.rng.below(500)).min(pause / 4);
+        cx.timers.set(Timer::Search(self.key), cx.now + pause + jitter);
     }
 
     pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
@@ -116,6 +121,7 @@ impl Peer {
 
     fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
         cx.out.searching = Some(self.key);
+        self.asks = 0;
         self.searches = self.searches.saturating_add(1);
         self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
         self.go_on(cx);

@@ -152,7 +152,11 @@ impl Peer {
         if said.generation < self.generation {
             return;
         }
-        self.nat = said.nat;
+        if self.nat != said.nat {
+            self.nat = said.nat;
+            self.classify(cx);
+            self.consider_search(cx);
+        }
         let is_predicted = |c: &&Candidate| c.kind == CandidateKind::Predicted;
         let predicted: Vec<_> = said.candidates.iter().filter(is_predicted).map(|c| c.addr).collect();
         // Those that are said so are for now, and all that is said.
