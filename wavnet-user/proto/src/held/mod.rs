@@ -57,6 +57,8 @@ struct Queue {
     frames: VecDeque<Vec<u8>>,
     /// Frames that we are done with, as [`wavnet_common::abi::HoldRow::release`] counts them.
     done: u64,
+    /// Of these, those that were taken for lost. One that comes all the same was not.
+    missing: u64,
     /// How many were held back at some moment, to see which of them the device has lost.
     mark: Option<(Time, u64)>,
 }
@@ -102,11 +104,18 @@ impl Held {
     /// Frames to a peer are about to be held back. `held` is how many were since ever; those are given up that nobody sent on, unless they
     /// are here.
     pub fn begin(&mut self, now: Time, slot: u16, held: u64) {
-        let fresh =
-            || Queue { stage: Stage::Over, ends: now, quiet: None, frames: VecDeque::new(), done: held, mark: None };
+        let fresh = || Queue {
+            stage: Stage::Over,
+            ends: now,
+            quiet: None,
+            frames: VecDeque::new(),
+            done: held,
+            missing: 0,
+            mark: None,
+        };
         let queue = self.queues.entry(slot).or_insert_with(fresh);
         if queue.stage == Stage::Over && queue.frames.is_empty() {
-            (queue.done, queue.mark) = (held, None);
+            (queue.done, queue.missing, queue.mark) = (held, 0, None);
         }
         queue.enter(Stage::Kept, now + LONGEST);
     }
@@ -129,6 +138,11 @@ impl Held {
         let room = self.limit - self.bytes.min(self.limit);
         match self.queues.get_mut(&slot) {
             Some(queue) if frame.len() <= room => {
+                if queue.missing > 0 {
+                    queue.missing -= 1;
+                    queue.done -= 1;
+                    self.dropped -= 1;
+                }
                 self.bytes += frame.len();
                 queue.frames.push_back(frame);
                 return true;
@@ -167,6 +181,7 @@ impl Held {
         let queue = self.queues.get_mut(&slot)?;
         let lost = queue.lost(now, held, emptied);
         queue.done += lost;
+        queue.missing += lost;
         self.dropped += lost;
         match queue.stage {
             Stage::Kept if now >= queue.ends => queue.enter(Stage::Sent, now + MOVE),
@@ -205,7 +220,7 @@ impl Held {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
         self.bytes -= queue.frames.drain(..).map(|frame| frame.len()).sum::<usize>();
         self.dropped += held.saturating_sub(queue.done);
-        queue.done = held;
+        (queue.done, queue.missing) = (held, 0);
     }
 
     /// When [`Held::look`] is to be called, for all peers.

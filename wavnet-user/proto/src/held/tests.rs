@@ -105,3 +105,18 @@ fn another_path_on_the_way_keeps_the_order() {
     assert_eq!(held.forget(SLOT, 2), 2);
     assert_eq!((held.dropped(), held.bytes, held.slots().count()), (0, 0, 0));
 }
+
+#[test]
+fn what_was_late_was_not_lost() {
+    let mut held = Held::new(10_000);
+    held.begin(at(0), SLOT, 0);
+    held.may_go(at(1), SLOT);
+    assert_eq!(held.look(at(1), SLOT, 2, true, true), Some(Hold::Drain));
+    held.look(at(6), SLOT, 2, true, true);
+    assert_eq!((held.dropped(), held.done(SLOT)), (2, Some(2)));
+    assert!(held.push(SLOT, frame(1)) && held.push(SLOT, frame(2)));
+    assert_eq!((held.dropped(), held.done(SLOT)), (0, Some(0)));
+    assert_eq!((send_all(&mut held), held.done(SLOT)), (vec![1, 2], Some(2)));
+    assert_eq!(held.look(at(9), SLOT, 2, true, true), None);
+    assert_eq!(held.look(at(12), SLOT, 2, true, true), Some(Hold::Normal));
+}

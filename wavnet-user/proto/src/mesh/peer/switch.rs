@@ -17,8 +17,10 @@ use crate::{
 
 /// Frames are held back no longer than this.
 const LONGEST: Duration = Duration::from_millis(500);
-/// What a frame may take longer than the round trips that were measured.
+/// What MARKER's answer may take longer than the round trips that were measured, until it is taken for lost and MARKER sent again.
 const MARGIN: Duration = Duration::from_millis(30);
+/// From when frames are held back until MARKER leaves: those before them may wait in queues of this host, such as that of another CPU.
+const SETTLE: Duration = Duration::from_millis(5);
 /// Paths of a kind are compared no more often.
 const REST: Duration = Duration::from_secs(5);
 /// How often it is said which path our frames take.
@@ -30,8 +32,8 @@ pub(super) struct Switch {
     to: WayId,
     transaction: u64,
     ends: Time,
-    /// MARKER may have been lost: another one.
-    again: Option<Time>,
+    /// Until MARKER, which may have been lost, is sent again.
+    pause: Duration,
 }
 
 impl Peer {
@@ -63,43 +65,37 @@ impl Peer {
             switch.to = to;
             return;
         }
-        let Some(wait) = self.wait_for(to) else { return self.select(cx, Some(to)) };
+        let Some(pause) = self.wait_for(to) else { return self.select(cx, Some(to)) };
         let transaction = cx.rng.u64();
-        let again = Some(cx.now + wait / 3);
-        self.switch = Some(Switch { to, transaction, ends: cx.now + wait, again });
+        self.switch = Some(Switch { to, transaction, ends: cx.now + LONGEST, pause });
         cx.out.command(Command::Hold { peer: self.key });
-        self.mark(cx);
+        cx.timers.set(Timer::Switch(self.key), cx.now + SETTLE);
     }
 
-    /// How long a frame may be on its way by the path in use, if one that leaves later by the other path might arrive before.
+    /// When to send MARKER again, if a frame that leaves later by the other path might arrive before one on the path in use. Its answer is waited
+    /// for as long as frames may be held back: a queue that the frames themselves have filled shows in no round trip that was measured before.
     fn wait_for(&self, to: WayId) -> Option<Duration> {
         let (old, new) = (self.paths.selected()?, self.paths.get(to)?);
-        let Some((rtt, varies)) = old.rtt() else { return Some(LONGEST) };
+        let Some((rtt, varies)) = old.rtt() else { return Some(LONGEST / 4) };
         let slowest = rtt + varies * 4;
         // One way of two paths differs by half of what the round trips do, if they are alike in both directions, which nobody promises.
         let slower = new.pulses.rtt().is_some_and(|new| new.least > slowest * 2);
         (!slower).then(|| (slowest + MARGIN).min(LONGEST))
     }
 
-    fn mark(&mut self, cx: &mut Context<'_>) {
-        let Some((transaction, at)) = self.switch.as_ref().map(|s| (s.transaction, s.again.unwrap_or(s.ends))) else {
-            return;
-        };
-        if let Some(way) = self.paths.selected().map(|p| p.way) {
-            self.say(cx, way, &[Message::Marker { transaction }]);
-        }
-        cx.timers.set(Timer::Switch(self.key), at);
-    }
-
     /// [`Timer::Switch`]
     pub(in crate::mesh) fn switch_now(&mut self, cx: &mut Context<'_>) {
         let Some(switch) = &mut self.switch else { return };
-        if cx.now < switch.ends {
-            switch.again = None;
-            return self.mark(cx);
+        if cx.now >= switch.ends {
+            let to = switch.to;
+            return self.select(cx, Some(to));
         }
-        let to = switch.to;
-        self.select(cx, Some(to));
+        let next = switch.ends.min(cx.now + switch.pause);
+        let transaction = switch.transaction;
+        if let Some(way) = self.paths.selected().map(|p| p.way) {
+            self.say(cx, way, &[Message::Marker { transaction }]);
+        }
+        cx.timers.set(Timer::Switch(self.key), next);
     }
 
     pub(super) fn hear_marker(&mut self, cx: &mut Context<'_>, way: Way, transaction: u64) {
