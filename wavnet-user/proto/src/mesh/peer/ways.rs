@@ -67,10 +67,11 @@ impl Peer {
         }
         if !proposed {
             self.propose(cx);
-            // The peer tries when it hears that, and so do we: what comes to a router without an input filter before its host has sent
-            // spoils the mapping.
+            // The peer tries when it hears that, and so do we, but for the first time, when nothing may be in the way: what comes to a
+            // router without an input filter before its host has sent spoils the mapping.
             let way = self.best_way(cx.now).and_then(|way| self.paths.by_way(&way));
-            if let Some((rtt, _)) = way.and_then(|id| self.paths.get(id)).and_then(Path::rtt) {
+            let rtt = way.and_then(|id| self.paths.get(id)).and_then(Path::rtt);
+            if let Some((rtt, _)) = rtt.filter(|_| self.punches > 0) {
                 self.proposed = true;
                 return cx.timers.set(Timer::Punch(self.key), cx.now + rtt / 2);
             }
