@@ -153,10 +153,10 @@ impl Output {
         self.free.push(path.0);
     }
 
-    /// Opens so many sockets. Each in its turn: a NAT that remembers a socket's port would give it the mapping of before.
+    /// Opens so many sockets, if there are: the datapath knows no more ports than a search takes. Each in its turn: a NAT that remembers a socket's port would give it the mapping of before.
     pub(super) fn open_sockets(&mut self, count: usize) -> Vec<u16> {
         let first = self.last_socket.wrapping_add(1) % search::SOCKETS;
-        let numbers = (first..search::SOCKETS).chain(0..first).chain(search::SOCKETS..SOCKETS);
+        let numbers = (first..search::SOCKETS).chain(0..first);
         let free: Vec<u16> = numbers.filter(|n| !self.sockets.contains(n)).take(count).collect();
         for n in &free {
             self.sockets.insert(*n);
@@ -172,9 +172,6 @@ impl Output {
         }
     }
 }
-
-/// Numbers of extra sockets end before this one. Those of a search come first: the datapath knows so many ports.
-const SOCKETS: u16 = 2048;
 
 /// One call's surroundings.
 pub(super) struct Context<'a> {

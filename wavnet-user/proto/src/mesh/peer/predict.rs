@@ -151,18 +151,21 @@ impl Peer {
         }
         // Each is met by a mapping of our own.
         if let Some(prediction) = &mut self.prediction {
-            prediction.theirs = addrs;
+            prediction.theirs = addrs.into_iter().filter(|addr| self.seen_at.contains(&Some(addr.ip()))).collect();
             if let Stage::Told { .. } = prediction.stage {
                 self.go_on_predicting(cx);
             }
-        } else if self.step(cx).is_some() && cx.out.searching.is_none() && !self.has_direct(cx.now) {
-            self.predict(cx, addrs);
+        } else if self.predictions < ATTEMPTS
+            && self.step(cx).is_some()
+            && cx.out.searching.is_none()
+            && !self.has_direct(cx.now)
+        {
+            self.predict(cx, addrs.into_iter().filter(|addr| self.seen_at.contains(&Some(addr.ip()))).collect());
         }
     }
 
     fn try_sockets(&mut self, cx: &mut Context<'_>) {
-        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
-        let mapped = self.candidates.iter().find(is_target).map(|c| c.addr);
+        let mapped = self.target();
         let Some(prediction) = &self.prediction else { return };
         let theirs = &prediction.theirs;
         let ways: Vec<Way> = prediction

@@ -3,7 +3,10 @@
 //! One side is behind a symmetric NAT and the other one is not, and lets in only what it has sent to: then ordinary probes never meet.
 //! Both sides must search at the same time, and each has one search at a time: the side behind the symmetric NAT asks.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     Peer,
@@ -92,6 +95,7 @@ impl Peer {
             pause = SOON.saturating_mul(1 << self.asks.min(3)).min(LATER);
             self.asks = self.asks.saturating_add(1);
             let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
+            self.asked = [Some(ask.transaction), self.asked[0]];
             self.say_anyhow(cx, &[Message::Search(ask)]);
         }
         let jitter = Duration::from_millis(cx.rng.below(500)).min(pause / 4);
@@ -114,20 +118,26 @@ impl Peer {
                     self.begin(cx, Side::Easy);
                 }
             }
-            (Said::GO, Some(Side::Hard)) if cx.out.searching.is_none() => self.begin(cx, Side::Hard),
+            // Whoever says so unasked would have us search at its pace and not at ours.
+            (Said::GO, Some(Side::Hard)) if self.asked.contains(&Some(said.transaction)) => {
+                if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+                    self.begin(cx, Side::Hard);
+                }
+            }
             _ => {}
         }
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
         cx.out.searching = Some(self.key);
-        self.asks = 0;
+        (self.asks, self.asked) = (0, [None; 2]);
         self.searches = self.searches.saturating_add(1);
         self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
         self.go_on(cx);
     }
 
     fn go_on(&mut self, cx: &mut Context<'_>) {
+        let target = self.target();
         let Some(progress) = &mut self.search else { return };
         let (step, next) = progress.search.step(cx.now);
         if step == Step::Over {
@@ -138,8 +148,7 @@ impl Peer {
             progress.sockets.extend(cx.out.open_sockets(count.into()));
         }
         cx.timers.set(Timer::Search(self.key), next);
-        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
-        let Some(mapped) = self.candidates.iter().find(is_target).map(|c| c.addr) else { return };
+        let Some(mapped) = target else { return };
         let direct = |socket, remote| Way { socket, remote, label: Label::ZERO };
         let ways: Vec<Way> = match step {
             Step::Sockets { first, count, .. } => {
@@ -152,6 +161,21 @@ impl Peer {
             Step::Over => Vec::new(),
         };
         self.scatter(cx, &ways);
+    }
+
+    /// Where the peer's one mapping is, if a server has seen it at that address.
+    pub(super) fn target(&self) -> Option<SocketAddr> {
+        let seen = |c: &&Candidate| self.seen_at.contains(&Some(c.addr.ip()));
+        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4() && seen(c);
+        self.candidates.iter().find(is_target).map(|c| c.addr)
+    }
+
+    /// A server has seen the peer there.
+    pub(super) fn note_seen(&mut self, ip: IpAddr) {
+        if !self.seen_at.contains(&Some(ip)) {
+            self.seen_at.rotate_right(1);
+            self.seen_at[0] = Some(ip);
+        }
     }
 
     /// True if this extra socket is this peer's.

@@ -99,7 +99,10 @@ impl Peer {
     }
 
     pub(super) fn hear_marker(&mut self, cx: &mut Context<'_>, way: Way, transaction: u64) {
-        self.say(cx, way, &[Message::MarkerSeen { transaction }]);
+        // Frames come by ways in service alone. To answer elsewhere would be to send where a forged source says.
+        if self.paths.by_way(&way).and_then(|id| self.paths.get(id)).is_some_and(|path| path.slot.is_some()) {
+            self.say(cx, way, &[Message::MarkerSeen { transaction }]);
+        }
     }
 
     pub(super) fn hear_marker_seen(&mut self, cx: &mut Context<'_>, transaction: u64) {
