@@ -71,9 +71,11 @@ impl Device {
 
     /// The next frame; `None`: there is none now.
     pub(super) fn read(&mut self) -> Option<&[u8]> {
-        let buffer = &mut self.buffer;
-        let len = self.file.try_io(Interest::READABLE, |mut file| file.read(buffer)).ok()?;
-        self.buffer.get(..len)
+        let Device { file, buffer, .. } = self;
+        // The runtime may not have heard yet that there is one. It only says so when nothing was there to be read before.
+        let read = file.try_io(Interest::READABLE, |mut file| file.read(buffer));
+        let len = read.or_else(|_| file.get_ref().read(buffer)).ok()?;
+        buffer.get(..len)
     }
 }
 
