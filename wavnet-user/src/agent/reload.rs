@@ -9,7 +9,7 @@ use wavnet_proto::fabric::{Desired, FabricError};
 use super::{Agent, convert, requests::refusal};
 use crate::{
     api::{ErrorCode, Refusal, model::Done},
-    config::{Config, ConfigError, Source},
+    config::{Config, ConfigError, Mesh, Source},
 };
 
 /// How long reading a file may take. Frames are forwarded meanwhile, but nothing else is done.
@@ -52,19 +52,32 @@ impl Agent {
             e => Refusal { code: ErrorCode::Invalid, ..refusal(e) },
         };
         let shadowed = self.fabric.runtime().shadowed(&desired);
+        // Whatever may be wrong is looked at before anything is put in force.
+        let mesh = self.mesh.as_ref().map(|mesh| mesh.read_settings(&config)).transpose();
+        let mesh = mesh.map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?.flatten();
         self.fabric.set_desired(desired).map_err(refused)?;
         self.features_due.extend(self.links.keys());
-        let fixed = self.config.needs_restart(&config);
+        let mut fixed = self.config.needs_restart(&config);
+        fixed.extend(mesh_needs_restart(self.config.mesh.as_ref(), config.mesh.as_ref()));
         let mut changes = differences(&before, self.fabric.desired());
         if config.fdb.ageing != self.config.fdb.ageing {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
         let warnings = fixed.iter().map(|key| later(key)).chain(shadowed.iter().map(ToString::to_string)).collect();
-        if let Some(mesh) = &mut self.mesh {
-            mesh.reload(&config).map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?;
+        if let (Some(running), Some(settings), Some(new)) = (&mut self.mesh, mesh, &config.mesh) {
+            running.reload(new, settings);
         }
         self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
+    }
+}
+
+/// What of `[mesh]` a reload cannot apply: whether it is there, and who this host is.
+fn mesh_needs_restart(running: Option<&Mesh>, new: Option<&Mesh>) -> Option<&'static str> {
+    match (running, new) {
+        (None, None) => None,
+        (Some(running), Some(new)) => (running.key != new.key).then_some("mesh.key"),
+        _ => Some("mesh"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use wavnet_proto::trust::PublicKey;
+use wavnet_proto::{trust::PublicKey, wire::message::MAX_VNIS};
 
 use super::{
     diagnostic::{At, Diagnostics, Located},
@@ -156,7 +156,7 @@ pub fn pulse(s: &str) -> Result<Duration, String> {
 }
 
 /// Checks what belongs together.
-pub(super) fn validate(raw: RawMesh, d: &mut Diagnostics) -> Mesh {
+pub(super) fn validate(raw: RawMesh, vnis: usize, d: &mut Diagnostics) -> Mesh {
     let RawMesh { servers, at, rest, incomplete } = raw;
     if servers.is_empty() {
         d.add(&at, "mesh.servers", "there is no rendezvous server").help("name at least one, or leave [mesh] out");
@@ -169,6 +169,10 @@ pub(super) fn validate(raw: RawMesh, d: &mut Diagnostics) -> Mesh {
         if before.clone().any(|s| (&s.host, s.port) == (&server.value.host, server.value.port)) {
             d.add(&server.at, "mesh.servers", format!("{} is given twice", server.value));
         }
+    }
+    if vnis > MAX_VNIS {
+        d.add(&at, "mesh", format!("there are {vnis} VNIs, and a host can tell others of {MAX_VNIS}"))
+            .help("run an agent without [mesh] and with static peers, or spread the VNIs over more hosts");
     }
     if rest.network_key.is_none() && rest.allow.is_none() && !incomplete {
         d.add(&at, "mesh.network_key", "nothing says who may be a peer")
@@ -229,5 +233,9 @@ mod tests {
             parse("[mesh]\nservers = [\"rv.example.net\"]\nallow = \"/a\"\npulse = \"2s\"\n").unwrap().mesh.unwrap();
         assert_eq!((mesh.pulse.as_secs(), mesh.key, mesh.search), (2, Mesh::KEY.into(), true));
         assert_eq!(parse("").unwrap().mesh, None);
+        let many: String = (1000..1256).map(|vni| format!("[[vni]]\nvni = {vni}\n")).collect();
+        let mesh = "[mesh]\nservers = [\"rv.example.net\"]\nallow = \"/a\"\n";
+        let errors = parse(&format!("{mesh}{many}")).expect_err("one VNI too many");
+        assert!(errors.places().any(|(d, _)| d.message.contains("there are 257 VNIs")));
     }
 }

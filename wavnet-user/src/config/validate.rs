@@ -36,6 +36,7 @@ pub(super) fn validate(
     check.statics(d);
     let interface = raw.interface?.value;
     let udp_port = raw.udp_port;
+    let vnis = raw.vnis.len();
     let mut config = Config {
         agent: raw.agent,
         log: raw.log,
@@ -48,7 +49,7 @@ pub(super) fn validate(
             hook: raw.hook,
             tc: raw.tc,
         },
-        mesh: raw.mesh.map(|m| mesh::validate(m, d)),
+        mesh: raw.mesh.map(|m| mesh::validate(m, vnis, d)),
         fdb: raw.fdb,
         limits: raw.limits,
         vnis: raw

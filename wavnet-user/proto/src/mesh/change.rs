@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Mesh, Settings, lend};
+use super::{Context, Mesh, Server, Settings, lend};
 use crate::{
     time::Time,
     trust::PublicKey,
@@ -25,7 +25,8 @@ impl Mesh {
         }
         self.settle(now);
         if other_servers {
-            self.leave_servers(now);
+            let staying = if other_network { &[][..] } else { &settings.servers };
+            self.leave_servers(now, staying);
         }
         self.local.settings = settings;
         self.local.generation += 1;
@@ -61,16 +62,19 @@ impl Mesh {
             self.expel(now, key);
         }
         self.settle(now);
-        self.leave_servers(now);
+        self.leave_servers(now, &[]);
         self.links.clear();
         self.link_indices.clear();
     }
 
-    fn leave_servers(&mut self, now: Time) {
+    /// Ends all links. Servers that stay are not told: they keep our relays until we have come again, a moment later.
+    fn leave_servers(&mut self, now: Time, staying: &[Server]) {
         for i in 0..self.links.len() {
             if let Some(link) = self.links.get_mut(i) {
                 let cx = lend!(self, now);
-                link.send(cx, &[Message::Bye { reason: ByeReason::STOPS }]);
+                if !staying.contains(&link.server) {
+                    link.send(cx, &[Message::Bye { reason: ByeReason::STOPS }]);
+                }
                 link.stop(cx);
             }
             self.disown_link(i);

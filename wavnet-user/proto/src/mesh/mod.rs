@@ -156,6 +156,17 @@ impl Mesh {
         }
     }
 
+    /// The datapath has no room for a path: it is given up, until the peer proves it once more.
+    pub fn path_refused(&mut self, now: Time, peer: &PublicKey, path: PathId) {
+        let now = self.clock.read(now);
+        if let Some(peer) = self.peers.get_mut(peer)
+            && let Some(id) = peer.by_slot(path)
+        {
+            peer.drop_path(lend!(self, now), id);
+            self.settle(now);
+        }
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         let now = self.clock.read(now);

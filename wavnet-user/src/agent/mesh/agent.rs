@@ -72,7 +72,9 @@ impl Agent {
             Some(datapath.traffic(Of::Vtep(slot)).ok()?.tx_frames)
         };
         mesh.note_traffic(sent);
-        if mesh.opened + UNCLAIMED <= now() {
+        mesh.give_up_lost(&mut self.fabric);
+        // Who has not been led to anybody yet cannot tell what is out of date.
+        if mesh.registered.is_some_and(|at| at + UNCLAIMED <= now()) {
             for id in self.fabric.forget_unclaimed() {
                 info!(peer = %id, "nothing was heard from this peer of an earlier agent: removed");
             }

@@ -1,6 +1,6 @@
 //! Carrying out what the mesh says: commands to the fabric, sockets, pulses.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use tracing::{debug, info, warn};
 use wavnet_common::{
@@ -23,6 +23,9 @@ pub(super) fn id(peer: &PublicKey) -> PeerId {
     PeerId(*peer.as_bytes())
 }
 
+/// So long frames go on to where a peer was that no path leads to.
+const LOST: Duration = Duration::from_secs(10);
+
 /// The label of the datapath's, which is the same number.
 fn label(way: &Way) -> Label {
     Label::new(way.label.get()).unwrap_or(Label::NONE)
@@ -38,6 +41,7 @@ impl Overlay {
         while let Some(event) = self.mesh.poll_event() {
             self.note(&event);
         }
+        fabric.set_control(self.open_now());
     }
 
     fn carry_out_one(&mut self, fabric: &mut Fabric, datapath: &Datapath, command: Command) {
@@ -47,6 +51,7 @@ impl Overlay {
                 self.set_peer(fabric, peer);
             }
             Command::Expel { peer } => {
+                self.lost.remove(&peer);
                 self.vnis.remove(&peer);
                 self.places.remove(&peer);
                 fabric.remove_dynamic_peer(id(&peer));
@@ -59,7 +64,10 @@ impl Overlay {
                 let Some(from) = path_from(&way) else { return };
                 match fabric.add_path(PeerPath { from, peer: Some(id(&peer)) }) {
                     Ok(slot) => drop(self.slots.insert(path, (peer, slot))),
-                    Err(e) => warn!(peer = %peer.short(), "frames by {way} are not taken: {e}"),
+                    Err(e) => {
+                        warn!(peer = %peer.short(), "frames by {way} are not taken: {e}");
+                        self.mesh.path_refused(now(), &peer, path);
+                    }
                 }
             }
             Command::RemovePath { path } => {
@@ -75,8 +83,8 @@ impl Overlay {
                     self.select(fabric, peer, &way);
                 }
             }
-            // Frames go on to where the peer was, which is as good as anywhere else.
-            Command::Select { path: None, .. } => {}
+            // Frames go on to where the peer was, which is as good as anywhere else, for a moment.
+            Command::Select { peer, path: None } => drop(self.lost.insert(peer, now())),
             Command::Expect { path, number } => {
                 if let Some((peer, slot)) = self.slots.get(&path) {
                     self.awaited.push(*peer, path, *slot, number);
@@ -107,6 +115,29 @@ impl Overlay {
         let source_port = Some(self.local_port(way));
         let endpoint = Endpoint { addr: remote.ip().octets(), port: remote.port(), source_port, label: label(way) };
         self.places.insert(peer, Place { endpoint, socket: way.socket });
+        self.lost.remove(&peer);
+        self.set_peer(fabric, peer);
+    }
+
+    /// Peers that no path leads to for a while: by now somebody else may be where they were.
+    pub(super) fn give_up_lost(&mut self, fabric: &mut Fabric) {
+        let now = now();
+        let lost: Vec<PublicKey> =
+            self.lost.iter().filter(|(_, since)| now.since(**since) >= LOST).map(|(peer, _)| *peer).collect();
+        for peer in lost {
+            self.lost.remove(&peer);
+            if let Some(place) = self.places.get(&peer) {
+                // Without VNIs nothing is sent to it, nor taken from it.
+                drop(fabric.set_peer(id(&peer), BTreeSet::new(), place.endpoint));
+            }
+        }
+    }
+
+    /// Our port may be another one than when the peer got its place.
+    pub(super) fn follow_port(&mut self, fabric: &mut Fabric, peer: PublicKey) {
+        let Some(place) = self.places.get_mut(&peer) else { return };
+        let Some(sockets) = &self.sockets else { return };
+        place.endpoint.source_port = Some(sockets.port_of(place.socket));
         self.set_peer(fabric, peer);
     }
 

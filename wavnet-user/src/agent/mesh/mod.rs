@@ -90,7 +90,10 @@ pub(super) struct Overlay {
     traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
     /// How long it took until frames could be sent to each peer.
     firsts: BTreeMap<PublicKey, Firsts>,
-    opened: Time,
+    /// When a server first took this host in.
+    registered: Option<Time>,
+    /// Peers that no path leads to, since when.
+    lost: BTreeMap<PublicKey, Time>,
     outgoing: Vec<Transmit>,
 }
 
@@ -142,7 +145,8 @@ impl Overlay {
             awaited: Awaited::default(),
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
-            opened: now(),
+            registered: None,
+            lost: BTreeMap::new(),
             outgoing: Vec::new(),
         }))
     }
@@ -165,15 +169,25 @@ impl Overlay {
                 }
             }
         }
-        let ports = self.sockets.as_ref().map(Sockets::extra_ports);
-        fabric.set_control(Control {
-            open: self.sockets.is_some(),
-            extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
-            hold_ifindex: self.hold_ifindex(),
-        });
+        fabric.set_control(self.open_now());
+        // Frames leave by the port that there is now.
+        let moved: Vec<PublicKey> = self.places.keys().copied().collect();
+        for peer in moved {
+            self.follow_port(fabric, peer);
+        }
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+    }
+
+    /// What is open for peers.
+    fn open_now(&self) -> Control {
+        let ports = self.sockets.as_ref().map(Sockets::extra_ports);
+        Control {
+            open: self.sockets.is_some(),
+            extra_ports: ports.unwrap_or(wavnet_common::abi::ExtraPorts::NONE),
+            hold_ifindex: self.hold_ifindex(),
+        }
     }
 
     /// The interface that frames wait at; zero: there is none.
@@ -261,21 +275,23 @@ impl Overlay {
         }
     }
 
-    /// Takes another configuration.
+    /// What another configuration wants of the mesh, with what its files of keys say; `None`: it has none.
     ///
     /// # Errors
-    /// A file of keys cannot be read, or has something wrong: the settings in force stay.
-    pub(super) fn reload(&mut self, config: &Config) -> Result<()> {
-        let Some(mesh) = &config.mesh else { return Ok(()) };
-        let servers = self.settings.servers.clone();
-        let settings = settings::settings(config, mesh, servers)?;
+    /// A file of keys cannot be read, or has something wrong.
+    pub(super) fn read_settings(&self, config: &Config) -> Result<Option<Settings>> {
+        let servers = || self.settings.servers.clone();
+        config.mesh.as_ref().map(|mesh| settings::settings(config, mesh, servers())).transpose()
+    }
+
+    /// Takes another configuration.
+    pub(super) fn reload(&mut self, mesh: &config::Mesh, settings: Settings) {
         if mesh.servers != self.config.servers {
             self.resolve_at = now();
         }
-        self.config = mesh.clone();
+        self.config = config::Mesh { key: self.config.key.clone(), ..mesh.clone() };
         self.settings = settings;
         self.mesh.configure(now(), self.settings.clone());
-        Ok(())
     }
 
     /// Sends what is to be sent. What cannot be is lost, as it may be on the way.
@@ -304,8 +320,10 @@ impl Overlay {
                 firsts.direct.get_or_insert(*after);
             }
         }
-        if let Event::Gone { peer } = event {
-            self.firsts.remove(peer);
+        match event {
+            Event::Gone { peer } => drop(self.firsts.remove(peer)),
+            Event::Registered { .. } => drop(self.registered.get_or_insert_with(now)),
+            _ => {}
         }
         self.log(event);
     }

@@ -66,9 +66,10 @@ impl Sockets {
         (self.local, self.port).into()
     }
 
-    /// Ports that extra sockets have which carry frames, for the programs.
+    /// Ports up to that of the last extra socket that is open, for the programs: all that comes there is ours then.
     pub(super) fn extra_ports(&self) -> ExtraPorts {
-        ExtraPorts::new(FIRST_PORT, ExtraPorts::MOST)
+        let last = self.extra.keys().next_back().filter(|n| **n < ExtraPorts::MOST);
+        last.map_or(ExtraPorts::NONE, |last| ExtraPorts::new(FIRST_PORT, last + 1))
     }
 
     /// The port of a socket.

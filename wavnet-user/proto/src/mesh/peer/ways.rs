@@ -214,7 +214,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn drop_path(&mut self, cx: &mut Context<'_>, id: WayId) {
+    pub(in crate::mesh) fn drop_path(&mut self, cx: &mut Context<'_>, id: WayId) {
         self.remove_from_service(cx, id);
         if let Some(path) = self.paths.remove(id) {
             cx.timers.stop(Timer::Probe(self.key, id));
