@@ -144,6 +144,7 @@ impl Held {
                     self.dropped -= 1;
                 }
                 self.bytes += frame.len();
+                queue.quiet = None;
                 queue.frames.push_back(frame);
                 return true;
             }
