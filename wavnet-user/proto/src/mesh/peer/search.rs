@@ -119,10 +119,12 @@ impl Peer {
                 }
             }
             // Whoever says so unasked would have us search at its pace and not at ours.
-            (Said::GO, Some(Side::Hard)) if self.asked.contains(&Some(said.transaction)) => {
-                if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
-                    self.begin(cx, Side::Hard);
-                }
+            (Said::GO, Some(Side::Hard))
+                if self.asked.contains(&Some(said.transaction))
+                    && cx.out.searching.is_none()
+                    && cx.out.may_search(cx.now) =>
+            {
+                self.begin(cx, Side::Hard);
             }
             _ => {}
         }
