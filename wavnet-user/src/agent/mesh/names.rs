@@ -25,7 +25,8 @@ pub(super) async fn resolve(servers: Vec<ServerAddress>) -> (Vec<Server>, Vec<St
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for (_, server, found) in answers {
         match found {
-            Ok(Ok(addrs)) => match addrs.into_iter().find(SocketAddr::is_ipv4) {
+            // Whatever order the resolver gives them in: another one each time would be another server each time.
+            Ok(Ok(addrs)) => match addrs.into_iter().filter(SocketAddr::is_ipv4).min() {
                 Some(addr) => known.push(Server { addr, key: server.key }),
                 None => unknown.push(format!("{server} has no IPv4 address")),
             },
