@@ -233,7 +233,7 @@ mod tests {
             parse("[mesh]\nservers = [\"rv.example.net\"]\nallow = \"/a\"\npulse = \"2s\"\n").unwrap().mesh.unwrap();
         assert_eq!((mesh.pulse.as_secs(), mesh.key, mesh.search), (2, Mesh::KEY.into(), true));
         assert_eq!(parse("").unwrap().mesh, None);
-        let many: String = (1000..1256).map(|vni| format!("[[vni]]\nvni = {vni}\n")).collect();
+        let many: String = (1000..1256).map(|vni| format!("[[vni]]\nid = {vni}\n")).collect();
         let mesh = "[mesh]\nservers = [\"rv.example.net\"]\nallow = \"/a\"\n";
         let errors = parse(&format!("{mesh}{many}")).expect_err("one VNI too many");
         assert!(errors.places().any(|(d, _)| d.message.contains("there are 257 VNIs")));
