@@ -56,8 +56,8 @@ impl Peer {
     /// Whether a search is worth it; if so, when.
     pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
         let idle = self.search.is_none() && self.prediction.is_none();
-        // Who has not said what its NAT is like is about to, as a rule; what is done before is done for another kind.
-        let is_early = self.nat == NatSummary::default() && self.punches < LISTEN;
+        // Who has not said what its NAT is like is about to, as a rule; a prediction before that is made for another kind.
+        let is_early = self.may_predict(cx) && self.nat == NatSummary::default() && self.punches < LISTEN;
         if !cx.local.settings.search || !idle || is_early || self.has_direct(cx.now) {
             return;
         }
