@@ -16,6 +16,8 @@ const PLACES: u32 = 4;
 const BUSY: Duration = Duration::from_millis(80);
 /// Between two pulses of an idle path when one was not answered.
 const DOUBT: Duration = Duration::from_millis(250);
+/// So long the kernel remembers a pulse that nothing has answered yet: round trips may grow at once by what a full queue holds.
+const REMEMBERED: Duration = Duration::from_millis(600);
 /// An answer that took longer is no sign of life any more.
 const TOO_LATE: Duration = Duration::from_secs(3);
 /// The first guess at a round trip.
@@ -212,7 +214,9 @@ impl Pulses {
     pub fn next(&self, now: Time) -> Time {
         let Some(last) = self.last else { return now };
         if self.busy || self.health(now) != Health::Good {
-            return last + self.pace();
+            let place = (self.sent % u64::from(PLACES)) as u16;
+            let taken = self.outstanding.iter().rev().find(|(number, _)| number % PLACES as u16 == place);
+            return taken.map_or(last, |(_, at)| *at + REMEMBERED).max(last + self.pace());
         }
         // An idle path's pulse is to be missed in time.
         if self.unanswered > 0 && self.idle > DOUBT {

@@ -182,3 +182,28 @@ fn loss_is_what_share_was_not_answered() {
     }
     assert!((pulses.loss() - 0.25).abs() < 0.1, "{}", pulses.loss());
 }
+
+/// A queue fills on the way, and the kernel knows no more than four pulses.
+#[test]
+fn round_trips_that_grow_at_once_do_not_make_a_path_dead() {
+    for (before, after) in [(20, 500), (220, 440), (220, 590)] {
+        let (mut rng, mut pulses) = (Rng::from_seed([3; 32]), Pulses::new(Duration::from_secs(5)));
+        pulses.set_busy(true);
+        let (mut under_way, mut places) = (Vec::new(), [None; 4]);
+        for ms in 0..10_000 {
+            let now = Time::ZERO + Duration::from_millis(1000 + ms);
+            if pulses.next(now) <= now {
+                let number = u16::from_be_bytes(pulses.send(now, &mut rng));
+                places[usize::from(number % 4)] = Some(number);
+                under_way.push((ms + if ms < 5000 { before } else { after }, number));
+            }
+            for (_, number) in under_way.extract_if(.., |(due, _)| *due == ms) {
+                if places[usize::from(number % 4)] == Some(number) {
+                    pulses.answered(now, number);
+                }
+            }
+            assert_ne!(pulses.health(now), Health::Dead, "{before} to {after} ms, after {ms} ms");
+        }
+        assert!(pulses.patience() >= Duration::from_millis(after), "{before} to {after} ms");
+    }
+}
