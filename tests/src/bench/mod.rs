@@ -21,9 +21,23 @@ mod setting;
 mod turns;
 pub mod wan;
 
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
 pub use case::Case;
 pub use contender::Contender;
 pub use machine::Disturbance;
 pub use plan::Plan;
 pub use report::{Against, Curve, Point, Report, Row, Summary, plots};
 pub use run::run;
+
+/// Writes what a bench has found to a file, as JSON.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_json(path: &Path, found: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(found)? + "\n";
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}

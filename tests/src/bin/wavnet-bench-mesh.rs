@@ -1,16 +1,18 @@
 //! Many hosts behind NATs, each with tunnels to all others: `cargo xtask bench mesh` builds and runs it. See docs/benchmarks.md.
 
 use std::{
-    fs,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
 use wavnet_tests::{
-    bench::mesh::{Plan, run},
+    bench::{
+        mesh::{Plan, run},
+        write_json,
+    },
     lab::{self, Lab, Need, binary},
 };
 
@@ -69,8 +71,7 @@ fn bench(arguments: Arguments) -> Result<bool> {
     let found = run(&Lab::new()?, &plan, |what| eprintln!("{:>4.0} s: {what}", start.elapsed().as_secs_f64()))?;
     println!("{}", found.table());
     if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&found)? + "\n";
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        write_json(path, &found)?;
     }
     Ok(found.is_as_expected())
 }

@@ -1,11 +1,12 @@
 //! The benchmark of the rendezvous server: `cargo xtask bench rendezvous` builds and runs it. See docs/benchmarks.md.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use serde::Serialize;
 use wavnet_tests::{
+    bench::write_json,
     lab::{
         self, Lab, Need, binary, host::Host, netns::Netns, poll_until, process::Process, tools, topology::UNDERLAY_MTU,
     },
@@ -260,8 +261,7 @@ fn bench(arguments: Arguments) -> Result<()> {
         found.cpu_per_host * 1000.0
     );
     if let Some(path) = arguments.json {
-        let text = serde_json::to_string_pretty(&found)? + "\n";
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        write_json(&path, &found)?;
     }
     Ok(())
 }

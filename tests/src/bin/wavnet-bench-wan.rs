@@ -1,11 +1,14 @@
 //! The overlay over a WAN, through NATs: `cargo xtask bench wan` builds and runs it. See docs/benchmarks.md.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use wavnet_tests::{
-    bench::wan::{Plan, run},
+    bench::{
+        wan::{Plan, run},
+        write_json,
+    },
     lab::{self, Need, binary},
 };
 
@@ -76,8 +79,7 @@ fn bench(arguments: Arguments) -> Result<()> {
     })?;
     println!("{}", found.table());
     if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&found)? + "\n";
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        write_json(path, &found)?;
     }
     Ok(())
 }

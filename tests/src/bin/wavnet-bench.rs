@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use wavnet_tests::{
-    bench::{Case, Contender, Plan, Report, plots, run},
+    bench::{Case, Contender, Plan, Report, plots, run, write_json},
     lab::{self, Lab, Need, binary},
 };
 
@@ -100,8 +100,7 @@ fn bench(arguments: Arguments) -> Result<()> {
     );
     // Nothing to keep is no reason to lose an earlier run's.
     if let Some(path) = arguments.json.filter(|_| !report.rows.is_empty()) {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        write_json(&path, &report)?;
     }
     show(&report, arguments.plots.as_deref())?;
     ensure!(report.failures.is_empty(), "some cases failed, and their rows are missing: see above");

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use wavnet_proto::fabric::LinkInfo;
 
 use super::Agent;
-use crate::netlink::{Error, Event, Monitor};
+use crate::netlink::{Error, Event};
 
 /// Routes are asked for at most this often: a router's whole table may be changing.
 const ROUTES_EVERY: Duration = Duration::from_millis(200);
@@ -18,21 +18,7 @@ const ROUTES_EVERY: Duration = Duration::from_millis(200);
 impl Agent {
     /// Takes news from the monitor; if there is none any more, opens another one.
     pub(super) async fn hear(&mut self, news: Result<Vec<Event>, Error>) {
-        let events = match news {
-            Ok(events) => events,
-            Err(e) => {
-                warn!("{e}; opening another one");
-                match Monitor::open() {
-                    Ok(monitor) => self.monitor = monitor,
-                    // The old one answers at once: do not spin.
-                    Err(e) => {
-                        warn!("{:#}", anyhow::Error::from(e));
-                        tokio::time::sleep(ROUTES_EVERY).await;
-                    }
-                }
-                vec![Event::Lost]
-            }
-        };
+        let events = self.monitor.or_reopened(news).await;
         if events.contains(&Event::Lost) {
             info!("the kernel had more news than fits: reading everything anew");
             return self.resync_or_complain().await;

@@ -1,6 +1,6 @@
 //! What changes, as it changes.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, pin::Pin};
+use std::{collections::BTreeSet, net::Ipv4Addr, pin::Pin, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -48,8 +48,28 @@ pub struct Monitor {
 impl Monitor {
     /// Most events that one call of [`Monitor::next`] answers with.
     const BATCH: usize = 4096;
+    /// Before another one is opened once more.
+    const REST: Duration = Duration::from_millis(200);
     /// Receive buffer, bytes: some thousand links that appear at once.
     const BUFFER: usize = 4 << 20;
+
+    /// Takes what [`Monitor::next`] said. If there is no news any more another monitor takes its place, and news may have been lost.
+    pub async fn or_reopened(&mut self, news: Result<Vec<Event>, Error>) -> Vec<Event> {
+        let error = match news {
+            Ok(events) => return events,
+            Err(error) => error,
+        };
+        tracing::warn!("{error}; opening another one");
+        match Monitor::open() {
+            Ok(monitor) => *self = monitor,
+            // The old one answers at once: do not spin.
+            Err(e) => {
+                tracing::warn!("{:#}", anyhow::Error::from(e));
+                tokio::time::sleep(Monitor::REST).await;
+            }
+        }
+        vec![Event::Lost]
+    }
 
     /// Subscribes. Needs a tokio runtime.
     pub fn open() -> Result<Monitor, Error> {

@@ -169,7 +169,6 @@ impl Overlay {
                 }
             }
         }
-        fabric.set_control(self.open_now());
         // Frames leave by the port that there is now.
         let moved: Vec<PublicKey> = self.places.keys().copied().collect();
         for peer in moved {

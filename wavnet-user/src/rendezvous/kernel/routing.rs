@@ -120,21 +120,7 @@ impl Routing {
     }
 
     async fn hear(&mut self, news: Result<Vec<Event>, Error>) {
-        let events = match news {
-            Ok(events) => events,
-            Err(e) => {
-                warn!("{e}; opening another one");
-                match Monitor::open() {
-                    Ok(monitor) => self.monitor = monitor,
-                    // The old one answers at once: do not spin.
-                    Err(e) => {
-                        warn!("{:#}", anyhow::Error::from(e));
-                        tokio::time::sleep(ROUTES_EVERY).await;
-                    }
-                }
-                vec![Event::Lost]
-            }
-        };
+        let events = self.monitor.or_reopened(news).await;
         if events.contains(&Event::Lost) {
             return self.resync_or_complain().await;
         }

@@ -150,8 +150,9 @@ impl Peer {
             return self.punch(cx, &candidates);
         }
         // Each is met by a mapping of our own.
+        let theirs = addrs.into_iter().filter(|addr| self.is_seen_at(addr.ip())).collect();
         if let Some(prediction) = &mut self.prediction {
-            prediction.theirs = addrs.into_iter().filter(|addr| self.seen_at.contains(&Some(addr.ip()))).collect();
+            prediction.theirs = theirs;
             if let Stage::Told { .. } = prediction.stage {
                 self.go_on_predicting(cx);
             }
@@ -160,7 +161,7 @@ impl Peer {
             && cx.out.searching.is_none()
             && !self.has_direct(cx.now)
         {
-            self.predict(cx, addrs.into_iter().filter(|addr| self.seen_at.contains(&Some(addr.ip()))).collect());
+            self.predict(cx, theirs);
         }
     }
 

@@ -167,14 +167,18 @@ impl Peer {
 
     /// Where the peer's one mapping is, if a server has seen it at that address.
     pub(super) fn target(&self) -> Option<SocketAddr> {
-        let seen = |c: &&Candidate| self.seen_at.contains(&Some(c.addr.ip()));
-        let is_target = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4() && seen(c);
+        let is_target =
+            |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4() && self.is_seen_at(c.addr.ip());
         self.candidates.iter().find(is_target).map(|c| c.addr)
+    }
+
+    pub(super) fn is_seen_at(&self, ip: IpAddr) -> bool {
+        self.seen_at.contains(&Some(ip))
     }
 
     /// A server has seen the peer there.
     pub(super) fn note_seen(&mut self, ip: IpAddr) {
-        if !self.seen_at.contains(&Some(ip)) {
+        if !self.is_seen_at(ip) {
             self.seen_at.rotate_right(1);
             self.seen_at[0] = Some(ip);
         }
