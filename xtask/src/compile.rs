@@ -1,5 +1,7 @@
 //! Compiling: kernel programs first, so that their errors come unwrapped, then the workspace.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use wavnet_ebpf_builder::{self as builder, Error, Messages, Toolchain};
 
@@ -34,6 +36,14 @@ pub(crate) fn workspace(workspace: &Workspace, release: bool) -> Result<()> {
         cargo.arg("--release");
     }
     process::run(&mut cargo)
+}
+
+/// A command that builds all tests of the workspace, and its binaries, which the kernel tests start. In one go, because cargo gives
+/// dependencies other features where tests are not asked for, and would compile many of them twice.
+pub(crate) fn tests_and_binaries(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--workspace", "--bins", "--tests"]);
+    cargo
 }
 
 /// Builds some of the workspace's binaries, optimised.

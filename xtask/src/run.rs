@@ -14,19 +14,19 @@ use crate::{cli::Bench, compile, process, setup, workspace::Workspace};
 
 /// `cargo xtask run`: the demonstration.
 pub(crate) fn demonstration(workspace: &Workspace, once: bool) -> Result<ExitCode> {
-    let mut command = demonstration_command(workspace)?;
+    setup::ensure(workspace)?;
+    compile::binaries(workspace, &["wavnet", "wavnet-demo"])?;
+    let mut command = demonstration_command(workspace, true)?;
     if once {
         command.arg("--once");
     }
     become_it(command)
 }
 
-/// Builds the demonstration; a command that runs it elevated.
-pub(crate) fn demonstration_command(workspace: &Workspace) -> Result<Command> {
-    setup::ensure(workspace)?;
-    compile::binaries(workspace, &["wavnet", "wavnet-demo"])?;
-    let mut command = elevated(workspace, "wavnet-demo")?;
-    command.arg("--wavnet").arg(workspace.binary("wavnet", true));
+/// A command that runs the demonstration elevated, which is built.
+pub(crate) fn demonstration_command(workspace: &Workspace, release: bool) -> Result<Command> {
+    let mut command = elevated(workspace, "wavnet-demo", release)?;
+    command.arg("--wavnet").arg(workspace.binary("wavnet", release));
     Ok(command)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn demonstration_command(workspace: &Workspace) -> Result<Command> {
 pub(crate) fn wavnet(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     setup::ensure_ebpf(workspace)?;
     compile::binaries(workspace, &["wavnet"])?;
-    let mut command = elevated(workspace, "wavnet")?;
+    let mut command = elevated(workspace, "wavnet", true)?;
     command.args(args);
     become_it(command)
 }
@@ -60,7 +60,7 @@ pub(crate) fn bench(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     if !check.with_context(|| format!("cannot start {}", binary.display()))?.success() {
         return Ok(ExitCode::from(2));
     }
-    let mut command = elevated(workspace, "wavnet-bench")?;
+    let mut command = elevated(workspace, "wavnet-bench", true)?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true)).args(&arguments);
     if let Some(json) = &bench.json {
         // Made here, so that the file is the user's although root writes it.
@@ -82,7 +82,7 @@ const MESH: &str = "mesh";
 /// `cargo xtask bench nat`.
 fn bench_nat(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet", "wavnet-bench-nat"])?;
-    let mut command = elevated(workspace, "wavnet-bench-nat")?;
+    let mut command = elevated(workspace, "wavnet-bench-nat", true)?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true));
     json(&mut command, bench)?;
     become_it(command)
@@ -91,7 +91,7 @@ fn bench_nat(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
 /// `cargo xtask bench wan` and `mesh`: programs that know what is quick by themselves.
 fn bench_lab(workspace: &Workspace, bench: &Bench, program: &str) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet", program])?;
-    let mut command = elevated(workspace, program)?;
+    let mut command = elevated(workspace, program, true)?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true));
     command.args(bench.quick.then_some("--quick"));
     let (runs, time) = (bench.runs.map(u64::from), bench.time);
@@ -116,7 +116,7 @@ fn json(command: &mut Command, bench: &Bench) -> Result<()> {
 /// `cargo xtask bench rendezvous`.
 fn bench_rendezvous(workspace: &Workspace, bench: &Bench) -> Result<ExitCode> {
     compile::binaries(workspace, &["wavnet", "wavnet-bench-rendezvous"])?;
-    let mut command = elevated(workspace, "wavnet-bench-rendezvous")?;
+    let mut command = elevated(workspace, "wavnet-bench-rendezvous", true)?;
     command.arg("--wavnet").arg(workspace.binary("wavnet", true));
     let quick = |many| bench.quick.then_some(many);
     // What is asked for beats what is quick.
@@ -153,7 +153,7 @@ fn redraw(workspace: &Workspace, results: &Path, plots: Option<&Path>) -> Result
     become_it(command)
 }
 
-fn elevated(workspace: &Workspace, binary: &str) -> Result<Command> {
+fn elevated(workspace: &Workspace, binary: &str, release: bool) -> Result<Command> {
     ensure!(
         process::can_elevate(),
         "`{binary}` needs root to load kernel programs and to change the network: run this as root, or give yourself sudo"
@@ -163,7 +163,7 @@ fn elevated(workspace: &Workspace, binary: &str) -> Result<Command> {
     for name in ["RUST_LOG", "RUST_BACKTRACE", "NO_COLOR", "TERM"] {
         variables.extend(std::env::var_os(name).map(|value| (name, value)));
     }
-    Ok(process::elevated(&workspace.binary(binary, true), &variables))
+    Ok(process::elevated(&workspace.binary(binary, release), &variables))
 }
 
 /// Replaces this process, so that signals, terminal and exit code are the program's own.

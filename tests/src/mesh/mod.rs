@@ -1,5 +1,6 @@
 //! Hypervisors at sites behind NATs, with a rendezvous server on the internet between them.
 
+pub mod crowd;
 pub mod flow;
 pub mod grid;
 

@@ -144,8 +144,12 @@ fn docs(workspace: &Workspace) -> Result<Summary> {
     done(process::run(&mut cargo))
 }
 
+/// With the programs that the tests have: another build, optimised, takes minutes and would show nothing else.
 fn demonstration(workspace: &Workspace) -> Result<Summary> {
-    done(process::run(run::demonstration_command(workspace)?.arg("--once")))
+    setup::ensure(workspace)?;
+    compile::ebpf(workspace)?;
+    process::run(&mut compile::tests_and_binaries(workspace))?;
+    done(process::run(run::demonstration_command(workspace, false)?.arg("--once")))
 }
 
 #[cfg(test)]

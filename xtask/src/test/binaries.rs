@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{process::shown, workspace::Workspace};
+use crate::{compile, process::shown, workspace::Workspace};
 
 /// The package whose integration tests load kernel programs and make namespaces.
 const KERNEL_PACKAGE: &str = "tests";
@@ -40,13 +40,10 @@ pub(super) struct TestBinary {
     pub(super) company: Company,
 }
 
-/// Compiles all tests of the workspace, and its binaries, which the kernel tests start. In one go, because cargo gives
-/// dependencies other features where tests are not asked for, and would compile many of them twice.
-///
-/// The kernel tests come last, as they take longest.
-pub(super) fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
-    let mut cargo = workspace.cargo("build");
-    cargo.args(["--workspace", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
+/// Compiles all tests of the workspace; the kernel tests come last, as they take longest.
+pub(super) fn of(workspace: &Workspace) -> Result<Vec<TestBinary>> {
+    let mut cargo = compile::tests_and_binaries(workspace);
+    cargo.arg("--message-format=json-render-diagnostics");
     cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = cargo.output().with_context(|| format!("cannot start `{}`", shown(&cargo)))?;
     if !output.status.success() {

@@ -33,7 +33,7 @@ pub(crate) enum Kernel {
 }
 
 /// Kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
-const SIDE_BY_SIDE: usize = 2;
+const SIDE_BY_SIDE: usize = 3;
 
 /// What a missing requirement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(crate) fn command(workspace: &Workspace, filter: Option<&str>, kernel: Kerne
 /// They do not compile, or Ctrl-C. Tests that fail are in the sum.
 pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, missing: Missing) -> Result<Summary> {
     compile::ebpf_if_possible(workspace)?;
-    let binaries = binaries::compile(workspace)?;
+    let binaries = binaries::of(workspace)?;
     let mut sum = Summary::default();
     let mut skips = Vec::new();
     let mut failures = Vec::new();
