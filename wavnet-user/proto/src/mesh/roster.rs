@@ -45,6 +45,10 @@ impl Mesh {
             self.links.push(match staying.remove(&i) {
                 Some(mut link) => {
                     (link.index, link.server) = (i, server.clone());
+                    if link.stands_by() {
+                        // Maybe for one that has just ended.
+                        self.timers.set_no_later(Timer::Greet(i), now);
+                    }
                     link
                 }
                 None => {
@@ -84,6 +88,11 @@ impl Mesh {
 }
 
 impl Link {
+    /// True if it waits for another link to fail, or for nothing.
+    fn stands_by(&self) -> bool {
+        !self.is_greeting() && self.server_key().is_none() && self.trouble().is_none()
+    }
+
     /// True if this link is one to that server: at the same address, and with the key that it must have.
     fn may_stay(&self, server: &Server) -> bool {
         let proved = || !self.is_greeting() && self.server_key() == server.key;

@@ -118,12 +118,20 @@ fn a_server_with_two_addresses_is_one() {
         assert!(direct.is_some(), "{}", world.net.trace());
         let since = world.net.now();
         world.net.run_for(Duration::from_secs(300));
-        for site in sites {
-            let agent = world.agent(site);
+        for site in &sites {
+            let agent = world.agent(*site);
             let lost: Vec<_> = agent.events.iter().filter(|(at, _)| *at > since).collect();
             assert!(lost.is_empty(), "{lost:?}");
             assert_eq!(agent.mesh.servers().iter().filter(|server| server.registered).count(), 1);
         }
+        // The address in use is taken from the list: the other one is tried at once.
+        let servers = world.agent(sites[0]).mesh.servers();
+        world.server_addrs = Some(servers.iter().filter(|server| !server.registered).map(|s| s.addr).collect());
+        let settings = world.settings("a");
+        world.configure(sites[0], settings);
+        world.net.run_for(Duration::from_secs(1));
+        let servers = world.agent(sites[0]).mesh.servers();
+        assert!(matches!(&servers[..], [server] if server.registered), "{servers:?}");
     });
 }
 

@@ -86,6 +86,8 @@ pub(super) struct Overlay {
     firsts: BTreeMap<PublicKey, Firsts>,
     /// When a server first took this host in.
     registered: Option<Time>,
+    /// How often somebody was refused, as the log has it.
+    refused: u64,
     outgoing: Vec<Transmit>,
 }
 
@@ -134,6 +136,7 @@ impl Overlay {
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
             registered: None,
+            refused: 0,
             outgoing: Vec::new(),
         }))
     }
@@ -292,6 +295,7 @@ impl Overlay {
         match event {
             Event::Gone { peer } => drop(self.firsts.remove(peer)),
             Event::Registered { .. } => drop(self.registered.get_or_insert_with(now)),
+            Event::Refused { .. } => self.refused += 1,
             _ => {}
         }
         self.log(event);
