@@ -1,9 +1,15 @@
 //! Reloads that are refused, or cannot do all that the file asks for.
 
-use std::time::Duration;
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::{signal::Signal, stat::Mode};
+use wavnet_proto::{rng::Rng, trust::SecretKey};
 use wavnet_tests::lab::{
     self, Need,
     agent::Agent,
@@ -118,5 +124,48 @@ fn what_needs_a_restart_is_said_at_every_reload() {
         let said = net.agents[0].reload()?;
         ensure!(!said.contains("underlay.tc"), "{said}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_list_that_is_read_slowly_does_not_stop_the_agent() {
+    lab::run("a_list_that_is_read_slowly_does_not_stop_the_agent", NEEDS, |lab| {
+        let [key, list] = ["host.key", "allow"].map(|name| lab.path(name));
+        let secret = SecretKey::generate(&mut Rng::from_seed([7; 32]));
+        fs::write(&key, secret.to_text().as_bytes())?;
+        fs::write(&list, "")?;
+        // Nobody is there, and there are no peers that it could lead to.
+        let mesh = format!(
+            "[mesh]\nservers = [\"192.0.2.250\"]\nkey = \"{}\"\nallow = \"{}\"\n",
+            key.display(),
+            list.display()
+        );
+        let net = Both::start(lab, Shape { tables: mesh, ..Shape::default() })?;
+        let agent = &net.agents[0];
+        let reloads = |result: &str| agent.metric("wavnet_agent_reloads_total", &[&format!("result=\"{result}\"")]);
+        fs::remove_file(&list)?;
+        nix::unistd::mkfifo(&list, Mode::S_IRWXU)?;
+        agent.signal(Signal::SIGHUP)?;
+        // It can be opened as soon as it is being read.
+        let mut slow = None;
+        wait_until("the list to be read", SOON, || {
+            slow = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&list).ok();
+            Ok(slow.is_some())
+        })?;
+        agent.status()?;
+        ensure!((reloads("ok")?, reloads("failed")?) == (0.0, 0.0), "it has not been read");
+        let mut slow = slow.context("the list")?;
+        // Who asks meanwhile has it read once more, and gets the answer to that.
+        fs::rename(&list, lab.path("before"))?;
+        fs::write(&list, "")?;
+        let asked = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| agent.try_cli("reload"));
+            writeln!(slow, "nonsense")?;
+            drop(slow);
+            asked.join().map_err(|_| anyhow::anyhow!("the thread has panicked"))?
+        })?;
+        ensure!(asked.status.success(), "{asked:?}");
+        ensure!((reloads("ok")?, reloads("failed")?) == (1.0, 1.0), "{}", agent.log());
+        ping::once(&net.a.ns, ip(2), 56, SOON)
     });
 }

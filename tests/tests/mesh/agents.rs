@@ -1,12 +1,14 @@
 //! Agents that are killed or stopped while their hosts go on forwarding, and hosts that are taken down.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use wavnet_common::abi::ConfigFlags;
 use wavnet_tests::{
     lab::{self, nat::NatKind, poll_until},
     mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, mesh_of, row},
 };
+use wavnet_user::datapath::{Datapath, Options, Sizes, TcWish};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -21,6 +23,33 @@ fn sound(a: &Site, b: &Site) -> Result<()> {
             Ok(())
         })?;
     }
+    Ok(())
+}
+
+/// An agent starts without `[mesh]`, and ends: nothing in its maps is of a mesh any more.
+fn becomes_static(site: &mut Site) -> Result<()> {
+    let text = fs::read_to_string(site.agent.file())?;
+    let (before, mesh) = text.split_once("[mesh]").context("a mesh")?;
+    let (_, after) = mesh.split_once("[[vni]]").context("a VNI behind it")?;
+    site.agent.kill();
+    fs::write(site.agent.file(), format!("{before}[[vni]]{after}"))?;
+    site.agent.launch()?;
+    site.agent.wait_ready()?;
+    site.agent.terminate()?;
+    let options = Options {
+        bpffs: site.agent.pins().to_owned(),
+        sizes: Sizes::default(),
+        program_stats: false,
+        tc: TcWish::Auto,
+        kernel_log: false,
+        seed: None,
+    };
+    let left = Datapath::open(&options)?.adopted()?;
+    ensure!(left.vteps.is_empty() && left.ids.is_empty() && left.members.is_empty(), "{left:?}");
+    ensure!(left.paths.is_empty() && left.relays.is_empty(), "{left:?}");
+    let config = left.config.context("a configuration")?;
+    let open = ConfigFlags::CONTROL | ConfigFlags::DYNAMIC;
+    ensure!(config.flags & open == 0 && config.hold_ifindex == 0, "{config:?}");
     Ok(())
 }
 
@@ -49,6 +78,20 @@ fn an_agent_that_ends_in_any_way_comes_back_to_its_paths() {
             ensure!(gap <= Duration::from_millis(50), "{case}: {gap:?} without frames");
             row(case, "direct", gap.as_millis());
         }
+        // Nobody leads it to its peer, and nobody has to.
+        world.server.process()?.kill();
+        let gap = flow.gap(SOON, || {
+            a.agent.kill();
+            a.agent.launch()?;
+            let server = mesh_of(&a.agent)?.servers.pop().context("a server")?;
+            ensure!(!server.registered, "{server:?}");
+            Ok(())
+        })?;
+        let case = "an agent starts again while the server is away";
+        ensure!(gap <= Duration::from_millis(50), "{case}: {gap:?} without frames");
+        row(case, "direct", gap.as_millis());
+        world.server.launch()?;
+        sound(&a, &b)?;
         // Nobody answers pulses any more.
         a.agent.cli("down")?;
         a.agent.kill();
@@ -62,6 +105,6 @@ fn an_agent_that_ends_in_any_way_comes_back_to_its_paths() {
         flow.steady(SOON)?;
         let ms = a.peer(&b)?.direct_path_ms;
         row("a host is taken down, and comes back", "direct", ms.map_or_else(|| "–".to_owned(), |ms| ms.to_string()));
-        Ok(())
+        becomes_static(&mut a)
     });
 }

@@ -1,6 +1,6 @@
 //! What ends while frames flow: a key's permission, the underlay's address, servers' families. The rest goes on, and it is said once.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_tests::{
@@ -41,10 +41,13 @@ fn who_is_taken_from_the_list_while_it_talks_is_out_and_the_others_go_on() {
     lab::run(name, &[Need::Wavnet], |lab| {
         let mut world = World::new(lab, None)?;
         let (a, b, c) = (world.site(lab, &cone())?, world.site(lab, &cone())?, world.site(lab, &cone())?);
-        let list = lab.path("allowed");
-        let allow = |keys: &[&str]| fs::write(&list, keys.join("\n") + "\n").context("writing the list");
+        let [list, out] = ["allowed", "revoked"].map(|name| lab.path(name));
+        let write = |file: &Path, keys: &[&str]| fs::write(file, keys.join("\n") + "\n").context("writing a list");
+        let (allow, revoke) = (|keys: &[&str]| write(&list, keys), |keys: &[&str]| write(&out, keys));
         allow(&[&b.key, &c.key])?;
-        reconfigure(&a, |text| text.replace("[mesh]\n", &format!("[mesh]\nallow = \"{}\"\n", list.display())))?;
+        revoke(&[])?;
+        let lists = format!("[mesh]\nallow = \"{}\"\nrevoked = \"{}\"\n", list.display(), out.display());
+        reconfigure(&a, |text| text.replace("[mesh]\n", &lists))?;
         connect(&[(&a, &b), (&a, &c)])?;
         allow(&[&c.key])?;
         a.agent.reload()?;
@@ -63,10 +66,23 @@ fn who_is_taken_from_the_list_while_it_talks_is_out_and_the_others_go_on() {
         }
         // Whoever begins asks again, in vain: that is no reason to say it again.
         ensure!(said(&a, "refused: it is not on the list") <= 1, "{}", a.agent.log());
-        // And may come back.
+        // It stands on both lists: it is out.
         allow(&[&b.key, &c.key])?;
+        revoke(&[&b.key])?;
         a.agent.reload()?;
-        connect(&[(&a, &b), (&a, &c)])
+        ping::unreachable(&a.vm.ns, b.addr)?;
+        // And may come back.
+        revoke(&[])?;
+        a.agent.reload()?;
+        connect(&[(&a, &b), (&a, &c)])?;
+        // It is revoked while it talks, with a VNI behind its key, which makes no difference.
+        revoke(&[&format!("{} 100", b.key)])?;
+        let done = a.agent.reload()?;
+        ensure!(done.contains("1 of the peers may not be any more"), "{done}");
+        ensure!(a.peer(&b).is_err(), "it is out when the reload is done");
+        ping::unreachable(&b.vm.ns, a.addr)?;
+        ensure!(said(&a, "gone peer=") == 2, "{}", a.agent.log());
+        connect(&[(&a, &c)])
     });
 }
 
@@ -141,6 +157,13 @@ fn a_udp_port_that_is_taken_is_named_once_and_had_when_it_is_free() {
         drop(taken);
         connect(&[(&a, &b)])?;
         ensure!(said(&a, words) <= 2, "{}", a.agent.log());
-        Ok(())
+        // Another port, while frames flow.
+        reconfigure(&a, |text| text.replace("[underlay]\n", "[underlay]\nport = 4790\n"))?;
+        poll_until("frames to leave by the other port", SOON, || {
+            let ports: Vec<u16> = a.peer(&b)?.paths.iter().filter(|p| p.selected).map(|p| p.local_port).collect();
+            ensure!(ports == [4790], "{ports:?}");
+            Ok(())
+        })?;
+        connect(&[(&a, &b)])
     });
 }

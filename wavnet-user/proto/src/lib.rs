@@ -17,6 +17,7 @@
 //! - [`nat`]: what kind of NAT is in front of this host.
 //! - [`stun`]: the STUN codec, and a server.
 //! - [`mesh`]: the agent among its peers: servers, handshakes, punching, paths.
+//! - [`places`]: where those peers are, as the fabric is to have it.
 //! - [`time`], [`timers`], [`bucket`], [`rng`], [`transmit`]: what all of them have in common.
 
 pub mod adaptive;
@@ -27,6 +28,7 @@ pub mod fabric;
 pub mod held;
 pub mod mesh;
 pub mod nat;
+pub mod places;
 pub mod policy;
 pub mod relay;
 pub mod rendezvous;

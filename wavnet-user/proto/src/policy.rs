@@ -12,16 +12,33 @@ pub enum Policy {
     /// Everybody who has the network's key, in every VNI.
     #[default]
     Network,
+    /// Everybody who has it but these.
+    Except(BTreeSet<PublicKey>),
     /// These identities alone; each in the VNIs named, or in every one.
     Listed(BTreeMap<PublicKey, Option<BTreeSet<Vni>>>),
 }
 
 impl Policy {
+    /// The same without those that were revoked, whatever else was said of them.
+    #[must_use]
+    pub fn without(self, revoked: BTreeSet<PublicKey>) -> Policy {
+        match self {
+            Policy::Network if revoked.is_empty() => Policy::Network,
+            Policy::Network => Policy::Except(revoked),
+            Policy::Except(before) => Policy::Except(&before | &revoked),
+            Policy::Listed(mut listed) => {
+                listed.retain(|host, _| !revoked.contains(host));
+                Policy::Listed(listed)
+            }
+        }
+    }
+
     /// True if this identity may be in it.
     #[must_use]
     pub fn admits(&self, host: &PublicKey) -> bool {
         match self {
             Policy::Network => true,
+            Policy::Except(revoked) => !revoked.contains(host),
             Policy::Listed(listed) => listed.contains_key(host),
         }
     }
@@ -30,7 +47,7 @@ impl Policy {
     #[must_use]
     pub fn allows(&self, host: &PublicKey, vni: Vni) -> bool {
         match self {
-            Policy::Network => true,
+            Policy::Network | Policy::Except(_) => self.admits(host),
             Policy::Listed(listed) => {
                 listed.get(host).is_some_and(|vnis| vnis.as_ref().is_none_or(|vnis| vnis.contains(&vni)))
             }
@@ -56,5 +73,21 @@ mod tests {
             [(true, true), (true, false), (false, false)]
         );
         assert!(all.iter().all(|host| Policy::Network.admits(host) && Policy::Network.allows(host, b)));
+    }
+    #[test]
+    fn who_is_revoked_is_out_of_every_network_and_every_list() {
+        let mut rng = Rng::from_seed([2; 32]);
+        let [stays, goes, before] = [0; 3].map(|_| SecretKey::generate(&mut rng).public());
+        let vni = Vni::new(1).unwrap();
+        let listed = Policy::Listed([stays, goes].map(|host| (host, Some(BTreeSet::from([vni])))).into());
+        for policy in [Policy::Network, Policy::Except([before].into()), listed.clone()] {
+            let left = policy.without([goes].into());
+            assert!(left.admits(&stays) && left.allows(&stays, vni), "{left:?}");
+            assert!(!left.admits(&goes) && !left.allows(&goes, vni), "{left:?}");
+        }
+        assert!(!Policy::Except([before].into()).without([goes].into()).admits(&before));
+        for policy in [Policy::Network, listed] {
+            assert_eq!(policy.clone().without(BTreeSet::new()), policy);
+        }
     }
 }

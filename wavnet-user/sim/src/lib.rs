@@ -79,7 +79,7 @@ pub use host::Asleep;
 pub use ids::{Attached, Direction, HostId, RouterId, SegmentId};
 pub use link::{Jitter, LinkConfig, Order, Rate};
 pub use network::Network;
-pub use node::{Node, SocketRequest};
+pub use node::{Node, OneOf, SocketRequest};
 pub use prefix::{Prefix, PrefixError};
 pub use rng::{Chance, Rng};
 pub use router::{Ipv4, RouterConfig};

@@ -49,28 +49,34 @@ pub enum SocketRequest {
     Close(Socket),
 }
 
-impl<N: Node + ?Sized> Node for Box<N> {
+/// A host of a network whose hosts run different nodes: whatever is asked of it, the one that it runs answers.
+pub trait OneOf {
+    /// The node that it runs.
+    fn node(&mut self) -> &mut dyn Node;
+}
+
+impl<H: OneOf> Node for H {
     fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
-        (**self).handle_input(now, socket, local, from, payload);
+        self.node().handle_input(now, socket, local, from, payload);
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        (**self).handle_timeout(now);
+        self.node().handle_timeout(now);
     }
 
     fn poll_timeout(&mut self) -> Option<Time> {
-        (**self).poll_timeout()
+        self.node().poll_timeout()
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        (**self).poll_transmit()
+        self.node().poll_transmit()
     }
 
     fn handle_sockets(&mut self, now: Time, sockets: &[(Socket, SocketAddr)]) {
-        (**self).handle_sockets(now, sockets);
+        self.node().handle_sockets(now, sockets);
     }
 
     fn poll_socket_request(&mut self) -> Option<SocketRequest> {
-        (**self).poll_socket_request()
+        self.node().poll_socket_request()
     }
 }

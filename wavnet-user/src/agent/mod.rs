@@ -146,8 +146,7 @@ struct Agent {
     last_heartbeat: Option<Instant>,
     /// Entries removed for their age.
     aged: u64,
-    /// Reloads that worked, and that did not.
-    reloads: (u64, u64),
+    reloads: reload::Reloads,
     detaching: bool,
 }
 
@@ -210,7 +209,7 @@ impl Agent {
             created_ns,
             last_heartbeat: None,
             aged: 0,
-            reloads: (0, 0),
+            reloads: reload::Reloads::default(),
             detaching: false,
         })
     }
@@ -261,7 +260,8 @@ impl Agent {
                 _ = heartbeat.tick() => self.heartbeat(),
                 news = self.monitor.next() => self.hear(news).await,
                 () = wait_until(routes_due) => self.ask_routes(),
-                _ = reload.recv() => drop(self.reload().await),
+                _ = reload.recv() => self.ask_reload(None).await,
+                read = self.reloads.next() => self.reloaded(read).await,
                 Some(call) = sockets.calls.recv() => self.answer(call).await,
                 Some(ask) = sockets.scrapes.recv() => drop(ask.send(self.numbers())),
                 events = next_events(&mut self.kernel_events) => self.kernel_told(events),

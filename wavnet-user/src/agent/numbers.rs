@@ -53,7 +53,7 @@ impl Agent {
             ports_unattached: ports.iter().filter(|p| p.state != PortState::Attached).count() as u64,
             programs: self.programs(),
             mesh: self.mesh_info().ok().map(Box::new),
-            reloads: self.reloads,
+            reloads: self.reloads.counts,
         }
     }
 

@@ -1,34 +1,124 @@
-//! A changed configuration.
+//! A changed configuration: it is read in a thread of its own, while the loop goes on, and put in force when it has been.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 use tracing::{error, info, warn};
-use wavnet_proto::fabric::{Desired, FabricError};
+use wavnet_proto::{
+    fabric::{Desired, FabricError},
+    mesh::Settings,
+};
 
-use super::{Agent, convert, requests::refusal};
+use super::{Agent, convert, mesh::settings, requests::refusal};
 use crate::{
-    api::{ErrorCode, Refusal, model::Done},
+    api::{Answer, ErrorCode, Refusal, Response, model::Done},
     config::{Config, ConfigError, Mesh, Source},
 };
 
-/// How long reading a file may take. Frames are forwarded meanwhile, but nothing else is done.
+/// How long reading all files may take.
 const READING: Duration = Duration::from_secs(5);
 
+/// Where the answer goes, if it was asked for by the local API.
+type Asker = Option<oneshot::Sender<Result<Answer, Refusal>>>;
+
+/// What is read: the configuration, and what the files say that it names for the mesh.
+type Files = Result<(Config, Option<Settings>), Refusal>;
+
+/// Reloads that were asked for.
+#[derive(Default)]
+pub(super) struct Reloads {
+    /// Those that worked, and that did not.
+    pub(super) counts: (u64, u64),
+    reading: Option<Reading>,
+    /// Who has asked since that began: the files may have changed behind it.
+    waiting: Vec<Asker>,
+}
+
+/// Files are being read.
+struct Reading {
+    source: Source,
+    told: oneshot::Receiver<Files>,
+    until: Instant,
+    askers: Vec<Asker>,
+}
+
+/// The files have been read, or not in time.
+pub(super) struct Read {
+    files: Files,
+    askers: Vec<Asker>,
+}
+
+impl Reloads {
+    /// Waits until files that are being read have been; for ever if none are.
+    pub(super) async fn next(&mut self) -> Read {
+        let Some(reading) = &mut self.reading else { return std::future::pending().await };
+        let files = match timeout_at(reading.until, &mut reading.told).await {
+            Ok(Ok(files)) => files,
+            _ => Err(too_slow(&reading.source)),
+        };
+        let askers = std::mem::take(&mut reading.askers);
+        self.reading = None;
+        Read { files, askers }
+    }
+}
+
 impl Agent {
-    /// Reads the configuration again and takes what has changed. What cannot be changed at run time keeps its value and gives
-    /// a warning; a configuration with errors changes nothing.
-    pub(super) async fn reload(&mut self) -> Result<Done, Refusal> {
+    /// Has the configuration read again. Who asks while that is done has it read once more after it.
+    pub(super) async fn ask_reload(&mut self, asker: Asker) {
+        self.reloads.waiting.push(asker);
+        if self.reloads.reading.is_none() {
+            self.read_again().await;
+        }
+    }
+
+    async fn read_again(&mut self) {
+        let askers = std::mem::take(&mut self.reloads.waiting);
+        if askers.is_empty() {
+            return;
+        }
         self.notifier.reloading();
-        let done = read(&self.source).await.and_then(|config| self.take(config));
+        match read(&self.source, self.mesh.is_some()) {
+            Ok(told) => {
+                let (source, until) = (self.source.clone(), Instant::now() + READING);
+                self.reloads.reading = Some(Reading { source, told, until, askers });
+            }
+            Err(refusal) => self.finish_reload(Read { files: Err(refusal), askers }).await,
+        }
+    }
+
+    /// Takes what was read, has it in force, and answers; then it is read once more if somebody has asked since.
+    pub(super) async fn reloaded(&mut self, read: Read) {
+        self.finish_reload(read).await;
+        self.read_again().await;
+    }
+
+    async fn finish_reload(&mut self, Read { files, askers }: Read) {
+        let mut done = self.reload(files);
+        self.settle_all().await;
+        if let Ok(done) = &mut done {
+            done.warnings.extend(self.warnings());
+        }
+        for asker in askers.into_iter().flatten() {
+            // Who has asked may have gone.
+            let _ = asker.send(done.clone().map(|done| Response::Done(done).into()));
+        }
+    }
+
+    /// Takes what has changed. What cannot be changed at run time keeps its value and gives a warning; a configuration with errors changes
+    /// nothing.
+    fn reload(&mut self, files: Files) -> Result<Done, Refusal> {
+        let done = files.and_then(|(config, mesh)| self.take(config, mesh));
         match &done {
             Ok(done) => {
-                self.reloads.0 += 1;
+                self.reloads.counts.0 += 1;
                 news(done).iter().for_each(|change| info!("reload: {change}"));
                 done.warnings.iter().for_each(|warning| warn!("reload: {warning}"));
             }
             Err(refusal) => {
-                self.reloads.1 += 1;
+                self.reloads.counts.1 += 1;
                 error!("the configuration in force stays: {refusal}");
             }
         }
@@ -36,15 +126,7 @@ impl Agent {
         done
     }
 
-    /// The same, in force when it returns.
-    pub(super) async fn reload_and_settle(&mut self) -> Result<Done, Refusal> {
-        let mut done = self.reload().await?;
-        self.settle().await;
-        done.warnings.extend(self.warnings());
-        Ok(done)
-    }
-
-    fn take(&mut self, config: Config) -> Result<Done, Refusal> {
+    fn take(&mut self, config: Config, mesh: Option<Settings>) -> Result<Done, Refusal> {
         let desired = convert::desired(&config).map_err(refusal)?;
         let before = self.fabric.desired().clone();
         let refused = |e: FabricError| match e {
@@ -52,9 +134,6 @@ impl Agent {
             e => Refusal { code: ErrorCode::Invalid, ..refusal(e) },
         };
         let shadowed = self.fabric.runtime().shadowed(&desired);
-        // Whatever may be wrong is looked at before anything is put in force.
-        let mesh = self.mesh.as_ref().map(|mesh| mesh.read_settings(&config)).transpose();
-        let mesh = mesh.map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?.flatten();
         self.fabric.set_desired(desired).map_err(refused)?;
         self.features_due.extend(self.links.keys());
         let mut fixed = self.config.needs_restart(&config);
@@ -65,8 +144,10 @@ impl Agent {
         }
         let warnings = fixed.iter().map(|key| later(key)).chain(shadowed.iter().map(ToString::to_string)).collect();
         if let (Some(running), Some(settings), Some(new)) = (&mut self.mesh, mesh, &config.mesh) {
-            running.reload(new, settings);
+            changes.extend(running.reload(new.servers.clone(), settings));
         }
+        // Who was left by an earlier agent may be off the list now.
+        self.give_up_strangers();
         self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
     }
@@ -89,23 +170,30 @@ fn news(done: &Done) -> Vec<String> {
     }
 }
 
-/// Reads the configuration in a thread of its own: a file system that does not answer must not hold up the agent.
-async fn read(source: &Source) -> Result<Config, Refusal> {
+/// Reads the configuration, and for the mesh the files that it names, in a thread of its own: a file system that does not answer must not
+/// hold up the agent.
+fn read(source: &Source, with_mesh: bool) -> Result<oneshot::Receiver<Files>, Refusal> {
     let (tell, told) = oneshot::channel();
-    let asked = source.clone();
+    let source = source.clone();
     // Nobody waits for a thread that never ends, not even at the process's end.
-    thread::Builder::new()
-        .name("reload".into())
-        .spawn(move || drop(tell.send(asked.reload())))
-        .map_err(|e| Refusal::new(ErrorCode::Failed, format!("cannot start a thread: {e}")))?;
-    match timeout(READING, told).await {
-        Ok(Ok(loaded)) => loaded.map_err(invalid),
-        _ => {
-            let seconds = READING.as_secs();
-            let refusal = Refusal::new(ErrorCode::Invalid, format!("{source} could not be read within {seconds} s"));
-            Err(refusal.with_help("look at the file system that it is on"))
-        }
-    }
+    let started =
+        thread::Builder::new().name("reload".into()).spawn(move || drop(tell.send(read_files(&source, with_mesh))));
+    started.map_err(|e| Refusal::new(ErrorCode::Failed, format!("cannot start a thread: {e}")))?;
+    Ok(told)
+}
+
+fn read_files(source: &Source, with_mesh: bool) -> Files {
+    let config = source.reload().map_err(invalid)?;
+    // Whatever may be wrong is looked at before anything is put in force.
+    let mesh = with_mesh.then(|| settings::read(&config)).transpose();
+    let mesh = mesh.map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?.flatten();
+    Ok((config, mesh))
+}
+
+fn too_slow(source: &Source) -> Refusal {
+    let seconds = READING.as_secs();
+    let what = format!("{source}, or a file that it names, could not be read within {seconds} s");
+    Refusal::new(ErrorCode::Invalid, what).with_help("look at the file systems that they are on")
 }
 
 /// A file that cannot be read or has errors, and where they are.

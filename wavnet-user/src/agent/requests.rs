@@ -19,7 +19,9 @@ impl Agent {
     /// Answers one call.
     pub(super) async fn answer(&mut self, call: Call) {
         let name = call.request.name();
-        let answer = self.carry_out(call.request).await;
+        let Some(answer) = self.carry_out(call.request).await.transpose() else {
+            return self.ask_reload(Some(call.reply)).await;
+        };
         if let Err(refusal) = &answer {
             debug!(request = name, why = brief(&refusal.message, REFUSAL), "refused");
         }
@@ -28,7 +30,8 @@ impl Agent {
         }
     }
 
-    async fn carry_out(&mut self, request: Request) -> Result<Answer, Refusal> {
+    /// Does what is asked for; `None`: files have to be read first, which is done beside the loop.
+    async fn carry_out(&mut self, request: Request) -> Result<Option<Answer>, Refusal> {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Peers => Response::Peers(self.peers()),
@@ -36,7 +39,7 @@ impl Agent {
             Request::Ports => Response::Ports(self.ports()),
             Request::Fdb(filter) => Response::Fdb(self.fdb(&filter)),
             Request::Drops => Response::Drops(self.drops()),
-            Request::Watch => return Ok(Answer::Events(self.watchers.subscribe())),
+            Request::Watch => return Ok(Some(Answer::Events(self.watchers.subscribe()))),
             Request::PortAdd { interface, vni, vlan, mode } => {
                 let port = RuntimePort { vni, vlan: convert::vlan(vlan), mode: convert::mode(mode) };
                 self.fabric.add_port(&interface, port).map_err(refusal)?;
@@ -75,14 +78,14 @@ impl Agent {
                 let words = "this is an agent, and no rendezvous server";
                 return Err(Refusal::new(ErrorCode::BadRequest, words).with_help("ask it for `wavnet status`"));
             }
-            Request::Reload => Response::Done(self.reload_and_settle().await?),
+            Request::Reload => return Ok(None),
             Request::Detach => {
                 self.detaching = true;
                 let changes = vec!["everything is being detached, and the agent ends".to_owned()];
                 Response::Done(Done { changes, warnings: Vec::new() })
             }
         };
-        Ok(response.into())
+        Ok(Some(response.into()))
     }
 
     /// Puts a change in force and has it survive a restart.

@@ -22,6 +22,9 @@ pub(super) struct MeshFlags {
     /// Identities that may be peers, one in a line [default: whoever has the network's key]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "config", requires = "rendezvous")]
     allow: Option<PathBuf>,
+    /// Identities that may not be peers any more, one in a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "config", requires = "rendezvous")]
+    revoked: Option<PathBuf>,
     /// Period of keep-alives on idle paths, 1s to 10s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = mesh::pulse, conflicts_with = "config", requires = "rendezvous")]
     pulse: Duration,
@@ -39,6 +42,7 @@ impl MeshFlags {
             key: absolute(&self.key),
             network_key: self.network_key.as_ref().map(absolute),
             allow: self.allow.as_ref().map(absolute),
+            revoked: self.revoked.as_ref().map(absolute),
             pulse: self.pulse,
             search: !self.no_search,
         }

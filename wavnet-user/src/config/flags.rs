@@ -85,7 +85,7 @@ pub struct Flags {
     pub metrics: Metrics,
     /// `--rendezvous`.
     pub rendezvous: Vec<ServerAddress>,
-    /// `--key`, `--network-key`, `--allow`; its servers are those of `rendezvous`.
+    /// `--key`, `--network-key`, `--allow`, `--revoked`; its servers are those of `rendezvous`.
     pub mesh: Mesh,
     /// `--fdb-entries`, `--ageing`.
     pub fdb: Fdb,

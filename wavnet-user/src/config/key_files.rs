@@ -113,6 +113,14 @@ pub fn identities(path: &Path) -> Result<BTreeMap<PublicKey, Option<BTreeSet<Vni
     list("the list of identities", path)
 }
 
+/// The identities that may not come any more. VNIs behind one say nothing: it is out of all of them.
+///
+/// # Errors
+/// It cannot be read, or a line is wrong.
+pub fn revoked(path: &Path) -> Result<BTreeSet<PublicKey>, KeyFileError> {
+    Ok(list("the list of revoked identities", path)?.into_keys().collect())
+}
+
 /// True if others than the owner may read a file.
 pub fn is_exposed(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o077 != 0)
@@ -150,10 +158,10 @@ fn network(files: &NetworkFiles) -> Result<Network, KeyFileError> {
     }
     let mut network = Network::new(access);
     if let Some(path) = &files.allow {
-        network.policy = Policy::Listed(list("the list of identities", path)?);
+        network.policy = Policy::Listed(identities(path)?);
     }
     if let Some(path) = &files.revoked {
-        network.revoked = list("the list of revoked identities", path)?.into_keys().collect();
+        network.revoked = revoked(path)?;
     }
     Ok(network)
 }

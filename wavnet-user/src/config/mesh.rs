@@ -22,6 +22,8 @@ pub struct Mesh {
     pub network_key: Option<PathBuf>,
     /// File with the identities that may be peers; `None`: whoever has the network's key.
     pub allow: Option<PathBuf>,
+    /// File with the identities that may not be, whatever else is said of them.
+    pub revoked: Option<PathBuf>,
     /// Between two CONNECT_PULSEs of an idle path: 1 s to 10 s.
     pub pulse: Duration,
     /// Whether paths through symmetric NATs are searched for.
@@ -115,6 +117,7 @@ pub(super) fn defaults() -> Mesh {
         key: Mesh::KEY.into(),
         network_key: None,
         allow: None,
+        revoked: None,
         pulse: wavnet_proto::mesh::Settings::PULSE,
         search: true,
     }
@@ -133,6 +136,7 @@ pub(super) fn read(root: &mut Section<'_, '_>, d: &mut Diagnostics) -> Option<Ra
     s.set(d, "key", &mut rest.key, parsed(value::absolute));
     s.set(d, "network_key", &mut rest.network_key, parsed(|t| value::absolute(t).map(Some)));
     s.set(d, "allow", &mut rest.allow, parsed(|t| value::absolute(t).map(Some)));
+    s.set(d, "revoked", &mut rest.revoked, parsed(|t| value::absolute(t).map(Some)));
     s.set(d, "pulse", &mut rest.pulse, |v| pulse(text(v)?));
     s.set(d, "search", &mut rest.search, boolean);
     let at = s.at().clone();
@@ -222,6 +226,9 @@ mod tests {
             ("[mesh]\nnetwork_key = \"/k\"\n", "mesh.servers", "missing"),
             ("[mesh]\nnetwork_key = \"/k\"\nservers = []\n", "mesh.servers", "no rendezvous server"),
             ("[mesh]\nnetwork_key = \"k\"\nservers = [\"a\"]\n", "mesh.network_key", "absolute"),
+            ("[mesh]\nrevoked = \"/r\"\nservers = [\"a\"]\n", "mesh.network_key", "who may be a peer"),
+            ("[mesh]\nallow = \"/k\"\nrevoked = \"r\"\nservers = [\"a\"]\n", "mesh.revoked", "absolute"),
+            ("[mesh]\nallow = \"/k\"\nrevoked = [\"r\"]\nservers = [\"a\"]\n", "mesh.revoked", "text in quotes"),
             ("[mesh]\nallow = \"/k\"\nservers = [\"a\", \"a:4789\"]\n", "mesh.servers", "twice"),
         ] {
             let errors = parse(mesh).expect_err(mesh);

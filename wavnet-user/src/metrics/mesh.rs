@@ -30,6 +30,11 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
         "Frames that were held back while a peer changed its path, and given up: there were too many, or it took too long.",
         [counter(&[], m.held_frames_lost as f64)].into_iter(),
     );
+    f.counters(
+        "wavnet_mesh_refused_total",
+        "How often identities that may not be peers (they are not on the list, or were revoked) tried to be, each counted once a minute at the most.",
+        [counter(&[], m.refused as f64)].into_iter(),
+    );
     f.gauges(
         "wavnet_mesh_server_registered",
         "1 if the rendezvous server has taken this host in, else 0. Paths that stand do not need it; new ones do.",

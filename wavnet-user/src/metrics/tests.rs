@@ -68,6 +68,7 @@ fn numbers_arrive_under_their_names() {
         r#"wavnet_drops_total{reason="unknown_vni"} 9"#,
         r#"wavnet_nat_info{type="port-restricted-cone",mapping="endpoint-independent",filtering="address-and-port-dependent",ports="preserving",hairpin="no"} 1"#,
         "wavnet_held_frames_lost_total 0",
+        "wavnet_mesh_refused_total 0",
         "wavnet_nat_lifetime_seconds 30",
         r#"wavnet_mesh_server_registered{server="198.51.100.1:4789"} 1"#,
         r#"wavnet_mesh_peer_path{peer="zP0rFdQKfyZ2aJzSm5cQe8Xy2p0ZrZJ9yS2m3dQ4Uk8=",path="direct"} 1"#,

@@ -124,6 +124,7 @@ mod tests {
             key: "ME".into(),
             nat: None,
             held_frames_lost: 3,
+            refused: 0,
             servers: vec![server],
             peers: vec![peer("a", vec![path]), peer("b", vec![])],
         };

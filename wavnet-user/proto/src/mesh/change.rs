@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Mesh, Server, Settings, lend};
+use super::{Context, Mesh, Settings, lend};
 use crate::{
     time::Time,
     trust::PublicKey,
-    wire::{Message, NatSummary, message::ByeReason},
+    wire::{NatSummary, message::ByeReason},
 };
 
 impl Mesh {
-    /// Takes other settings. What they no longer allow ends at once; paths that stand and are still wanted are not touched.
+    /// Takes other settings. What they no longer allow ends at once; paths that stand and are still wanted are not touched, nor are
+    /// sessions with servers that stay.
     pub fn configure(&mut self, now: Time, settings: Settings) {
         let now = self.clock.read(now);
         let other_network = settings.access.network() != self.local.settings.access.network();
@@ -24,17 +25,9 @@ impl Mesh {
             self.expel(now, key);
         }
         self.settle(now);
-        if other_servers {
-            let staying = if other_network { &[][..] } else { &settings.servers };
-            self.leave_servers(now, staying);
-        }
+        let come = if other_servers { self.replace_links(now, &settings.servers, !other_network) } else { Vec::new() };
         self.local.settings = settings;
         self.local.generation += 1;
-        if other_servers {
-            self.local.mapped.clear();
-            self.make_links();
-            self.greet_all(now);
-        }
         for link in &mut self.links {
             link.pulses.set_idle(self.local.idle(&NatSummary::default()));
             link.touch(lend!(self, now));
@@ -44,9 +37,11 @@ impl Mesh {
             peer.classify(cx);
             peer.admit(cx);
         }
-        if !other_servers {
+        // Without a server that stays there is no directory, which says nothing of who is there.
+        if come.len() < self.links.len() {
             self.directory_changed(now);
         }
+        self.greet_some(now, come);
         self.tell_all(now);
         self.settle(now);
     }
@@ -62,26 +57,9 @@ impl Mesh {
             self.expel(now, key);
         }
         self.settle(now);
-        self.leave_servers(now, &[]);
+        self.leave_servers(now, |_| true);
         self.links.clear();
         self.link_indices.clear();
-    }
-
-    /// Ends all links. Servers that stay are not told: they keep our relays until we have come again, a moment later.
-    fn leave_servers(&mut self, now: Time, staying: &[Server]) {
-        for i in 0..self.links.len() {
-            if let Some(link) = self.links.get_mut(i) {
-                let cx = lend!(self, now);
-                if !staying.contains(&link.server) {
-                    link.send(cx, &[Message::Bye { reason: ByeReason::STOPS }]);
-                }
-                link.stop(cx);
-            }
-            self.disown_link(i);
-        }
-        for peer in self.peers.values_mut() {
-            (0..self.links.len()).for_each(|i| peer.uninvite(i));
-        }
     }
 
     /// The host's own addresses, each with the main socket's port. Call it at the start and whenever they change.
@@ -96,7 +74,7 @@ impl Mesh {
             link.touch(lend!(self, now));
         }
         if before.is_empty() {
-            self.greet_all(now);
+            self.greet_some(now, 0..self.links.len());
         }
         let lost = before.iter().any(|addr| !self.local.hosts.contains(addr));
         let has = |v4: bool| self.local.hosts.iter().any(|addr| addr.is_ipv4() == v4);

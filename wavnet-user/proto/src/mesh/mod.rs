@@ -23,6 +23,7 @@ mod peer;
 mod predict;
 mod pulse;
 mod receive;
+mod roster;
 mod search;
 mod servers;
 mod settings;
@@ -120,15 +121,9 @@ impl Mesh {
             dropped: BTreeMap::new(),
             limits: receive::Limits::default(),
         };
-        mesh.make_links();
+        let servers = mesh.local.settings.servers.clone();
+        mesh.replace_links(Time::ZERO, &servers, false);
         mesh
-    }
-
-    fn make_links(&mut self) {
-        let settings = &self.local.settings;
-        let link = |(i, server): (usize, &Server)| Link::new(i, server.clone(), settings.pulse);
-        self.links = settings.servers.iter().enumerate().map(link).collect();
-        self.link_indices = vec![Vec::new(); self.links.len()];
     }
 
     /// This host's public key.
@@ -233,16 +228,6 @@ impl Mesh {
                 }
                 self.settle_owners(key);
             }
-        }
-    }
-
-    fn greet_all(&mut self, now: Time) {
-        for i in 0..self.links.len() {
-            let index = self.fresh_index();
-            if let Some(link) = self.links.get_mut(i) {
-                link.greet(lend!(self, now), index);
-            }
-            self.own_link(i);
         }
     }
 

@@ -10,6 +10,7 @@ mod dynamics;
 mod model;
 mod nexthops;
 mod peers;
+mod places;
 mod ports;
 mod scenarios;
 mod steps;

@@ -263,13 +263,8 @@ fn frames_are_held_back_before_anything_else_changes() {
     assert_eq!(w.model.hold(PeerKey::Dynamic(id(0))), Hold::Normal, "it went with the peer");
 }
 
-#[test]
-fn a_new_agent_finds_peers_and_paths_and_claims_them_without_a_write() {
-    let mut w = by_a_relay();
-    let slot = w.fabric.add_path(path(by_relay(7), 0)).unwrap();
-    let other = w.fabric.add_path(path(straight(0, 40_000), 0)).unwrap();
-    w.fabric.hold_peer(PeerKey::Dynamic(id(0)), Hold::Hold);
-    commands(&mut w);
+/// An agent that starts on what the one before has left: what it does at once.
+pub(crate) fn begin_anew(w: &mut World) -> Vec<Command> {
     let desired = w.fabric.desired().clone();
     w.fabric = Fabric::new(LIMITS, &w.model.adopt());
     w.fabric.set_desired(desired).unwrap();
@@ -278,7 +273,17 @@ fn a_new_agent_finds_peers_and_paths_and_claims_them_without_a_write() {
         w.fabric.addresses(ifindex, w.addresses[&ifindex].clone());
     }
     w.fabric.links_complete();
-    let started = commands(&mut w);
+    commands(w)
+}
+
+#[test]
+fn a_new_agent_finds_peers_and_paths_and_claims_them_without_a_write() {
+    let mut w = by_a_relay();
+    let slot = w.fabric.add_path(path(by_relay(7), 0)).unwrap();
+    let other = w.fabric.add_path(path(straight(0, 40_000), 0)).unwrap();
+    w.fabric.hold_peer(PeerKey::Dynamic(id(0)), Hold::Hold);
+    commands(&mut w);
+    let started = begin_anew(&mut w);
     let tables =
         |c: &&Command| matches!(c, Command::SetPath { .. } | Command::SetVtep { .. } | Command::SetNextHop { .. });
     assert_eq!(started.iter().find(tables), None);

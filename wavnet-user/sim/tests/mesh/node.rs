@@ -1,13 +1,7 @@
 //! What the hosts of these scenarios run.
 
-use std::net::SocketAddr;
-
-use wavnet_proto::{
-    time::Time,
-    transmit::{Socket, Transmit},
-};
 pub(crate) use wavnet_sim::{Agent, VNI};
-use wavnet_sim::{Node, Server, SocketRequest};
+use wavnet_sim::{Node, OneOf, Server};
 
 use crate::liar::Liar;
 
@@ -48,38 +42,12 @@ impl Host {
     }
 }
 
-impl Host {
+impl OneOf for Host {
     fn node(&mut self) -> &mut dyn Node {
         match self {
             Host::Agent(agent) => &mut **agent,
             Host::Server(server) => &mut **server,
             Host::Liar(liar) => &mut **liar,
         }
-    }
-}
-
-impl Node for Host {
-    fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
-        self.node().handle_input(now, socket, local, from, payload);
-    }
-
-    fn handle_timeout(&mut self, now: Time) {
-        self.node().handle_timeout(now);
-    }
-
-    fn poll_timeout(&mut self) -> Option<Time> {
-        self.node().poll_timeout()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.node().poll_transmit()
-    }
-
-    fn handle_sockets(&mut self, now: Time, sockets: &[(Socket, SocketAddr)]) {
-        self.node().handle_sockets(now, sockets);
-    }
-
-    fn poll_socket_request(&mut self) -> Option<SocketRequest> {
-        self.node().poll_socket_request()
     }
 }

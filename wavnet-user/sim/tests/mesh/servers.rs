@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use wavnet_proto::mesh::PathKind;
-use wavnet_sim::{Seed, nat::NatConfig};
+use wavnet_proto::{
+    mesh::{Event, PathKind, Settings},
+    trust::SecretKey,
+};
+use wavnet_sim::{Direction, Place, Seed, nat::NatConfig};
 
 use crate::{
     grid::Kind,
@@ -115,11 +118,94 @@ fn a_server_with_two_addresses_is_one() {
         assert!(direct.is_some(), "{}", world.net.trace());
         let since = world.net.now();
         world.net.run_for(Duration::from_secs(300));
-        for site in sites {
-            let agent = world.agent(site);
+        for site in &sites {
+            let agent = world.agent(*site);
             let lost: Vec<_> = agent.events.iter().filter(|(at, _)| *at > since).collect();
             assert!(lost.is_empty(), "{lost:?}");
             assert_eq!(agent.mesh.servers().iter().filter(|server| server.registered).count(), 1);
         }
+        // The address in use is taken from the list: the other one is tried at once.
+        let servers = world.agent(sites[0]).mesh.servers();
+        world.server_addrs = Some(servers.iter().filter(|server| !server.registered).map(|s| s.addr).collect());
+        let settings = world.settings("a");
+        world.configure(sites[0], settings);
+        world.net.run_for(Duration::from_secs(1));
+        let servers = world.agent(sites[0]).mesh.servers();
+        assert!(matches!(&servers[..], [server] if server.registered), "{servers:?}");
+    });
+}
+
+/// HELLO or INIT.
+fn is_greeting(payload: &[u8]) -> bool {
+    payload.first() == Some(&b'W') && matches!(payload.get(5), Some(1 | 3))
+}
+
+#[test]
+fn a_server_that_stays_on_a_changed_list_keeps_its_session_and_the_others_go() {
+    Seed::each(6, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.add_server();
+        let symmetric = Kind::Symmetric.summary();
+        let a = world.behind("a", NatConfig::symmetric(), symmetric);
+        let b = world.behind("b", NatConfig::symmetric(), symmetric);
+        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
+        world.net.run_for(Duration::from_secs(10));
+        let relay = world.agent(a).way_to(b.key).expect("a path").remote;
+        world.add_server();
+        let addrs: Vec<_> = world.servers.iter().map(|server| world.net.main_address(*server)).collect();
+        let [gone, _] = if addrs[0] == relay { [1, 0] } else { [0, 1] };
+        // The one that relays is in another place than before, behind one that is new.
+        world.server_addrs = Some(vec![addrs[2], relay]);
+        let taps = [a, b].map(|s| world.net.tap(Place::Link(s.router.expect("a NAT").into(), Direction::Up), 50_000));
+        let since = world.net.now();
+        for (site, name) in [(a, "a"), (b, "b")] {
+            let settings = world.settings(name);
+            world.configure(site, settings);
+            let servers = world.agent(site).mesh.servers();
+            let stays = &servers[1];
+            assert!(stays.addr == relay && stays.registered && stays.hosts == 1 && stays.mapped.is_some(), "{stays:?}");
+            assert!(!servers[0].registered);
+        }
+        let gap = world.longest_gap(a, b, Duration::from_millis(10), since + Duration::from_secs(5));
+        assert!(gap < Duration::from_millis(100), "{gap:?}\n{}", world.net.trace());
+        for site in [a, b] {
+            let agent = world.agent(site);
+            assert!(agent.mesh.servers().iter().all(|server| server.registered), "{:?}", agent.mesh.servers());
+            let lost = |(at, event): &&(_, Event)| *at >= since && matches!(event, Event::ServerLost { .. });
+            assert_eq!(agent.events.iter().find(lost), None);
+            assert_eq!(agent.way_to(b.key).or(agent.way_to(a.key)).map(|way| way.remote), Some(relay));
+        }
+        for tap in taps {
+            let greeted =
+                world.net.captured(tap).filter(|c| c.datagram.to == relay && is_greeting(&c.datagram.payload));
+            assert_eq!(greeted.count(), 0, "the session is the one before");
+        }
+        let hosts = |i: usize, world: &mut World| {
+            let server = world.servers[i];
+            world.net.act(server, |node, _| {
+                node.server_mut().core.view().networks.iter().map(|n| n.connected).sum::<usize>()
+            })
+        };
+        assert_eq!([gone, 2].map(|i| hosts(i, &mut world)), [0, 2], "who is removed is told");
+    });
+}
+
+#[test]
+fn a_server_key_that_is_named_later_leaves_the_session_that_proved_it() {
+    Seed::each(4, |seed| {
+        let (mut world, a, b) = crate::world::pair(seed, DELAY);
+        let right = world.server_key(0);
+        let wrong = SecretKey::generate(&mut world.rng).public();
+        for (key, stays) in [(Some(right), true), (None, true), (Some(wrong), false), (Some(right), true)] {
+            let mut settings = world.settings("a");
+            settings.servers[0].key = key;
+            let before = world.agent(a).mesh.servers()[0].registered;
+            world.configure(a, Settings { ..settings });
+            let now = world.agent(a).mesh.servers()[0].registered;
+            assert_eq!(now, before && stays, "{key:?}");
+            world.net.run_for(Duration::from_secs(10));
+            assert_eq!(world.agent(a).mesh.servers()[0].registered, key != Some(wrong), "{key:?}");
+        }
+        assert_eq!(world.path(a, b), Some(PathKind::Direct));
     });
 }

@@ -83,6 +83,11 @@ impl World {
         self.server_keys.push(key);
     }
 
+    /// A server's public key.
+    pub(crate) fn server_key(&self, i: usize) -> PublicKey {
+        self.server_keys[i].public()
+    }
+
     fn server(&mut self, key: &SecretKey) -> Rendezvous {
         let settings = rendezvous::Settings::new(vec![rendezvous::Network::new(self.network.access())]);
         Rendezvous::new(settings, key.clone(), Default::default(), self.rng.bytes(), self.net.now())
@@ -117,6 +122,15 @@ impl World {
             search: true,
             peers: Settings::PEERS,
         }
+    }
+
+    /// A running agent takes other settings.
+    pub(crate) fn configure(&mut self, site: Site, settings: Settings) {
+        self.net.act(site.host, |node, now| {
+            let agent = node.agent_mut();
+            agent.mesh.configure(now, settings);
+            agent.settle(now);
+        });
     }
 
     /// An agent on a segment; `nat` is what its classification would find.

@@ -2,12 +2,8 @@
 
 use std::net::SocketAddr;
 
-use wavnet_proto::{
-    time::Time,
-    transmit::{Socket, Transmit},
-};
 use wavnet_sim::{
-    Chance, HostId, HostStats, LinkConfig, Network, Node, RouterConfig, Seed, SegmentId,
+    Chance, HostId, HostStats, LinkConfig, Network, Node, OneOf, RouterConfig, Seed, SegmentId,
     nat::{Behaviour, NatConfig},
 };
 
@@ -22,41 +18,21 @@ pub(crate) enum Host {
     Pinger(Pinger),
 }
 
-impl Host {
+impl OneOf for Host {
     fn node(&mut self) -> &mut dyn Node {
         match self {
             Host::Echo(echo) => echo,
             Host::Pinger(pinger) => pinger,
         }
     }
+}
 
+impl Host {
     fn pinger(&self) -> Option<&Pinger> {
         match self {
             Host::Pinger(pinger) => Some(pinger),
             Host::Echo(_) => None,
         }
-    }
-}
-
-impl Node for Host {
-    fn handle_sockets(&mut self, now: Time, sockets: &[(Socket, SocketAddr)]) {
-        self.node().handle_sockets(now, sockets);
-    }
-
-    fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
-        self.node().handle_input(now, socket, local, from, payload);
-    }
-
-    fn handle_timeout(&mut self, now: Time) {
-        self.node().handle_timeout(now);
-    }
-
-    fn poll_timeout(&mut self) -> Option<Time> {
-        self.node().poll_timeout()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.node().poll_transmit()
     }
 }
 

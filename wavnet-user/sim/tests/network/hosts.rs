@@ -1,7 +1,7 @@
 //! Hosts: clocks, sleep, restarts, sockets and addresses.
 
 use wavnet_proto::{time::Time, transmit::Socket};
-use wavnet_sim::{Asleep, LinkConfig, Network, Node, Reason, Seed, SocketRequest};
+use wavnet_sim::{Asleep, LinkConfig, Network, Node, OneOf, Reason, Seed, SocketRequest};
 
 use crate::{
     lab::{INTERNET, Lab, at, ip, millis, seconds},
@@ -239,12 +239,20 @@ fn a_scenario_does_things_at_their_time() {
 }
 
 /// Where nobody looks into the nodes, they may be of any types.
+struct Boxed(Box<dyn Node>);
+
+impl OneOf for Boxed {
+    fn node(&mut self) -> &mut dyn Node {
+        &mut *self.0
+    }
+}
+
 #[test]
 fn nodes_may_be_boxes() {
-    let mut net: Network<Box<dyn Node>> = Network::new(Seed(1));
-    let echo = net.add_host(INTERNET, &[ip("192.0.2.1")], Box::new(Echo::default()));
+    let mut net = Network::new(Seed(1));
+    let echo = net.add_host(INTERNET, &[ip("192.0.2.1")], Boxed(Box::new(Echo::default())));
     let pinger = Pinger::new(vec![net.main_address(echo)], seconds(1));
-    let pinger = net.add_host(INTERNET, &[ip("192.0.2.2")], Box::new(pinger));
+    let pinger = net.add_host(INTERNET, &[ip("192.0.2.2")], Boxed(Box::new(pinger)));
     net.run_for(seconds(10));
     assert_eq!((net.host_stats(echo).received, net.host_stats(pinger).received), (10, 10));
 }

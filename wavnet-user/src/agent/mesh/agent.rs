@@ -4,7 +4,7 @@ use tracing::info;
 use wavnet_common::{addr::PeerId, datapath::Of};
 use wavnet_proto::{fabric::Control, trust::PublicKey};
 
-use super::{Input, Overlay, UNCLAIMED, now};
+use super::{Input, Overlay, UNCLAIMED, carry::complain, now};
 use crate::agent::Agent;
 
 impl Agent {
@@ -72,7 +72,8 @@ impl Agent {
             Some(datapath.traffic(Of::Vtep(slot)).ok()?.tx_frames)
         };
         mesh.note_traffic(sent);
-        mesh.give_up_lost(&mut self.fabric);
+        let refused = mesh.places.give_up_lost(now(), &mut self.fabric);
+        refused.into_iter().for_each(|(peer, e)| complain(&peer, Err(e)));
         // Who has not been led to anybody yet cannot tell what is out of date.
         if mesh.registered.is_some_and(|at| at + UNCLAIMED <= now()) {
             for id in self.fabric.forget_unclaimed() {
@@ -86,7 +87,7 @@ impl Overlay {
     /// Which peers frames were sent to since it was last asked: `sent` says how many were altogether.
     fn note_traffic(&mut self, sent: impl Fn(&PublicKey) -> Option<u64>) {
         let now = now();
-        for peer in self.vnis.keys() {
+        for peer in self.places.keys() {
             let Some(frames) = sent(peer) else { continue };
             let (before, at) = self.traffic.entry(*peer).or_insert((frames, None));
             if frames != *before {
@@ -95,7 +96,7 @@ impl Overlay {
             let busy = at.is_some_and(|at| now.since(at) < super::QUIET);
             self.mesh.set_busy(now, peer, busy);
         }
-        let vnis = &self.vnis;
-        self.traffic.retain(|peer, _| vnis.contains_key(peer));
+        let places = &self.places;
+        self.traffic.retain(|peer, _| places.has(peer));
     }
 }

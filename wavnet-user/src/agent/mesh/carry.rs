@@ -1,34 +1,27 @@
 //! Carrying out what the mesh says: commands to the fabric, sockets, pulses.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tracing::{debug, info, warn};
 use wavnet_common::{
-    abi::{Arrival, Endpoint, LocalPort},
-    addr::{Label, PeerId},
+    abi::{Arrival, LocalPort},
+    addr::PeerId,
     wire::pulse::Number,
 };
 use wavnet_proto::{
-    fabric::{Fabric, PathFrom, PeerPath},
+    fabric::{Fabric, FabricError, PathFrom, PeerPath},
     mesh::{Command, Way},
     nat::StunServer,
+    places::label,
     transmit::Socket,
     trust::PublicKey,
 };
 
-use super::{Overlay, hold::Place, now};
+use super::{Overlay, now, sockets::Sockets};
 use crate::{datapath::Datapath, nat::Step};
 
 pub(super) fn id(peer: &PublicKey) -> PeerId {
     PeerId(*peer.as_bytes())
-}
-
-/// So long frames go on to where a peer was that no path leads to.
-const LOST: Duration = Duration::from_secs(10);
-
-/// The label of the datapath's, which is the same number.
-fn label(way: &Way) -> Label {
-    Label::new(way.label.get()).unwrap_or(Label::NONE)
 }
 
 impl Overlay {
@@ -47,19 +40,13 @@ impl Overlay {
     fn carry_out_one(&mut self, fabric: &mut Fabric, datapath: &Datapath, command: Command) {
         match command {
             Command::Admit { peer, vnis } => {
-                self.vnis.insert(peer, vnis);
-                self.set_peer(fabric, peer);
+                let ports = self.sockets.as_ref().map(Sockets::ports);
+                complain(&peer, self.places.admit(now(), fabric, ports, peer, vnis));
             }
-            Command::Expel { peer } => {
-                self.lost.remove(&peer);
-                self.vnis.remove(&peer);
-                self.places.remove(&peer);
-                fabric.remove_dynamic_peer(id(&peer));
-            }
+            Command::Expel { peer } => self.places.expel(fabric, &peer),
             Command::AddPath { path, peer, way } => {
-                // The peer has to have a place, also before anything is sent to it.
-                if !self.places.contains_key(&peer) {
-                    self.select(fabric, peer, &way);
+                if let Some(sockets) = &self.sockets {
+                    complain(&peer, self.places.prove(fabric, sockets.ports(), &peer, &way));
                 }
                 let Some(from) = path_from(&way) else { return };
                 match fabric.add_path(PeerPath { from, peer: Some(id(&peer)) }) {
@@ -79,12 +66,11 @@ impl Overlay {
             Command::Select { peer, path: Some(path) } => {
                 let views = self.mesh.peers().find(|p| p.key == peer);
                 let way = views.and_then(|p| p.paths.iter().find(|v| v.id == Some(path)).map(|v| v.way));
-                if let Some(way) = way {
-                    self.select(fabric, peer, &way);
+                if let (Some(way), Some(sockets)) = (way, &self.sockets) {
+                    complain(&peer, self.places.select(fabric, sockets.ports(), &peer, &way));
                 }
             }
-            // Frames go on to where the peer was, which is as good as anywhere else, for a moment.
-            Command::Select { peer, path: None } => drop(self.lost.insert(peer, now())),
+            Command::Select { peer, path: None } => self.places.lose(now(), &peer),
             Command::Expect { path, number } => {
                 if let Some((peer, slot)) = self.slots.get(&path) {
                     self.awaited.push(*peer, path, *slot, number);
@@ -107,45 +93,7 @@ impl Overlay {
     }
 
     pub(super) fn local_port(&self, way: &Way) -> u16 {
-        self.sockets.as_ref().map_or(0, |s| s.port_of(way.socket))
-    }
-
-    fn select(&mut self, fabric: &mut Fabric, peer: PublicKey, way: &Way) {
-        let SocketAddr::V4(remote) = way.remote else { return };
-        let source_port = Some(self.local_port(way));
-        let endpoint = Endpoint { addr: remote.ip().octets(), port: remote.port(), source_port, label: label(way) };
-        self.places.insert(peer, Place { endpoint, socket: way.socket });
-        self.lost.remove(&peer);
-        self.set_peer(fabric, peer);
-    }
-
-    /// Peers that no path leads to for a while: by now somebody else may be where they were.
-    pub(super) fn give_up_lost(&mut self, fabric: &mut Fabric) {
-        let now = now();
-        let lost: Vec<PublicKey> =
-            self.lost.iter().filter(|(_, since)| now.since(**since) >= LOST).map(|(peer, _)| *peer).collect();
-        for peer in lost {
-            self.lost.remove(&peer);
-            if let Some(place) = self.places.get(&peer) {
-                // Without VNIs nothing is sent to it, nor taken from it.
-                drop(fabric.set_peer(id(&peer), BTreeSet::new(), place.endpoint));
-            }
-        }
-    }
-
-    /// Our port may be another one than when the peer got its place.
-    pub(super) fn follow_port(&mut self, fabric: &mut Fabric, peer: PublicKey) {
-        let Some(place) = self.places.get_mut(&peer) else { return };
-        let Some(sockets) = &self.sockets else { return };
-        place.endpoint.source_port = Some(sockets.port_of(place.socket));
-        self.set_peer(fabric, peer);
-    }
-
-    fn set_peer(&mut self, fabric: &mut Fabric, peer: PublicKey) {
-        let (Some(vnis), Some(place)) = (self.vnis.get(&peer), self.places.get(&peer)) else { return };
-        if let Err(e) = fabric.set_peer(id(&peer), vnis.clone(), place.endpoint) {
-            warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
-        }
+        self.sockets.as_ref().map_or(0, |s| s.ports().of(way.socket))
     }
 
     /// Has the programs wait for the answers to pulses that are about to be sent. Call it when the fabric's commands are carried out.
@@ -190,6 +138,13 @@ impl Overlay {
             self.mesh.set_nat(now(), summary);
         }
         was
+    }
+}
+
+/// A peer that the fabric does not take.
+pub(super) fn complain(peer: &PublicKey, set: Result<(), FabricError>) {
+    if let Err(e) = set {
+        warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
     }
 }
 

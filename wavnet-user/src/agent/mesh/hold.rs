@@ -8,12 +8,19 @@ use std::{
 };
 
 use wavnet_common::{
-    abi::{Endpoint, Hold},
+    abi::Hold,
     addr::Mac,
     datapath::{OUTER_LEN, held_for},
     wire::VxlanHdr,
 };
-use wavnet_proto::{command::PeerKey, fabric::Fabric, held::Held, time::Time, transmit::Socket, trust::PublicKey};
+use wavnet_proto::{
+    command::PeerKey,
+    fabric::Fabric,
+    held::Held,
+    places::{Place, Places},
+    time::Time,
+    trust::PublicKey,
+};
 
 use super::{Overlay, carry::id, device::Device, now, sockets::Sockets};
 use crate::datapath::Datapath;
@@ -33,13 +40,6 @@ pub(super) struct Holding {
     held: Held,
     /// Whose the slots are.
     peers: BTreeMap<u16, PublicKey>,
-}
-
-/// Where a peer's frames are sent to, and by which socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) endpoint: Endpoint,
-    pub(super) socket: Socket,
 }
 
 impl Holding {
@@ -117,7 +117,7 @@ impl Holding {
     }
 
     /// Sends on what may go. False if the system does not take more now.
-    fn send(&mut self, datapath: &Datapath, sockets: &Sockets, places: &BTreeMap<PublicKey, Place>) -> bool {
+    fn send(&mut self, datapath: &Datapath, sockets: &Sockets, places: &Places) -> bool {
         let slots: Vec<u16> = self.held.slots().collect();
         for slot in slots {
             let place = self.peers.get(&slot).and_then(|peer| places.get(peer));

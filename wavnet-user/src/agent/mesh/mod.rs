@@ -7,44 +7,43 @@ mod hold;
 mod names;
 mod nat;
 mod pulses;
-mod settings;
+pub(super) mod settings;
 mod sockets;
 mod views;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use anyhow::Result;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
-use wavnet_common::addr::Vni;
 use wavnet_proto::{
     fabric::{Control, Fabric},
-    mesh::{Event, Mesh, PathId, PathKind, Server, Settings},
+    mesh::{Event, Mesh, PathId, PathKind, Settings},
+    places::Places,
     time::Time,
     transmit::{Socket, Transmit},
     trust::PublicKey,
 };
 
 use self::{
-    hold::{Holding, Place},
+    hold::Holding,
+    names::Names,
     nat::Classification,
     pulses::Awaited,
     sockets::{Received, Sockets},
 };
 use crate::{
     agent::RETRY,
-    config::{self, Config},
+    config::{Config, ServerAddress},
     datapath::{Datapath, monotonic_ns},
     nat::Step,
     random,
 };
 
-/// How often names of servers are resolved again.
-const RESOLVE: Duration = Duration::from_secs(60);
 /// Datagrams that are taken at once.
 const BATCH: usize = 64;
 /// Frames that went out longer ago than this are no traffic.
@@ -63,7 +62,7 @@ pub(super) enum Input {
     /// The time has come that some timer waits for.
     Timeout,
     /// Names were resolved.
-    Resolved(Vec<Server>, Vec<String>),
+    Resolved(Vec<names::Answer>),
     /// The classification of the NAT wants something.
     Classification(Step),
 }
@@ -71,19 +70,14 @@ pub(super) enum Input {
 /// The mesh, and all that belongs to it in this process.
 pub(super) struct Overlay {
     mesh: Mesh,
-    config: config::Mesh,
+    names: Names,
     settings: Settings,
     sockets: Option<Sockets>,
     closed: Option<Closed>,
     nat: Classification,
-    resolving: Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
-    resolve_at: Time,
-    /// What is wrong with names of servers.
-    unresolved: Vec<String>,
     /// Slots in the kernel's table.
     slots: BTreeMap<PathId, (PublicKey, u16)>,
-    vnis: BTreeMap<PublicKey, BTreeSet<Vni>>,
-    places: BTreeMap<PublicKey, Place>,
+    places: Places,
     holding: Holding,
     awaited: Awaited,
     /// Frames sent to each peer, and when there were last more.
@@ -92,8 +86,8 @@ pub(super) struct Overlay {
     firsts: BTreeMap<PublicKey, Firsts>,
     /// When a server first took this host in.
     registered: Option<Time>,
-    /// Peers that no path leads to, since when.
-    lost: BTreeMap<PublicKey, Time>,
+    /// How often somebody was refused, as the log has it.
+    refused: u64,
     outgoing: Vec<Transmit>,
 }
 
@@ -124,29 +118,25 @@ impl Overlay {
     pub(super) fn open(config: &Config) -> Result<Option<Overlay>> {
         let Some(mesh_config) = &config.mesh else { return Ok(None) };
         let secret = settings::secret(mesh_config)?;
-        let settings = settings::settings(config, mesh_config, Vec::new())?;
+        let settings = settings::settings(config, mesh_config)?;
         let mut rng = random::generator()?;
         let mesh = Mesh::new(settings.clone(), secret, rng.bytes());
         info!(key = %mesh.key(), "this host's public key");
         Ok(Some(Overlay {
             mesh,
-            config: mesh_config.clone(),
+            names: Names::new(mesh_config.servers.clone()),
             settings,
             sockets: None,
             closed: None,
             nat: Classification::new(rng.fork()),
-            resolving: None,
-            resolve_at: now(),
-            unresolved: Vec::new(),
             slots: BTreeMap::new(),
-            vnis: BTreeMap::new(),
-            places: BTreeMap::new(),
+            places: Places::default(),
             holding: Holding::open(),
             awaited: Awaited::default(),
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
             registered: None,
-            lost: BTreeMap::new(),
+            refused: 0,
             outgoing: Vec::new(),
         }))
     }
@@ -170,9 +160,9 @@ impl Overlay {
             }
         }
         // Frames leave by the port that there is now.
-        let moved: Vec<PublicKey> = self.places.keys().copied().collect();
-        for peer in moved {
-            self.follow_port(fabric, peer);
+        if let Some(sockets) = &self.sockets {
+            let refused = self.places.follow_ports(fabric, sockets.ports());
+            refused.into_iter().for_each(|(peer, e)| carry::complain(&peer, Err(e)));
         }
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
@@ -196,7 +186,8 @@ impl Overlay {
 
     /// What the operator should look at.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.unresolved.iter().map(|why| format!("rendezvous server: {why}")).collect();
+        let mut all: Vec<String> =
+            self.names.unresolved().iter().map(|why| format!("rendezvous server: {why}")).collect();
         all.extend(self.closed.as_ref().map(|closed| {
             let Closed { at, why, .. } = closed;
             format!(
@@ -214,12 +205,6 @@ impl Overlay {
     /// Waits until something happens.
     pub(super) async fn next(&mut self) -> Input {
         let now = now();
-        if self.resolving.is_none() && now >= self.resolve_at {
-            let (tell, told) = oneshot::channel();
-            let servers = self.config.servers.clone();
-            tokio::spawn(async move { drop(tell.send(names::resolve(servers).await)) });
-            self.resolving = Some(told);
-        }
         let timeouts = [self.mesh.poll_timeout(), self.holding.poll_timeout(now)];
         let mut due = timeouts.into_iter().flatten().fold(now + LONGEST, Time::min);
         if !self.awaited.is_empty() {
@@ -230,11 +215,7 @@ impl Overlay {
             () = sleep(due.since(now)) => Input::Timeout,
             () = self.holding.readable() => Input::Timeout,
             step = self.nat.next() => Input::Classification(step),
-            resolved = next_resolved(&mut self.resolving) => {
-                self.resolving = None;
-                let (servers, unknown) = resolved;
-                Input::Resolved(servers, unknown)
-            }
+            answers = self.names.next(now) => Input::Resolved(answers),
         }
     }
 
@@ -249,7 +230,7 @@ impl Overlay {
                 }
             }
             Input::Timeout => {}
-            Input::Resolved(servers, unknown) => self.resolved(servers, unknown),
+            Input::Resolved(answers) => self.resolved(answers),
             Input::Classification(step) => self.classification(step),
         }
         self.look_for_answers(datapath);
@@ -263,34 +244,26 @@ impl Overlay {
         }
     }
 
-    fn resolved(&mut self, servers: Vec<Server>, unknown: Vec<String>) {
-        self.resolve_at = now() + RESOLVE;
-        let complete = unknown.is_empty();
-        self.unresolved = unknown;
-        // A resolver that fails takes no server away.
-        if servers != self.settings.servers && (complete || servers.len() >= self.settings.servers.len()) {
+    fn resolved(&mut self, answers: Vec<names::Answer>) {
+        self.names.take(now(), answers);
+        let servers = self.names.servers();
+        if servers != self.settings.servers {
             self.settings.servers = servers;
             self.mesh.configure(now(), self.settings.clone());
         }
     }
 
-    /// What another configuration wants of the mesh, with what its files of keys say; `None`: it has none.
-    ///
-    /// # Errors
-    /// A file of keys cannot be read, or has something wrong.
-    pub(super) fn read_settings(&self, config: &Config) -> Result<Option<Settings>> {
-        let servers = || self.settings.servers.clone();
-        config.mesh.as_ref().map(|mesh| settings::settings(config, mesh, servers())).transpose()
-    }
-
-    /// Takes another configuration.
-    pub(super) fn reload(&mut self, mesh: &config::Mesh, settings: Settings) {
-        if mesh.servers != self.config.servers {
-            self.resolve_at = now();
+    /// Takes another configuration, with what its files of keys say; what that changes, in sentences.
+    pub(super) fn reload(&mut self, servers: Vec<ServerAddress>, settings: Settings) -> Vec<String> {
+        let (came, went) = self.names.configure(servers);
+        let settings = Settings { servers: self.names.servers(), ..settings };
+        let mut changes = settings::differences(&self.settings, &settings, self.places.keys());
+        if came + went > 0 {
+            changes.push(format!("rendezvous servers: {came} added, {went} removed"));
         }
-        self.config = config::Mesh { key: self.config.key.clone(), ..mesh.clone() };
         self.settings = settings;
         self.mesh.configure(now(), self.settings.clone());
+        changes
     }
 
     /// Sends what is to be sent. What cannot be is lost, as it may be on the way.
@@ -322,6 +295,7 @@ impl Overlay {
         match event {
             Event::Gone { peer } => drop(self.firsts.remove(peer)),
             Event::Registered { .. } => drop(self.registered.get_or_insert_with(now)),
+            Event::Refused { .. } => self.refused += 1,
             _ => {}
         }
         self.log(event);
@@ -339,7 +313,9 @@ impl Overlay {
             }
             Event::Path { peer, kind: None, .. } => warn!(peer = %peer.short(), "there is no path to this peer"),
             Event::Gone { peer } => info!(peer = %peer.short(), "gone"),
-            Event::Refused { peer } => warn!(peer = %peer.short(), "refused: it is not on the list of identities"),
+            Event::Refused { peer } => {
+                warn!(peer = %peer.short(), "refused: it is not on the list of identities, or was revoked")
+            }
             Event::DuplicateIdentity { server } => {
                 warn!(server = %self.server(*server), "another host uses this host's key: each needs one of its own");
             }
@@ -354,16 +330,6 @@ impl Overlay {
 async fn next_datagram(sockets: &mut Option<Sockets>) -> Received {
     match sockets {
         Some(sockets) => sockets.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_resolved(
-    resolving: &mut Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
-) -> (Vec<Server>, Vec<String>) {
-    match resolving {
-        // The task ends in no other way than by an answer; if it does, nothing was resolved.
-        Some(told) => told.await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }

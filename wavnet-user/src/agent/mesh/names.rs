@@ -1,40 +1,170 @@
-//! Names of rendezvous servers, and what they resolve to.
+//! Where rendezvous servers are: names, and what they resolve to.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    time::Duration,
+};
 
-use tokio::{task::JoinSet, time::timeout};
-use wavnet_proto::mesh::Server;
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use wavnet_proto::{mesh::Server, time::Time};
 
 use crate::config::ServerAddress;
 
+/// How often names are resolved again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How long a resolver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the names resolve to now, in the order of the list; those that do not resolve are left out, and named.
-pub(super) async fn resolve(servers: Vec<ServerAddress>) -> (Vec<Server>, Vec<String>) {
+/// What the resolver says of a server: where it is, or why that is not known.
+pub(in crate::agent) type Answer = (ServerAddress, Result<SocketAddr, String>);
+
+/// The servers that are configured, and where they are.
+pub(super) struct Names {
+    servers: Vec<ServerAddress>,
+    /// What each name resolved to last: a resolver that fails takes no server away.
+    known: HashMap<(String, u16), SocketAddr>,
+    unresolved: Vec<String>,
+    again: Time,
+    resolving: Option<oneshot::Receiver<Vec<Answer>>>,
+}
+
+impl Names {
+    /// None is known yet.
+    pub(super) fn new(servers: Vec<ServerAddress>) -> Names {
+        Names { servers, known: HashMap::new(), unresolved: Vec::new(), again: Time::ZERO, resolving: None }
+    }
+
+    /// Other servers are configured: those that are known stay so, and all are asked for at once. How many came, and how many went.
+    pub(super) fn configure(&mut self, servers: Vec<ServerAddress>) -> (usize, usize) {
+        if servers == self.servers {
+            return (0, 0);
+        }
+        let before = std::mem::replace(&mut self.servers, servers);
+        let came = self.servers.iter().filter(|server| !before.contains(server)).count();
+        let went = before.iter().filter(|server| !self.servers.contains(server)).count();
+        let configured: BTreeSet<_> = self.servers.iter().map(place).collect();
+        self.known.retain(|place, _| configured.contains(place));
+        self.unresolved.clear();
+        // What is being resolved now is what was configured before.
+        (self.again, self.resolving) = (Time::ZERO, None);
+        (came, went)
+    }
+
+    /// Begins to resolve the names when it is time, and waits for what comes of it.
+    pub(super) async fn next(&mut self, now: Time) -> Vec<Answer> {
+        if self.resolving.is_none() && now >= self.again {
+            let (tell, told) = oneshot::channel();
+            let servers = self.servers.clone();
+            tokio::spawn(async move { drop(tell.send(resolve(servers).await)) });
+            self.resolving = Some(told);
+        }
+        let Some(told) = &mut self.resolving else { return std::future::pending().await };
+        // The task ends in no other way than by an answer; if it does, nothing was resolved.
+        let answers = told.await.unwrap_or_default();
+        self.resolving = None;
+        answers
+    }
+
+    /// Takes what the resolver said.
+    pub(super) fn take(&mut self, now: Time, answers: Vec<Answer>) {
+        self.again = now + AGAIN;
+        self.unresolved.clear();
+        for (server, answer) in answers {
+            match answer {
+                Ok(addr) => drop(self.known.insert(place(&server), addr)),
+                Err(why) => self.unresolved.push(why),
+            }
+        }
+    }
+
+    /// The servers as far as it is known where they are, in the order of the configuration, each once.
+    pub(super) fn servers(&self) -> Vec<Server> {
+        let mut seen = BTreeSet::new();
+        let known = self.servers.iter().filter_map(|server| {
+            let addr = *self.known.get(&place(server))?;
+            Some(Server { addr, key: server.key })
+        });
+        known.filter(|server| seen.insert(server.addr)).collect()
+    }
+
+    /// What is wrong with names.
+    pub(super) fn unresolved(&self) -> &[String] {
+        &self.unresolved
+    }
+}
+
+fn place(server: &ServerAddress) -> (String, u16) {
+    (server.host.clone(), server.port)
+}
+
+async fn resolve(servers: Vec<ServerAddress>) -> Vec<Answer> {
     let mut asked = JoinSet::new();
     for (place, server) in servers.into_iter().enumerate() {
         asked.spawn(async move {
-            let found = timeout(PATIENCE, tokio::net::lookup_host((server.host.as_str(), server.port))).await;
-            let found = found.map(|r| r.map(Iterator::collect::<Vec<SocketAddr>>));
-            (place, server, found)
+            let found = timeout(PATIENCE, tokio::net::lookup_host((server.host.clone(), server.port))).await;
+            let answer = match found {
+                // Whatever order the resolver gives them in: another one each time would be another server each time.
+                Ok(Ok(addrs)) => {
+                    addrs.filter(SocketAddr::is_ipv4).min().ok_or_else(|| format!("{server} has no IPv4 address"))
+                }
+                Ok(Err(e)) => Err(format!("{server} cannot be resolved: {e}")),
+                Err(_) => Err(format!("{server} cannot be resolved: no answer")),
+            };
+            (place, (server, answer))
         });
     }
     let mut answers = asked.join_all().await;
-    answers.sort_by_key(|(place, ..)| *place);
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for (_, server, found) in answers {
-        match found {
-            // Whatever order the resolver gives them in: another one each time would be another server each time.
-            Ok(Ok(addrs)) => match addrs.into_iter().filter(SocketAddr::is_ipv4).min() {
-                Some(addr) => known.push(Server { addr, key: server.key }),
-                None => unknown.push(format!("{server} has no IPv4 address")),
-            },
-            Ok(Err(e)) => unknown.push(format!("{server} cannot be resolved: {e}")),
-            Err(_) => unknown.push(format!("{server} cannot be resolved: no answer")),
-        }
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> ServerAddress {
+        name.parse().unwrap()
     }
-    let mut seen = std::collections::BTreeSet::new();
-    known.retain(|server: &Server| seen.insert(server.addr));
-    (known, unknown)
+
+    fn at(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 4789))
+    }
+
+    fn addrs(names: &Names) -> Vec<SocketAddr> {
+        names.servers().into_iter().map(|server| server.addr).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_removed_goes_while_anothers_name_does_not_resolve() {
+        let [a, b, c] = ["a", "b", "c"].map(named);
+        let mut names = Names::new(vec![a.clone(), b.clone()]);
+        names.take(Time::ZERO, vec![(a.clone(), Ok(at(1))), (b.clone(), Ok(at(2)))]);
+        assert_eq!(addrs(&names), [at(1), at(2)]);
+        assert_eq!(names.configure(vec![c.clone(), b.clone()]), (1, 1));
+        assert_eq!(addrs(&names), [at(2)], "at once");
+        names.take(Time::ZERO, vec![(c.clone(), Err("no answer".into())), (b.clone(), Err("no answer".into()))]);
+        assert_eq!((addrs(&names), names.unresolved().len()), (vec![at(2)], 2));
+        names.take(Time::ZERO, vec![(c, Ok(at(3))), (b, Ok(at(4)))]);
+        assert_eq!((addrs(&names), names.unresolved().len()), (vec![at(3), at(4)], 0));
+    }
+
+    #[test]
+    fn two_names_of_one_place_are_one_server() {
+        let [a, b] = ["a", "b"].map(named);
+        let mut names = Names::new(vec![a.clone(), b.clone()]);
+        names.take(Time::ZERO, vec![(a, Ok(at(1))), (b, Ok(at(1)))]);
+        assert_eq!(addrs(&names), [at(1)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_configured_while_names_are_being_resolved_is_asked_for_at_once() {
+        let [old, new] = ["127.0.0.1", "127.0.0.2"].map(named);
+        let mut names = Names::new(vec![old]);
+        // It has begun, and nobody has waited for its end.
+        drop(timeout(Duration::ZERO, names.next(Time::ZERO)).await);
+        names.configure(vec![new.clone()]);
+        let answers = names.next(Time::ZERO).await;
+        assert_eq!(answers, [(new, Ok(SocketAddr::from(([127, 0, 0, 2], 4789))))]);
+    }
 }

@@ -10,7 +10,10 @@ use std::{
 use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinHandle};
 use wavnet_common::abi::ExtraPorts;
-use wavnet_proto::transmit::{Socket, Transmit};
+use wavnet_proto::{
+    places::Ports,
+    transmit::{Socket, Transmit},
+};
 
 /// Longest datagram: control datagrams are shorter, and longer ones are not ours.
 const LONGEST: usize = 2048;
@@ -72,12 +75,9 @@ impl Sockets {
         last.map_or(ExtraPorts::NONE, |last| ExtraPorts::new(FIRST_PORT, last + 1))
     }
 
-    /// The port of a socket.
-    pub(super) fn port_of(&self, socket: Socket) -> u16 {
-        match socket {
-            Socket::Extra(n) if n < ExtraPorts::MOST => FIRST_PORT + n,
-            _ => self.port,
-        }
+    /// The ports of all sockets that frames may come by.
+    pub(super) fn ports(&self) -> Ports {
+        Ports { main: self.port, extra: FIRST_PORT }
     }
 
     /// Opens an extra socket: the first 512 have ports in a row, which the programs know; others have any.
@@ -85,7 +85,7 @@ impl Sockets {
     /// # Errors
     /// The port is in use, or there are too many files.
     pub(super) fn open_extra(&mut self, n: u16) -> io::Result<()> {
-        let port = if n < ExtraPorts::MOST { FIRST_PORT + n } else { 0 };
+        let port = if n < ExtraPorts::MOST { self.ports().of(Socket::Extra(n)) } else { 0 };
         self.extra.remove(&n);
         let socket = std::sync::Arc::new(bind(self.local, port)?);
         let (reading, queue) = (socket.clone(), self.queue.clone());

@@ -37,6 +37,7 @@ impl Agent {
             key: overlay.mesh.key().to_string(),
             nat: self.nat_info(),
             held_frames_lost: overlay.holding.dropped(),
+            refused: overlay.refused,
             servers: overlay.mesh.servers().into_iter().map(server).collect(),
             peers: overlay.mesh.peers().map(|p| self.mesh_peer(overlay, p)).collect(),
         })

@@ -17,6 +17,9 @@ pub struct MeshInfo {
     /// Frames that were held back while a peer changed its path, and given up: there were too many, or it took too long.
     #[serde(default)]
     pub held_frames_lost: u64,
+    /// How often identities that may not be peers tried to be, each counted once a minute at the most.
+    #[serde(default)]
+    pub refused: u64,
     /// The rendezvous servers, the preferred one first.
     pub servers: Vec<MeshServer>,
     /// The peers, ascending by key.

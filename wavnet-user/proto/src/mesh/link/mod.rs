@@ -236,6 +236,11 @@ impl Link {
         }
     }
 
+    /// A handshake is under way.
+    pub(super) fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
     /// A handshake is about to end.
     pub(super) fn is_calling(&self) -> bool {
         self.trouble.is_none() && self.greeting.as_ref().is_some_and(|g| g.init.is_some())

@@ -1,6 +1,6 @@
 //! Getting a session with a peer, and keeping it: CONNECT, INIT, new keys, and finding out that the other side has lost it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Asked, Bucket, Context, Peer, SILENCE, Time, Timer, Via,
@@ -59,6 +59,11 @@ impl Peer {
     /// A server has taken us in anew: it knows nothing of our sessions with others.
     pub(in crate::mesh) fn uninvite(&mut self, link: usize) {
         self.invited.remove(&link);
+    }
+
+    /// Links have other places now; those of whom none is said have ended.
+    pub(in crate::mesh) fn links_moved(&mut self, places: &BTreeMap<usize, usize>) {
+        self.invited = self.invited.iter().filter_map(|link| places.get(link)).copied().collect();
     }
 
     /// True if this link's server has invited us to each other.
