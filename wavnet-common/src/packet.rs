@@ -58,6 +58,13 @@ pub trait Rewrite: Packet {
     fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool;
 }
 
+/// A packet that can be made longer.
+pub trait Extend: Packet {
+    /// Puts so many bytes behind the frame, for `at_mut` to write. `false`: refused, as always where the packet is another's, too; it is
+    /// as it was.
+    fn extend(&mut self, by: usize) -> bool;
+}
+
 /// Facts beside the data that a frame from a VM may carry: offloads and VLAN tags that the kernel keeps out of band.
 pub trait FrameMeta {
     /// Payload bytes per segment of a super-packet (GSO); zero for an ordinary frame.

@@ -1,0 +1,223 @@
+//! STUN answered where it comes in: plain Binding requests (RFC 8489) to the server's own address and port, with the bytes that the
+//! server would send. Everything else about STUN is left to it.
+//!
+//! Plain: without an attribute, as those send who want to know their mapped address and no more. An attribute may change the answer, and
+//! FINGERPRINT wants a CRC of both messages; who sends one is answered by the server, at its price.
+//!
+//! The frame goes back by the way that it came, so nothing is looked up. What the kernel checks before a socket gets a datagram is
+//! checked here, too: both checksums, that the frame was sent to this machine, and that its sender can have sent it.
+
+use super::{L4, PAYLOAD, Tables, Verdict};
+use crate::{
+    abi::relay::{RelayConfig, RelayConfigFlags, RelayCount, RelayLinkFlags},
+    packet::{Extend, Packet},
+    wire::{
+        Be16, Be32, EthHdr, Ipv4Hdr, UdpHdr,
+        demux::{STUN_COOKIE, STUN_LEN},
+        ipv4::PROTO_UDP,
+    },
+};
+
+// Words as they are in memory.
+
+/// The header of a Binding request without attributes: type and length (RFC 8489 section 5).
+const REQUEST: u32 = 0x0001_0000_u32.to_be();
+/// The magic cookie.
+const COOKIE: u32 = STUN_COOKIE.to_be();
+/// Attributes with an IPv4 address: type and length (RFC 8489 section 18.3, RFC 5780 section 9.1).
+const XOR_MAPPED_ADDRESS: u32 = 0x0020_0008_u32.to_be();
+const MAPPED_ADDRESS: u32 = 0x0001_0008_u32.to_be();
+const RESPONSE_ORIGIN: u32 = 0x802b_0008_u32.to_be();
+const OTHER_ADDRESS: u32 = 0x802c_0008_u32.to_be();
+
+/// Words of a header, of an attribute with an address, and of an answer without OTHER-ADDRESS.
+const HEADER_WORDS: usize = STUN_LEN / 4;
+const ADDRESS_WORDS: usize = 3;
+const ANSWER_WORDS: usize = HEADER_WORDS + 3 * ADDRESS_WORDS;
+/// Words of a UDP header and a request.
+const DATAGRAM_WORDS: usize = (UdpHdr::LEN + STUN_LEN) / 4;
+/// All that is written, without OTHER-ADDRESS.
+const ANSWER_END: usize = PAYLOAD + 4 * ANSWER_WORDS;
+
+/// An IPv4 address and a UDP port, as in a packet.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    addr: u32,
+    port: [u8; 2],
+}
+
+/// What of a request goes into its answer.
+struct Request {
+    id: [u32; 3],
+    from: Endpoint,
+    to: Endpoint,
+}
+
+/// Turns a request into its answer. `None`: it is for the server, and as it was.
+///
+/// # Errors
+/// The frame is of no more use.
+#[inline(always)]
+pub(super) fn answer<P: Packet + Extend, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    config: &RelayConfig,
+    ifindex: u32,
+) -> Option<Result<Verdict, RelayCount>> {
+    if config.flags & RelayConfigFlags::STUN == 0 {
+        return None;
+    }
+    let link = tables.link(config.stun_link).filter(|link| link.ifindex == ifindex)?;
+    let verdict = if link.flags & RelayLinkFlags::XDP_TX != 0 {
+        Verdict::Back
+    } else if link.flags & RelayLinkFlags::XDP_REDIRECT != 0 {
+        Verdict::Send { ifindex }
+    } else {
+        return None;
+    };
+    // Once: the server may change it meanwhile.
+    let other = Endpoint { addr: Be32(config.other_v4).raw(), port: config.other_port };
+    let other = if other.port == [0; 2] { None } else { Some(other) };
+    let body = 4 * ADDRESS_WORDS * if other.is_some() { 4 } else { 3 };
+    if link.mtu < (PAYLOAD - EthHdr::LEN + STUN_LEN + body) as u32 || !is_between_hosts(pkt, link.mac) {
+        return None;
+    }
+    let request = read(pkt)?;
+    // The one step that may fail, before any byte is changed.
+    if !pkt.extend(body) {
+        return None;
+    }
+    Some(write(pkt, &request, other, body).map(|()| verdict).ok_or(RelayCount::Malformed))
+}
+
+/// True if a frame was sent by another machine to this one alone.
+#[inline(always)]
+fn is_between_hosts<P: Packet>(pkt: &P, mac: [u8; 6]) -> bool {
+    let Some([dst, src]) = pkt.at::<[[Be16; 3]; 2]>(0) else { return false };
+    let [a, b, c, d, e, f] = mac;
+    let mine = [[a, b], [c, d], [e, f]].map(Be16);
+    let is = |one: &[Be16; 3], other: &[Be16; 3]| {
+        (one[0].raw() ^ other[0].raw()) | (one[1].raw() ^ other[1].raw()) | (one[2].raw() ^ other[2].raw()) == 0
+    };
+    // The lowest bit of the first byte says that it is a group.
+    is(dst, &mine) && !is(src, &mine) && !is(src, &[Be16([0; 2]); 3]) && src[0].0[0] & 1 == 0
+}
+
+/// Reads a plain request, of which the lengths agree; `None`: it is another one, or none that the kernel would hand to a socket.
+#[inline(always)]
+fn read<P: Packet>(pkt: &P) -> Option<Request> {
+    // Nothing may be behind it: the answer begins to grow there.
+    if pkt.len() != PAYLOAD + STUN_LEN {
+        return None;
+    }
+    let ip = pkt.at::<Ipv4Hdr>(EthHdr::LEN)?;
+    let udp = pkt.at::<UdpHdr>(L4)?;
+    let words = pkt.at::<[Be32; DATAGRAM_WORDS]>(L4)?;
+    let [_, _, kind, cookie, id @ ..] = words;
+    if kind.raw() != REQUEST || cookie.raw() != COOKIE || !ip.checksum_holds() {
+        return None;
+    }
+    // Nobody can be answered at port 0.
+    if udp.src.raw() == 0 || !is_host(ip.src.0[0]) || ip.src.raw() == ip.dst.raw() {
+        return None;
+    }
+    let pseudo = pseudo_header(ip.src.raw(), ip.dst.raw(), udp.len);
+    // Zero: the sender has computed none, which IPv4 allows. One that is left to a NIC does not hold, and the kernel takes it.
+    if udp.checksum.raw() != 0 && folded(words.iter().fold(pseudo, |sum, word| sum + u64::from(word.raw()))) != 0xffff {
+        return None;
+    }
+    let [a, b, c] = id;
+    let from = Endpoint { addr: ip.src.raw(), port: udp.src.0 };
+    Some(Request { id: [a.raw(), b.raw(), c.raw()], from, to: Endpoint { addr: ip.dst.raw(), port: udp.dst.0 } })
+}
+
+/// True for the first byte of addresses that hosts send from: not "this" network, loopback, groups and what is above them.
+#[inline(always)]
+const fn is_host(first: u8) -> bool {
+    first != 0 && first != 127 && first < 224
+}
+
+/// Writes an answer with so many bytes of attributes. `None`: the frame is of no more use.
+#[inline(always)]
+fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, body: usize) -> Option<()> {
+    const TTL: u8 = 64;
+    let (from, local) = (request.from, request.to);
+    let [c0, c1, ..] = COOKIE.to_ne_bytes();
+    let masked = Endpoint { addr: from.addr ^ COOKIE, port: [from.port[0] ^ c0, from.port[1] ^ c1] };
+    let [l0, l1] = (body as u16).to_be_bytes();
+    let [i0, i1, i2] = request.id;
+    let header = [u32::from_ne_bytes([1, 1, l0, l1]), COOKIE, i0, i1, i2];
+    let mut sum = put(pkt, PAYLOAD, &header)?;
+    let attributes = [(XOR_MAPPED_ADDRESS, masked), (MAPPED_ADDRESS, from), (RESPONSE_ORIGIN, local)];
+    let mut at = PAYLOAD + STUN_LEN;
+    for (kind, endpoint) in attributes {
+        sum += put(pkt, at, &attribute(kind, endpoint))?;
+        at += 4 * ADDRESS_WORDS;
+    }
+    if let Some(other) = other {
+        sum += put(pkt, ANSWER_END, &attribute(OTHER_ADDRESS, other))?;
+    }
+    let datagram = (UdpHdr::LEN + STUN_LEN + body) as u16;
+    let (len, [t0, t1]) = (Be16::new(datagram), (Ipv4Hdr::LEN as u16 + datagram).to_be_bytes());
+    let ports = word(local.port, from.port);
+    let sum = sum + pseudo_header(local.addr, from.addr, len) + u64::from(ports) + u64::from(len.raw());
+    // Zero would say that there is none.
+    let checksum = match !folded(sum) {
+        0 => [0xff; 2],
+        checksum => checksum.to_ne_bytes(),
+    };
+    put(pkt, L4, &[ports, word(len.0, checksum)])?;
+    let lengths = u32::from_ne_bytes([Ipv4Hdr::PLAIN, 0, t0, t1]);
+    let (fragments, time) = (u32::from(Ipv4Hdr::DF).to_be(), [TTL, PROTO_UDP]);
+    let words = [lengths, fragments, word(time, [0; 2]), local.addr, from.addr];
+    let checksum = !folded(words.iter().fold(0, |sum, word| sum + u64::from(*word)));
+    put(pkt, EthHdr::LEN, &[lengths, fragments, word(time, checksum.to_ne_bytes()), local.addr, from.addr])?;
+    let [dst, src] = pkt.at_mut::<[[Be16; 3]; 2]>(0)?;
+    for (a, b) in dst.iter_mut().zip(src) {
+        let there = a.raw();
+        a.set_raw(b.raw());
+        b.set_raw(there);
+    }
+    Some(())
+}
+
+/// An attribute with an address.
+#[inline(always)]
+fn attribute(kind: u32, Endpoint { addr, port }: Endpoint) -> [u32; ADDRESS_WORDS] {
+    const IPV4: u16 = 1;
+    [kind, word(IPV4.to_be_bytes(), port), addr]
+}
+
+/// Two halves of a word.
+#[inline(always)]
+const fn word([a, b]: [u8; 2], [c, d]: [u8; 2]) -> u32 {
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+/// Writes words, which only a frame in XDP can have done directly; gives their sum.
+#[inline(always)]
+fn put<P: Packet, const N: usize>(pkt: &mut P, offset: usize, words: &[u32; N]) -> Option<u64> {
+    let place = pkt.at_mut::<[Be32; N]>(offset)?;
+    let mut sum = 0;
+    for (place, word) in place.iter_mut().zip(words) {
+        place.set_raw(*word);
+        sum += u64::from(*word);
+    }
+    Some(sum)
+}
+
+/// What a UDP checksum covers beside the datagram (RFC 768).
+#[inline(always)]
+fn pseudo_header(src: u32, dst: u32, len: Be16) -> u64 {
+    u64::from(src) + u64::from(dst) + u64::from(u16::from_ne_bytes([0, PROTO_UDP])) + u64::from(len.raw())
+}
+
+/// The one's complement sum of not more than 64 words, folded to 16 bits.
+#[inline(always)]
+const fn folded(sum: u64) -> u16 {
+    const fn once(n: u64) -> u64 {
+        (n & 0xffff) + (n >> 16)
+    }
+    // 38 bits become 23, then 17 of which the lowest 16 are few if the highest one is set.
+    once(once(once(sum))) as u16
+}
