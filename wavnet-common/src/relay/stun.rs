@@ -13,6 +13,7 @@ use crate::{
     packet::{Extend, Packet},
     wire::{
         Be16, Be32, EthHdr, Ipv4Hdr, UdpHdr,
+        be::{load16, load32},
         demux::{STUN_COOKIE, STUN_LEN},
         ipv4::PROTO_UDP,
     },
@@ -24,6 +25,10 @@ use crate::{
 const REQUEST: u32 = 0x0001_0000_u32.to_be();
 /// The magic cookie.
 const COOKIE: u32 = STUN_COOKIE.to_be();
+/// Its first two bytes, which mask ports (RFC 8489 section 14.2).
+const HIGH_COOKIE: u16 = ((STUN_COOKIE >> 16) as u16).to_be();
+/// The type of a success response to a Binding request.
+const SUCCESS: u16 = 0x0101_u16.to_be();
 /// Attributes with an IPv4 address: type and length (RFC 8489 section 18.3, RFC 5780 section 9.1).
 const XOR_MAPPED_ADDRESS: u32 = 0x0020_0008_u32.to_be();
 const MAPPED_ADDRESS: u32 = 0x0001_0008_u32.to_be();
@@ -39,11 +44,11 @@ const DATAGRAM_WORDS: usize = (UdpHdr::LEN + STUN_LEN) / 4;
 /// All that is written, without OTHER-ADDRESS.
 const ANSWER_END: usize = PAYLOAD + 4 * ANSWER_WORDS;
 
-/// An IPv4 address and a UDP port, as in a packet.
+/// An IPv4 address and a UDP port.
 #[derive(Clone, Copy)]
 struct Endpoint {
     addr: u32,
-    port: [u8; 2],
+    port: u16,
 }
 
 /// What of a request goes into its answer.
@@ -76,10 +81,10 @@ pub(super) fn answer<P: Packet + Extend, T: Tables>(
         return None;
     };
     // Once: the server may change it meanwhile.
-    let other = Endpoint { addr: Be32(config.other_v4).raw(), port: config.other_port };
-    let other = if other.port == [0; 2] { None } else { Some(other) };
+    let other = Endpoint { addr: load32(&config.other_v4), port: load16(&config.other_port) };
+    let other = if other.port == 0 { None } else { Some(other) };
     let body = 4 * ADDRESS_WORDS * if other.is_some() { 4 } else { 3 };
-    if link.mtu < (PAYLOAD - EthHdr::LEN + STUN_LEN + body) as u32 || !is_between_hosts(pkt, link.mac) {
+    if link.mtu < (PAYLOAD - EthHdr::LEN + STUN_LEN + body) as u32 || !is_between_hosts(pkt, &link.mac) {
         return None;
     }
     let request = read(pkt)?;
@@ -92,15 +97,15 @@ pub(super) fn answer<P: Packet + Extend, T: Tables>(
 
 /// True if a frame was sent by another machine to this one alone.
 #[inline(always)]
-fn is_between_hosts<P: Packet>(pkt: &P, mac: [u8; 6]) -> bool {
+fn is_between_hosts<P: Packet>(pkt: &P, mac: &[u8; 6]) -> bool {
     let Some([dst, src]) = pkt.at::<[[Be16; 3]; 2]>(0) else { return false };
-    let [a, b, c, d, e, f] = mac;
-    let mine = [[a, b], [c, d], [e, f]].map(Be16);
-    let is = |one: &[Be16; 3], other: &[Be16; 3]| {
-        (one[0].raw() ^ other[0].raw()) | (one[1].raw() ^ other[1].raw()) | (one[2].raw() ^ other[2].raw()) == 0
+    let ([m0, m1, m2], _) = mac.as_chunks::<2>() else { return false };
+    let mine = [load16(m0), load16(m1), load16(m2)];
+    let is = |one: &[Be16; 3], other: [u16; 3]| {
+        (one[0].raw() ^ other[0]) | (one[1].raw() ^ other[1]) | (one[2].raw() ^ other[2]) == 0
     };
     // The lowest bit of the first byte says that it is a group.
-    is(dst, &mine) && !is(src, &mine) && !is(src, &[Be16([0; 2]); 3]) && src[0].0[0] & 1 == 0
+    is(dst, mine) && !is(src, mine) && !is(src, [0; 3]) && src[0].0[0] & 1 == 0
 }
 
 /// Reads a plain request, of which the lengths agree; `None`: it is another one, or none that the kernel would hand to a socket.
@@ -121,14 +126,14 @@ fn read<P: Packet>(pkt: &P) -> Option<Request> {
     if udp.src.raw() == 0 || !is_host(ip.src.0[0]) || ip.src.raw() == ip.dst.raw() {
         return None;
     }
-    let pseudo = pseudo_header(ip.src.raw(), ip.dst.raw(), udp.len);
+    let pseudo = pseudo_header(ip.src.raw(), ip.dst.raw(), udp.len.raw());
     // Zero: the sender has computed none, which IPv4 allows. One that is left to a NIC does not hold, and the kernel takes it.
     if udp.checksum.raw() != 0 && folded(words.iter().fold(pseudo, |sum, word| sum + u64::from(word.raw()))) != 0xffff {
         return None;
     }
     let [a, b, c] = id;
-    let from = Endpoint { addr: ip.src.raw(), port: udp.src.0 };
-    Some(Request { id: [a.raw(), b.raw(), c.raw()], from, to: Endpoint { addr: ip.dst.raw(), port: udp.dst.0 } })
+    let from = Endpoint { addr: ip.src.raw(), port: udp.src.raw() };
+    Some(Request { id: [a.raw(), b.raw(), c.raw()], from, to: Endpoint { addr: ip.dst.raw(), port: udp.dst.raw() } })
 }
 
 /// True for the first byte of addresses that hosts send from: not "this" network, loopback, groups and what is above them.
@@ -142,11 +147,9 @@ const fn is_host(first: u8) -> bool {
 fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, body: usize) -> Option<()> {
     const TTL: u8 = 64;
     let (from, local) = (request.from, request.to);
-    let [c0, c1, ..] = COOKIE.to_ne_bytes();
-    let masked = Endpoint { addr: from.addr ^ COOKIE, port: [from.port[0] ^ c0, from.port[1] ^ c1] };
-    let [l0, l1] = (body as u16).to_be_bytes();
+    let masked = Endpoint { addr: from.addr ^ COOKIE, port: from.port ^ HIGH_COOKIE };
     let [i0, i1, i2] = request.id;
-    let header = [u32::from_ne_bytes([1, 1, l0, l1]), COOKIE, i0, i1, i2];
+    let header = [word(SUCCESS, (body as u16).to_be()), COOKIE, i0, i1, i2];
     let mut sum = put(pkt, PAYLOAD, &header)?;
     let attributes = [(XOR_MAPPED_ADDRESS, masked), (MAPPED_ADDRESS, from), (RESPONSE_ORIGIN, local)];
     let mut at = PAYLOAD + STUN_LEN;
@@ -157,21 +160,21 @@ fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, bod
     if let Some(other) = other {
         sum += put(pkt, ANSWER_END, &attribute(OTHER_ADDRESS, other))?;
     }
-    let datagram = (UdpHdr::LEN + STUN_LEN + body) as u16;
-    let (len, [t0, t1]) = (Be16::new(datagram), (Ipv4Hdr::LEN as u16 + datagram).to_be_bytes());
+    let datagram = UdpHdr::LEN + STUN_LEN + body;
+    let (len, total_len) = ((datagram as u16).to_be(), ((Ipv4Hdr::LEN + datagram) as u16).to_be());
     let ports = word(local.port, from.port);
-    let sum = sum + pseudo_header(local.addr, from.addr, len) + u64::from(ports) + u64::from(len.raw());
+    let sum = sum + pseudo_header(local.addr, from.addr, len) + u64::from(ports) + u64::from(len);
     // Zero would say that there is none.
     let checksum = match !folded(sum) {
-        0 => [0xff; 2],
-        checksum => checksum.to_ne_bytes(),
+        0 => u16::MAX,
+        checksum => checksum,
     };
-    put(pkt, L4, &[ports, word(len.0, checksum)])?;
-    let lengths = u32::from_ne_bytes([Ipv4Hdr::PLAIN, 0, t0, t1]);
-    let (fragments, time) = (u32::from(Ipv4Hdr::DF).to_be(), [TTL, PROTO_UDP]);
-    let words = [lengths, fragments, word(time, [0; 2]), local.addr, from.addr];
-    let checksum = !folded(words.iter().fold(0, |sum, word| sum + u64::from(*word)));
-    put(pkt, EthHdr::LEN, &[lengths, fragments, word(time, checksum.to_ne_bytes()), local.addr, from.addr])?;
+    put(pkt, L4, &[ports, word(len, checksum)])?;
+    let lengths = word(u16::from_ne_bytes([Ipv4Hdr::PLAIN, 0]), total_len);
+    let (fragments, time) = (u32::from(Ipv4Hdr::DF).to_be(), u16::from_ne_bytes([TTL, PROTO_UDP]));
+    let sum =
+        [lengths, fragments, time.into(), local.addr, from.addr].iter().fold(0, |sum, word| sum + u64::from(*word));
+    put(pkt, EthHdr::LEN, &[lengths, fragments, word(time, !folded(sum)), local.addr, from.addr])?;
     let [dst, src] = pkt.at_mut::<[[Be16; 3]; 2]>(0)?;
     for (a, b) in dst.iter_mut().zip(src) {
         let there = a.raw();
@@ -185,13 +188,14 @@ fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, bod
 #[inline(always)]
 fn attribute(kind: u32, Endpoint { addr, port }: Endpoint) -> [u32; ADDRESS_WORDS] {
     const IPV4: u16 = 1;
-    [kind, word(IPV4.to_be_bytes(), port), addr]
+    [kind, word(IPV4.to_be(), port), addr]
 }
 
 /// Two halves of a word.
 #[inline(always)]
-const fn word([a, b]: [u8; 2], [c, d]: [u8; 2]) -> u32 {
-    u32::from_ne_bytes([a, b, c, d])
+const fn word(first: u16, second: u16) -> u32 {
+    let (first, second) = (first as u32, second as u32);
+    if cfg!(target_endian = "little") { first | second << 16 } else { first << 16 | second }
 }
 
 /// Writes words, which only a frame in XDP can have done directly; gives their sum.
@@ -208,8 +212,8 @@ fn put<P: Packet, const N: usize>(pkt: &mut P, offset: usize, words: &[u32; N]) 
 
 /// What a UDP checksum covers beside the datagram (RFC 768).
 #[inline(always)]
-fn pseudo_header(src: u32, dst: u32, len: Be16) -> u64 {
-    u64::from(src) + u64::from(dst) + u64::from(u16::from_ne_bytes([0, PROTO_UDP])) + u64::from(len.raw())
+fn pseudo_header(src: u32, dst: u32, len: u16) -> u64 {
+    u64::from(src) + u64::from(dst) + u64::from(u16::from_ne_bytes([0, PROTO_UDP])) + u64::from(len)
 }
 
 /// The one's complement sum of not more than 64 words, folded to 16 bits.
