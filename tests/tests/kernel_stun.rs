@@ -80,8 +80,9 @@ fn request(rng: &mut Rng) -> Vec<u8> {
 fn asked(rng: &mut Rng) -> Asked {
     let mut payload = request(rng);
     if rng.below(4) == 0 {
-        let at = rng.below(20);
-        payload[at] ^= 1 << rng.below(8);
+        let (at, bit) = (rng.below(20), rng.below(8));
+        // That bit of the first byte makes it a frame, which may be dropped.
+        payload[at] ^= if (at, bit) == (0, 3) { 0 } else { 1 << bit };
     }
     let (addr, port) = (std::array::from_fn(|_| rng.bits() as u8), rng.bits() as u16);
     let outer = Outer {

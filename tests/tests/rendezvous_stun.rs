@@ -80,7 +80,7 @@ fn the_kernel_answers_our_client_and_others() {
         ensure!(server.status()?.relay == "xdp-driver", "{:?}", server.status()?);
         let at = SocketAddr::from((servers.primary, servers.port));
         let other = SocketAddr::from((servers.alternate, servers.alternate_port));
-        let port = |n| SocketAddr::from((client.addr, 7000 + n));
+        let port = |n: u16| SocketAddr::from((client.addr, 7000 + n));
         for n in 0..20 {
             let said = ask(&client.ns, port(n), at)?;
             ensure!(said == (port(n), Some(at), Some(other)), "{said:?}");

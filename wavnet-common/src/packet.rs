@@ -58,10 +58,9 @@ pub trait Rewrite: Packet {
     fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool;
 }
 
-/// A packet that can be made longer.
+/// A frame in XDP that can begin further in front.
 pub trait Extend: Packet {
-    /// Puts so many bytes behind the frame, for `at_mut` to write. `false`: refused, as always where the packet is another's, too; it is
-    /// as it was.
+    /// Puts so many bytes in front of the frame, for `at_mut` to write. `false`: refused, and it is as it was.
     fn extend(&mut self, by: usize) -> bool;
 }
 

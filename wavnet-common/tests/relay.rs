@@ -89,7 +89,7 @@ proptest! {
     fn only_who_asks_is_answered(
         (id, from, port) in any::<([u8; 12], [u8; 4], u16)>(),
         damage in prop::collection::vec((0usize..62, any::<u8>()), 0..3),
-        (summed_up, has_other, tailroom) in (any::<bool>(), any::<bool>(), 0usize..64),
+        (summed_up, has_other, headroom) in (any::<bool>(), any::<bool>(), 0usize..64),
     ) {
         let mut world = RelayWorld::new(DEVICES);
         if !has_other {
@@ -105,12 +105,12 @@ proptest! {
             frame[at] = byte;
         }
         let more = if has_other { 48 } else { 36 };
-        let stimulus = RelayStimulus { tailroom, ..RelayStimulus::new(Hook::Xdp, DEVICES.nic, frame) };
+        let stimulus = RelayStimulus { headroom, ..RelayStimulus::new(Hook::Xdp, DEVICES.nic, frame) };
         let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
         prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
         if is_right {
             let answered = outcome.counts.contains_key(&RelayCount::StunAnswered);
-            prop_assert_eq!(answered, tailroom >= more, "{:?}", outcome);
+            prop_assert_eq!(answered, headroom >= more, "{:?}", outcome);
         }
     }
 }

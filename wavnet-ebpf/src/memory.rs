@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
-    helpers::generated::{bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     programs::{TcContext, XdpContext},
 };
 use wavnet_common::{
@@ -58,8 +58,8 @@ impl<const DRIVER: bool> Rewrite for XdpPacket<'_, DRIVER> {
 impl<const DRIVER: bool> Extend for XdpPacket<'_, DRIVER> {
     #[inline(always)]
     fn extend(&mut self, by: usize) -> bool {
-        // SAFETY: a valid context; packet pointers are read afresh after each helper call. The kernel looks for the room.
-        unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, by as i32) == 0 }
+        // SAFETY: a valid context; packet pointers are read afresh after each helper call.
+        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(by as i32)) == 0 }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         Be16, Be32, EthHdr, Ipv4Hdr, UdpHdr,
         be::{load16, load32},
         demux::{STUN_COOKIE, STUN_LEN},
+        ethernet::ethertype,
         ipv4::PROTO_UDP,
     },
 };
@@ -53,6 +54,9 @@ struct Endpoint {
 
 /// What of a request goes into its answer.
 struct Request {
+    /// The link addresses, in halves: whose it was, and who sent it.
+    to_mac: [u16; 3],
+    from_mac: [u16; 3],
     id: [u32; 3],
     from: Endpoint,
     to: Endpoint,
@@ -88,7 +92,8 @@ pub(super) fn answer<P: Packet + Extend, T: Tables>(
         return None;
     }
     let request = read(pkt)?;
-    // The one step that may fail, before any byte is changed.
+    // The one step that may fail, before any byte is changed. In front there is room by XDP's rules, behind it a driver may have none;
+    // and all of the frame is written anew anyway.
     if !pkt.extend(body) {
         return None;
     }
@@ -111,10 +116,11 @@ fn is_between_hosts<P: Packet>(pkt: &P, mac: &[u8; 6]) -> bool {
 /// Reads a plain request, of which the lengths agree; `None`: it is another one, or none that the kernel would hand to a socket.
 #[inline(always)]
 fn read<P: Packet>(pkt: &P) -> Option<Request> {
-    // Nothing may be behind it: the answer begins to grow there.
+    // Nothing may be behind it: the answer would have it, too.
     if pkt.len() != PAYLOAD + STUN_LEN {
         return None;
     }
+    let [to_mac, from_mac] = pkt.at::<[[Be16; 3]; 2]>(0)?;
     let ip = pkt.at::<Ipv4Hdr>(EthHdr::LEN)?;
     let udp = pkt.at::<UdpHdr>(L4)?;
     let words = pkt.at::<[Be32; DATAGRAM_WORDS]>(L4)?;
@@ -132,8 +138,14 @@ fn read<P: Packet>(pkt: &P) -> Option<Request> {
         return None;
     }
     let [a, b, c] = id;
-    let from = Endpoint { addr: ip.src.raw(), port: udp.src.raw() };
-    Some(Request { id: [a.raw(), b.raw(), c.raw()], from, to: Endpoint { addr: ip.dst.raw(), port: udp.dst.raw() } })
+    let halves = |mac: &[Be16; 3]| [mac[0].raw(), mac[1].raw(), mac[2].raw()];
+    Some(Request {
+        to_mac: halves(to_mac),
+        from_mac: halves(from_mac),
+        id: [a.raw(), b.raw(), c.raw()],
+        from: Endpoint { addr: ip.src.raw(), port: udp.src.raw() },
+        to: Endpoint { addr: ip.dst.raw(), port: udp.dst.raw() },
+    })
 }
 
 /// True for the first byte of addresses that hosts send from: not "this" network, loopback, groups and what is above them.
@@ -146,6 +158,12 @@ const fn is_host(first: u8) -> bool {
 #[inline(always)]
 fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, body: usize) -> Option<()> {
     const TTL: u8 = 64;
+    let [dst, src, [kind, ..]] = pkt.at_mut::<[[Be16; 3]; 3]>(0)?;
+    for i in 0..3 {
+        dst[i].set_raw(request.from_mac[i]);
+        src[i].set_raw(request.to_mac[i]);
+    }
+    kind.set_raw(ethertype::IPV4.to_be());
     let (from, local) = (request.from, request.to);
     let masked = Endpoint { addr: from.addr ^ COOKIE, port: from.port ^ HIGH_COOKIE };
     let [i0, i1, i2] = request.id;
@@ -175,12 +193,6 @@ fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, bod
     let sum =
         [lengths, fragments, time.into(), local.addr, from.addr].iter().fold(0, |sum, word| sum + u64::from(*word));
     put(pkt, EthHdr::LEN, &[lengths, fragments, word(time, !folded(sum)), local.addr, from.addr])?;
-    let [dst, src] = pkt.at_mut::<[[Be16; 3]; 2]>(0)?;
-    for (a, b) in dst.iter_mut().zip(src) {
-        let there = a.raw();
-        a.set_raw(b.raw());
-        b.set_raw(there);
-    }
     Some(())
 }
 

@@ -42,8 +42,8 @@ pub struct TestPacket {
     pub note: Option<Note>,
     /// The driver keeps no notes.
     pub noteless: bool,
-    /// Room behind the frame that [`Extend::extend`] may take.
-    pub tailroom: usize,
+    /// Room in front of the frame that [`Extend::extend`] may take.
+    pub headroom: usize,
     /// XDP sees it in a driver, or takes it for that.
     pub raw: bool,
     /// What XDP has put beside it to be looked for behind a redirect.
@@ -76,7 +76,7 @@ impl TestPacket {
             errand: None,
             note: None,
             noteless: false,
-            tailroom: TAILROOM,
+            headroom: HEADROOM,
             raw: false,
             seal: None,
             refusing: Vec::new(),
@@ -142,12 +142,12 @@ impl Rewrite for TestPacket {
 
 impl Extend for TestPacket {
     fn extend(&mut self, by: usize) -> bool {
-        if by > self.tailroom || self.is_paged() {
+        if by > self.headroom.min(self.head) {
             return false;
         }
-        self.tail += by;
+        self.head -= by;
         self.linear += by;
-        self.tailroom -= by;
+        self.headroom -= by;
         true
     }
 }

@@ -208,8 +208,8 @@ pub struct RelayStimulus {
     pub linear: usize,
     /// Some labels are left to the server.
     pub incomplete: bool,
-    /// Room behind the frame.
-    pub tailroom: usize,
+    /// Room in front of the frame.
+    pub headroom: usize,
 }
 
 impl RelayStimulus {
@@ -223,7 +223,7 @@ impl RelayStimulus {
             meta_tag: None,
             linear: usize::MAX,
             incomplete: false,
-            tailroom: 64,
+            headroom: 256,
         }
     }
 
@@ -259,7 +259,7 @@ pub fn run_relay(tables: &mut RelayTables, stimulus: &RelayStimulus) -> RelayOut
     packet.gso_size = stimulus.gso.0 as usize;
     packet.segments = stimulus.gso.1.into();
     packet.meta_tag = stimulus.meta_tag;
-    packet.tailroom = stimulus.tailroom;
+    packet.headroom = stimulus.headroom;
     let verdict = relay::relay(&mut packet, tables, stimulus.hook, stimulus.ifindex);
     let after = tables.metered();
     RelayOutcome {

@@ -127,7 +127,7 @@ impl Table<'_> {
         self.left("by another interface", plain());
         let second = self.devices.second;
         self.out.iter_mut().rev().take(2).for_each(|f| f.stimulus.ifindex = second);
-        self.left("without room behind it", plain());
-        self.out.iter_mut().rev().take(2).for_each(|f| (f.stimulus.tailroom, f.host_only) = (40, true));
+        self.left("without room in front of it", plain());
+        self.out.iter_mut().rev().take(2).for_each(|f| (f.stimulus.headroom, f.host_only) = (40, true));
     }
 }
