@@ -28,7 +28,8 @@ use wavnet_tests::{
 
 const SOON: Duration = Duration::from_secs(20);
 const NEEDS: &[Need] = &[Need::Wavnet];
-const PORTS: [u16; 2] = [4789, 4790];
+/// Those of STUN, which Debian's client cannot be told otherwise.
+const PORTS: [u16; 2] = [3478, 3479];
 
 /// How many requests were answered, by the kernel and by the server itself.
 fn answered(server: &Server) -> Result<(u64, u64)> {
@@ -164,6 +165,8 @@ fn requests_are_answered_while_the_programs_go_elsewhere() {
         let place = server.status()?.relay_kernel;
         ensure!(place.interface.as_deref() == Some(Machine::NIC), "{place:?}");
 
+        // Else the other addresses of a subnet go with the first one.
+        ns.sysctl("net/ipv4/conf/all/promote_secondaries", "1")?;
         // Another address: where it is asked is where it says that it answers from.
         let [a, b, c, d] = machine.addr.octets();
         let moved = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d + 7), 4789);
