@@ -106,7 +106,8 @@ fn check(asked: &Asked, outcome: &RelayOutcome, responder: &Responder) -> Result
     let taken = outcome.counts.contains_key(&RelayCount::StunAnswered);
     ensure!(taken == asked.is_plain, "{outcome:02x?}");
     if !taken {
-        return Ok(ensure!(outcome.verdict == Verdict::Pass && outcome.bytes == asked.frame, "{outcome:02x?}"));
+        ensure!(outcome.verdict == Verdict::Pass && outcome.bytes == asked.frame, "{outcome:02x?}");
+        return Ok(());
     }
     ensure!(outcome.verdict == Verdict::Back, "{outcome:?}");
     let mut buffer = [0; LONGEST_ANSWER];
