@@ -127,10 +127,14 @@ fn programs_stay_below_their_budgets() {
         return;
     }
     let result: Result<()> = RelaySandbox::run(|sandbox| {
-        for name in [program::RELAY_XDP, program::RELAY_XDP_GENERIC, program::RELAY_TC] {
+        // XDP answers STUN beside what TC does: a straight line without a loop.
+        let (tc, xdp) = ((2_000, 800, 128), (3_700, 1_200, 192));
+        for (name, most) in [(program::RELAY_XDP, xdp), (program::RELAY_XDP_GENERIC, xdp), (program::RELAY_TC, tc)] {
             let size = size_of(sandbox.relay.program(name)?)?;
             println!("{name}: {size:?}");
-            ensure!(size.verified <= 2_000 && size.instructions <= 800 && size.stack <= 128, "{name}: {size:?}");
+            let (verified, instructions, stack) = most;
+            let fits = size.verified <= verified && size.instructions <= instructions && size.stack <= stack;
+            ensure!(fits, "{name}: {size:?}, more than {most:?}");
         }
         Ok(())
     });

@@ -58,6 +58,12 @@ pub trait Rewrite: Packet {
     fn put<T: Wire>(&mut self, offset: usize, header: &T) -> bool;
 }
 
+/// A frame in XDP that can begin further in front.
+pub trait Extend: Packet {
+    /// Puts so many bytes in front of the frame, for `at_mut` to write. `false`: refused, and it is as it was.
+    fn extend(&mut self, by: usize) -> bool;
+}
+
 /// Facts beside the data that a frame from a VM may carry: offloads and VLAN tags that the kernel keeps out of band.
 pub trait FrameMeta {
     /// Payload bytes per segment of a super-packet (GSO); zero for an ordinary frame.

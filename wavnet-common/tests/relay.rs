@@ -5,8 +5,10 @@ use wavnet_common::{
     abi::relay::RelayCount,
     relay::{Hook, Verdict},
     testing::{
-        frames::Outer,
-        relay::{RelayDevices, RelayStimulus, RelayTables, RelayWorld, SERVER, host, label, run_relay},
+        frames::{Outer, UdpSum, summed},
+        relay::{
+            RelayDevices, RelayStimulus, RelayTables, RelayWorld, SERVER, hop_mac, host, label, link_mac, run_relay,
+        },
     },
 };
 
@@ -80,5 +82,35 @@ proptest! {
         }
         let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
         prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
+    }
+
+    /// Who is answered by XDP has asked, whatever is wrong with a request; and a right one is answered.
+    #[test]
+    fn only_who_asks_is_answered(
+        (id, from, port) in any::<([u8; 12], [u8; 4], u16)>(),
+        damage in prop::collection::vec((0usize..62, any::<u8>()), 0..3),
+        (summed_up, has_other, headroom) in (any::<bool>(), any::<bool>(), 0usize..64),
+    ) {
+        let mut world = RelayWorld::new(DEVICES);
+        if !has_other {
+            world.config.other_port = [0; 2];
+        }
+        let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &id].concat();
+        let fields = Outer { eth_dst: link_mac(0).0, eth_src: hop_mac(1).0, ..Outer::default() };
+        let outer = Outer { src: from, udp_src: port, dst: SERVER.addr, udp_dst: SERVER.port, ..fields };
+        let whole = outer.carry(&request);
+        let mut frame = if summed_up { summed(&whole, UdpSum::Right) } else { whole };
+        let is_right = damage.is_empty() && port != 0 && !matches!(from[0], 0 | 127 | 224..) && from != SERVER.addr;
+        for (at, byte) in damage {
+            frame[at] = byte;
+        }
+        let more = if has_other { 48 } else { 36 };
+        let stimulus = RelayStimulus { headroom, ..RelayStimulus::new(Hook::Xdp, DEVICES.nic, frame) };
+        let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
+        prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
+        if is_right {
+            let answered = outcome.counts.contains_key(&RelayCount::StunAnswered);
+            prop_assert_eq!(answered, headroom >= more, "{:?}", outcome);
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
-    helpers::generated::{bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     programs::{TcContext, XdpContext},
 };
 use wavnet_common::{
-    packet::{FrameMeta, Packet, Rewrite},
+    packet::{Extend, FrameMeta, Packet, Rewrite},
     wire::Wire,
 };
 
@@ -52,6 +52,14 @@ impl<const DRIVER: bool> Rewrite for XdpPacket<'_, DRIVER> {
         let Some(place) = self.at_mut::<T>(offset) else { return false };
         *place = *header;
         true
+    }
+}
+
+impl<const DRIVER: bool> Extend for XdpPacket<'_, DRIVER> {
+    #[inline(always)]
+    fn extend(&mut self, by: usize) -> bool {
+        // SAFETY: a valid context; packet pointers are read afresh after each helper call.
+        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(by as i32)) == 0 }
     }
 }
 
@@ -121,6 +129,13 @@ impl Rewrite for SkbPacket {
         let from = core::ptr::from_ref(header).cast();
         // SAFETY: a valid skb, and a header of that length.
         unsafe { bpf_skb_store_bytes(self.skb, offset as u32, from, size_of::<T>() as u32, flags) == 0 }
+    }
+}
+
+impl Extend for SkbPacket {
+    #[inline(always)]
+    fn extend(&mut self, _by: usize) -> bool {
+        false
     }
 }
 

@@ -1,6 +1,11 @@
 //! The benchmark of the rendezvous server: `cargo xtask bench rendezvous` builds and runs it. See docs/benchmarks.md.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
@@ -8,7 +13,8 @@ use serde::Serialize;
 use wavnet_tests::{
     bench::write_json,
     lab::{
-        self, Lab, Need, binary, host::Host, netns::Netns, poll_until, process::Process, tools, topology::UNDERLAY_MTU,
+        self, Lab, Need, binary, host::Host, link, netns::Netns, poll_until, process::Process, tools,
+        topology::UNDERLAY_MTU,
     },
     rendezvous::{Load, Pair, Rate, Server, Shape, ask, cpu_seconds, flood, keep_on, measure, register, resident},
 };
@@ -68,19 +74,24 @@ struct Relay {
 /// A server's runs.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// `coturn`; `wavnet`, in user space; `wavnet-xdp`, the same server with the relay's programs on its interface.
     server: &'static str,
     /// `many`: 512 ports that ask once at a time; `few`: 32 ports with 16 questions under way each.
     load: &'static str,
-    /// Answers for a second of a CPU of the server's process, each run.
+    /// Answers for a second of a CPU, each run: what the server's process used and the thread that polls its interface, which together
+    /// do all the work from a request in the interface's queue to the answer in that of who asks.
     per_core: Vec<f64>,
-    /// Answers a second, while asking and answering shared the machine.
+    /// Answers a second. Who asks has a CPU of its own, which is full.
     per_second: Vec<f64>,
+    /// The share of the server's CPU that was used, each run: far below 1, who asks was the limit.
+    busy: Vec<f64>,
 }
 
 impl Row {
     fn add(&mut self, rate: Rate) {
         self.per_core.push(rate.per_core());
         self.per_second.push(rate.answers as f64 / rate.wall.as_secs_f64());
+        self.busy.push(rate.busy());
     }
 
     fn median(values: &[f64]) -> f64 {
@@ -100,7 +111,62 @@ fn main() -> ExitCode {
     }
 }
 
-fn coturn(ns: &Netns, at: SocketAddr) -> Result<Process> {
+/// The machine of a server, wired to one that asks. Each end is polled by a thread of its own: that of the server's on its CPU, the other
+/// one's on the CPU of who asks.
+struct Machine {
+    asks: Netns,
+    ns: Netns,
+    polls: u32,
+}
+
+impl Machine {
+    const ADDR: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+
+    fn new(lab: &Lab, name: &str) -> Result<Machine> {
+        let (asks, ns) = (lab.netns(&format!("{name}-asks"))?, lab.netns(name)?);
+        link::veth((&asks, Host::NIC), (&ns, Host::NIC), UNDERLAY_MTU, 1)?;
+        let mut threads = Vec::new();
+        for (ns, cpu, addr) in [(&asks, 0, Ipv4Addr::new(172, 31, 0, 1)), (&ns, 1, Machine::ADDR)] {
+            link::like_a_nic(ns, Host::NIC)?;
+            ns.ip(&format!("address add {addr}/24 dev {}", Host::NIC))?;
+            let thread = link::poll_in_thread(ns, Host::NIC)?;
+            keep_on(thread, cpu)?;
+            threads.push(thread);
+        }
+        Ok(Machine { asks, polls: threads[1], ns })
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        (Machine::ADDR, port).into()
+    }
+}
+
+/// Who answers.
+struct Contender {
+    machine: Machine,
+    port: u16,
+    pid: u32,
+    rows: [Row; 2],
+}
+
+impl Contender {
+    fn new(name: &'static str, machine: Machine, port: u16, pid: u32) -> Result<Contender> {
+        keep_on(pid, 1)?;
+        let row = |load| Row { server: name, load, per_core: vec![], per_second: vec![], busy: vec![] };
+        Ok(Contender { machine, port, pid, rows: ["many", "few"].map(row) })
+    }
+
+    fn run(&mut self, load: usize, time: Duration) -> Result<()> {
+        let (kind, work) = ([Load::MANY, Load::FEW][load], [self.pid, self.machine.polls]);
+        let rate = measure(&self.machine.asks, Machine::at(self.port), &work, kind, time)?;
+        self.rows[load].add(rate);
+        Ok(())
+    }
+}
+
+fn coturn(lab: &Lab) -> Result<(Process, Contender)> {
+    let machine = Machine::new(lab, "coturn")?;
+    let (ns, at) = (&machine.ns, Machine::at(3478));
     let files = ["pid", "db"].map(|name| ns.log_path("turnserver").with_extension(name).display().to_string());
     let mut words: Vec<String> = ["-n", "--no-auth", "-S", "-m", "1"].map(str::to_owned).into();
     words.extend(["tls", "dtls", "cli", "tcp", "tcp-relay"].map(|what| format!("--no-{what}")));
@@ -110,43 +176,49 @@ fn coturn(ns: &Netns, at: SocketAddr) -> Result<Process> {
     let mut process = ns.spawn("turnserver", "turnserver", &words)?;
     poll_until("turnserver to answer", Duration::from_secs(20), || {
         process.still_running()?;
-        ask(ns, ([127, 0, 0, 1], 0).into(), at)
+        ask(&machine.asks, ([0; 4], 0).into(), at)
     })?;
-    Ok(process)
+    let pid = process.pid();
+    Ok((process, Contender::new("coturn", machine, 3478, pid)?))
 }
 
-/// STUN: the two servers by turns, each on the same CPU, and who asks on another one.
-fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Row>> {
-    let ns = lab.netns("stun")?;
-    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", at(4789));
-    let shape = Shape { addresses, more: "threads = 1\n".into(), ..Shape::default() };
-    let mut server = Server::start(lab, &ns, &shape)?;
+fn wavnet(lab: &Lab, name: &'static str, xdp: &str) -> Result<(Server, Contender)> {
+    let machine = Machine::new(lab, name)?;
+    let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", Machine::at(4789));
+    let more = format!("threads = 1\nrelay_xdp = \"{xdp}\"\n");
+    let mut server = Server::start(lab, &machine.ns, &Shape { addresses, more, tables: String::new() })?;
     let pid = server.process()?.pid();
-    keep_on(pid, 1)?;
-    let coturn = match tools::find("turnserver") {
+    Ok((server, Contender::new(name, machine, 4789, pid)?))
+}
+
+/// STUN: the servers by turns, each on the same CPU, and who asks on another one.
+fn stun(lab: &Lab, runs: u16, time: Duration) -> Result<Vec<Row>> {
+    let (_user, user) = wavnet(lab, "wavnet", "off")?;
+    let (kernel, xdp) = wavnet(lab, "wavnet-xdp", "auto")?;
+    let mut all = vec![user, xdp];
+    let _coturn = match tools::find("turnserver") {
         Some(_) => {
-            let coturn = coturn(&ns, at(3478))?;
-            keep_on(coturn.pid(), 1)?;
-            Some(coturn)
+            let (process, coturn) = coturn(lab)?;
+            all.push(coturn);
+            Some(process)
         }
         None => {
             eprintln!("coturn's turnserver is missing, and so is the comparison: `cargo xtask setup` gets it");
             None
         }
     };
-    let mut rows = Vec::new();
-    for (load, kind) in [("many", Load::MANY), ("few", Load::FEW)] {
-        let row = |server| Row { server, load, per_core: Vec::new(), per_second: Vec::new() };
-        let (mut mine, mut its) = (row("wavnet"), row("coturn"));
+    for load in [0, 1] {
         for _ in 0..runs {
-            mine.add(measure(&ns, at(4789), pid, kind, time)?);
-            if let Some(coturn) = &coturn {
-                its.add(measure(&ns, at(3478), coturn.pid(), kind, time)?);
+            for contender in &mut all {
+                contender.run(load, time)?;
             }
         }
-        rows.extend([mine, its]);
     }
+    let counters = kernel.status()?.counters;
+    let by_kernel = counters.stun_by_kernel;
+    ensure!(by_kernel * 100 >= counters.stun_answered * 99, "the kernel has answered {by_kernel} only: {counters:?}");
+    let mut rows: Vec<Row> = all.into_iter().flat_map(|contender| contender.rows).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.load));
     Ok(rows)
 }
 
@@ -230,20 +302,17 @@ fn bench(arguments: Arguments) -> Result<()> {
     let relay = relay(&lab, arguments.runs, time)?;
     let mut found = Found { stun, relay, hosts: arguments.hosts, resident: 0, resident_empty: 0, cpu_per_host: 0.0 };
     hosts(&lab, &mut found)?;
-    for pair in found.stun.chunks(2) {
-        let medians: Vec<f64> = pair.iter().map(|row| Row::median(&row.per_core)).collect();
-        for (row, median) in pair.iter().zip(&medians).filter(|(row, _)| !row.per_core.is_empty()) {
-            let wall = Row::median(&row.per_second);
-            println!(
-                "{:5} {:8} {median:>8.0} STUN answers for a second of a CPU, {wall:>8.0} a second",
-                row.load, row.server
-            );
-        }
-        if let [ours, theirs] = medians[..]
-            && theirs.is_finite()
-        {
-            println!("      {:.2} times coturn", ours / theirs);
-        }
+    for row in &found.stun {
+        let [per_core, wall, busy] = [&row.per_core, &row.per_second, &row.busy].map(|values| Row::median(values));
+        let its = found.stun.iter().find(|other| (other.server, other.load) == ("coturn", row.load));
+        let ratio = its.map(|its| format!(", {:.2} times coturn", per_core / Row::median(&its.per_core)));
+        println!(
+            "{:5} {:10} {per_core:>8.0} STUN answers for a second of a CPU{}; {wall:>8.0} a second, its CPU {:.0} % busy",
+            row.load,
+            row.server,
+            ratio.unwrap_or_default(),
+            busy * 100.0
+        );
     }
     for row in &found.relay {
         let all = [&row.arrived_per_second, &row.sent_per_second, &row.server_us, &row.sender_us];

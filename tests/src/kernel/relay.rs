@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use aya::{TestRun, TestRunOptions, programs::Program};
 use nix::sched::{CloneFlags, unshare};
 use wavnet_common::{
-    abi::relay::{Metered, RelayConfigFlags, RelayCount, program},
+    abi::relay::{Metered, RelayCount, program},
     relay::{Hook, Verdict},
     testing::relay::{RelayDevices, RelayOutcome, RelayStimulus, RelayWorld},
 };
@@ -67,9 +67,8 @@ impl RelaySandbox {
     /// Those of the kernel: frames that a test-run refuses.
     pub fn test_run(&mut self, stimulus: &RelayStimulus, generic: bool) -> Result<RelayOutcome> {
         if stimulus.incomplete != self.incomplete {
-            let flags = if stimulus.incomplete { RelayConfigFlags::INCOMPLETE } else { 0 };
             let mut config = self.world.config;
-            config.flags = flags;
+            config.flags = stimulus.flags(&config);
             self.relay.apply(&RelayCommand::SetServer(config))?;
             self.incomplete = stimulus.incomplete;
         }

@@ -1,8 +1,8 @@
 //! Links between namespaces, and kernel devices.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use wavnet_common::addr::Vni;
 
 use super::{netns::Netns, poll_until};
@@ -75,6 +75,34 @@ pub fn set_attribute(ns: &Netns, name: &str, attribute: &str, value: &str) -> Re
     let write = format!("mount -t sysfs sysfs /sys && echo {value} > /sys/class/net/{name}/{attribute}");
     ns.run("unshare", &["--mount", "sh", "-c", &write])?;
     Ok(())
+}
+
+/// Has a kernel's thread poll an interface of one queue (NAPI), which then does everything there is to do for a frame that comes in up
+/// to a socket's buffer, XDP's programs among it. So its CPU can be chosen and its time told. Gives the thread's number.
+///
+/// # Errors
+/// The interface does not poll, see [`like_a_nic`], or there are several threads.
+pub fn poll_in_thread(ns: &Netns, name: &str) -> Result<u32> {
+    let threads = || -> Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // It may have ended meanwhile.
+            let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            if comm.starts_with(&format!("napi/{name}-")) {
+                found.insert(pid);
+            }
+        }
+        Ok(found)
+    };
+    let before = threads()?;
+    set_attribute(ns, name, "threaded", "1")?;
+    let new: Vec<u32> = threads()?.difference(&before).copied().collect();
+    match new[..] {
+        [thread] => Ok(thread),
+        _ => bail!("{name} of {} is polled by {} threads", ns.short_name(), new.len()),
+    }
 }
 
 /// Makes a bridge that is up, without spanning tree or delay.

@@ -68,7 +68,7 @@ pub struct Rate {
     pub answers: u64,
     /// How long it took.
     pub wall: Duration,
-    /// What the server's process used of CPUs, seconds.
+    /// What the server's processes and threads of the kernel used of CPUs, seconds.
     pub cpu: f64,
 }
 
@@ -77,13 +77,19 @@ impl Rate {
     pub fn per_core(&self) -> f64 {
         self.answers as f64 / self.cpu.max(0.01)
     }
+
+    /// The share of one CPU that was used. Far below 1, who asks was the limit, and not the server.
+    pub fn busy(&self) -> f64 {
+        self.cpu / self.wall.as_secs_f64()
+    }
 }
 
-/// Asks as fast as the server answers: there are always some waiting.
+/// Asks as fast as the server answers: there are always some waiting. `work` are the processes, and threads of the kernel, that answer.
 ///
 /// # Errors
 /// The server does not answer at all.
-pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, load: Load, time: Duration) -> Result<Rate> {
+pub fn measure(ns: &Netns, server: SocketAddr, work: &[u32], load: Load, time: Duration) -> Result<Rate> {
+    let used = || work.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>();
     ns.enter(|| {
         let any = SocketAddr::new(
             if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() },
@@ -100,10 +106,10 @@ pub fn measure(ns: &Netns, server: SocketAddr, pid: u32, load: Load, time: Durat
         cpu::pin(0)?;
         // Warm.
         answers_in(&sockets, load.outstanding, Duration::from_millis(200))?;
-        let (before, start) = (cpu_seconds(pid)?, Instant::now());
+        let (before, start) = (used()?, Instant::now());
         let answers = answers_in(&sockets, load.outstanding, time)?;
         ensure!(answers > 0, "no answer of {server}");
-        Ok(Rate { answers, wall: start.elapsed(), cpu: cpu_seconds(pid)? - before })
+        Ok(Rate { answers, wall: start.elapsed(), cpu: used()? - before })
     })
 }
 

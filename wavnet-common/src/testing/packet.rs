@@ -5,7 +5,9 @@ use std::{boxed::Box, vec, vec::Vec};
 use super::frames::checksum;
 use crate::{
     datapath::Note,
-    packet::{AsIpv4, Copies, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Rewrite, Seal, Strip, Sum},
+    packet::{
+        AsIpv4, Copies, Extend, FrameMeta, Grow, HandOver, NotHandedOver, Noted, Packet, Rewrite, Seal, Strip, Sum,
+    },
     reason::Reason,
     wire::{Be16, EthHdr, Wire, ethernet::TAG_LEN},
 };
@@ -40,6 +42,8 @@ pub struct TestPacket {
     pub note: Option<Note>,
     /// The driver keeps no notes.
     pub noteless: bool,
+    /// Room in front of the frame that [`Extend::extend`] may take.
+    pub headroom: usize,
     /// XDP sees it in a driver, or takes it for that.
     pub raw: bool,
     /// What XDP has put beside it to be looked for behind a redirect.
@@ -72,6 +76,7 @@ impl TestPacket {
             errand: None,
             note: None,
             noteless: false,
+            headroom: HEADROOM,
             raw: false,
             seal: None,
             refusing: Vec::new(),
@@ -132,6 +137,18 @@ impl Rewrite for TestPacket {
             *place = *header;
         }
         there
+    }
+}
+
+impl Extend for TestPacket {
+    fn extend(&mut self, by: usize) -> bool {
+        if by > self.headroom.min(self.head) {
+            return false;
+        }
+        self.head -= by;
+        self.linear += by;
+        self.headroom -= by;
+        true
     }
 }
 

@@ -51,6 +51,12 @@ impl Be32 {
         u32::from_be(self.raw())
     }
 
+    /// Writes four bytes as they are in memory.
+    #[inline(always)]
+    pub fn set_raw(&mut self, n: u32) {
+        store32(&mut self.0, n);
+    }
+
     /// The four bytes as they are in memory: for comparing and summing without swapping.
     #[inline(always)]
     pub fn raw(&self) -> u32 {
@@ -89,6 +95,17 @@ pub(crate) fn store16(bytes: &mut [u8; 2], n: u16) {
     if cfg!(target_arch = "bpf") {
         // SAFETY: as in `load16`.
         unsafe { *bytes.as_mut_ptr().cast::<u16>() = n }
+    } else {
+        *bytes = n.to_ne_bytes();
+    }
+}
+
+/// Writes four bytes in memory order.
+#[inline(always)]
+pub(crate) fn store32(bytes: &mut [u8; 4], n: u32) {
+    if cfg!(target_arch = "bpf") {
+        // SAFETY: as in `load16`.
+        unsafe { *bytes.as_mut_ptr().cast::<u32>() = n }
     } else {
         *bytes = n.to_ne_bytes();
     }

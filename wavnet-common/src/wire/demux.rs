@@ -32,9 +32,9 @@ pub const RELAYED_PULSE_LEN: usize = 6;
 /// The I flag of VXLAN in its first byte.
 const VXLAN: u8 = 0x08;
 /// What the second word of a STUN message is (RFC 8489 section 5).
-const STUN_COOKIE: u32 = 0x2112_a442;
+pub(crate) const STUN_COOKIE: u32 = 0x2112_a442;
 /// Bytes of a STUN header.
-const STUN_LEN: usize = 20;
+pub(crate) const STUN_LEN: usize = 20;
 
 /// By the payload's length, its first byte and its second 32-bit word, as a number; zero what is not there.
 #[inline(always)]

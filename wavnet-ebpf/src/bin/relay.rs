@@ -22,7 +22,7 @@ use wavnet_common::{
     abi::relay::{LegRow, RelayConfig, RelayCount, RelayLink, size},
     addr::Label,
     buckets::{self, Memory, Row, rows_for},
-    packet::{FrameMeta, Packet, Rewrite},
+    packet::{Extend, FrameMeta, Packet, Rewrite},
     relay::{Hook, Tables, Verdict, relay},
 };
 
@@ -112,7 +112,7 @@ fn relay_xdp_generic(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn from_xdp<P: Packet + Rewrite + FrameMeta>(ctx: &XdpContext, packet: &mut P) -> u32 {
+fn from_xdp<P: Packet + Rewrite + FrameMeta + Extend>(ctx: &XdpContext, packet: &mut P) -> u32 {
     match relay(packet, &KernelTables, Hook::Xdp, ctx.ingress_ifindex() as u32) {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,

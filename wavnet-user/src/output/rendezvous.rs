@@ -57,7 +57,7 @@ pub fn rendezvous(s: &RendezvousStatus, color: bool) -> String {
         let of = format!("{} to {}", side.from, side.to);
         row("busiest", format!("{of}: {}, {}", counted(side.datagrams, "datagram"), bytes(side.bytes)));
     }
-    row("STUN", format!("{} answered", number(c.stun_answered)));
+    row("STUN", format!("{} answered, {} of them by the kernel", number(c.stun_answered), number(c.stun_by_kernel)));
     row("handshakes", format!("{}, {} forwarded", number(c.handshakes), number(c.forwards)));
     row("invitations", format!("{}, {} ended", counted(c.connects, "pair"), counted(c.leases_expired, "lease")));
     row("dropped", counted(c.dropped, "datagram"));

@@ -95,12 +95,16 @@ fn requests(f: &mut Families, n: &Numbers) {
         "What the server did, by kind: handshakes, requests, invitations, answers to pulses, ends of leases.",
         Done::ALL.iter().map(|what| counter(&[("what", what.label())], counters.done(*what) as f64)),
     );
-    let stun =
-        [("success", &n.stats.stun_answered), ("error", &n.stats.stun_refused), ("ignored", &n.stats.stun_ignored)];
+    let stun = [
+        ("success", "xdp", n.shown.relay.stun),
+        ("success", "user", get(&n.stats.stun_answered)),
+        ("error", "user", get(&n.stats.stun_refused)),
+        ("ignored", "user", get(&n.stats.stun_ignored)),
+    ];
     f.counters(
         "wavnet_rendezvous_stun_total",
-        "STUN requests, by result: answered, answered by an error, or no Binding request.",
-        stun.into_iter().map(|(result, count)| counter(&[("result", result)], get(count) as f64)),
+        "STUN requests, by result: answered, answered by an error, or no Binding request; by the kernel's program in XDP, or in user space.",
+        stun.into_iter().map(|(result, by, count)| counter(&[("result", result), ("by", by)], count as f64)),
     );
 }
 

@@ -36,6 +36,8 @@ pub struct RelayTotals {
     pub tc: (u64, u64),
     /// Datagrams that were more than may be.
     pub dropped: u64,
+    /// STUN requests that XDP answered.
+    pub stun: u64,
 }
 
 /// No table: the core relays everything.

@@ -105,15 +105,20 @@ pub(super) fn open(config: &RendezvousConfig) -> Result<Vec<Family>, SocketError
     config.listen.iter().map(|main| open_family(*main, config)).collect()
 }
 
-fn open_family(main: SocketAddr, config: &RendezvousConfig) -> Result<Family, SocketError> {
+/// The family of a main address, without sockets yet.
+pub(super) fn family(main: SocketAddr, config: &RendezvousConfig) -> Family {
     let is_same = |ip: &&IpAddr| ip.is_ipv4() == main.is_ipv4();
     let other_ip = config.other_address.iter().find(is_same).copied();
-    let other_port = config.other_port;
+    Family { sockets: Vec::new(), main, other_port: config.other_port, other_ip }
+}
+
+fn open_family(main: SocketAddr, config: &RendezvousConfig) -> Result<Family, SocketError> {
+    let family = family(main, config);
+    let (other_port, other_ip) = (family.other_port, family.other_ip);
     let mut wanted: BTreeMap<Socket, SocketAddr> = BTreeMap::from([(Socket::Main, main)]);
     wanted.extend(other_port.map(|port| (Socket::Other(1), SocketAddr::new(main.ip(), port))));
     wanted.extend(other_ip.map(|ip| (Socket::Other(2), SocketAddr::new(ip, main.port()))));
     wanted.extend(other_ip.zip(other_port).map(|(ip, port)| (Socket::Other(3), SocketAddr::new(ip, port))));
-    let family = Family { sockets: Vec::new(), main, other_port, other_ip };
     if !main.ip().is_unspecified() {
         family.responder(None)?;
     }

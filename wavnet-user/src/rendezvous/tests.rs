@@ -214,7 +214,7 @@ fn status_counts_what_the_metrics_count() {
     assert_eq!((status.counters.stun_answered, status.counters.dropped, status.relay.as_str()), (5, 2, "user-space"));
     let text = numbers.render().unwrap();
     for line in [
-        r#"wavnet_rendezvous_stun_total{result="success"} 5"#,
+        r#"wavnet_rendezvous_stun_total{result="success",by="user"} 5"#,
         r#"wavnet_rendezvous_drops_total{reason="not_sent"} 2"#,
         r#"wavnet_rendezvous_reloads_total{result="ok"} 1"#,
         r#"wavnet_rendezvous_relay_mode{mode="user-space"} 1"#,

@@ -77,7 +77,8 @@ pub(super) fn status(
         hosts_max: config.limits.hosts as u64,
         relays_max: config.limits.relays as u64,
         counters: RendezvousCounters {
-            stun_answered: get(&stats.stun_answered),
+            stun_answered: get(&stats.stun_answered) + shown.relay.stun,
+            stun_by_kernel: shown.relay.stun,
             handshakes: done(Done::Handshake),
             connects: done(Done::Connect),
             forwards: done(Done::Forward),

@@ -51,6 +51,24 @@ pub struct RelayConfig {
     pub udp_port: [u8; 2],
     /// [`RelayConfigFlags`].
     pub flags: u16,
+    /// For answers to STUN: the address of OTHER-ADDRESS (RFC 5780 section 7.4), wire order.
+    pub other_v4: [u8; 4],
+    /// Its port, wire order; zero: answers have none.
+    pub other_port: [u8; 2],
+    /// Row in `RELAY_LINKS` of the interface by which STUN is answered.
+    pub stun_link: u16,
+}
+
+impl RelayConfig {
+    /// There is no server: everything passes.
+    pub const NONE: RelayConfig = RelayConfig {
+        local_v4: [0; 4],
+        udp_port: [0; 2],
+        flags: 0,
+        other_v4: [0; 4],
+        other_port: [0; 2],
+        stun_link: 0,
+    };
 }
 
 /// Bits of [`RelayConfig::flags`].
@@ -59,6 +77,8 @@ pub struct RelayConfigFlags;
 impl RelayConfigFlags {
     /// There are labels that are not in the tables: the server relays by those.
     pub const INCOMPLETE: u16 = 1;
+    /// XDP answers plain requests of STUN.
+    pub const STUN: u16 = 1 << 1;
 }
 
 /// `RELAY_LINKS[i]`.
@@ -120,11 +140,13 @@ pub enum RelayCount {
     UnknownPayload,
     /// It went up to the server, to be sent on from there: the way is not known to the program, or it comes in pieces.
     LeftToServer,
+    /// A request of STUN that XDP has answered.
+    StunAnswered,
 }
 
 impl RelayCount {
     /// Every counter, in the order of the map.
-    pub const ALL: [RelayCount; 13] = [
+    pub const ALL: [RelayCount; 14] = [
         RelayCount::RelayedByXdp,
         RelayCount::BytesByXdp,
         RelayCount::RelayedByTc,
@@ -138,6 +160,7 @@ impl RelayCount {
         RelayCount::Malformed,
         RelayCount::UnknownPayload,
         RelayCount::LeftToServer,
+        RelayCount::StunAnswered,
     ];
     /// Size of the map.
     pub const COUNT: usize = RelayCount::ALL.len();
@@ -165,11 +188,12 @@ impl RelayCount {
             RelayCount::Malformed => "malformed",
             RelayCount::UnknownPayload => "unknown_payload",
             RelayCount::LeftToServer => "left_to_server",
+            RelayCount::StunAnswered => "stun_answered",
         }
     }
 }
 
-const _: () = assert!(size_of::<RelayConfig>() == 8 && size_of::<RelayLink>() == 16);
+const _: () = assert!(size_of::<RelayConfig>() == 16 && size_of::<RelayLink>() == 16);
 // SAFETY: repr(C) of integers and arrays of them, without padding (sizes asserted above).
 unsafe impl Plain for RelayConfig {}
 // SAFETY: as above.

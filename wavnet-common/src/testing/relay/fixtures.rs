@@ -66,7 +66,7 @@ impl RelayFixture {
 }
 
 /// What is to come of a frame, in XDP and in TC.
-enum Then {
+pub(super) enum Then {
     /// Nothing: it is not ours.
     Other,
     /// Dropped.
@@ -75,6 +75,8 @@ enum Then {
     Pass(RelayCount),
     /// To a host, with its label.
     To(u8, Vec<u8>),
+    /// XDP answers by this frame; TC passes it on.
+    Answered(Vec<u8>),
 }
 
 /// A payload by its label.
@@ -88,16 +90,17 @@ pub fn relay_fixtures(devices: &RelayDevices) -> Vec<RelayFixture> {
     table.refused();
     table.headers();
     table.beside();
+    table.stun();
     table.out
 }
 
-struct Table<'a> {
-    devices: &'a RelayDevices,
-    out: Vec<RelayFixture>,
+pub(super) struct Table<'a> {
+    pub(super) devices: &'a RelayDevices,
+    pub(super) out: Vec<RelayFixture>,
 }
 
 /// Outer headers from a host to the server.
-fn from(n: u8) -> Outer {
+pub(super) fn from(n: u8) -> Outer {
     let at = host(n);
     Outer { src: at.addr, udp_src: at.port, dst: SERVER.addr, udp_dst: SERVER.port, ttl: 61, ..Outer::default() }
 }
@@ -141,13 +144,13 @@ fn pulse(label: Label, answer: bool) -> Vec<u8> {
     RelayedPulseHdr::new(label, pulse).to_bytes().to_vec()
 }
 
-fn stun() -> Vec<u8> {
+pub(super) fn stun() -> Vec<u8> {
     [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat()
 }
 
 impl Table<'_> {
     /// Adds what is to come of a frame from the NIC, for both hooks.
-    fn add(&mut self, name: &str, frame: Vec<u8>, then: &Then) {
+    pub(super) fn add(&mut self, name: &str, frame: Vec<u8>, then: &Then) {
         for hook in [Hook::Xdp, Hook::Tc] {
             let ifindex = match then {
                 Then::To(3, _) => self.devices.second,
@@ -166,6 +169,8 @@ impl Table<'_> {
                     let dropped = u64::from(*why == RelayCount::TooFast);
                     (Verdict::Drop, &frame, vec![*why], Metered { dropped, ..none })
                 }
+                Then::Answered(bytes) if !tc => (Verdict::Back, bytes, vec![RelayCount::StunAnswered], none),
+                Then::Answered(_) => (Verdict::Pass, &frame, vec![RelayCount::ForServer], none),
                 Then::Pass(count) => (Verdict::Pass, &frame, if tc { vec![*count] } else { vec![] }, none),
                 // By the third interface XDP cannot send.
                 Then::To(4, _) if !tc => (Verdict::Pass, &frame, vec![], none),

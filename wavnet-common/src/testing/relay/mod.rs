@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod rules;
+mod stun;
 
 use std::{
     boxed::Box,
@@ -23,6 +24,8 @@ pub use fixtures::{RelayFixture, relay_fixtures};
 
 /// Address and port of the server.
 pub const SERVER: RelayAddr = RelayAddr { addr: [203, 0, 113, 9], port: 4789 };
+/// The server's other address with its other port, for STUN.
+pub const OTHER: RelayAddr = RelayAddr { addr: [203, 0, 113, 10], port: 4790 };
 /// Interfaces of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayDevices {
@@ -80,10 +83,17 @@ impl RelayWorld {
     pub const SHORT: u32 = 300;
 
     /// Hosts 1 to 7. Host 1 has sessions with all others: 2 is reached like itself, 3 by the second interface, 4 by the third, 5 nobody
-    /// knows how, 6 by one that is gone. With 7, which is reached like itself, nothing is allowed.
+    /// knows how, 6 by one that is gone. With 7, which is reached like itself, nothing is allowed. STUN is answered by the NIC.
     pub fn new(devices: &RelayDevices) -> RelayWorld {
         let [hi, lo] = SERVER.port.to_be_bytes();
-        let config = RelayConfig { local_v4: SERVER.addr, udp_port: [hi, lo], flags: 0 };
+        let config = RelayConfig {
+            local_v4: SERVER.addr,
+            udp_port: [hi, lo],
+            flags: RelayConfigFlags::STUN,
+            other_v4: OTHER.addr,
+            other_port: OTHER.port.to_be_bytes(),
+            stun_link: RelayWorld::NIC,
+        };
         let hop = |n: u8| {
             let link = match n {
                 3 => RelayWorld::SECOND,
@@ -198,12 +208,29 @@ pub struct RelayStimulus {
     pub linear: usize,
     /// Some labels are left to the server.
     pub incomplete: bool,
+    /// Room in front of the frame.
+    pub headroom: usize,
 }
 
 impl RelayStimulus {
     /// An ordinary frame.
     pub fn new(hook: Hook, ifindex: u32, frame: Vec<u8>) -> RelayStimulus {
-        RelayStimulus { hook, ifindex, frame, gso: (0, 0), meta_tag: None, linear: usize::MAX, incomplete: false }
+        RelayStimulus {
+            hook,
+            ifindex,
+            frame,
+            gso: (0, 0),
+            meta_tag: None,
+            linear: usize::MAX,
+            incomplete: false,
+            headroom: 256,
+        }
+    }
+
+    /// The flags of a configuration for it.
+    pub const fn flags(&self, config: &RelayConfig) -> u16 {
+        let others = config.flags & !RelayConfigFlags::INCOMPLETE;
+        if self.incomplete { others | RelayConfigFlags::INCOMPLETE } else { others }
     }
 }
 
@@ -223,7 +250,7 @@ pub struct RelayOutcome {
 /// Runs the relay on a frame.
 pub fn run_relay(tables: &mut RelayTables, stimulus: &RelayStimulus) -> RelayOutcome {
     if let Some(config) = &mut tables.config {
-        config.flags = if stimulus.incomplete { RelayConfigFlags::INCOMPLETE } else { 0 };
+        config.flags = stimulus.flags(config);
     }
     let tables = &*tables;
     tables.counts.borrow_mut().clear();
@@ -232,6 +259,7 @@ pub fn run_relay(tables: &mut RelayTables, stimulus: &RelayStimulus) -> RelayOut
     packet.gso_size = stimulus.gso.0 as usize;
     packet.segments = stimulus.gso.1.into();
     packet.meta_tag = stimulus.meta_tag;
+    packet.headroom = stimulus.headroom;
     let verdict = relay::relay(&mut packet, tables, stimulus.hook, stimulus.ifindex);
     let after = tables.metered();
     RelayOutcome {

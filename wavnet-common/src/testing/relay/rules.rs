@@ -1,12 +1,12 @@
 //! What holds for every frame, whatever is in it.
 
-use std::{boxed::Box, format};
+use std::{boxed::Box, format, ops::Range};
 
 use super::{RelayOutcome, RelayStimulus, RelayWorld};
 use crate::{
-    abi::relay::RelayCount,
+    abi::relay::{Metered, RelayConfigFlags, RelayCount},
     relay::{Hook, Verdict},
-    testing::frames::checksum,
+    testing::frames::{UdpSum, checksum, summed},
 };
 
 impl RelayOutcome {
@@ -38,6 +38,13 @@ impl RelayOutcome {
             Verdict::Back => stimulus.ifindex,
             Verdict::Send { ifindex } => ifindex,
         };
+        if count(RelayCount::StunAnswered) != 0 {
+            return if self.is_an_answer(stimulus, world, sent) {
+                Ok(())
+            } else {
+                broken("not the answer to a request")
+            };
+        }
         let payload = u64::from(u16::from_be_bytes([before[38], before[39]])) - 8;
         let counted = match stimulus.hook {
             Hook::Xdp => (count(RelayCount::RelayedByXdp), count(RelayCount::BytesByXdp)),
@@ -74,5 +81,25 @@ impl RelayOutcome {
             return broken("sent by no interface of ours");
         }
         Ok(())
+    }
+
+    /// True if who asked gets an answer, by the way that the request came, that is not more than twice as long.
+    fn is_an_answer(&self, stimulus: &RelayStimulus, world: &RelayWorld, sent: u32) -> bool {
+        let (before, after) = (&stimulus.frame, &self.bytes);
+        let swapped = |a: Range<usize>, b: Range<usize>| before[a.clone()] == after[b.clone()] && before[b] == after[a];
+        stimulus.hook == Hook::Xdp
+            && world.config.flags & RelayConfigFlags::STUN != 0
+            && sent == stimulus.ifindex
+            && self.metered == Metered::default()
+            && swapped(0..6, 6..12)
+            && swapped(26..30, 30..34)
+            && swapped(34..36, 36..38)
+            && before[42..44] == [0, 1]
+            && after[42..44] == [1, 1]
+            && before[46..62] == after[46..62]
+            && after.len() - 14 <= 2 * (before.len() - 14)
+            && after[14..] == summed(after, UdpSum::Right)[14..]
+            && checksum(&after[14..34]) == 0
+            && checksum(&before[14..34]) == 0
     }
 }

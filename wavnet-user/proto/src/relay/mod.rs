@@ -24,6 +24,8 @@ use wavnet_common::{
 use crate::{
     command::Command,
     fabric::{LinkInfo, RouteInfo, XdpRedirect, links::Links, routes::Routes},
+    stun::server::Responder,
+    transmit::Socket,
 };
 use legs::Legs;
 pub use place::{NoPlace, Place, Wish};
@@ -76,6 +78,8 @@ pub enum RelayCommand {
 #[derive(Clone, Debug)]
 pub struct Relay {
     server: Option<SocketAddrV4>,
+    /// The interface by which the program answers STUN, and what the server would answer.
+    stun: Option<(u32, Responder)>,
     rate: Option<Rate>,
     /// Frames come by generic XDP.
     generic: bool,
@@ -96,6 +100,7 @@ impl Relay {
     pub fn new(legs: u32) -> Relay {
         Relay {
             server: None,
+            stun: None,
             rate: None,
             generic: false,
             links: Links::default(),
@@ -109,7 +114,7 @@ impl Relay {
         }
     }
 
-    /// Says where the server is reached; `None`: nothing is relayed.
+    /// Says where the server is reached; `None`: nothing is relayed, nor answered.
     pub fn set_server(&mut self, server: Option<SocketAddrV4>) {
         if self.server == server {
             return;
@@ -119,10 +124,39 @@ impl Relay {
         self.routes.touch_all();
     }
 
-    fn config(&self) -> RelayConfig {
-        let (addr, port) = self.server.map_or(([0; 4], 0), |at| (at.ip().octets(), at.port()));
-        let flags = if self.left.is_empty() { 0 } else { RelayConfigFlags::INCOMPLETE };
-        RelayConfig { local_v4: addr, udp_port: port.to_be_bytes(), flags }
+    /// Has the program answer STUN at an interface as this one would where the server is reached; `None`: that is left to the server.
+    pub fn set_stun(&mut self, stun: Option<(u32, Responder)>) {
+        self.stun = stun;
+    }
+
+    fn config(&mut self) -> RelayConfig {
+        let Some(at) = self.server else { return RelayConfig::NONE };
+        let mut config =
+            RelayConfig { local_v4: at.ip().octets(), udp_port: at.port().to_be_bytes(), ..RelayConfig::NONE };
+        if !self.left.is_empty() {
+            config.flags |= RelayConfigFlags::INCOMPLETE;
+        }
+        if let Some((link, other)) = self.stun(at) {
+            config.flags |= RelayConfigFlags::STUN;
+            config.stun_link = link;
+            if let Some(other) = other {
+                (config.other_v4, config.other_port) = (other.ip().octets(), other.port().to_be_bytes());
+            }
+        }
+        config
+    }
+
+    /// The row of the interface by which STUN is answered, and the other address to name; `None`: it is left to the server.
+    fn stun(&mut self, at: SocketAddrV4) -> Option<(u16, Option<SocketAddrV4>)> {
+        let (ifindex, responder) = self.stun.as_ref()?;
+        let other = match responder.origin(Socket::Other(3)) {
+            None => None,
+            Some(SocketAddr::V4(other)) => Some(other),
+            Some(SocketAddr::V6(_)) => return None,
+        };
+        let is_there = responder.origin(Socket::Main) == Some(at.into());
+        let link = is_there.then_some(*ifindex).and_then(|ifindex| self.link_row(ifindex))?;
+        Some((link, other))
     }
 
     /// Says how much each side of a session may send.
@@ -278,6 +312,7 @@ impl Relay {
     /// The next thing to do.
     pub fn poll_command(&mut self) -> Option<RelayCommand> {
         if self.out.is_empty() {
+            // The link first, if it gets its row only now.
             let config = self.config();
             if self.config != Some(config) {
                 self.config = Some(config);

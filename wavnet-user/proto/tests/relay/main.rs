@@ -18,10 +18,19 @@ use wavnet_proto::{
     command::Command,
     fabric::{LinkInfo, RouteInfo, Via, XdpRedirect},
     relay::{Relay, RelayCommand},
+    stun::server::Responder,
 };
 
 const ROWS: u32 = 6;
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 9), 4789);
+
+/// The interface by which STUN is answered.
+const STUN: u32 = 4;
+
+fn responder() -> Responder {
+    let other = Ipv4Addr::new(203, 0, 113, 10);
+    Responder::new(SERVER.into(), Some(4790), Some(other.into())).unwrap()
+}
 
 fn host(n: u8) -> SocketAddr {
     SocketAddrV4::new(v4(n), 40_000 + u16::from(n / 4 % 2)).into()
@@ -140,6 +149,7 @@ impl World {
     fn new() -> World {
         let mut relay = Relay::new(ROWS);
         relay.set_server(Some(SERVER));
+        relay.set_stun(Some((STUN, responder())));
         World {
             relay,
             model: Model::default(),
@@ -168,6 +178,13 @@ impl World {
         assert_eq!(there, self.wanted);
         let incomplete = self.model.config.unwrap().flags & RelayConfigFlags::INCOMPLETE != 0;
         assert_eq!(incomplete, !self.left.is_empty());
+        let config = self.model.config.unwrap();
+        let answers = config.flags & RelayConfigFlags::STUN != 0;
+        assert_eq!(answers, self.links.contains(&STUN));
+        if answers {
+            assert_eq!(self.model.links[&config.stun_link].ifindex, STUN);
+            assert_eq!((config.other_v4, config.other_port), ([203, 0, 113, 10], 4790u16.to_be_bytes()));
+        }
         for (label, row) in self.relay.rows() {
             assert_eq!(self.model.legs[&row].0.label, label);
             assert_eq!(self.model.rates.get(&row).copied(), self.rate);

@@ -144,3 +144,39 @@ fn the_rate_is_that_of_all() {
     assert_eq!(w.model.rates, [(0, rate), (1, rate), (2, rate)].into());
     assert_eq!(w.model.config.map(|c| (c.local_v4, c.udp_port)), Some(([203, 0, 113, 9], 4789u16.to_be_bytes())));
 }
+
+#[test]
+fn stun_is_answered_where_the_server_would_answer_it_the_same() {
+    let mut w = World::new();
+    let config = |w: &mut World| {
+        w.commands();
+        let config = w.model.config.unwrap();
+        let other = SocketAddrV4::new(config.other_v4.into(), u16::from_be_bytes(config.other_port));
+        (config.flags & RelayConfigFlags::STUN != 0).then_some((config.stun_link, other))
+    };
+    assert_eq!(config(&mut w), None, "there is no such interface");
+    w.links.insert(STUN);
+    w.relay.link_up(link(STUN, None, None));
+    let other = SocketAddrV4::new([203, 0, 113, 10].into(), 4790);
+    let (row, _) = config(&mut w).unwrap();
+    assert_eq!(config(&mut w), Some((row, other)));
+    assert_eq!(w.model.links[&row].flags & RelayLinkFlags::XDP_TX, RelayLinkFlags::XDP_TX);
+    // Without a second address there is none to name.
+    let none = SocketAddrV4::new([0; 4].into(), 0);
+    let alone = |at: SocketAddrV4| Some((STUN, Responder::new(at.into(), Some(4790), None).unwrap()));
+    w.relay.set_stun(alone(SERVER));
+    assert_eq!(config(&mut w), Some((row, none)));
+    // What is known of another address is of no use until the server's own has followed, and the other way round.
+    let moved = SocketAddrV4::new([203, 0, 113, 7].into(), 4789);
+    w.relay.set_stun(alone(moved));
+    assert_eq!(config(&mut w), None);
+    w.relay.set_server(Some(moved));
+    assert_eq!(config(&mut w), Some((row, none)));
+    assert_eq!(w.model.config.map(|c| c.local_v4), Some(moved.ip().octets()));
+    w.relay.set_stun(None);
+    assert_eq!(config(&mut w), None);
+    w.relay.set_stun(alone(moved));
+    w.links.remove(&STUN);
+    w.relay.link_gone(STUN);
+    assert_eq!((config(&mut w), w.model.links.len()), (None, 0));
+}

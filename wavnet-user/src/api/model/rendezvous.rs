@@ -102,6 +102,8 @@ pub struct RendezvousSide {
 pub struct RendezvousCounters {
     /// STUN requests that were answered.
     pub stun_answered: u64,
+    /// Those of them that the kernel has answered.
+    pub stun_by_kernel: u64,
     /// Handshakes that were answered.
     pub handshakes: u64,
     /// Pairs of hosts that were invited to each other, each time.

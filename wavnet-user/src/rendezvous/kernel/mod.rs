@@ -25,6 +25,7 @@ use wavnet_proto::{
 
 pub(super) use table::KernelTable;
 
+use super::sockets::{self, Family};
 use crate::{
     config::{RelayXdp, RendezvousConfig},
     datapath::{Error, HookMode, Relay as Programs, RelayHooks},
@@ -40,6 +41,8 @@ pub(super) struct KernelRelay {
     wake: Notify,
     wish: Wish,
     listen: SocketAddrV4,
+    /// How the sockets there answer STUN.
+    family: Family,
 }
 
 /// What is behind the lock, which nobody holds while waiting for something.
@@ -109,7 +112,8 @@ impl KernelRelay {
         let mut tables = Tables::new(sides);
         tables.set_rate(Some(rate(config.limits.relay_bytes)));
         let inner = Inner { tables, programs, questions: VecDeque::new(), attached: None, why_not: None };
-        Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen })
+        let family = sockets::family(listen.into(), config);
+        Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen, family })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -136,6 +140,10 @@ impl KernelRelay {
     fn settle_place(&self, outward: Option<u32>) {
         let mut inner = self.lock();
         inner.settle_place(&self.wish, self.listen, outward);
+        // An address that the server could not answer at is left to it.
+        let place = inner.attached.as_ref().filter(|(_, hooks)| hooks.xdp.is_some()).map(|(place, _)| place);
+        let stun = place.and_then(|place| Some((place.ifindex, self.family.responder(Some(place.addr.into())).ok()?)));
+        inner.tables.set_stun(stun);
         if inner.carry_out() {
             self.wake.notify_one();
         }

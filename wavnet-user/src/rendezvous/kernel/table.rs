@@ -45,6 +45,7 @@ impl RelayTable for KernelTable {
                 RelayCount::RelayedByTc => totals.tc.0 = n,
                 RelayCount::BytesByTc => totals.tc.1 = n,
                 RelayCount::TooFast => totals.dropped = n,
+                RelayCount::StunAnswered => totals.stun = n,
                 _ => {}
             }
         }

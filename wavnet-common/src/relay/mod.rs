@@ -4,16 +4,20 @@
 //! Addresses, ports and label are replaced, nothing grows, and whatever is behind the label is as it was. The sender of what is sent on
 //! is the server. There is no UDP checksum then, as in VXLAN: frames have those of their own, and control its authentication.
 //!
+//! Beside that, XDP answers the plain requests of STUN: see `stun`.
+//!
 //! The TTL goes on counting down, so that relays which send to each other end.
 //!
 //! What is dropped here has a label, and is not to be sent on. All else goes up: the kernel and the server know better.
+
+mod stun;
 
 use core::mem::offset_of;
 
 use crate::{
     abi::relay::{Found, LegRow, RelayAddr, RelayConfig, RelayConfigFlags, RelayCount, RelayLink, RelayLinkFlags},
     addr::Label,
-    packet::{FrameMeta, Packet, Rewrite},
+    packet::{Extend, FrameMeta, Packet, Rewrite},
     wire::{
         Be16, Be32, EthHdr, Ipv4Hdr, UdpHdr,
         demux::{self, Kind},
@@ -103,12 +107,19 @@ enum Seen {
     Other,
     /// It is, and goes up.
     Up(RelayCount),
+    /// A message of STUN.
+    Stun,
     Labelled(Labelled),
 }
 
 /// A frame came in by an interface.
 #[inline(always)]
-pub fn relay<P: Packet + Rewrite + FrameMeta, T: Tables>(pkt: &mut P, tables: &T, hook: Hook, ifindex: u32) -> Verdict {
+pub fn relay<P: Packet + Rewrite + FrameMeta + Extend, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    hook: Hook,
+    ifindex: u32,
+) -> Verdict {
     let Some(config) = tables.config() else { return Verdict::Pass };
     if hook == Hook::Tc && pkt.at::<[u8; HEADERS]>(0).is_none() {
         let len = pkt.len();
@@ -117,6 +128,13 @@ pub fn relay<P: Packet + Rewrite + FrameMeta, T: Tables>(pkt: &mut P, tables: &T
     let (count, verdict) = match see(pkt, config) {
         Seen::Other => return Verdict::Pass,
         Seen::Up(count) => (count, Verdict::Pass),
+        // TC's frames are not made longer.
+        Seen::Stun if hook == Hook::Tc => (RelayCount::ForServer, Verdict::Pass),
+        Seen::Stun => match stun::answer(pkt, tables, config, ifindex) {
+            Some(Ok(verdict)) => (RelayCount::StunAnswered, verdict),
+            Some(Err(count)) => (count, Verdict::Drop),
+            None => (RelayCount::ForServer, Verdict::Pass),
+        },
         Seen::Labelled(labelled) => match send_on(pkt, tables, config, hook, ifindex, labelled.label) {
             Ok(verdict) => (hook.relayed(), verdict),
             Err(count) => (count, refused(count, labelled.is_frame, config)),
@@ -194,7 +212,8 @@ fn see<P: Packet + FrameMeta>(pkt: &P, config: &RelayConfig) -> Seen {
         Kind::Vxlan => Seen::Labelled(Labelled { label, is_frame: true }),
         Kind::Control | Kind::RelayedPulse if label.is_none() => for_server,
         Kind::Control | Kind::RelayedPulse => Seen::Labelled(Labelled { label, is_frame: false }),
-        Kind::Stun | Kind::Pulse => for_server,
+        Kind::Stun => Seen::Stun,
+        Kind::Pulse => for_server,
         Kind::Nothing => nothing,
     }
 }
