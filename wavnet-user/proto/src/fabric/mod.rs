@@ -267,7 +267,7 @@ impl Fabric {
         let changed: BTreeSet<PeerKey> =
             peers_new.iter().chain(peers_gone.iter().map(|(peer, _)| peer)).copied().collect();
         if !changed.is_empty() {
-            self.dynamic.slots_changed(&changed);
+            self.dynamic.slots_changed(&changed, &self.tables);
         }
         for (peer, endpoint) in peers_gone {
             self.routes.forget_peer(peer, endpoint.addr.into());

@@ -261,6 +261,14 @@ fn frames_are_held_back_before_anything_else_changes() {
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     commands(&mut w);
     assert_eq!(w.model.hold(PeerKey::Dynamic(id(0))), Hold::Normal, "it went with the peer");
+    // And with its slot, when there is no VNI for a moment.
+    w.fabric.hold_peer(PeerKey::Dynamic(id(0)), Hold::Hold);
+    assert!(matches!(&commands(&mut w)[..], [Command::SetHold { hold: Hold::Hold, .. }]));
+    for vnis in [BTreeSet::new(), BTreeSet::from([vni(0)])] {
+        w.fabric.set_peer(id(0), vnis, relayed(7)).unwrap();
+        commands(&mut w);
+    }
+    assert_eq!(w.model.hold(PeerKey::Dynamic(id(0))), Hold::Normal, "nobody would send on what was held back");
 }
 
 #[test]
