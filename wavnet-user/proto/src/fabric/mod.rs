@@ -262,7 +262,8 @@ impl Fabric {
             out: &mut self.out,
             followup: Followup::default(),
         };
-        let Followup { peers_new, peers_gone, no_room } = plan.run();
+        let Followup { peers_new, peers_gone, paths_left, no_room } = plan.run();
+        paths_left.into_iter().for_each(|index| self.failures.writes_path(index, true));
         self.reborn.clear();
         let changed: BTreeSet<PeerKey> =
             peers_new.iter().chain(peers_gone.iter().map(|(peer, _)| peer)).copied().collect();
