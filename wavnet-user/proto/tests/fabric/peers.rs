@@ -26,12 +26,12 @@ fn direct(n: u8, port: u16) -> Endpoint {
     Endpoint { source_port: Some(PORT), ..Endpoint::plain(peer(n).octets(), port) }
 }
 
-fn relayed(label: u32) -> Endpoint {
+pub(crate) fn relayed(label: u32) -> Endpoint {
     let label = Label::of_word(label);
     Endpoint { source_port: Some(PORT), label, ..Endpoint::plain(RELAY.ip().octets(), RELAY.port()) }
 }
 
-fn path(from: PathFrom, n: u8) -> PeerPath {
+pub(crate) fn path(from: PathFrom, n: u8) -> PeerPath {
     PeerPath { from, peer: Some(id(n)) }
 }
 
@@ -39,7 +39,7 @@ fn by_relay(label: u32) -> PathFrom {
     PathFrom::Relayed { relay: Arrival::new(RELAY, LocalPort::MAIN), label: Label::of_word(label) }
 }
 
-fn straight(n: u8, port: u16) -> PathFrom {
+pub(crate) fn straight(n: u8, port: u16) -> PathFrom {
     PathFrom::Direct(arrival(n, port))
 }
 
@@ -48,7 +48,7 @@ fn arrival(n: u8, port: u16) -> Arrival {
 }
 
 /// eth0 as underlay, and a dynamic peer at [`RELAY`], which is reached.
-fn by_a_relay() -> World {
+pub(crate) fn by_a_relay() -> World {
     let mut w = routed(&[]);
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     commands(&mut w);
@@ -378,35 +378,4 @@ fn a_thousand_peers_come_and_move() {
     }
     let moved: Vec<_> = std::iter::from_fn(|| f.poll_command()).collect();
     assert!(moved.len() == 1000 && moved.iter().all(|c| matches!(c, Command::SetNextHop { .. })));
-}
-
-/// Both buckets of its source are full, say: that may last.
-#[test]
-fn a_path_that_finds_no_room_holds_nothing_back() {
-    let mut w = by_a_relay();
-    let fail = |w: &mut World| {
-        let command =
-            std::iter::from_fn(|| w.fabric.poll_command()).find(|c| matches!(c, Command::SetPath { .. })).unwrap();
-        w.fabric.command_failed(&command, "no room");
-        command
-    };
-    let slot = w.fabric.add_path(path(straight(0, 40_000), 0)).unwrap();
-    let failed = fail(&mut w);
-    assert!(matches!(failed, Command::SetPath { index, path: Some(_) } if index == slot));
-    assert_eq!(w.fabric.held_back(), None);
-    assert_eq!(w.fabric.poll_command(), None, "nor is it tried all the time");
-    let other = w.fabric.add_path(path(straight(0, 40_001), 0)).unwrap();
-    assert!(matches!(&commands(&mut w)[..], [Command::SetPath { index, path: Some(_) }] if *index == other));
-    w.fabric.retry();
-    assert_eq!(fail(&mut w), failed);
-    w.fabric.retry();
-    assert!(commands(&mut w).contains(&failed));
-    assert_eq!(w.model.path_counts(), (2, 0));
-    // Another peer's: where the old content may still be, nothing that comes later may be done before.
-    w.fabric.remove_path(other);
-    commands(&mut w);
-    w.fabric.set_peer(id(0), BTreeSet::new(), relayed(7)).unwrap();
-    let gone = fail(&mut w);
-    assert!(matches!(gone, Command::SetPath { index, path: Some(_) } if index == slot), "{gone:?}");
-    assert!(w.fabric.held_back().is_some());
 }
