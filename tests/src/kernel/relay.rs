@@ -54,7 +54,7 @@ impl RelaySandbox {
             commands.push(RelayCommand::SetLink { row: row as u16, link: *link });
         }
         for (row, (leg, hop, rate)) in (0..).zip(&self.world.legs) {
-            commands.push(RelayCommand::SetLeg { row, leg: *leg });
+            commands.push(RelayCommand::SetLeg { row, leg: *leg, rate: None });
             commands.push(RelayCommand::SetRate { row, rate: *rate });
             commands.push(RelayCommand::SetHop { row, hop: *hop });
         }

@@ -161,6 +161,11 @@ impl RendezvousConfig {
         RendezvousConfig::FIXED.into_iter().zip(differs).filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
+    /// True if a reload to `new` has the server relay by itself, though the kernel could: its programs are loaded at the start only.
+    pub fn relays_without_kernel(&self, new: &RendezvousConfig) -> bool {
+        !self.relay && new.relay && self.relay_xdp != RelayXdp::Off
+    }
+
     /// Reads TOML; `name` is what errors call the file.
     ///
     /// # Errors

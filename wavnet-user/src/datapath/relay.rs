@@ -149,9 +149,12 @@ impl Relay {
             RelayCommand::SetLink { row, link } => {
                 self.links.set((*row).into(), Abi(*link), 0).map_err(fail(map::RELAY_LINKS))
             }
-            RelayCommand::SetLeg { row, leg } => {
+            RelayCommand::SetLeg { row, leg, rate } => {
                 let there = self.leg(*row)?;
                 there.set(Some(leg));
+                if rate.is_some() {
+                    there.meter().set(*rate, object::monotonic_ns());
+                }
                 if let Some(seen) = self.seen.get_mut(*row as usize) {
                     *seen = self.legs.get(*row).map_or(0, |leg| leg.meter().metered().frames);
                 }

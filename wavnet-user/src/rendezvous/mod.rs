@@ -233,6 +233,9 @@ impl Shell {
             Err(e) => {
                 let why = format!("{:#}", anyhow::Error::from(e));
                 kernel::tell_why_not(true, &why);
+                if let Ok(relay) = &self.kernel {
+                    relay.give_up();
+                }
                 self.kernel = Err(why);
                 None
             }
@@ -339,8 +342,11 @@ impl Shell {
         })?;
         let running = &self.facts.config;
         let fixed = running.needs_restart(&config);
-        let warnings =
+        let mut warnings: Vec<String> =
             fixed.iter().map(|key| format!("{key} has changed: a restart of the server is needed")).collect();
+        if self.kernel.is_err() && running.relays_without_kernel(&config) {
+            warnings.push("the server relays, not the kernel, until it is started again".into());
+        }
         let mut changes = vec![format!("networks and lists are in force: {} served", networks.len())];
         if config.limits != running.limits {
             changes.push("limits: changed".into());

@@ -2,11 +2,14 @@
 //!
 //! The order of commands is what keeps tables consistent, so a write that fails holds back all that follow until the next
 //! retry. What can fail for good, for a reason of its own interface or entry, does not hold back the others: attaching,
-//! detaching, the slot of an interface that has just gone, a static entry that finds no room.
+//! detaching, the slot of an interface that has just gone, a static entry or a new path of a peer that finds no room.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wavnet_common::{abi::FloodSet, fdb::Place};
+use wavnet_common::{
+    abi::{FloodSet, Path},
+    fdb::Place,
+};
 
 use super::Fabric;
 use crate::command::Command;
@@ -23,12 +26,25 @@ pub(super) struct Failures {
     underlays: BTreeSet<u32>,
     /// A static entry found no room.
     entries: bool,
+    /// Slots of paths that were not there before, as far as is known: nothing depends on their being written.
+    new_paths: BTreeSet<u16>,
+    /// Of these, those that found no room.
+    paths: BTreeMap<u16, Path>,
 }
 
 impl Failures {
     /// True if table writes wait for a retry.
     pub(super) fn holds(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// A path is about to be written. `replaces`: another one, by the same slot and source.
+    pub(super) fn writes_path(&mut self, index: u16, replaces: bool) {
+        if self.paths.remove(&index).is_some() || !replaces {
+            self.new_paths.insert(index);
+        } else {
+            self.new_paths.remove(&index);
+        }
     }
 
     /// What was attached is gone with its interface.
@@ -62,6 +78,9 @@ impl Fabric {
                 self.tables.statics.remove(&(*vni_index, *mac));
                 self.failures.entries = true;
             }
+            Command::SetPath { index, path: Some(path) } if self.failures.new_paths.contains(index) => {
+                self.failures.paths.insert(*index, *path);
+            }
             Command::DetachPort { ifindex } => drop(self.failures.ports.insert(*ifindex)),
             Command::DetachUnderlay { ifindex } => drop(self.failures.underlays.insert(*ifindex)),
             // The shell answers these by themselves; nothing is held back for a question.
@@ -88,6 +107,10 @@ impl Fabric {
         }
         self.dirty |= std::mem::take(&mut self.failures.entries);
         self.out.extend(std::mem::take(&mut self.failures.held));
+        // Unless something else has become of them.
+        let paths = std::mem::take(&mut self.failures.paths).into_iter();
+        let paths = paths.filter(|(index, path)| self.tables.paths.get(index) == Some(path));
+        self.out.extend(paths.map(|(index, path)| Command::SetPath { index, path: Some(path) }));
         // Whoever uses the interface by now has put other programs in their place.
         let ports = std::mem::take(&mut self.failures.ports).into_iter();
         let ports = ports.filter(|i| self.tables.port_of(*i).is_none());

@@ -262,12 +262,13 @@ impl Fabric {
             out: &mut self.out,
             followup: Followup::default(),
         };
-        let Followup { peers_new, peers_gone, no_room } = plan.run();
+        let Followup { peers_new, peers_gone, paths_left, no_room } = plan.run();
+        paths_left.into_iter().for_each(|index| self.failures.writes_path(index, true));
         self.reborn.clear();
         let changed: BTreeSet<PeerKey> =
             peers_new.iter().chain(peers_gone.iter().map(|(peer, _)| peer)).copied().collect();
         if !changed.is_empty() {
-            self.dynamic.slots_changed(&changed);
+            self.dynamic.slots_changed(&changed, &self.tables);
         }
         for (peer, endpoint) in peers_gone {
             self.routes.forget_peer(peer, endpoint.addr.into());

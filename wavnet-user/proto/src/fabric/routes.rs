@@ -130,6 +130,12 @@ impl<K: Ord + Copy> Routes<K> {
         }
     }
 
+    /// A peer is gone, whose frames were sent to this address and none besides. No other destination is looked at.
+    pub(crate) fn take_out(&mut self, addr: Ipv4Addr, peer: K) {
+        self.remove(addr, peer);
+        self.dirty.remove(&peer);
+    }
+
     /// A peer is gone, whose frames were sent to an address, and may have been about to be sent to another.
     pub(crate) fn forget_peer(&mut self, peer: K, addr: Ipv4Addr) {
         self.remove(addr, peer);
@@ -361,3 +367,6 @@ impl<K: Ord + Copy> Routes<K> {
         (state, via, Some(route))
     }
 }
+
+#[cfg(test)]
+mod tests;

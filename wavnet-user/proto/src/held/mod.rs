@@ -21,15 +21,16 @@ use wavnet_common::abi::Hold;
 
 /// Frames are held back no longer than this, if nobody says that they may go: the mesh says so after half of it.
 const LONGEST: Duration = Duration::from_secs(1);
-/// For the tables to have the new path: they may wait for a neighbour's answer.
-const MOVE: Duration = Duration::from_millis(500);
+/// For the tables to have the new path: they may wait for a neighbour's answer, whom the kernel asks three times, a second each. What comes
+/// meanwhile is sent on as it comes.
+const MOVE: Duration = Duration::from_secs(4);
 /// For frames to be sent on faster than new ones come. A peer's sender is as fast as it likes.
 const DRAIN: Duration = Duration::from_millis(500);
 /// A frame that a program has counted is in the device by then, or was lost there.
 const DEVICE: Duration = Duration::from_millis(5);
 /// A program that saw frames held back puts its own frame behind them by then.
 const QUIET: Duration = Duration::from_millis(3);
-/// Frames that still come after the end are sent on for so long.
+/// Frames that still come after the end are sent on, or given up as those before them were, for so long.
 const AFTER: Duration = Duration::from_millis(100);
 /// How often it is looked while something is to end.
 const TICK: Duration = Duration::from_millis(1);
@@ -45,6 +46,8 @@ enum Stage {
     Drained,
     /// Nothing is held back any more.
     Over,
+    /// The same, but some were given up: those that were behind them in the device are, too, for newer ones may have been sent by now.
+    GivenUp,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ struct Queue {
     done: u64,
     /// Of these, those that were taken for lost. One that comes all the same was not.
     missing: u64,
+    /// Of these, those that were given up before they were read: the next ones that come.
+    unread: u64,
     /// How many were held back at some moment, to see which of them the device has lost.
     mark: Option<(Time, u64)>,
 }
@@ -68,6 +73,17 @@ impl Queue {
         (self.stage, self.ends, self.quiet) = (stage, ends, None);
     }
 
+    /// Gives up what is here, and what is held back besides; how many frames that is. `held` were held back so far.
+    fn give_up(&mut self, held: u64) -> u64 {
+        let here = self.frames.len() as u64;
+        let elsewhere = held.saturating_sub(self.done + here);
+        self.frames.clear();
+        self.done += here + elsewhere;
+        self.unread += elsewhere;
+        self.missing = 0;
+        here + elsewhere
+    }
+
     /// Frames that the device has lost: they were counted a while ago, it was read to its end, and they are not here.
     fn lost(&mut self, now: Time, held: u64, emptied: bool) -> u64 {
         let (at, count) = *self.mark.get_or_insert((now, held));
@@ -75,7 +91,11 @@ impl Queue {
             return 0;
         }
         self.mark = None;
-        count.saturating_sub(self.done + self.frames.len() as u64)
+        let lost = (count + self.unread).saturating_sub(self.done + self.frames.len() as u64);
+        // Some of them may have been given up before.
+        let known = lost.min(self.unread);
+        self.unread -= known;
+        lost - known
     }
 }
 
@@ -101,8 +121,7 @@ impl Held {
         self.dropped
     }
 
-    /// Frames to a peer are about to be held back. `held` is how many were since ever; those are given up that nobody sent on, unless they
-    /// are here.
+    /// Frames to a peer are about to be held back. `held` is how many were since ever; at first those are given up that nobody sent on.
     pub fn begin(&mut self, now: Time, slot: u16, held: u64) {
         let fresh = || Queue {
             stage: Stage::Over,
@@ -111,11 +130,12 @@ impl Held {
             frames: VecDeque::new(),
             done: held,
             missing: 0,
+            unread: 0,
             mark: None,
         };
         let queue = self.queues.entry(slot).or_insert_with(fresh);
-        if queue.stage == Stage::Over && queue.frames.is_empty() {
-            (queue.done, queue.missing, queue.mark) = (held, 0, None);
+        if queue.stage == Stage::GivenUp {
+            self.dropped += queue.give_up(held);
         }
         queue.enter(Stage::Kept, now + LONGEST);
     }
@@ -137,7 +157,11 @@ impl Held {
     pub fn push(&mut self, slot: u16, frame: Vec<u8>) -> bool {
         let room = self.limit - self.bytes.min(self.limit);
         match self.queues.get_mut(&slot) {
-            Some(queue) if frame.len() <= room => {
+            Some(queue) if queue.unread > 0 => {
+                queue.unread -= 1;
+                return false;
+            }
+            Some(queue) if frame.len() <= room && queue.stage != Stage::GivenUp => {
                 if queue.missing > 0 {
                     queue.missing -= 1;
                     queue.done -= 1;
@@ -169,11 +193,22 @@ impl Held {
 
     /// That one has been sent.
     pub fn sent(&mut self, slot: u16) {
-        let Some(queue) = self.queues.get_mut(&slot) else { return };
-        if let Some(frame) = queue.frames.pop_front() {
-            self.bytes -= frame.len();
-            queue.done += 1;
+        self.take_front(slot);
+    }
+
+    /// That one cannot be sent: it is lost.
+    pub fn not_sent(&mut self, slot: u16) {
+        if self.take_front(slot) {
+            self.dropped += 1;
         }
+    }
+
+    fn take_front(&mut self, slot: u16) -> bool {
+        let Some(queue) = self.queues.get_mut(&slot) else { return false };
+        let Some(frame) = queue.frames.pop_front() else { return false };
+        self.bytes -= frame.len();
+        queue.done += 1;
+        true
     }
 
     /// What the programs are to be told about a peer now, if anything. `held`: how many of its frames were held back since ever; `emptied`:
@@ -195,33 +230,35 @@ impl Held {
                 if queue.done != held {
                     queue.quiet = None;
                 }
-                if ends {
-                    self.give_up(slot, held);
-                } else if queue.done != held || now.since(*queue.quiet.get_or_insert(now)) < QUIET {
+                if ends && (queue.done < held || !queue.frames.is_empty()) {
+                    self.give_up(now, slot, held);
+                    return Some(Hold::Normal);
+                }
+                if !ends && (queue.done != held || now.since(*queue.quiet.get_or_insert(now)) < QUIET) {
                     return None;
                 }
-                let queue = self.queues.get_mut(&slot)?;
                 queue.enter(Stage::Over, now + AFTER);
                 return Some(Hold::Normal);
             }
-            Stage::Over if now >= queue.ends && queue.frames.is_empty() => drop(self.queues.remove(&slot)),
-            Stage::Kept | Stage::Sent | Stage::Over => {}
+            // Frames that are still in the device would find nobody.
+            Stage::Over | Stage::GivenUp if now >= queue.ends && emptied && queue.frames.is_empty() => {
+                self.queues.remove(&slot);
+            }
+            Stage::Kept | Stage::Sent | Stage::Over | Stage::GivenUp => {}
         }
         None
     }
 
-    /// A peer is gone: what is kept for it is given up. `held` as ever; what the programs are to be told.
-    pub fn forget(&mut self, slot: u16, held: u64) -> u64 {
-        self.give_up(slot, held);
-        self.queues.remove(&slot);
-        held
+    /// A peer is gone: what is kept for it is given up, and what is in the device. `held` as ever.
+    pub fn forget(&mut self, now: Time, slot: u16, held: u64) {
+        self.give_up(now, slot, held);
     }
 
-    fn give_up(&mut self, slot: u16, held: u64) {
+    fn give_up(&mut self, now: Time, slot: u16, held: u64) {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
-        self.bytes -= queue.frames.drain(..).map(|frame| frame.len()).sum::<usize>();
-        self.dropped += held.saturating_sub(queue.done);
-        (queue.done, queue.missing) = (held, 0);
+        self.bytes -= queue.frames.iter().map(Vec::len).sum::<usize>();
+        self.dropped += queue.give_up(held);
+        queue.enter(Stage::GivenUp, now + AFTER);
     }
 
     /// When [`Held::look`] is to be called, for all peers.
@@ -229,9 +266,8 @@ impl Held {
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         let due = |queue: &Queue| match queue.stage {
             Stage::Kept => queue.ends,
-            Stage::Sent | Stage::Drained => now + TICK,
-            Stage::Over if queue.frames.is_empty() => queue.ends,
-            Stage::Over => now + TICK,
+            Stage::Over | Stage::GivenUp if now < queue.ends && queue.frames.is_empty() => queue.ends,
+            Stage::Sent | Stage::Drained | Stage::Over | Stage::GivenUp => now + TICK,
         };
         self.queues.values().map(due).min()
     }

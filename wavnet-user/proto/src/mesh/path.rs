@@ -211,9 +211,10 @@ impl Path {
         (self.tries, self.last_try) = (TRIES - BRIEF, None);
     }
 
-    /// It must show anew that it works.
+    /// It must show anew that it works: answers to what was asked before say nothing any more.
     pub(super) fn doubt(&mut self) {
         (self.proven, self.taken) = (false, false);
+        self.asked.clear();
         self.retry();
     }
 
@@ -360,5 +361,26 @@ impl Paths {
     /// True if the one in use is known to work.
     pub(super) fn works(&self, now: Time, doubted: Option<Time>) -> bool {
         self.selected().is_some_and(|p| p.is_usable(now) && !p.is_stale(now, doubted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::{transmit::Socket, wire::Label};
+
+    #[test]
+    fn what_was_asked_before_it_died_proves_nothing() {
+        let (mut rng, at) = (Rng::from_seed([1; 32]), |ms| Time::ZERO + Duration::from_millis(ms));
+        let way = Way { socket: Socket::Main, remote: SocketAddr::from(([192, 0, 2, 1], 4789)), label: Label::ZERO };
+        let mut path = Path::new(WayId(1), way, PathKind::Direct, Duration::from_secs(10));
+        let [first, late] = [0, 1].map(|ms| path.probe(at(ms), &mut rng));
+        assert!(path.answered(at(20), first) && path.proven);
+        path.died(at(5000));
+        assert!(!path.answered(at(5001), late) && !path.proven, "its answer may have been on the way for long");
+        let now = path.probe(at(5002), &mut rng);
+        assert!(path.answered(at(5020), now) && path.proven);
     }
 }

@@ -42,12 +42,14 @@ pub enum RelayCommand {
         /// What it becomes.
         link: RelayLink,
     },
-    /// Write a row of `LEGS`, and have its label lead there. Its next hop is not known then.
+    /// Write a row of `LEGS`, and then have its label lead there. Its next hop is not known then.
     SetLeg {
         /// Which.
         row: u32,
         /// What it becomes.
         leg: Leg,
+        /// How much may come by it; `None`: as much as before, or if the label is new, as much as likes to.
+        rate: Option<Rate>,
     },
     /// Have a label lead nowhere, and free its row.
     FreeLeg {
@@ -63,7 +65,7 @@ pub enum RelayCommand {
         /// The next hop.
         hop: Option<LegHop>,
     },
-    /// Put another rate of a leg in force; `None`: there is no limit, as after it was written.
+    /// Put another rate of a leg in force; `None`: there is no limit.
     SetRate {
         /// Which.
         row: u32,
@@ -207,10 +209,8 @@ impl Relay {
         {
             self.routes.remove(before.to.addr.into(), row);
         }
-        self.out.push_back(RelayCommand::SetLeg { row, leg });
-        if let (None, Some(_)) = (before, self.rate) {
-            self.out.push_back(RelayCommand::SetRate { row, rate: self.rate });
-        }
+        let rate = self.rate.filter(|_| before.is_none());
+        self.out.push_back(RelayCommand::SetLeg { row, leg, rate });
         self.routes.add(leg.to.addr.into(), row);
         true
     }
@@ -235,7 +235,7 @@ impl Relay {
 
     fn take_out(&mut self, label: Label) {
         if let Some((row, leg)) = self.legs.remove(label) {
-            self.routes.forget_peer(row, leg.to.addr.into());
+            self.routes.take_out(leg.to.addr.into(), row);
             self.out.push_back(RelayCommand::FreeLeg { row, label });
         }
     }

@@ -65,10 +65,11 @@ impl Rendezvous {
         let partners: Vec<_> = self.relays.partners(id).filter_map(|peer| self.relays.labels([id, peer])).collect();
         for (peer, labels) in partners {
             let [label, _] = labels;
+            // First the new entry: a table that holds one for each label keeps it, with what it knows of its bucket.
+            self.map_relay([id, peer], labels, true);
             if self.settings.relay {
                 self.out.commands.push_back(Command::DeleteRelay { key: RelayKey { from, label } });
             }
-            self.map_relay([id, peer], labels, true);
         }
     }
 

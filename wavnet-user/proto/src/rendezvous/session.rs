@@ -23,6 +23,15 @@ const HOLD: Duration = Duration::from_secs(60);
 /// How often a host may move.
 const MOVES: Rate = Rate { per_second: 1, burst: 8 };
 
+/// Of DATA that was opened.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    /// It is the first of the host's new session.
+    is_new: bool,
+    /// None that the host has sent later has come before: the others say where it was.
+    is_latest: bool,
+}
+
 impl Rendezvous {
     pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Dropped> {
         let Some(id) = self.hosts.by_index(data.receiver) else {
@@ -30,12 +39,14 @@ impl Rendezvous {
             return Err(Dropped::Session);
         };
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let done = self.open(now, id, data, &mut plaintext).and_then(|is_new| {
+        let done = self.open(now, id, data, &mut plaintext).and_then(|Opened { is_new, is_latest }| {
             if is_new {
                 self.promote(now, id, data.receiver, from);
                 self.check_admission(now, id, from)?;
             }
-            self.is_at(now, id, from);
+            if is_latest {
+                self.is_at(now, id, from);
+            }
             self.messages(now, id, &plaintext)
         });
         self.plaintext = plaintext;
@@ -45,8 +56,7 @@ impl Rendezvous {
         done
     }
 
-    /// Decrypts it. True if it is the first of the host's new session.
-    fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<bool, Dropped> {
+    fn open(&mut self, now: Time, id: HostId, data: &Data<'_>, plaintext: &mut Vec<u8>) -> Result<Opened, Dropped> {
         let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let is_of = |session: &Session| session.local_index() == data.receiver;
         let (session, is_new) = match host.current.as_deref_mut().filter(|session| is_of(session)) {
@@ -64,7 +74,7 @@ impl Rendezvous {
             OpenError::Replayed | OpenError::TooOld => Dropped::Replayed,
             OpenError::Forged => Dropped::Forged,
         })?;
-        Ok(is_new)
+        Ok(Opened { is_new, is_latest: session.is_latest(data) })
     }
 
     /// The host uses its new session: the one before is over. If it was somebody's at another address, that one is told.
@@ -99,7 +109,7 @@ impl Rendezvous {
         Err(Dropped::NotAllowed)
     }
 
-    /// A message of the host came from there, and it is genuine and new.
+    /// A message of the host came from there, and it is genuine and the latest.
     fn is_at(&mut self, now: Time, id: HostId, addr: SocketAddr) {
         let Some(host) = self.hosts.get_mut(id) else { return };
         // Who moves all the time is looked for where it was; it costs the store, the relay's map and its partners something.

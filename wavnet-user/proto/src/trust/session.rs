@@ -143,6 +143,12 @@ impl Session {
         Ok(())
     }
 
+    /// True if a datagram that was opened is the last one that the other side has sent, as far as is known: none that was sent later has come.
+    #[must_use]
+    pub const fn is_latest(&self, data: &Data<'_>) -> bool {
+        data.counter.saturating_add(1) == self.came.next()
+    }
+
     /// The other side has used it: a datagram of this session has been opened.
     #[must_use]
     pub const fn is_confirmed(&self) -> bool {

@@ -28,6 +28,8 @@ pub(crate) struct Model {
     holds: BTreeMap<u16, Hold>,
     paths: BTreeMap<u16, Path>,
     path_of: BTreeMap<Source, At>,
+    /// Slots that could not be written.
+    unwritten: BTreeSet<u16>,
     floods: Vec<FloodSet>,
     members: BTreeMap<(u32, [u8; 4]), Member>,
     /// {VNI index, MAC} → place, static.
@@ -52,6 +54,7 @@ impl Model {
             holds: BTreeMap::new(),
             paths: BTreeMap::new(),
             path_of: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
             floods: vec![FloodSet::EMPTY; limits.vnis],
             members: BTreeMap::new(),
             fdb: BTreeMap::new(),
@@ -142,6 +145,9 @@ impl Model {
     pub(crate) fn failed(&mut self, command: &Command) {
         if let Command::DetachPort { ifindex } = command {
             self.stuck.insert(*ifindex);
+        }
+        if let Command::SetPath { index, path: Some(_) } = command {
+            self.unwritten.insert(*index);
         }
     }
 

@@ -26,12 +26,12 @@ fn direct(n: u8, port: u16) -> Endpoint {
     Endpoint { source_port: Some(PORT), ..Endpoint::plain(peer(n).octets(), port) }
 }
 
-fn relayed(label: u32) -> Endpoint {
+pub(crate) fn relayed(label: u32) -> Endpoint {
     let label = Label::of_word(label);
     Endpoint { source_port: Some(PORT), label, ..Endpoint::plain(RELAY.ip().octets(), RELAY.port()) }
 }
 
-fn path(from: PathFrom, n: u8) -> PeerPath {
+pub(crate) fn path(from: PathFrom, n: u8) -> PeerPath {
     PeerPath { from, peer: Some(id(n)) }
 }
 
@@ -39,7 +39,7 @@ fn by_relay(label: u32) -> PathFrom {
     PathFrom::Relayed { relay: Arrival::new(RELAY, LocalPort::MAIN), label: Label::of_word(label) }
 }
 
-fn straight(n: u8, port: u16) -> PathFrom {
+pub(crate) fn straight(n: u8, port: u16) -> PathFrom {
     PathFrom::Direct(arrival(n, port))
 }
 
@@ -48,7 +48,7 @@ fn arrival(n: u8, port: u16) -> Arrival {
 }
 
 /// eth0 as underlay, and a dynamic peer at [`RELAY`], which is reached.
-fn by_a_relay() -> World {
+pub(crate) fn by_a_relay() -> World {
     let mut w = routed(&[]);
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     commands(&mut w);
@@ -261,6 +261,14 @@ fn frames_are_held_back_before_anything_else_changes() {
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     commands(&mut w);
     assert_eq!(w.model.hold(PeerKey::Dynamic(id(0))), Hold::Normal, "it went with the peer");
+    // And with its slot, when there is no VNI for a moment.
+    w.fabric.hold_peer(PeerKey::Dynamic(id(0)), Hold::Hold);
+    assert!(matches!(&commands(&mut w)[..], [Command::SetHold { hold: Hold::Hold, .. }]));
+    for vnis in [BTreeSet::new(), BTreeSet::from([vni(0)])] {
+        w.fabric.set_peer(id(0), vnis, relayed(7)).unwrap();
+        commands(&mut w);
+    }
+    assert_eq!(w.model.hold(PeerKey::Dynamic(id(0))), Hold::Normal, "nobody would send on what was held back");
 }
 
 /// An agent that starts on what the one before has left: what it does at once.

@@ -5,7 +5,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use wavnet_common::{abi::Hold, addr::Mac};
+use wavnet_common::{
+    abi::{Hold, VtepFlags},
+    addr::Mac,
+};
 use wavnet_proto::{
     command::{Command, PeerKey},
     fabric::{Fabric, Limits, LinkInfo, PeerPath, PortMode, RouteInfo, RuntimePort, StaticPlace, Via, VlanMode},
@@ -94,8 +97,17 @@ impl World {
             }
             Step::HoldPeer(i, hold) => {
                 let key = if i & 1 == 0 { PeerKey::Dynamic(id(i / 2)) } else { PeerKey::Static(peer(i / 2)) };
-                f.hold_peer(key, hold);
-                self.dynamics.holds.insert(key, hold);
+                let has_slot = match key {
+                    PeerKey::Dynamic(id) => f.dynamic_slot(id).is_some(),
+                    PeerKey::Static(addr) => f.peers().iter().any(|p| p.addr == addr && p.index.is_some()),
+                };
+                if has_slot {
+                    f.hold_peer(key, hold);
+                    self.dynamics.holds.insert(key, hold);
+                } else if matches!(key, PeerKey::Dynamic(_)) {
+                    // Nothing comes of it.
+                    f.hold_peer(key, hold);
+                }
             }
             Step::AddStatic(v, m, p) => drop(f.add_static(vni(v), mac(m), place(p))),
             Step::RemoveStatic(v, m) => drop(f.remove_static(vni(v), mac(m))),
@@ -190,6 +202,12 @@ impl World {
 
     pub(crate) fn poll(&mut self) -> Option<Command> {
         let command = self.fabric.poll_command()?;
+        // Nothing is held back in a slot that somebody has later, be it the same one.
+        if let Command::SetVtep { vtep, peer, .. } = &command
+            && !vtep.has(VtepFlags::USED)
+        {
+            self.dynamics.holds.remove(peer);
+        }
         match &command {
             Command::AttachPort { ifindex, .. } | Command::AttachUnderlay { ifindex, .. }
                 if Some(*ifindex) == self.failing =>

@@ -95,10 +95,14 @@ impl Model {
                     assert_ne!(self.links.insert(*row, *link), Some(*link), "a change that changes nothing");
                 }
             }
-            RelayCommand::SetLeg { row, leg } => {
+            RelayCommand::SetLeg { row, leg, rate } => {
                 assert!(*row < ROWS);
                 let before = self.legs.insert(*row, (*leg, None));
                 assert!(before.is_none_or(|(before, _)| before.label == leg.label && before != *leg), "{command:?}");
+                assert!(before.is_none() || rate.is_none(), "a bucket is full again: {command:?}");
+                if let Some(rate) = rate {
+                    self.rates.insert(*row, *rate);
+                }
             }
             RelayCommand::FreeLeg { row, label } => {
                 assert_eq!(self.legs.remove(row).map(|(leg, _)| leg.label), Some(*label));

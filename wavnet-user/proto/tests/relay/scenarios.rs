@@ -38,12 +38,15 @@ fn a_session_is_relayed_as_soon_as_the_next_hop_is_known() {
     // Said again, nothing changes; a host that moves is another leg, and its partner's leads elsewhere.
     w.relay.set(label(0), host(0), host(1), label(1));
     assert_eq!(w.commands(), []);
-    w.relay.remove(label(0), host(0));
     w.relay.set(label(0), host(4), host(1), label(1));
+    w.relay.remove(label(0), host(0));
+    let leg = Leg { label: label(0), from: side(host(4)).unwrap(), to: side(host(1)).unwrap(), to_label: label(1) };
+    // It keeps its row, and what it sends goes where it went.
+    assert_eq!(w.commands(), [RelayCommand::SetLeg { row: 0, leg, rate: None }, RelayCommand::SetHop { row: 0, hop },]);
     w.relay.set(label(1), host(1), host(4), label(0));
     let moved = w.commands();
     assert!(!moved.iter().any(|c| matches!(c, RelayCommand::Ask(Command::ResolveNeighbour { .. }))), "{moved:?}");
-    w.relay.route(v4(1), via(2, Some(1)));
+    w.relay.route(v4(4), via(2, Some(1)));
     w.commands();
     assert!(w.model.legs.len() == 2 && w.model.legs.values().all(|(_, in_force)| *in_force == hop));
     // The old sender's is not there any more; nor does it take the new one's away.
@@ -139,8 +142,14 @@ fn the_rate_is_that_of_all() {
     assert_eq!(w.model.rates, [(0, rate), (1, rate)].into());
     // Who moves has sent what it has sent.
     w.relay.set(label(0), host(4), host(1), label(1));
+    assert!(w.commands().iter().any(|c| matches!(c, RelayCommand::SetLeg { row: 0, rate: None, .. })));
+    // There is no moment without a limit.
     w.relay.set(label(2), host(2), host(3), label(3));
-    w.commands();
+    let new = w.commands();
+    assert!(
+        new.iter().any(|c| matches!(c, RelayCommand::SetLeg { row: 2, rate: Some(r), .. } if *r == rate)),
+        "{new:?}"
+    );
     assert_eq!(w.model.rates, [(0, rate), (1, rate), (2, rate)].into());
     assert_eq!(w.model.config.map(|c| (c.local_v4, c.udp_port)), Some(([203, 0, 113, 9], 4789u16.to_be_bytes())));
 }

@@ -163,6 +163,33 @@ fn a_host_is_where_its_last_message_came_from() {
 }
 
 #[test]
+fn what_was_overtaken_does_not_move_a_host_back() {
+    let mut world = World::new(settings([1]));
+    let agent = world.registered(1, "one", &[7]);
+    let late: Vec<Vec<u8>> =
+        [8, 9].map(|request| world.agents[agent].client.say(&[Message::Refresh { request }]).unwrap()).into();
+    let elsewhere = addr(50);
+    world.agents[agent].addr = elsewhere;
+    world.refresh(agent);
+    assert_eq!((world.saved.hosts[0].addr, world.done(Done::Moved)), (elsewhere, 1));
+    // Somebody has held these back. They are genuine, and heard; where they come from says nothing any more.
+    let heard = world.agents[agent].messages.len();
+    for datagram in &late {
+        world.send_from(addr(agent), datagram);
+    }
+    assert_eq!((world.saved.hosts[0].addr, world.done(Done::Moved)), (elsewhere, 1));
+    assert_eq!(
+        (world.agents[agent].messages.len(), world.dropped(Dropped::Replayed)),
+        (heard + 2, 0),
+        "answered where it is"
+    );
+    // The next one does move it.
+    world.agents[agent].addr = addr(51);
+    world.refresh(agent);
+    assert_eq!((world.saved.hosts[0].addr, world.done(Done::Moved)), (addr(51), 2));
+}
+
+#[test]
 fn who_moves_all_the_time_is_not_followed_all_the_time() {
     let mut world = World::new(settings([1]));
     let agent = world.registered(1, "one", &[7]);

@@ -70,8 +70,10 @@ fn the_map_says_what_is_relayed() {
     world.agents[a].addr = addr(50);
     world.refresh(a);
     assert_eq!(world.map, wanted(addr(50)));
+    assert_eq!(world.freed, [], "a table of labels keeps what it has for each, such as its bucket");
     world.say(b, &[Message::Bye { reason: ByeReason::STOPS }]);
     assert!(world.map.is_empty() && world.saved.relays.is_empty() && world.server.view().relays == 0);
+    assert_eq!(world.freed.len(), 2);
 }
 
 #[test]

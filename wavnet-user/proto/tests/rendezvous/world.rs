@@ -17,7 +17,7 @@ use wavnet_proto::{
     transmit::Socket,
     trust::{PublicKey, SecretKey},
     wire::{
-        Message, Unknown,
+        Label, Message, Unknown,
         message::{Entry, HostState, Invite, Page, Registered},
     },
 };
@@ -40,6 +40,9 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Agent>,
     pub(crate) saved: Saved,
     pub(crate) map: BTreeMap<RelayKey, RelayTarget>,
+    /// Whose each label is in a table that is looked up by them alone, and those that were given up there.
+    by_label: BTreeMap<Label, RelayKey>,
+    pub(crate) freed: Vec<Label>,
     pub(crate) events: Vec<Event>,
     /// All that the server sent, and to whom.
     pub(crate) sent: Vec<(SocketAddr, usize)>,
@@ -77,6 +80,8 @@ impl World {
             agents: Vec::new(),
             saved: Saved::default(),
             map: BTreeMap::new(),
+            by_label: BTreeMap::new(),
+            freed: Vec::new(),
             events: Vec::new(),
             sent: Vec::new(),
             loss: 0,
@@ -251,8 +256,17 @@ impl World {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::SetRelay { key, target } => _ = self.map.insert(key, target),
-            Command::DeleteRelay { key } => _ = self.map.remove(&key),
+            Command::SetRelay { key, target } => {
+                self.map.insert(key, target);
+                self.by_label.insert(key.label, key);
+            }
+            Command::DeleteRelay { key } => {
+                self.map.remove(&key);
+                if self.by_label.get(&key.label) == Some(&key) {
+                    self.by_label.remove(&key.label);
+                    self.freed.push(key.label);
+                }
+            }
             Command::Save(change) => self.saved.apply(change),
         }
     }

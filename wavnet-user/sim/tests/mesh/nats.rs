@@ -314,6 +314,24 @@ fn a_nat_that_only_seems_to_count_is_searched() {
     });
 }
 
+/// A search that has found something was not in vain: the next one does not have to wait for longer.
+#[test]
+fn a_nat_that_restarts_time_and_again_is_searched_as_soon_each_time() {
+    Seed::each(3, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let a = world.behind("a", NatConfig::symmetric(), Kind::Symmetric.summary());
+        let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+        direct_within(&mut world, a, b, 60);
+        for _ in 0..5 {
+            world.net.run_for(Duration::from_secs(100));
+            world.net.reboot(a.router.expect("a NAT"));
+            // Both sides have noticed by then.
+            world.net.run_for(Duration::from_secs(20));
+            direct_within(&mut world, a, b, 40);
+        }
+    });
+}
+
 /// Several peers want a search of one host at once: one after the other gets it, and what flows on the relay goes on flowing.
 #[test]
 fn several_peers_that_need_a_search_get_it_one_after_the_other() {

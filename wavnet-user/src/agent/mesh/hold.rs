@@ -77,7 +77,11 @@ impl Holding {
     /// Frames to this peer are about to be held back.
     pub(super) fn begin(&mut self, fabric: &mut Fabric, datapath: &Datapath, peer: PublicKey) {
         let Some(slot) = fabric.dynamic_slot(id(&peer)).filter(|_| self.device.is_ok()) else { return };
-        self.held.begin(now(), slot, datapath.holds().counts(slot).0);
+        let held = datapath.holds().counts(slot).0;
+        if self.peers.get(&slot).is_some_and(|before| *before != peer) {
+            self.held.forget(now(), slot, held);
+        }
+        self.held.begin(now(), slot, held);
         self.tell(datapath, slot);
         self.peers.insert(slot, peer);
         fabric.hold_peer(PeerKey::Dynamic(id(&peer)), Hold::Hold);
@@ -122,12 +126,12 @@ impl Holding {
         for slot in slots {
             let place = self.peers.get(&slot).and_then(|peer| places.get(peer));
             while let Some(frame) = self.held.front(slot) {
-                let sent = place.map_or(Ok(()), |place| send_one(sockets, place, frame));
-                if sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
-                    return false;
+                match place.map(|place| send_one(sockets, place, frame)) {
+                    Some(Ok(())) => self.held.sent(slot),
+                    Some(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                    // The frame is lost, as it would be from the programs: nobody is there any more, or the network has a fault.
+                    Some(Err(_)) | None => self.held.not_sent(slot),
                 }
-                // Any other error is the network's: the frame is lost, as it would be from the programs.
-                self.held.sent(slot);
                 self.tell(datapath, slot);
             }
         }
@@ -137,16 +141,14 @@ impl Holding {
     /// Looks how far each peer has got, and has the programs go on accordingly.
     fn look(&mut self, fabric: &mut Fabric, datapath: &Datapath, before: &BTreeMap<u16, u64>, emptied: bool) {
         for (slot, held) in before {
-            let Some(peer) = self.peers.get(slot).copied() else { continue };
-            let key = id(&peer);
-            if fabric.dynamic_slot(key) != Some(*slot) {
-                let done = self.held.forget(*slot, datapath.holds().counts(*slot).0);
-                datapath.holds().release(*slot, done);
-                self.peers.remove(slot);
-                continue;
+            let key = self.peers.get(slot).map(id);
+            let there = key.filter(|key| fabric.dynamic_slot(*key) == Some(*slot));
+            if there.is_none() && self.peers.remove(slot).is_some() {
+                self.held.forget(now(), *slot, datapath.holds().counts(*slot).0);
             }
-            let moved = fabric.dynamic_peer(key).is_none_or(|v| v.in_force == Some(v.endpoint));
-            if let Some(hold) = self.held.look(now(), *slot, *held, emptied, moved) {
+            let view = there.and_then(|key| fabric.dynamic_peer(key));
+            let moved = view.is_none_or(|v| v.in_force == Some(v.endpoint));
+            if let (Some(hold), Some(key)) = (self.held.look(now(), *slot, *held, emptied, moved), there) {
                 fabric.hold_peer(PeerKey::Dynamic(key), hold);
             }
             self.tell(datapath, *slot);

@@ -58,6 +58,16 @@ fn what_needs_a_restart_is_named() {
 }
 
 #[test]
+fn a_relay_that_is_switched_on_is_not_the_kernels_before_a_restart() {
+    let on = RendezvousConfig::parse(EXAMPLE, "example").unwrap();
+    let off = RendezvousConfig { relay: false, ..on.clone() };
+    assert!(on.relay && off.relays_without_kernel(&on));
+    assert!(!on.relays_without_kernel(&off) && !on.relays_without_kernel(&on));
+    let never = RendezvousConfig { relay_xdp: RelayXdp::Off, ..off };
+    assert!(!never.relays_without_kernel(&on), "nobody wants the kernel to");
+}
+
+#[test]
 fn flags_are_checked_as_well() {
     let mut config = RendezvousConfig::new();
     config.listen = vec!["192.0.2.1:4789".parse().unwrap()];

@@ -6,11 +6,11 @@
 //! host's datagrams to the server, which relays as if there were no programs. They are not pinned: they go with the process, however it
 //! ends.
 
+mod questions;
 pub(super) mod routing;
 mod table;
 
 use std::{
-    collections::VecDeque,
     net::{Ipv4Addr, SocketAddrV4},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -23,6 +23,7 @@ use wavnet_proto::{
     relay::{Place, Relay as Tables, RelayCommand, Wish},
 };
 
+use questions::Questions;
 pub(super) use table::KernelTable;
 
 use super::sockets::{self, Family};
@@ -49,7 +50,7 @@ pub(super) struct KernelRelay {
 struct Inner {
     tables: Tables,
     programs: Programs,
-    questions: VecDeque<Command>,
+    questions: Questions,
     attached: Option<(Place, RelayHooks)>,
     /// Why nothing is attached, as it was told.
     why_not: Option<String>,
@@ -92,7 +93,7 @@ impl KernelRelay {
     /// Why the server has to relay by itself, in words.
     pub(super) fn open(config: &RendezvousConfig) -> Result<KernelRelay, String> {
         let wish = match &config.relay_xdp {
-            _ if !config.relay => return Err("it does not relay".into()),
+            _ if !config.relay => return Err("the relay was off when the server was started: start it again".into()),
             RelayXdp::Off => return Err("relay_xdp is off".into()),
             RelayXdp::Auto => Wish::Auto,
             RelayXdp::Interface(name) => Wish::Named(name.clone()),
@@ -111,7 +112,7 @@ impl KernelRelay {
         })?;
         let mut tables = Tables::new(sides);
         tables.set_rate(Some(rate(config.limits.relay_bytes)));
-        let inner = Inner { tables, programs, questions: VecDeque::new(), attached: None, why_not: None };
+        let inner = Inner { tables, programs, questions: Questions::default(), attached: None, why_not: None };
         let family = sockets::family(listen.into(), config);
         Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen, family })
     }
@@ -133,7 +134,13 @@ impl KernelRelay {
 
     /// The next question to the kernel's routing.
     fn question(&self) -> Option<Command> {
-        self.lock().questions.pop_front()
+        self.lock().questions.pop()
+    }
+
+    /// Nobody will answer questions: there is nothing to attach for, and none are kept.
+    pub(super) fn give_up(&self) {
+        self.detach();
+        self.lock().questions.close();
     }
 
     /// Attaches where the programs should be by now, or detaches. `outward` is the interface that leads to the internet.
@@ -188,7 +195,7 @@ impl Inner {
         while let Some(command) = self.tables.poll_command() {
             let command = match command {
                 RelayCommand::Ask(question) => {
-                    self.questions.push_back(question);
+                    self.questions.push(question);
                     continue;
                 }
                 command => command,

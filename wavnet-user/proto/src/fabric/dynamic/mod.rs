@@ -53,7 +53,7 @@ pub(super) struct Dynamic {
     /// How many of them are in each VNI.
     per_vni: BTreeMap<Vni, usize>,
     pub(super) paths: PathTable,
-    /// What becomes of frames to peers; those that are not here have theirs sent.
+    /// What becomes of frames to peers with slots; those that are not here have theirs sent.
     holds: BTreeMap<PeerKey, Hold>,
     /// Peers of whom that may have to change in the tables.
     holds_dirty: BTreeSet<PeerKey>,
@@ -123,9 +123,10 @@ impl Dynamic {
         !self.paths.is_empty() || self.in_vnis(desired).next().is_some()
     }
 
-    /// The slots of peers have come or gone.
-    pub(super) fn slots_changed(&mut self, peers: &BTreeSet<PeerKey>) {
+    /// The slots of peers have come or gone. What was held back is not when another slot comes: nobody knows of that one.
+    pub(super) fn slots_changed(&mut self, peers: &BTreeSet<PeerKey>, tables: &Tables) {
         self.paths.slots_changed(peers);
+        self.holds.retain(|peer, _| tables.vteps.contains_key(peer));
         self.holds_dirty.extend(peers);
     }
 }
@@ -213,11 +214,12 @@ impl Fabric {
         removed
     }
 
-    /// Has frames to a peer held back, or not any more. It is done before what else is asked for from now on, and goes with the peer.
+    /// Has frames to a peer held back, or not any more. It is done before what else is asked for from now on, and goes with the peer's slot,
+    /// be it only for a moment that the peer has none. To who has none no frames are sent: nothing happens.
     pub fn hold_peer(&mut self, peer: PeerKey, hold: Hold) {
         if hold == Hold::Normal {
             self.dynamic.holds.remove(&peer);
-        } else {
+        } else if self.tables.vteps.contains_key(&peer) {
             self.dynamic.holds.insert(peer, hold);
         }
         self.dynamic.holds_dirty.insert(peer);

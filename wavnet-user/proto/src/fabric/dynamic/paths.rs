@@ -280,9 +280,10 @@ impl Fabric {
             }
         }
         for (index, content) in changed {
-            if let Some(path) = content
-                && tables.paths.insert(index, path) != Some(path)
-            {
+            let Some(path) = content else { continue };
+            let before = tables.paths.insert(index, path);
+            if before != Some(path) {
+                self.failures.writes_path(index, before.is_some());
                 out.push_back(Command::SetPath { index, path: Some(path) });
             }
         }

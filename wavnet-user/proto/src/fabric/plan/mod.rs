@@ -31,6 +31,8 @@ pub(super) struct Followup {
     pub(super) peers_new: Vec<PeerKey>,
     /// Peers that have none any more.
     pub(super) peers_gone: Vec<(PeerKey, Endpoint)>,
+    /// Slots of paths that lead to no peer any more.
+    pub(super) paths_left: Vec<u16>,
     /// Interfaces that should be ports, but for which there is no room.
     pub(super) no_room: BTreeSet<u32>,
 }
@@ -169,6 +171,7 @@ impl Plan<'_> {
             let leads_there = |path: &&mut Path| path.vtep_index == Some(slot.index);
             for (index, path) in self.tables.paths.iter_mut().map(|(i, p)| (*i, p)).filter(|(_, p)| leads_there(p)) {
                 path.vtep_index = None;
+                self.followup.paths_left.push(index);
                 self.out.push_back(Command::SetPath { index, path: Some(*path) });
             }
             self.out.push_back(Command::FlushPlace(Place::Vtep(slot.index)));

@@ -93,6 +93,7 @@ pub(super) struct Peer {
     prediction: Option<Prediction>,
     predictions: u32,
     search: Option<Progress>,
+    /// Searches since the last one that was not in vain.
     searches: u32,
     /// How often the peer was asked for the next one, in vain so far.
     asks: u32,

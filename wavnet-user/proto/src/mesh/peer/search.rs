@@ -202,6 +202,10 @@ impl Peer {
         if search.is_some() {
             (cx.out.searched, self.search_over) = (Some(cx.now), Some(cx.now));
         }
+        if self.has_direct(cx.now) {
+            // None before it was in vain. What it has left in NATs has its time to go all the same.
+            self.searches = 0;
+        }
         let sockets = search.map(|s| s.sockets).into_iter().chain(prediction.map(Prediction::into_sockets));
         for n in sockets.flatten() {
             let socket = Socket::Extra(n);

@@ -46,7 +46,7 @@ impl Model {
             Some(path) => self.paths.insert(index, path),
             None => self.paths.remove(&index),
         };
-        assert_ne!(before, path, "a change that changes nothing");
+        assert!(self.unwritten.remove(&index) || before != path, "a change that changes nothing");
         if let Some(before) = before
             && path.is_none_or(|path| path.source != before.source)
             && self.path_of.get(&before.source) == Some(&At::Path(index))
