@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod dynamics;
+mod left;
 mod model;
 mod nexthops;
 mod peers;

@@ -22,24 +22,24 @@ use super::{scenarios::*, steps::*, world::*};
 const PORT: u16 = 4789;
 const RELAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 3), 3478);
 
-fn direct(n: u8, port: u16) -> Endpoint {
+pub(crate) fn direct(n: u8, port: u16) -> Endpoint {
     Endpoint { source_port: Some(PORT), ..Endpoint::plain(peer(n).octets(), port) }
 }
 
-fn relayed(label: u32) -> Endpoint {
+pub(crate) fn relayed(label: u32) -> Endpoint {
     let label = Label::of_word(label);
     Endpoint { source_port: Some(PORT), label, ..Endpoint::plain(RELAY.ip().octets(), RELAY.port()) }
 }
 
-fn path(from: PathFrom, n: u8) -> PeerPath {
+pub(crate) fn path(from: PathFrom, n: u8) -> PeerPath {
     PeerPath { from, peer: Some(id(n)) }
 }
 
-fn by_relay(label: u32) -> PathFrom {
+pub(crate) fn by_relay(label: u32) -> PathFrom {
     PathFrom::Relayed { relay: Arrival::new(RELAY, LocalPort::MAIN), label: Label::of_word(label) }
 }
 
-fn straight(n: u8, port: u16) -> PathFrom {
+pub(crate) fn straight(n: u8, port: u16) -> PathFrom {
     PathFrom::Direct(arrival(n, port))
 }
 
@@ -48,7 +48,7 @@ fn arrival(n: u8, port: u16) -> Arrival {
 }
 
 /// eth0 as underlay, and a dynamic peer at [`RELAY`], which is reached.
-fn by_a_relay() -> World {
+pub(crate) fn by_a_relay() -> World {
     let mut w = routed(&[]);
     w.fabric.set_peer(id(0), BTreeSet::from([vni(0)]), relayed(7)).unwrap();
     commands(&mut w);

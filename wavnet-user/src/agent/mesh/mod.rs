@@ -4,11 +4,14 @@ mod agent;
 mod carry;
 mod device;
 mod hold;
+mod left;
 mod names;
 mod nat;
 mod pulses;
 mod settings;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::{
@@ -49,8 +52,6 @@ const RESOLVE: Duration = Duration::from_secs(60);
 const BATCH: usize = 64;
 /// Frames that went out longer ago than this are no traffic.
 const QUIET: Duration = Duration::from_secs(2);
-/// Peers that an earlier agent has left are kept for so long: they will be connected again.
-const UNCLAIMED: Duration = Duration::from_secs(60);
 /// The loop looks at the clock at least so often: whatever happens to clocks, nothing stands still for longer.
 const LONGEST: Duration = Duration::from_secs(1);
 /// How often it is looked whether answers to pulses have come, while some are missing.
@@ -74,6 +75,8 @@ pub(super) struct Overlay {
     config: config::Mesh,
     settings: Settings,
     sockets: Option<Sockets>,
+    /// What an earlier agent has left.
+    left: left::Left,
     closed: Option<Closed>,
     nat: Classification,
     resolving: Option<oneshot::Receiver<(Vec<Server>, Vec<String>)>>,
@@ -133,6 +136,7 @@ impl Overlay {
             config: mesh_config.clone(),
             settings,
             sockets: None,
+            left: left::Left::new(now()),
             closed: None,
             nat: Classification::new(rng.fork()),
             resolving: None,
@@ -154,7 +158,9 @@ impl Overlay {
     /// Opens the main socket where the underlay's address is now, and tells the fabric what is open.
     pub(super) fn follow_address(&mut self, local: Option<Ipv4Addr>, port: u16, fabric: &mut Fabric) {
         let wanted = local.map(|ip| (ip, port).into());
-        let rests = self.closed.as_ref().is_some_and(|closed| Some(closed.at) == wanted && now() < closed.again);
+        // That a port could not be opened is no trouble where this host is not any more.
+        self.closed = self.closed.take().filter(|closed| Some(closed.at) == wanted);
+        let rests = self.closed.as_ref().is_some_and(|closed| now() < closed.again);
         if rests || self.sockets.as_ref().map(Sockets::address) == wanted {
             return;
         }
@@ -177,6 +183,7 @@ impl Overlay {
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+        self.take_over(fabric);
     }
 
     /// What is open for peers.
