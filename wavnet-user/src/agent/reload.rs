@@ -67,6 +67,8 @@ impl Agent {
         if let (Some(running), Some(settings), Some(new)) = (&mut self.mesh, mesh, &config.mesh) {
             running.reload(new, settings);
         }
+        // Who was left by an earlier agent may be off the list now.
+        self.give_up_strangers();
         self.config = config.taken_over_by(&self.config);
         Ok(Done { changes, warnings })
     }

@@ -4,7 +4,7 @@ use tracing::info;
 use wavnet_common::{addr::PeerId, datapath::Of};
 use wavnet_proto::{fabric::Control, trust::PublicKey};
 
-use super::{Input, Overlay, now};
+use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
 
 impl Agent {
@@ -74,7 +74,8 @@ impl Agent {
         };
         mesh.note_traffic(sent);
         mesh.give_up_lost(&mut self.fabric);
-        if mesh.left.is_over(now(), mesh.registered) {
+        // Who has not been led to anybody yet cannot tell what is out of date.
+        if mesh.left.is_over(now(), mesh.registered.map(|at| at + UNCLAIMED)) {
             mesh.mesh.forget_left(now());
             for id in self.fabric.forget_unclaimed() {
                 info!(peer = %id, "nothing was heard from this peer of an earlier agent: removed");

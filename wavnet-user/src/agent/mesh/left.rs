@@ -13,9 +13,7 @@ use wavnet_proto::{
 
 use super::{Overlay, now};
 
-/// Peers that nobody has asked for are kept for so long from when a server has taken us in: they will be connected again.
-const LED: Duration = Duration::from_secs(60);
-/// And for so long if none does. A peer that is there probes its path each minute, hears that it is not known here, and shakes hands by
+/// What nobody has asked for is kept for so long if no server takes us in. A peer that is there probes its path each minute, hears that it is not known here, and shakes hands by
 /// that path: ten seconds between two pulses, and some for what is lost, are in it.
 const ALONE: Duration = Duration::from_secs(120);
 
@@ -31,9 +29,9 @@ impl Left {
         Left { started, told: false }
     }
 
-    /// True if what nobody has asked for is given up; `registered` is when a server first took us in.
-    pub(super) fn is_over(&self, now: Time, registered: Option<Time>) -> bool {
-        now >= registered.map_or(self.started + ALONE, |at| at + LED)
+    /// True if what nobody has asked for is given up. `led`: until when servers have led us to whom they know.
+    pub(super) fn is_over(&self, now: Time, led: Option<Time>) -> bool {
+        now >= led.unwrap_or(self.started + ALONE)
     }
 }
 
@@ -77,12 +75,11 @@ mod tests {
     fn what_is_left_ends_in_any_case() {
         let (start, second) = (Time::from_nanos(1 << 40), Duration::from_secs(1));
         let left = Left::new(start);
-        let over = |seconds: u32, registered: Option<u32>| {
-            left.is_over(start + second * seconds, registered.map(|at| start + second * at))
-        };
+        let over =
+            |seconds: u32, led: Option<u32>| left.is_over(start + second * seconds, led.map(|at| start + second * at));
         assert_eq!([over(119, None), over(120, None)], [false, true]);
-        assert_eq!([over(61, Some(2)), over(62, Some(2))], [false, true]);
-        assert_eq!([over(121, Some(119)), over(179, Some(119))], [false, true]);
+        assert_eq!([over(61, Some(62)), over(62, Some(62))], [false, true]);
+        assert_eq!([over(121, Some(179)), over(179, Some(179))], [false, true]);
     }
 
     #[test]

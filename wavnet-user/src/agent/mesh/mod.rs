@@ -52,6 +52,8 @@ const RESOLVE: Duration = Duration::from_secs(60);
 const BATCH: usize = 64;
 /// Frames that went out longer ago than this are no traffic.
 const QUIET: Duration = Duration::from_secs(2);
+/// Peers that an earlier agent has left are kept for so long: they will be connected again.
+const UNCLAIMED: Duration = Duration::from_secs(60);
 /// The loop looks at the clock at least so often: whatever happens to clocks, nothing stands still for longer.
 const LONGEST: Duration = Duration::from_secs(1);
 /// How often it is looked whether answers to pulses have come, while some are missing.

@@ -20,7 +20,7 @@ fn a_port_that_is_taken_is_no_trouble_where_this_host_is_not_any_more() {
     fs::write(&key, SecretKey::generate(&mut Rng::from_seed([1; 32])).to_text().as_bytes()).unwrap();
     fs::write(&list, "").unwrap();
     let mesh = format!("servers = [\"192.0.2.250\"]\nkey = \"{}\"\nallow = \"{}\"\n", key.display(), list.display());
-    fs::write(&file, format!("[mesh]\n{mesh}")).unwrap();
+    fs::write(&file, format!("[underlay]\ninterface = \"lo\"\n[mesh]\n{mesh}")).unwrap();
     let config = Source::File(file).load().unwrap();
     let warned = ns.run(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
