@@ -2,6 +2,7 @@
 
 mod agents;
 mod ethernet;
+mod former;
 mod gone;
 mod moves;
 mod paths;

@@ -38,7 +38,7 @@ pub struct Config {
     pub udp_port: [u8; 2],
     /// [`ConfigFlags`].
     pub flags: u16,
-    /// Further UDP ports of ours, which serve dynamic peers alone.
+    /// Further UDP ports, of which some are ours and serve dynamic peers alone: what comes there by no known path is not ours.
     pub extra_ports: ExtraPorts,
     /// Interface that holds back frames for a while ([`super::Hold`]); zero: there is none.
     pub hold_ifindex: u32,

@@ -47,8 +47,9 @@ pub(super) enum Outer {
     Pulse(Pulse),
 }
 
-/// Is it IPv4, UDP, to our address and a port of ours? Then it is ours, and every flaw from there on is a counted drop. What is for
-/// the agent's socket goes up as what is not ours does.
+/// Is it IPv4, UDP, to our address and our port? Then it is ours, and every flaw from there on is a counted drop. What is for the
+/// agent's socket goes up as what is not ours does. An extra port may be another program's by now, or the source port of what is
+/// masqueraded here: of what comes there only frames and pulses by a known path are ours, and what is neither passes.
 #[inline(always)]
 pub(super) fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
     let Some(eth) = pkt.at::<EthHdr>(0) else { return Outer::NotOurs };
@@ -68,7 +69,7 @@ pub(super) fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
     }
     if ip_len != Ipv4Hdr::LEN {
         return match pkt.at::<UdpHdr>(EthHdr::LEN + ip_len) {
-            Some(udp) if is_main(udp, config) || is_extra(udp, config) => Outer::Bad(Reason::OuterOptions),
+            Some(udp) if is_main(udp, config) => Outer::Bad(Reason::OuterOptions),
             _ => Outer::NotOurs,
         };
     }
@@ -78,7 +79,17 @@ pub(super) fn outer<P: Packet + FrameMeta>(pkt: &P, config: &Config) -> Outer {
     if !main && !is_extra(udp, config) {
         return Outer::NotOurs;
     }
-    if frag != 0 {
+    match datagram(pkt, config, main) {
+        Outer::Bad(_) if !main => Outer::NotOurs,
+        what => what,
+    }
+}
+
+/// The same of a datagram without IP options to one of our ports.
+#[inline(always)]
+fn datagram<P: Packet + FrameMeta>(pkt: &P, config: &Config, main: bool) -> Outer {
+    let (Some(ip), Some(udp)) = (pkt.at::<Ipv4Hdr>(EthHdr::LEN), pkt.at::<UdpHdr>(L4)) else { return Outer::NotOurs };
+    if ip.frag.get() & (Ipv4Hdr::MF | Ipv4Hdr::OFFSET) != 0 {
         return Outer::Bad(Reason::OuterFragment);
     }
     if !ip.checksum_holds() {

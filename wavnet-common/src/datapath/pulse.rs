@@ -11,7 +11,7 @@ use super::{
     path,
 };
 use crate::{
-    abi::{Config, ConfigFlags, Count},
+    abi::{Config, ConfigFlags, Count, LocalPort},
     packet::{Packet, Rewrite},
     reason::Reason,
     wire::{
@@ -61,7 +61,7 @@ pub(super) fn receive<P: Packet + Rewrite, T: Tables, const BEFORE_TC: bool>(
             tables.count(Count::PulseAnswered, 1);
             Verdict::Answered
         }
-        Err(Reason::UnknownPath) if config.has(ConfigFlags::CONTROL) => {
+        Err(Reason::UnknownPath) if config.has(ConfigFlags::CONTROL) || came.at.to != LocalPort::MAIN => {
             if !BEFORE_TC {
                 tables.count(Count::PulseUnknown, 1);
             }

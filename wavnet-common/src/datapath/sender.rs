@@ -13,6 +13,9 @@ use crate::{
 };
 
 /// The membership of whoever sent a frame: a static peer, by its address, or a dynamic one, by its path.
+///
+/// # Errors
+/// It is nobody's. [`Reason::UnknownPath`]: nor is the path that it came by, if that is an extra port's.
 #[inline(always)]
 pub(super) fn sender<P: Packet, T: Tables>(
     pkt: &P,
@@ -91,10 +94,10 @@ fn find<T: Tables>(tables: &T, config: &Config, came: &Came, vni: u32) -> Result
     if main && let Some(member) = member(tables, MemberKey { vni, addr: came.at.addr }) {
         return Ok(member);
     }
-    Err(if !tables.knows_vni(vni) {
-        Reason::UnknownVni
-    } else if !main {
+    Err(if !main {
         Reason::UnknownPath
+    } else if !tables.knows_vni(vni) {
+        Reason::UnknownVni
     } else if tables.knows_vtep(came.at.addr) {
         Reason::NotMember
     } else {

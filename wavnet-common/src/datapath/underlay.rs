@@ -187,7 +187,10 @@ fn inner<P: Packet + FrameMeta, T: Tables, const BEFORE_TC: bool>(
     config: &Config,
     frame: &VxlanFrame,
 ) -> Result<Decision, Reason> {
-    let member = sender(pkt, tables, config, frame)?;
+    let member = match sender(pkt, tables, config, frame) {
+        Err(Reason::UnknownPath) if !frame.main => return Ok(Decision::Pass),
+        sent => sent?,
+    };
     if frame.inner < EthHdr::LEN {
         return Err(Reason::InnerTruncated);
     }

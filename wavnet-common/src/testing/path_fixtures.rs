@@ -73,7 +73,8 @@ impl Underlay<'_> {
             for (to, udp_dst) in [("main", UDP_PORT), ("an extra", EXTRA_PORT + 15)] {
                 let frame = Outer { udp_dst, ..Outer::default() }.carry(&payload);
                 self.add(&format!("{name} to {to} port"), frame.clone(), Then::Pass);
-                self.add(&format!("{name} to {to} port, no agent"), frame, Then::Drop(Reason::VxlanFlags));
+                let then = if udp_dst == UDP_PORT { Then::Drop(Reason::VxlanFlags) } else { Then::Pass };
+                self.add(&format!("{name} to {to} port, no agent"), frame, then);
                 self.last(|f| f.stimulus.flags = ConfigFlags::DYNAMIC);
             }
         }
@@ -94,11 +95,23 @@ impl Underlay<'_> {
             ("text", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         ] {
             self.add(&format!("payload: {name}"), from(4).carry(&payload), Then::Drop(Reason::UnknownPayload));
+            for (who, outer) in [("a peer", from(5)), ("anybody", Outer { udp_dst: EXTRA_PORT, ..from(4) })] {
+                let name = format!("payload: {name}, from {who} to an extra port");
+                self.add(&name, outer.carry(&payload), Then::Pass);
+            }
         }
         let short = from(4).carry(&[8, 0, 0]);
         self.add("payload: three bytes of VXLAN", short, Then::Drop(Reason::OuterMalformed));
-        let options = Outer { udp_dst: EXTRA_PORT, options: vec![1; 4], ..Outer::default() };
-        self.add("IP options, an extra port", options.carry(&stun()), Then::Drop(Reason::OuterOptions));
+        let frame = |outer: Outer| outer.build(&udp4(mac(PORT), remote(5), 100));
+        for (flaw, outer) in [
+            ("IP options", Outer { options: vec![1; 4], ..from(5) }),
+            ("a first fragment", Outer { frag: 0x2000, ..from(5) }),
+            ("a wrong header checksum", Outer { checksum_off_by: 1, ..from(5) }),
+            ("no TTL", Outer { ttl: 0, ..from(5) }),
+            ("from our own address", Outer { src: LOCAL, ..from(5) }),
+        ] {
+            self.add(&format!("{flaw}, an extra port"), frame(outer), Then::Pass);
+        }
         let fragment = Outer { frag: 0x2000, ..from(4) };
         self.add("first fragment of STUN", fragment.carry(&stun()), Then::Drop(Reason::OuterFragment));
     }
@@ -144,13 +157,6 @@ impl Underlay<'_> {
             ("unknown port of a NAT", Outer { udp_src: 40_003, ..from(4) }, UnknownPath),
             ("unknown address", Outer { src: [203, 0, 113, 9], ..from(4) }, UnknownPath),
             ("to the main port instead of an extra one", Outer { udp_dst: UDP_PORT, ..from(5) }, UnknownPath),
-            ("to an extra port instead of the main one", Outer { udp_dst: EXTRA_PORT, ..from(4) }, UnknownPath),
-            ("to another extra port", Outer { udp_dst: EXTRA_PORT, ..from(5) }, UnknownPath),
-            (
-                "a static peer to an extra port",
-                Outer { src: vtep_addr(1), udp_dst: EXTRA_PORT, ..from(4) },
-                UnknownPath,
-            ),
             ("a relay without a label", label(0), UnknownPath),
             ("a relay with another label", label(LABEL ^ 0x80), UnknownPath),
             ("a label at another port of the relay", Outer { udp_src: RELAY_PORT + 1, ..from(6) }, UnknownPath),
@@ -172,16 +178,24 @@ impl Underlay<'_> {
         ] {
             self.add(&format!("dynamic, {name}"), outer.build(&inner), Then::Drop(reason));
         }
-        for (name, outer, reason) in [
-            ("a NAT", from(4), UnknownVtep),
-            ("a NAT, to an extra port", from(5), UnknownPath),
-            (
-                "a static peer to an extra port",
-                Outer { src: vtep_addr(1), udp_dst: EXTRA_PORT, ..from(4) },
-                UnknownPath,
-            ),
+        let extra = |outer: Outer| Outer { udp_dst: EXTRA_PORT, ..outer };
+        let of_peer = Outer { vni: world::vni(0), ..from(5) };
+        self.add("dynamic, a peer that is no member, to an extra port", of_peer.build(&inner), Then::Drop(NotMember));
+        for (name, outer) in [
+            ("to an extra port instead of the main one", extra(from(4))),
+            ("to another extra port", extra(from(5))),
+            ("an unknown VNI, to an extra port", Outer { vni: 999, ..extra(from(4)) }),
+            ("a static peer to an extra port", Outer { src: vtep_addr(1), ..extra(from(4)) }),
         ] {
-            self.add(&format!("no dynamic peers, {name}"), outer.build(&inner), Then::Drop(reason));
+            for (who, flags) in [("dynamic", FLAGS), ("no dynamic peers", ConfigFlags::CONTROL)] {
+                self.add(&format!("{who}, {name}"), outer.build(&inner), Then::Pass);
+                self.last(|f| f.stimulus.flags = flags);
+            }
+        }
+        for (name, then, outer) in
+            [("a NAT", Then::Drop(UnknownVtep), from(4)), ("a NAT, to its extra port", Then::Pass, from(5))]
+        {
+            self.add(&format!("no dynamic peers, {name}"), outer.build(&inner), then);
             self.last(|f| f.stimulus.flags = ConfigFlags::CONTROL);
         }
         let shared = Outer { src: vtep_addr(1), udp_src: 41_000, ..from(4) };
@@ -238,8 +252,13 @@ impl Underlay<'_> {
             if let Some(tc) = self.out.last_mut() {
                 tc.counts.push((Count::PulseUnknown, 1));
             }
-            self.add(&format!("pulse {name}, no agent"), frame, Then::Drop(Reason::UnknownPath));
+            let main = outer.udp_dst == UDP_PORT;
+            let then = if main { Then::Drop(Reason::UnknownPath) } else { Then::Pass };
+            self.add(&format!("pulse {name}, no agent"), frame, then);
             self.last(|f| f.stimulus.flags = FLAGS & !ConfigFlags::CONTROL);
+            if let Some(tc) = self.out.last_mut().filter(|_| !main) {
+                tc.counts.push((Count::PulseUnknown, 1));
+            }
         }
         // A label that means nothing straight from a peer.
         let label = from(4).carry(&relayed(5));

@@ -64,6 +64,9 @@ pub struct Agent {
     by_way: BTreeMap<Way, PathId>,
     selected: BTreeMap<PublicKey, PathId>,
     held: BTreeMap<PublicKey, Held>,
+    /// What an agent before this one has left in the tables: ways that frames are taken from, and where frames are sent.
+    left: BTreeMap<Way, PublicKey>,
+    left_selected: BTreeMap<PublicKey, Way>,
     /// Peers that there is room for.
     room: usize,
     /// How often frames were held back.
@@ -89,6 +92,8 @@ impl Agent {
             by_way: BTreeMap::new(),
             selected: BTreeMap::new(),
             held: BTreeMap::new(),
+            left: BTreeMap::new(),
+            left_selected: BTreeMap::new(),
             room: Settings::PEERS,
             holds: 0,
             frames_out: VecDeque::new(),
@@ -97,6 +102,14 @@ impl Agent {
             refused: 0,
             events: Vec::new(),
         }
+    }
+
+    /// With the tables of one that has ended without a word.
+    #[must_use]
+    pub fn after(before: &Agent, mesh: Mesh) -> Agent {
+        let left = before.paths.values().map(|row| (row.way, row.peer)).collect();
+        let left_selected = before.selected.keys().filter_map(|peer| Some((*peer, before.way_to(*peer)?))).collect();
+        Agent { left, left_selected, admitted: before.admitted.clone(), ..Agent::new(mesh) }
     }
 
     /// Which kind of path frames for a peer take.
@@ -118,7 +131,8 @@ impl Agent {
     /// Where frames for a peer go.
     #[must_use]
     pub fn way_to(&self, peer: PublicKey) -> Option<Way> {
-        self.paths.get(self.selected.get(&peer)?).map(|row| row.way)
+        let selected = self.selected.get(&peer).and_then(|path| self.paths.get(path));
+        selected.map(|row| row.way).or_else(|| self.left_selected.get(&peer).copied())
     }
 
     /// Whether frames of a peer are taken, if they come by a path of its own.
@@ -159,6 +173,7 @@ impl Agent {
 
     fn receive(&mut self, now: Time, way: Way, payload: &[u8]) {
         let owner = self.by_way.get(&way).and_then(|path| self.paths.get(path)).map(|row| row.peer);
+        let owner = owner.or_else(|| self.left.get(&way).copied());
         let vni = Vni::new(VNI).expect("a VNI");
         let member = |peer: &PublicKey| self.admitted.get(peer).is_some_and(|vnis| vnis.contains(&vni));
         match (owner.filter(member), payload.get(8..16)) {
@@ -173,13 +188,16 @@ impl Agent {
     /// What the kernel does with a pulse. False: it is for the mesh.
     fn pulse(&mut self, now: Time, way: Way, pulse: [u8; 2]) -> bool {
         let number = u16::from_be_bytes(pulse);
-        let Some(path) = self.by_way.get(&way).copied() else { return false };
-        let Some(row) = self.paths.get_mut(&path) else { return false };
+        let path = self.by_way.get(&way).copied();
+        if path.is_none() && !self.left.contains_key(&way) {
+            return false;
+        }
         if number & ANSWER == 0 {
             let payload = way.pulse((number | ANSWER).to_be_bytes());
             self.frames_out.push_back(Transmit { from: way.socket, to: way.remote, payload });
             return true;
         }
+        let Some((path, row)) = path.and_then(|path| Some((path, self.paths.get_mut(&path)?))) else { return true };
         let number = number & !ANSWER;
         if row.pulses[usize::from(number % 4)].take_if(|waits| *waits == number).is_some() {
             let peer = row.peer;
@@ -210,10 +228,13 @@ impl Agent {
                 assert!(!self.selected.contains_key(&peer), "frames go to somebody who is gone");
                 assert!(!self.held.contains_key(&peer), "frames wait for somebody who is gone");
                 assert!(self.admitted.remove(&peer).is_some(), "only who was admitted is expelled");
+                self.left.retain(|_, owner| *owner != peer);
+                self.left_selected.remove(&peer);
             }
             Command::AddPath { path, peer, way } => {
                 assert!(self.admitted.contains_key(&peer), "a path of nobody");
                 assert!(self.by_way.insert(way, path).is_none(), "one way is two paths");
+                self.left.remove(&way);
                 let row = Row { peer, way, pulses: [None; 4] };
                 assert!(self.paths.insert(path, row).is_none(), "a number that is in use");
                 assert!(usize::from(path.0) < 4 * self.room, "more paths than there is room for");
@@ -230,6 +251,7 @@ impl Agent {
                     "frames take a path that is not there"
                 );
                 self.selected.insert(peer, path);
+                self.left_selected.remove(&peer);
             }
             Command::Select { peer, path: None } => {
                 self.selected.remove(&peer);
@@ -293,6 +315,7 @@ impl Node for Agent {
     fn handle_sockets(&mut self, now: Time, sockets: &[(Socket, SocketAddr)]) {
         let main = sockets.iter().filter(|(s, _)| *s == Socket::Main).map(|(_, addr)| *addr);
         self.mesh.set_addresses(now, main.collect());
+        self.mesh.take_over(now, self.left.clone());
         self.settle(now);
     }
 

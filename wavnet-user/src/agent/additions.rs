@@ -1,4 +1,5 @@
-//! What was added by command, kept over a restart of the agent in a file beside the socket.
+//! What was added by command, and of which network the mesh's peers in the maps are, kept over a restart of the agent in a file beside the
+//! socket.
 //!
 //! The maps alone cannot tell: a port that is not there at the moment has no slot, and a slot has no name. The file belongs to
 //! the maps it was written with (their time of creation): after `wavnet down` it counts for nothing.
@@ -9,7 +10,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wavnet_proto::fabric::{PeerSettings, Runtime, RuntimePort};
+use wavnet_proto::{
+    fabric::{PeerSettings, Runtime, RuntimePort},
+    trust::NetworkId,
+};
 
 use super::convert;
 use crate::{api::Request, config};
@@ -20,6 +24,9 @@ const FILE: &str = config::Agent::ADDITIONS;
 struct Content {
     /// When the maps were made, CLOCK_REALTIME nanoseconds.
     maps_created_ns: u64,
+    /// The network's id.
+    #[serde(default)]
+    network: Option<String>,
     /// The commands that lead to the present state.
     requests: Vec<Request>,
 }
@@ -28,12 +35,13 @@ struct Content {
 pub(super) struct Additions {
     path: PathBuf,
     maps_created_ns: u64,
-    written: Runtime,
+    network: Option<String>,
+    written: (Runtime, Option<String>),
 }
 
 impl Additions {
     pub(super) fn new(run_dir: &Path, maps_created_ns: u64) -> Additions {
-        Additions { path: run_dir.join(FILE), maps_created_ns, written: Runtime::default() }
+        Additions { path: run_dir.join(FILE), maps_created_ns, network: None, written: Default::default() }
     }
 
     /// What an earlier agent left; nothing if there is no file or it belongs to other maps. A file that cannot be read is
@@ -45,26 +53,40 @@ impl Additions {
             Err(e) => Err(e),
         };
         match content {
-            Ok(c) if c.maps_created_ns == self.maps_created_ns => self.written = from_requests(c.requests),
+            Ok(c) if c.maps_created_ns == self.maps_created_ns => {
+                self.network = c.network;
+                self.written = (from_requests(c.requests), self.network.clone());
+            }
             Ok(_) => {}
             Err(e) => {
                 let file = self.path.display();
                 tracing::warn!("cannot read {file}, ports and peers that were added by command are lost: {e}");
             }
         }
-        self.written.clone()
+        self.written.0.clone()
+    }
+
+    /// True if the mesh's peers in the maps are of this network, as far as there are any.
+    pub(super) fn are_of(&self, network: NetworkId) -> bool {
+        self.network.as_ref().is_some_and(|of| *of == network.to_string())
+    }
+
+    /// The mesh's peers in the maps are of this network from now on. Those of another one are gone.
+    pub(super) fn set_network(&mut self, network: NetworkId) {
+        self.network = Some(network.to_string());
     }
 
     /// Writes the file if something has changed. Until it is written again, a restart would bring back an earlier state.
     pub(super) fn save(&mut self, runtime: &Runtime) -> io::Result<()> {
-        if *runtime == self.written {
+        if (runtime, &self.network) == (&self.written.0, &self.written.1) {
             return Ok(());
         }
-        let content = Content { maps_created_ns: self.maps_created_ns, requests: to_requests(runtime) };
+        let (network, requests) = (self.network.clone(), to_requests(runtime));
+        let content = Content { maps_created_ns: self.maps_created_ns, network, requests };
         let early = self.early();
         let bytes = serde_json::to_vec_pretty(&content)?;
         fs::write(&early, bytes).and_then(|()| fs::rename(&early, &self.path)).inspect_err(|_| remove(&early))?;
-        self.written = runtime.clone();
+        self.written = (runtime.clone(), self.network.clone());
         Ok(())
     }
 
@@ -153,6 +175,28 @@ mod tests {
         assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
         Additions::new(dir.path(), 1).remove();
         assert_eq!(Additions::new(dir.path(), 1).load(), Runtime::default());
+    }
+
+    #[test]
+    fn the_network_survives_a_restart_but_not_other_maps() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = [1, 2].map(|n| NetworkId::from_bytes([n; 8]));
+        let of = |maps: u64| {
+            let mut additions = Additions::new(dir.path(), maps);
+            additions.load();
+            [one, other].map(|network| additions.are_of(network))
+        };
+        assert_eq!(of(1), [false, false]);
+        for (network, is) in [(one, [true, false]), (other, [false, true])] {
+            let mut additions = Additions::new(dir.path(), 1);
+            let runtime = additions.load();
+            additions.set_network(network);
+            additions.save(&runtime).unwrap();
+            assert_eq!((of(1), of(2)), (is, [false, false]));
+        }
+        // As an earlier version has written it.
+        std::fs::write(dir.path().join(FILE), r#"{"maps_created_ns": 1, "requests": []}"#).unwrap();
+        assert_eq!(of(1), [false, false]);
     }
 
     #[test]

@@ -63,10 +63,18 @@ impl Agent {
     /// Tries again what failed.
     pub(super) fn retry(&mut self) {
         self.fabric.retry();
+        self.keep();
+    }
+
+    /// Keeps what is to survive a restart and is not in the maps. Call it when nothing of another network is in force any more.
+    pub(super) fn keep(&mut self) {
+        if let Some(mesh) = &self.mesh {
+            self.additions.set_network(mesh.network());
+        }
         if let Err(e) = self.additions.save(self.fabric.runtime())
             && self.complaints.is_news(&e.to_string())
         {
-            warn!("additions by command would not survive a restart of the agent: {e}");
+            warn!("additions by command, and paths to peers, would not survive a restart of the agent: {e}");
         }
     }
 }

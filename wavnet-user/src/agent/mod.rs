@@ -218,8 +218,8 @@ impl Agent {
     async fn start(&mut self) -> Result<()> {
         let desired = convert::desired(&self.config)?;
         self.fabric.set_desired(desired).context("the configuration cannot be put in force")?;
-        self.give_up_strangers();
         let additions = self.additions.load();
+        self.give_up_strangers();
         additions.shadowed(self.fabric.desired()).iter().for_each(|given_up| warn!("{given_up}"));
         if let Err(e) = self.fabric.restore(additions) {
             warn!("ports and peers that were added by command are left out: {e}");
@@ -230,6 +230,7 @@ impl Agent {
         if let Err(e) = self.release_neighbours().await {
             warn!("neighbours of an earlier agent may stay managed: {e:#}");
         }
+        self.keep();
         self.heartbeat();
         self.notifier.ready();
         let address = self.fabric.local_address().map_or_else(|| "none".to_owned(), |a| a.to_string());

@@ -84,6 +84,8 @@ pub(super) struct Output {
     pub(super) doubtful: BTreeSet<SocketAddr>,
     /// The ways that frames are taken from.
     pub(super) ways: BTreeMap<Way, (PublicKey, WayId)>,
+    /// Ways that an earlier agent has left, and whose they were. Those of a peer go when it is connected, or gone.
+    pub(super) left: BTreeMap<Way, PublicKey>,
     /// Ways that this peer has proved to be its own while they are another one's.
     pub(super) contested: Vec<(Way, PublicKey)>,
     /// A server to ask for a mapping, and for which peer which question was asked.
@@ -164,6 +166,13 @@ impl Output {
         }
         self.last_socket = free.last().copied().unwrap_or(self.last_socket);
         free
+    }
+
+    /// Opens this one, if it is not.
+    pub(super) fn open_socket(&mut self, n: u16) {
+        if self.sockets.insert(n) {
+            self.command(Command::Open(Socket::Extra(n)));
+        }
     }
 
     pub(super) fn close_socket(&mut self, n: u16) {

@@ -15,6 +15,7 @@
 mod budget;
 mod change;
 mod context;
+mod left;
 mod link;
 mod nat;
 mod output;

@@ -163,15 +163,14 @@ impl Mesh {
                 Some(Owner::Peer(key)) => self.hear_peer(now, via, key, &data),
                 None => self.say_unknown(now, via, &data),
             },
-            Datagram::Init(init) => match via {
-                // For new keys, by a path that stands: it needs no cookie.
-                Via::Way(way) if self.out.ways.contains_key(&way) => {
-                    if let Some((key, _)) = self.out.ways.get(&way).copied() {
-                        self.handshake(now, via, key, &init);
-                    }
+            // For new keys, by a path that stands, or that an earlier agent has left: it needs no cookie.
+            Datagram::Init(init) => {
+                let owner = if let Via::Way(way) = via { self.owner_of(now, &way) } else { None };
+                match owner {
+                    Some(key) => self.handshake(now, via, key, &init),
+                    None => self.drop(Dropped::Handshake),
                 }
-                _ => self.drop(Dropped::Handshake),
-            },
+            }
             Datagram::Unknown(what) => self.hinted(now, via, from, &what),
             Datagram::Hello(_) => self.drop(Dropped::Handshake),
             Datagram::Opener => {}

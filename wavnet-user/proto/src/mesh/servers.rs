@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Between the first CONNECTs of several peers: servers limit what one host may ask for.
-const PACE: Duration = Duration::from_millis(4);
+pub(super) const PACE: Duration = Duration::from_millis(4);
 /// From the word that a peer has come until it is asked for, unless it asks first.
 const SECOND_THOUGHT: Duration = Duration::from_millis(300);
 

@@ -8,6 +8,7 @@
 
 mod dynamics;
 mod full;
+mod left;
 mod model;
 mod nexthops;
 mod peers;

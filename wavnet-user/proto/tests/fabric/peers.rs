@@ -22,7 +22,7 @@ use super::{scenarios::*, steps::*, world::*};
 const PORT: u16 = 4789;
 const RELAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 3), 3478);
 
-fn direct(n: u8, port: u16) -> Endpoint {
+pub(crate) fn direct(n: u8, port: u16) -> Endpoint {
     Endpoint { source_port: Some(PORT), ..Endpoint::plain(peer(n).octets(), port) }
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn path(from: PathFrom, n: u8) -> PeerPath {
     PeerPath { from, peer: Some(id(n)) }
 }
 
-fn by_relay(label: u32) -> PathFrom {
+pub(crate) fn by_relay(label: u32) -> PathFrom {
     PathFrom::Relayed { relay: Arrival::new(RELAY, LocalPort::MAIN), label: Label::of_word(label) }
 }
 

@@ -187,6 +187,15 @@ impl World {
         self.net.restart(site.host, node);
     }
 
+    /// The same, and its tables are as the one before has left them.
+    pub(crate) fn replace_agent(&mut self, site: Site, name: &str, nat: NatSummary) {
+        let (settings, secret) = (self.settings(name), self.secret(site));
+        let mut mesh = Mesh::new(settings, secret, self.rng.bytes());
+        mesh.set_nat(Network::<Host>::START, nat);
+        let node = Host::Agent(Box::new(Agent::after(self.agent(site), mesh)));
+        self.net.restart(site.host, node);
+    }
+
     /// A router with a NAT on the public internet, with a LAN of its own.
     pub(crate) fn add_router(&mut self, nat: NatConfig) -> RouterId {
         self.lans += 1;

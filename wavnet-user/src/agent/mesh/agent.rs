@@ -24,15 +24,16 @@ impl Agent {
         }
     }
 
-    /// Gives up peers of an earlier agent that may not be there any more: all of them without a mesh, else those that are off the list.
+    /// Gives up peers of an earlier agent that may not be there any more, and takes them out of VNIs that they may not join any more: all
+    /// of them without a mesh or with another network, else as the list of identities says.
     pub(in crate::agent) fn give_up_strangers(&mut self) {
         let gone = match &self.mesh {
-            Some(mesh) => {
-                let admits = |id: &PeerId| PublicKey::new(id.0).is_ok_and(|key| mesh.settings.policy.admits(&key));
-                let gone: Vec<_> = self.fabric.unclaimed_peers().filter(|id| !admits(id)).collect();
-                gone.iter().for_each(|id| _ = self.fabric.remove_dynamic_peer(*id));
-                gone
+            Some(mesh) if self.additions.are_of(mesh.network()) => {
+                let policy = &mesh.settings.policy;
+                let may = |id: &PeerId, vni| PublicKey::new(id.0).is_ok_and(|key| policy.allows(&key, vni));
+                self.fabric.limit_unclaimed(may)
             }
+            Some(_) => self.fabric.forget_unclaimed(),
             None => {
                 self.fabric.set_control(Control::default());
                 self.fabric.forget_unclaimed()
@@ -75,7 +76,8 @@ impl Agent {
         let refused = mesh.places.give_up_lost(now(), &mut self.fabric);
         refused.into_iter().for_each(|(peer, e)| complain(&peer, Err(e)));
         // Who has not been led to anybody yet cannot tell what is out of date.
-        if mesh.registered.is_some_and(|at| at + UNCLAIMED <= now()) {
+        if mesh.left.is_over(now(), mesh.registered.map(|at| at + UNCLAIMED)) {
+            mesh.mesh.forget_left(now());
             for id in self.fabric.forget_unclaimed() {
                 info!(peer = %id, "nothing was heard from this peer of an earlier agent: removed");
             }

@@ -4,11 +4,14 @@ mod agent;
 mod carry;
 mod device;
 mod hold;
+mod left;
 mod names;
 mod nat;
 mod pulses;
 pub(super) mod settings;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::{
@@ -73,6 +76,8 @@ pub(super) struct Overlay {
     names: Names,
     settings: Settings,
     sockets: Option<Sockets>,
+    /// What an earlier agent has left.
+    left: left::Left,
     closed: Option<Closed>,
     nat: Classification,
     /// Slots in the kernel's table.
@@ -127,6 +132,7 @@ impl Overlay {
             names: Names::new(mesh_config.servers.clone()),
             settings,
             sockets: None,
+            left: left::Left::new(now()),
             closed: None,
             nat: Classification::new(rng.fork()),
             slots: BTreeMap::new(),
@@ -144,7 +150,9 @@ impl Overlay {
     /// Opens the main socket where the underlay's address is now, and tells the fabric what is open.
     pub(super) fn follow_address(&mut self, local: Option<Ipv4Addr>, port: u16, fabric: &mut Fabric) {
         let wanted = local.map(|ip| (ip, port).into());
-        let rests = self.closed.as_ref().is_some_and(|closed| Some(closed.at) == wanted && now() < closed.again);
+        // That a port could not be opened is no trouble where this host is not any more.
+        self.closed = self.closed.take().filter(|closed| Some(closed.at) == wanted);
+        let rests = self.closed.as_ref().is_some_and(|closed| now() < closed.again);
         if rests || self.sockets.as_ref().map(Sockets::address) == wanted {
             return;
         }
@@ -167,6 +175,7 @@ impl Overlay {
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
         self.nat.restart();
+        self.take_over(fabric);
     }
 
     /// What is open for peers.

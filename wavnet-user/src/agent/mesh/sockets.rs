@@ -69,7 +69,8 @@ impl Sockets {
         (self.local, self.port).into()
     }
 
-    /// Ports up to that of the last extra socket that is open, for the programs: all that comes there is ours then.
+    /// Ports up to that of the last extra socket that is open, for the programs. Others in between may be anybody's: only what comes by a
+    /// known path is ours there.
     pub(super) fn extra_ports(&self) -> ExtraPorts {
         let last = self.extra.keys().next_back().filter(|n| **n < ExtraPorts::MOST);
         last.map_or(ExtraPorts::NONE, |last| ExtraPorts::new(FIRST_PORT, last + 1))

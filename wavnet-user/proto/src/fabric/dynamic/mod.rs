@@ -199,15 +199,20 @@ impl Fabric {
 
     /// Removes a peer with its paths. `false`: there was none.
     pub fn remove_dynamic_peer(&mut self, id: PeerId) -> bool {
+        let removed = self.take_peer_out(id);
+        for index in self.dynamic.paths.of(id) {
+            self.remove_path(index);
+        }
+        removed
+    }
+
+    fn take_peer_out(&mut self, id: PeerId) -> bool {
         if let Some(at) = self.in_force(id) {
             self.move_peer(id, at);
         }
         let removed = self.dynamic.put(id, None).is_some();
         // Who comes back before that is carried out has the slot again.
         self.hold_peer(PeerKey::Dynamic(id), Hold::Normal);
-        for index in self.dynamic.paths.of(id) {
-            self.remove_path(index);
-        }
         if removed {
             self.touch_peers();
         }
@@ -231,12 +236,50 @@ impl Fabric {
         self.dynamic.peers.iter().filter(|(_, peer)| peer.unclaimed).map(|(id, _)| *id)
     }
 
+    /// The paths that an earlier agent left and nobody has asked for since.
+    pub fn unclaimed_paths(&self) -> impl Iterator<Item = &PeerPath> {
+        self.dynamic.paths.unclaimed().map(|(_, path)| path)
+    }
+
+    /// Limits peers that an earlier agent left and nobody has asked for since to the VNIs that each may join; those that may join none of
+    /// theirs go. Who went.
+    pub fn limit_unclaimed(&mut self, may: impl Fn(&PeerId, Vni) -> bool) -> Vec<PeerId> {
+        let unclaimed: Vec<PeerId> = self.unclaimed_peers().collect();
+        let mut gone = Vec::new();
+        for id in unclaimed {
+            let Some(peer) = self.dynamic.peers.get(&id) else { continue };
+            let vnis: BTreeSet<Vni> = peer.vnis.iter().copied().filter(|vni| may(&id, *vni)).collect();
+            if vnis.is_empty() {
+                gone.push(id);
+            } else if vnis != peer.vnis {
+                let peer = DynamicPeer { vnis, ..peer.clone() };
+                self.dynamic.put(id, Some(peer));
+                self.touch_peers();
+            }
+        }
+        gone.iter().for_each(|id| self.forget_left(*id));
+        gone
+    }
+
     /// Gives up all that an earlier agent left and nobody has asked for since, peers and paths; the peers.
     pub fn forget_unclaimed(&mut self) -> Vec<PeerId> {
         let peers: Vec<PeerId> = self.unclaimed_peers().collect();
-        peers.iter().for_each(|id| _ = self.remove_dynamic_peer(*id));
-        self.dynamic.paths.unclaimed().into_iter().for_each(|index| self.remove_path(index));
+        peers.iter().for_each(|id| _ = self.take_peer_out(*id));
+        self.forget_paths(|_| true);
         peers
+    }
+
+    /// Gives up a peer that an earlier agent left. A path that was asked for since is its asker's to remove: its slot may not be another
+    /// one's before that.
+    fn forget_left(&mut self, id: PeerId) {
+        self.take_peer_out(id);
+        self.forget_paths(|path| path.peer == Some(id));
+    }
+
+    fn forget_paths(&mut self, which: impl Fn(&PeerPath) -> bool) {
+        let left = self.dynamic.paths.unclaimed().filter(|(_, path)| which(path));
+        let left: Vec<u16> = left.map(|(index, _)| index).collect();
+        left.into_iter().for_each(|index| self.remove_path(index));
     }
 
     /// Queues what is to be held back, or not any more: before anything that may change on the way there.

@@ -181,9 +181,9 @@ impl PathTable {
         Ok(grant.index)
     }
 
-    /// Slots of paths that an earlier agent left and that nobody has asked for since.
-    pub(super) fn unclaimed(&self) -> BTreeSet<u16> {
-        self.unclaimed.clone()
+    /// Paths that an earlier agent left and that nobody has asked for since, by slot.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = (u16, &PeerPath)> {
+        self.unclaimed.iter().filter_map(|index| Some((*index, self.paths.get(index)?)))
     }
 
     /// Slots of a peer's paths.

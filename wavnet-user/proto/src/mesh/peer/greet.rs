@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Asked, Bucket, Context, Peer, SILENCE, Time, Timer, Via,
+    Asked, Bucket, Context, Peer, SILENCE, Time, Timer, Via, Way,
     sessions::{self, By},
     ways,
 };
@@ -110,7 +110,7 @@ impl Peer {
                 messages.extend(init.map(|datagram| Message::Forward(Forward { peer, datagram })));
             }
         }
-        if unknown && self.begins(cx) && self.is_connected() {
+        if unknown && self.begins(cx) {
             // The path may stand, where the session does not.
             self.greet_directly(cx, index);
         }
@@ -120,11 +120,23 @@ impl Peer {
 
     fn greet_directly(&mut self, cx: &mut Context<'_>, index: u32) {
         let direct = self.paths.iter().find(|p| p.proven && !p.way.is_relayed()).map(|p| p.way);
-        if let Some(way) = direct
+        let left = cx.out.left.iter().filter(|(_, key)| **key == self.key).map(|(way, _)| *way);
+        let ways: Vec<Way> = direct.into_iter().chain(left).collect();
+        if !ways.is_empty()
             && let Some(init) = self.greet(cx, index)
         {
-            cx.out.send(way, init);
+            ways.into_iter().for_each(|way| cx.out.send(way, init.clone()));
         }
+    }
+
+    /// The ways to it that an earlier agent has left are nothing special any more.
+    fn take_left(&self, cx: &mut Context<'_>) -> Vec<Way> {
+        cx.out.left.extract_if(.., |_, key| *key == self.key).map(|(way, _)| way).collect()
+    }
+
+    /// Gives up the ways to it that an earlier agent has left.
+    pub(in crate::mesh) fn forget_left(&mut self, cx: &mut Context<'_>) {
+        self.take_left(cx).iter().for_each(|way| self.close_unused(cx, way));
     }
 
     /// A server brings us together. If we believe to be connected, the peer may have started anew and need us to begin.
@@ -269,6 +281,10 @@ impl Peer {
         // A peer that has started anew knows nothing of us, and counts from the start.
         (self.told, self.tells, self.generation, self.whereabouts) = (0, 0, 0, 0);
         self.tell(cx);
+        for way in self.take_left(cx) {
+            self.find_or_add(cx, way);
+            self.close_unused(cx, &way);
+        }
         if first {
             self.probe_all(cx);
         } else {

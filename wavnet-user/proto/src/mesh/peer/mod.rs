@@ -230,6 +230,7 @@ impl Peer {
     /// Ends everything with it.
     pub(super) fn expel(&mut self, cx: &mut Context<'_>) {
         self.stop_search(cx);
+        self.forget_left(cx);
         self.sessions.clear(&mut cx.out.disowned);
         cx.out.disowned.extend(self.greeting.take().map(|greeting| greeting.index()));
         self.drop_all_paths(cx);

@@ -219,11 +219,16 @@ impl Peer {
         if let Some(path) = self.paths.remove(id) {
             cx.timers.stop(Timer::Probe(self.key, id));
             cx.timers.stop(Timer::Pulse(self.key, id));
-            if let Socket::Extra(n) = path.way.socket
-                && !self.owns(n)
-            {
-                cx.out.close_socket(n);
-            }
+            self.close_unused(cx, &path.way);
+        }
+    }
+
+    /// Closes a way's extra socket if no other way of this peer needs it.
+    pub(super) fn close_unused(&self, cx: &mut Context<'_>, way: &Way) {
+        if let Socket::Extra(n) = way.socket
+            && !self.owns(n)
+        {
+            cx.out.close_socket(n);
         }
     }
 
