@@ -4,7 +4,7 @@ use tracing::info;
 use wavnet_common::{addr::PeerId, datapath::Of};
 use wavnet_proto::{fabric::Control, trust::PublicKey};
 
-use super::{Input, Overlay, UNCLAIMED, carry::complain, now};
+use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
 
 impl Agent {
@@ -73,7 +73,7 @@ impl Agent {
         };
         mesh.note_traffic(sent);
         let refused = mesh.places.give_up_lost(now(), &mut self.fabric);
-        refused.into_iter().for_each(|(peer, e)| complain(&peer, Err(e)));
+        refused.into_iter().for_each(|(peer, e)| mesh.complain(&peer, Err(e)));
         // Who has not been led to anybody yet cannot tell what is out of date.
         if mesh.registered.is_some_and(|at| at + UNCLAIMED <= now()) {
             for id in self.fabric.forget_unclaimed() {
