@@ -137,15 +137,28 @@ impl Places {
         fabric.remove_dynamic_peer(id(key));
     }
 
-    /// A way to a peer was proved. One that has no place yet has it there: it needs one before anything is sent to it.
+    /// A way to a peer was proved. One that has no place, or none any more, has it there, for as long as one that is lost: the peer is told
+    /// that its frames are taken, and it needs a place before anything is sent to it. Who is lost is so from now on.
     ///
     /// # Errors
     /// As [`Places::select`].
-    pub fn prove(&mut self, fabric: &mut Fabric, ports: Ports, key: &PublicKey, way: &Way) -> Result<(), FabricError> {
-        if self.peers.get(key).is_some_and(|peer| peer.place.is_none()) {
-            return self.select(fabric, ports, key, way);
+    pub fn prove(
+        &mut self,
+        now: Time,
+        fabric: &mut Fabric,
+        ports: Ports,
+        key: &PublicKey,
+        way: &Way,
+    ) -> Result<(), FabricError> {
+        let Some(peer) = self.peers.get_mut(key) else { return Ok(()) };
+        let stands = peer.place.is_some() && !peer.given_up;
+        if stands {
+            peer.lost = peer.lost.map(|_| now);
+            return Ok(());
         }
-        Ok(())
+        let placed = self.select(fabric, ports, key, way);
+        self.lose(now, key);
+        placed
     }
 
     /// A peer's frames are to go this way.

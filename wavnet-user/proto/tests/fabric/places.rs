@@ -68,7 +68,7 @@ fn connected(socket: Socket) -> (World, Places) {
     let (mut w, mut places) = (routed(&[]), Places::default());
     places.admit(start(), &mut w.fabric, Some(PORTS), key(), some()).unwrap();
     assert_eq!(places.get(&key()), None, "nothing is known of where it is");
-    places.prove(&mut w.fabric, PORTS, &key(), &direct(socket, 40_000)).unwrap();
+    places.prove(start(), &mut w.fabric, PORTS, &key(), &direct(socket, 40_000)).unwrap();
     places.select(&mut w.fabric, PORTS, &key(), &direct(socket, 40_000)).unwrap();
     put_in_force(&mut w);
     let endpoint = Endpoint { source_port: Some(PORTS.of(socket)), ..Endpoint::plain(peer(1).octets(), 40_000) };
@@ -87,7 +87,7 @@ fn after_a_restart_frames_keep_their_way_until_another_one_is_announced() {
         assert_eq!(w.fabric.unclaimed_peers().count(), 0);
         assert_eq!(places.get(&key()), before.get(&key()), "its socket, too");
         // By the relay it is found first; that it takes frames from there it has not said.
-        places.prove(&mut w.fabric, PORTS, &key(), &relayed()).unwrap();
+        places.prove(start(), &mut w.fabric, PORTS, &key(), &relayed()).unwrap();
         let done = put_in_force(&mut w);
         let moves = |c: &&Command| matches!(c, Command::SetVtep { .. } | Command::SetMember { .. });
         assert_eq!((done.iter().find(moves), sent_to(&w)), (None, stands));
@@ -132,7 +132,7 @@ fn who_has_no_path_for_ten_seconds_loses_its_vnis_until_it_has_one() {
     places.follow_ports(&mut w.fabric, PORTS);
     put_in_force(&mut w);
     assert_eq!(sent_to(&w), None);
-    places.prove(&mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_001)).unwrap();
+    places.prove(start(), &mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_001)).unwrap();
     places.select(&mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_001)).unwrap();
     put_in_force(&mut w);
     assert_eq!(sent_to(&w).map(|at| at.port), Some(40_001));
@@ -157,4 +157,41 @@ fn frames_leave_by_the_port_that_there_is_now() {
         assert_eq!(sent_to(&w).and_then(|at| at.source_port), Some(port), "{socket:?}: {done:?}");
         assert_eq!(places.get(&key()).and_then(|place| place.endpoint.source_port), Some(port));
     }
+}
+
+#[test]
+fn a_way_that_is_proved_and_never_taken_is_no_place_for_long() {
+    let (mut w, mut places) = (routed(&[]), Places::default());
+    places.admit(start(), &mut w.fabric, Some(PORTS), key(), some()).unwrap();
+    places.prove(start(), &mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_000)).unwrap();
+    put_in_force(&mut w);
+    assert!(sent_to(&w).is_some(), "it may be taken at any moment");
+    places.give_up_lost(start() + Places::LOST, &mut w.fabric);
+    put_in_force(&mut w);
+    assert_eq!((sent_to(&w), w.model.members()), (None, BTreeSet::new()));
+}
+
+#[test]
+fn frames_of_a_peer_are_taken_from_when_it_is_told_so() {
+    let (mut w, mut places) = connected(Socket::Main);
+    places.lose(start(), &key());
+    places.give_up_lost(start() + Places::LOST, &mut w.fabric);
+    put_in_force(&mut w);
+    assert_eq!(w.model.members(), BTreeSet::new());
+    // It is told with the probe that follows, and may send at once.
+    let back = start() + 2 * Places::LOST;
+    places.prove(back, &mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_001)).unwrap();
+    put_in_force(&mut w);
+    assert_eq!((sent_to(&w).map(|at| at.port), w.model.members().len()), (Some(40_001), 1));
+    // One that was lost a moment ago keeps its VNIs as well.
+    let moment = Duration::from_millis(1);
+    places.select(&mut w.fabric, PORTS, &key(), &direct(Socket::Main, 40_001)).unwrap();
+    places.lose(back, &key());
+    places.prove(back + Places::LOST - moment, &mut w.fabric, PORTS, &key(), &relayed()).unwrap();
+    places.give_up_lost(back + Places::LOST, &mut w.fabric);
+    put_in_force(&mut w);
+    assert_eq!((sent_to(&w).map(|at| at.port), w.model.members().len()), (Some(40_001), 1));
+    places.give_up_lost(back + 2 * Places::LOST, &mut w.fabric);
+    put_in_force(&mut w);
+    assert_eq!(w.model.members(), BTreeSet::new());
 }

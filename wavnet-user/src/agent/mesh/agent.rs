@@ -4,7 +4,7 @@ use tracing::info;
 use wavnet_common::{addr::PeerId, datapath::Of};
 use wavnet_proto::{fabric::Control, trust::PublicKey};
 
-use super::{Input, Overlay, UNCLAIMED, carry::complain, now};
+use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
 
 impl Agent {
@@ -74,7 +74,7 @@ impl Agent {
         };
         mesh.note_traffic(sent);
         let refused = mesh.places.give_up_lost(now(), &mut self.fabric);
-        refused.into_iter().for_each(|(peer, e)| complain(&peer, Err(e)));
+        refused.into_iter().for_each(|(peer, e)| mesh.complain(&peer, Err(e)));
         // Who has not been led to anybody yet cannot tell what is out of date.
         if mesh.left.is_over(now(), mesh.registered.map(|at| at + UNCLAIMED)) {
             mesh.mesh.forget_left(now());

@@ -41,18 +41,22 @@ impl Overlay {
         match command {
             Command::Admit { peer, vnis } => {
                 let ports = self.sockets.as_ref().map(Sockets::ports);
-                complain(&peer, self.places.admit(now(), fabric, ports, peer, vnis));
+                let admitted = self.places.admit(now(), fabric, ports, peer, vnis);
+                self.complain(&peer, admitted);
             }
             Command::Expel { peer } => self.places.expel(fabric, &peer),
             Command::AddPath { path, peer, way } => {
                 if let Some(sockets) = &self.sockets {
-                    complain(&peer, self.places.prove(fabric, sockets.ports(), &peer, &way));
+                    let placed = self.places.prove(now(), fabric, sockets.ports(), &peer, &way);
+                    self.complain(&peer, placed);
                 }
                 let Some(from) = path_from(&way) else { return };
                 match fabric.add_path(PeerPath { from, peer: Some(id(&peer)) }) {
                     Ok(slot) => drop(self.slots.insert(path, (peer, slot))),
                     Err(e) => {
-                        warn!(peer = %peer.short(), "frames by {way} are not taken: {e}");
+                        if self.complaints.is_news(&format!("{} is not heard: {e}", peer.short())) {
+                            warn!(peer = %peer.short(), "frames by {way} are not taken: {e}");
+                        }
                         self.mesh.path_refused(now(), &peer, path);
                     }
                 }
@@ -67,7 +71,8 @@ impl Overlay {
                 let views = self.mesh.peers().find(|p| p.key == peer);
                 let way = views.and_then(|p| p.paths.iter().find(|v| v.id == Some(path)).map(|v| v.way));
                 if let (Some(way), Some(sockets)) = (way, &self.sockets) {
-                    complain(&peer, self.places.select(fabric, sockets.ports(), &peer, &way));
+                    let placed = self.places.select(fabric, sockets.ports(), &peer, &way);
+                    self.complain(&peer, placed);
                 }
             }
             Command::Select { peer, path: None } => self.places.lose(now(), &peer),
@@ -94,6 +99,15 @@ impl Overlay {
 
     pub(super) fn local_port(&self, way: &Way) -> u16 {
         self.sockets.as_ref().map_or(0, |s| s.ports().of(way.socket))
+    }
+
+    /// Tells of a peer that the fabric does not take, once for a while.
+    pub(super) fn complain(&mut self, peer: &PublicKey, set: Result<(), FabricError>) {
+        if let Err(e) = set
+            && self.complaints.is_news(&format!("{}: {e}", peer.short()))
+        {
+            warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
+        }
     }
 
     /// Has the programs wait for the answers to pulses that are about to be sent. Call it when the fabric's commands are carried out.
@@ -138,13 +152,6 @@ impl Overlay {
             self.mesh.set_nat(now(), summary);
         }
         was
-    }
-}
-
-/// A peer that the fabric does not take.
-pub(super) fn complain(peer: &PublicKey, set: Result<(), FabricError>) {
-    if let Err(e) = set {
-        warn!(peer = %peer.short(), "no frames can be exchanged with this peer: {e}");
     }
 }
 

@@ -40,7 +40,7 @@ use self::{
     sockets::{Received, Sockets},
 };
 use crate::{
-    agent::RETRY,
+    agent::{RETRY, execute::Complaints},
     config::{Config, ServerAddress},
     datapath::{Datapath, monotonic_ns},
     nat::Step,
@@ -85,6 +85,7 @@ pub(super) struct Overlay {
     places: Places,
     holding: Holding,
     awaited: Awaited,
+    complaints: Complaints,
     /// Frames sent to each peer, and when there were last more.
     traffic: BTreeMap<PublicKey, (u64, Option<Time>)>,
     /// How long it took until frames could be sent to each peer.
@@ -139,6 +140,7 @@ impl Overlay {
             places: Places::default(),
             holding: Holding::open(),
             awaited: Awaited::default(),
+            complaints: Complaints::default(),
             traffic: BTreeMap::new(),
             firsts: BTreeMap::new(),
             registered: None,
@@ -170,7 +172,7 @@ impl Overlay {
         // Frames leave by the port that there is now.
         if let Some(sockets) = &self.sockets {
             let refused = self.places.follow_ports(fabric, sockets.ports());
-            refused.into_iter().for_each(|(peer, e)| carry::complain(&peer, Err(e)));
+            refused.into_iter().for_each(|(peer, e)| self.complain(&peer, Err(e)));
         }
         let hosts = self.sockets.iter().map(Sockets::address).collect();
         self.mesh.set_addresses(now(), hosts);
