@@ -13,7 +13,7 @@ use crate::{
     bucket::Rate,
     time::Time,
     trust::{OpenError, Session},
-    wire::{Data, Message, Messages, Unknown, message::ByeReason},
+    wire::{Data, Label, Message, Messages, Unknown, message::ByeReason},
 };
 
 /// Two hosts that push each other out within this time have the same key; a host that moves does not come back so soon.
@@ -26,7 +26,7 @@ const MOVES: Rate = Rate { per_second: 1, burst: 8 };
 impl Rendezvous {
     pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Dropped> {
         let Some(id) = self.hosts.by_index(data.receiver) else {
-            self.answer_unknown(now, from, Unknown::from(data));
+            self.answer_unknown(now, from, Label::ZERO, Unknown::from(data));
             return Err(Dropped::Session);
         };
         let mut plaintext = std::mem::take(&mut self.plaintext);
@@ -40,7 +40,7 @@ impl Rendezvous {
         });
         self.plaintext = plaintext;
         if done == Err(Dropped::Session) {
-            self.answer_unknown(now, from, Unknown::from(data));
+            self.answer_unknown(now, from, Label::ZERO, Unknown::from(data));
         }
         done
     }

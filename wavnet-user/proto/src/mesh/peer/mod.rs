@@ -6,6 +6,7 @@
 mod greet;
 mod predict;
 mod probing;
+mod relay;
 mod search;
 mod sessions;
 mod switch;
@@ -22,7 +23,9 @@ use std::{
 use wavnet_common::addr::Vni;
 
 pub(super) use self::search::is_rested;
-use self::{greet::Greeting, predict::Prediction, search::Progress, sessions::Sessions, switch::Switch};
+use self::{
+    greet::Greeting, predict::Prediction, relay::Standby, search::Progress, sessions::Sessions, switch::Switch,
+};
 use super::{
     context::Context,
     output::{Command, Event, Way},
@@ -86,6 +89,7 @@ pub(super) struct Peer {
     /// When the peer last said which path its frames take.
     select_said: Said,
     busy: bool,
+    standby: Standby,
     punches: u32,
     /// The peer was asked to try all addresses; we do so in a moment.
     proposed: bool,
@@ -141,6 +145,7 @@ impl Peer {
             paths: Paths::default(),
             select_said: (0, 0),
             busy: false,
+            standby: Standby::default(),
             punches: 0,
             proposed: false,
             looks: 0,

@@ -38,6 +38,7 @@ impl Peer {
         }
         self.asked_for(cx, link);
         self.punch(cx, &candidates);
+        self.introduced(cx);
     }
 
     /// [`Timer::Tell`]: says who we are, until the peer has said that it knows.
