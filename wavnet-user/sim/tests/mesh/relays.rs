@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wavnet_proto::{mesh::PathKind, rendezvous};
+use wavnet_proto::mesh::PathKind;
 use wavnet_sim::{Attached, Direction, Network, Place, Seed, TapId, nat::NatConfig};
 
 use crate::{
@@ -36,12 +36,6 @@ fn relayed_pulses(world: &World, tap: TapId) -> usize {
 
 fn pairs(world: &World) -> usize {
     world.net.node(world.servers[0]).server().core.view().relays
-}
-
-fn limit_pairs(world: &mut World, relays: usize) {
-    let mut settings = rendezvous::Settings::new(vec![rendezvous::Network::new(world.network.access())]);
-    settings.limits.relays = relays;
-    world.net.act(world.servers[0], |node, now| node.server_mut().core.configure(now, settings));
 }
 
 fn symmetric(world: &mut World, name: &str) -> Site {
@@ -134,7 +128,7 @@ fn who_moves_after_a_long_silence_is_back_within_a_second() {
 fn who_gets_no_relayed_way_asks_again_until_there_is_one() {
     Seed::each(6, |seed| {
         let mut world = World::new(seed, DELAY);
-        limit_pairs(&mut world, 1);
+        world.limit(|limits| limits.relays = 1);
         let [a, b] = ["a", "b"].map(|name| symmetric(&mut world, name));
         let met = world.until_paths(a, b, 3 * SECOND, |_| true);
         assert!(met.is_some(), "{}", world.net.trace());
@@ -145,7 +139,7 @@ fn who_gets_no_relayed_way_asks_again_until_there_is_one() {
         world.net.run_for(60 * SECOND);
         let sent = world.net.host_stats(c.host).sent - sent;
         assert!(sent < 200, "{sent} datagrams in a minute in vain");
-        limit_pairs(&mut world, 3);
+        world.limit(|limits| limits.relays = 3);
         for other in [a, b] {
             let met = world.until_paths(other, c, 180 * SECOND, |_| true);
             assert!(met.is_some(), "{}", world.net.trace());
@@ -159,12 +153,12 @@ fn a_relayed_way_that_stands_by_gives_way_to_one_that_is_needed() {
     Seed::each(6, |seed| {
         let (mut world, a, b) = pair(seed, DELAY);
         world.net.run_for(70 * SECOND);
-        limit_pairs(&mut world, 1);
+        world.limit(|limits| limits.relays = 1);
         assert_eq!((pairs(&world), world.agent(a).paths()), (1, 2));
         let c = symmetric(&mut world, "c");
         let met = world.until_paths(b, c, 30 * SECOND, |_| true).or(world.until_paths(a, c, SECOND, |_| true));
         assert!(met.is_some(), "{}", world.net.trace());
-        limit_pairs(&mut world, 3);
+        world.limit(|limits| limits.relays = 3);
         let (at, between) = (world.net.now() + SECOND, routers(a, b));
         world.net.at(at, move |net: &mut Network<Host>| cut(net, between, true));
         let gap = world.longest_gap(a, b, Duration::from_millis(1), at + 4 * SECOND);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Link, SILENT_AFTER, Timer, pause};
+use super::{Context, Event, Link, SILENT_AFTER, ServerTrouble, Timer, pause};
 use crate::{
     time::Time,
     wire::{
@@ -16,6 +16,8 @@ const SHORTEST: u16 = 10;
 /// Between two words of where we are, when others give reason to doubt that the server knows.
 const REST: Duration = Duration::from_millis(200);
 const DOUBT: Duration = Duration::from_secs(2);
+/// Until REGISTER is sent again to a server that has no room.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Between two words of a server that we are elsewhere, at first, if they come one after the other; it doubles each time. Each is told to all
 /// servers and all peers.
@@ -124,8 +126,7 @@ impl Link {
 
     /// REGISTERED. True if our mapped address is news to be told.
     pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> bool {
-        let is_asked = |(first, last): (u32, u32)| answer.request.wrapping_sub(first) <= last.wrapping_sub(first);
-        if !self.asked.is_some_and(is_asked) {
+        if !self.is_asked(answer.request) {
             return false;
         }
         let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
@@ -152,8 +153,20 @@ impl Link {
         }
     }
 
+    /// True if it is REGISTERED, or its refusal, that is waited for.
+    fn is_asked(&self, request: u32) -> bool {
+        self.asked.is_some_and(|(first, last)| request.wrapping_sub(first) <= last.wrapping_sub(first))
+    }
+
     /// REFUSED.
     pub(in crate::mesh) fn refused(&mut self, cx: &mut Context<'_>, refused: &Refused) {
+        if refused.code == RefusedCode::BUSY && self.is_asked(refused.request) {
+            // It answers, so there is no need to ask whether it lives.
+            (self.requests, self.asked) = (0, None);
+            self.lost(cx, ServerTrouble::Full);
+            let jitter = FULL_PAUSE.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+            return cx.timers.set(Timer::Register(self.index), cx.now + FULL_PAUSE + jitter);
+        }
         if refused.code == RefusedCode::NOT_REGISTERED && !self.stale {
             self.touch(cx);
         }
