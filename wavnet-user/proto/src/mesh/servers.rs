@@ -52,6 +52,7 @@ impl Mesh {
                 Message::Invite(invite) => self.invited(now, i, invite),
                 Message::Forwarded(forward) => self.forwarded(now, i, &forward),
                 Message::Refused(refused) => link.refused(cx, &refused),
+                Message::Check { token } => link.check(cx, token),
                 Message::Bye { reason } => {
                     self.dismissed(now, i, reason);
                     return self.own_link(i);

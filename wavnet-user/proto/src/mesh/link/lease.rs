@@ -53,11 +53,12 @@ impl Link {
     /// Tells the server (again) what it must know, or that we are still there.
     pub(super) fn register(&mut self, cx: &mut Context<'_>) {
         self.requests = self.requests.saturating_add(1);
-        self.tell(cx);
+        self.tell(cx, None);
         cx.timers.set(Timer::Register(self.index), cx.now + pause(self.requests, cx.rng));
     }
 
-    fn tell(&mut self, cx: &mut Context<'_>) {
+    /// `first`: what goes before it in the same datagram.
+    fn tell(&mut self, cx: &mut Context<'_>, first: Option<Message>) {
         self.request = self.request.wrapping_add(1);
         let request = self.request;
         // Whichever of them is answered, as long as they say the same.
@@ -76,7 +77,18 @@ impl Link {
         } else {
             Message::Refresh { request }
         };
-        self.send(cx, &[message]);
+        let messages: Vec<Message> = first.into_iter().chain([message]).collect();
+        self.send(cx, &messages);
+    }
+
+    /// CHECK: the server does not believe that we are where we are before it has heard from us what it sent there.
+    pub(in crate::mesh) fn check(&mut self, cx: &mut Context<'_>, token: u32) {
+        // What it has answered so far went where we were.
+        self.tell(cx, Some(Message::Checked { token }));
+        if self.requests == 0 {
+            self.requests = 1;
+            cx.timers.set(Timer::Register(self.index), cx.now + pause(self.requests, cx.rng));
+        }
     }
 
     /// [`Timer::Register`]. `index` is for a new handshake.
@@ -113,7 +125,7 @@ impl Link {
         if self.requests == 0 {
             self.register(cx);
         } else {
-            self.tell(cx);
+            self.tell(cx, None);
         }
     }
 
