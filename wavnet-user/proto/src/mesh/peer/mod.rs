@@ -65,6 +65,8 @@ pub(super) struct Peer {
     answered: Option<([u8; 16], Vec<u8>)>,
     /// What handshakes it may ask for: by its paths, and by way of servers.
     requests: [Bucket; 2],
+    /// Answers to its PEER_HELLOs.
+    answers: Bucket,
     sessions: Sessions,
     /// Counts sessions.
     epoch: u32,
@@ -128,6 +130,7 @@ impl Peer {
             greeting: None,
             answered: None,
             requests: [Bucket::default(); 2],
+            answers: Bucket::default(),
             sessions: Sessions::default(),
             epoch: 0,
             connects: 0,
