@@ -164,6 +164,8 @@ fn control_seeds() -> Vec<(String, Vec<u8>)> {
         Message::Forwarded(forward),
         Message::Refused(message::Refused { request, code: message::RefusedCode::BUSY }),
         Message::Bye { reason: message::ByeReason::STOPS },
+        Message::Check { token: 5 },
+        Message::Checked { token: 5 },
         Message::PeerHello(message::PeerHello {
             version: 1,
             stages: 0,

@@ -61,6 +61,16 @@ fn process(f: &mut Families, n: &Numbers) {
         "Times that what must outlive a restart could not be written.",
         [counter(&[], get(&n.stats.store_errors) as f64)].into_iter(),
     );
+    f.gauges(
+        "wavnet_rendezvous_store_waiting",
+        "Changes that are not written yet. They are written when the store can be.",
+        [gauge(&[], (get(&n.stats.store_waiting) + get(&n.stats.store_taken)) as f64)].into_iter(),
+    );
+    f.counters(
+        "wavnet_rendezvous_store_lost_total",
+        "Changes that were given up because too many waited: after a restart their hosts register anew.",
+        [counter(&[], get(&n.stats.store_lost) as f64)].into_iter(),
+    );
 }
 
 fn hosts(f: &mut Families, n: &Numbers) {

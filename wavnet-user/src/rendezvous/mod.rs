@@ -291,7 +291,12 @@ impl Shell {
         let hosts: usize = view.networks.iter().map(|network| network.hosts).sum();
         let mut warnings = Vec::new();
         if get(&self.stats.store_errors) > 0 {
-            warnings.push("what must outlive a restart could not always be written: look at the log".to_owned());
+            let [waiting, taken, lost] =
+                [&self.stats.store_waiting, &self.stats.store_taken, &self.stats.store_lost].map(get);
+            warnings.push(format!(
+                "what must outlive a restart could not always be written: {} changes wait, {lost} were given up; the log says why",
+                waiting + taken
+            ));
         }
         if hosts * 10 >= limits.hosts * 9 {
             warnings.push(format!("{hosts} of {} hosts: raise limits.hosts before it is full", limits.hosts));

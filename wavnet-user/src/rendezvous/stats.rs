@@ -19,6 +19,12 @@ pub(super) struct Stats {
     pub(super) not_sent: AtomicU64,
     /// Times that the store could not be written.
     pub(super) store_errors: AtomicU64,
+    /// Changes that wait for the store's thread.
+    pub(super) store_waiting: AtomicU64,
+    /// Changes that the thread has taken, and not written yet.
+    pub(super) store_taken: AtomicU64,
+    /// Changes that were given up.
+    pub(super) store_lost: AtomicU64,
 }
 
 /// Adds to a counter, if there is something to add.
@@ -31,4 +37,14 @@ pub(super) fn add(counter: &AtomicU64, many: u64) {
 /// What a counter has.
 pub(super) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+/// Takes from a counter of what there is now.
+pub(super) fn take(counter: &AtomicU64, many: u64) {
+    counter.fetch_sub(many, Ordering::Relaxed);
+}
+
+/// Sets a counter of what there is now.
+pub(super) fn set(counter: &AtomicU64, many: u64) {
+    counter.store(many, Ordering::Relaxed);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::UnwindSafe,
     path::{Path, PathBuf},
 };
 
@@ -96,7 +97,8 @@ pub trait Store: Send {
 
 /// A file.
 pub struct FileStore {
-    database: Database,
+    /// `None`: it could not be written, and has to be opened anew. A database that has met an error of its file does nothing any more.
+    database: Option<Database>,
     path: PathBuf,
 }
 
@@ -109,16 +111,8 @@ impl FileStore {
         std::fs::create_dir_all(dir).map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
         let path = dir.join(FILE);
         let is_new = std::fs::metadata(&path).is_ok_and(|m| m.len() == 0) || !path.exists();
-        // A damaged file may lead the database into a panic; that must not be how the server says so.
-        let opened = std::panic::catch_unwind(|| Database::create(&path));
-        let database = opened.map_err(|_| damaged(&path, "it cannot be opened"))?.map_err(|e| match e {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.clone()),
-            DatabaseError::Storage(StorageError::Io(e)) if e.kind() != io::ErrorKind::InvalidData => {
-                StoreError::Io { doing: "open", path: path.clone(), source: Box::new(redb::Error::Io(e)) }
-            }
-            e => damaged(&path, &e.to_string()),
-        })?;
-        let mut store = FileStore { database, path };
+        let database = opened(&path, || Database::create(&path))?;
+        let mut store = FileStore { database: Some(database), path };
         if is_new {
             store.write(|tables| tables.meta.insert("format", FORMAT).map(drop))?;
         }
@@ -135,9 +129,35 @@ impl FileStore {
         }
     }
 
+    /// On a database of the test's choice.
+    #[cfg(test)]
+    pub(super) fn on(database: Database, path: PathBuf) -> FileStore {
+        FileStore { database: Some(database), path }
+    }
+
+    /// The database. After a failure the file is opened anew; it must be there, for another one would not know how often the server has started.
+    fn take(&mut self) -> Result<Database, StoreError> {
+        match self.database.take() {
+            Some(database) => Ok(database),
+            None => opened(&self.path, || Database::open(&self.path)),
+        }
+    }
+
+    /// Makes all of a change or nothing.
     fn write(&mut self, change: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>) -> Result<(), StoreError> {
+        let database = self.take()?;
+        self.write_to(&database, change)?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    fn write_to(
+        &self,
+        database: &Database,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
+    ) -> Result<(), StoreError> {
         let io = |e: redb::Error| self.io("write", e);
-        let transaction = self.database.begin_write().map_err(|e| io(e.into()))?;
+        let transaction = database.begin_write().map_err(|e| io(e.into()))?;
         {
             let mut tables = Tables {
                 meta: transaction.open_table(META).map_err(|e| io(e.into()))?,
@@ -149,8 +169,8 @@ impl FileStore {
         transaction.commit().map_err(|e| io(e.into()))
     }
 
-    fn read(&self) -> Result<Saved, redb::Error> {
-        let transaction = self.database.begin_read()?;
+    fn read(&self, database: &Database) -> Result<Saved, redb::Error> {
+        let transaction = database.begin_read()?;
         let meta = transaction.open_table(META)?;
         let number = |key| Ok::<_, redb::Error>(meta.get(key)?.map_or(0, |value| value.value()));
         let format = number("format")?;
@@ -178,13 +198,30 @@ struct Tables<'a> {
     relays: redb::Table<'a, &'static [u8], &'static [u8]>,
 }
 
+/// A damaged file may lead the database into a panic; that must not be how the server says so.
+fn opened(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError> + UnwindSafe,
+) -> Result<Database, StoreError> {
+    let database = std::panic::catch_unwind(open).map_err(|_| damaged(path, "it cannot be opened"))?;
+    database.map_err(|e| match e {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+        DatabaseError::Storage(StorageError::Io(e)) if e.kind() != io::ErrorKind::InvalidData => {
+            StoreError::Io { doing: "open", path: path.to_owned(), source: Box::new(redb::Error::Io(e)) }
+        }
+        e => damaged(path, &e.to_string()),
+    })
+}
+
 fn damaged(path: &Path, what: &str) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), what: what.to_owned() }
 }
 
 impl Store for FileStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
-        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.read()));
+        let database = self.take()?;
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.read(&database)));
+        self.database = Some(database);
         let read = read.map_err(|_| damaged(&self.path, "it cannot be read"))?;
         read.map_err(|e| match e {
             redb::Error::UpgradeRequired(found) => StoreError::Format { path: self.path.clone(), found: found.into() },

@@ -14,7 +14,7 @@ use wavnet_common::{abi::relay::RelayCount, addr::Vni};
 use wavnet_proto::{
     rendezvous::persist::{Change, Saved, SavedHost, SavedRelay},
     rng::Rng,
-    trust::{NetworkKey, SecretKey},
+    trust::{NetworkId, NetworkKey, PublicKey, SecretKey},
     wire::{Candidate, CandidateKind, Label, NatSummary},
 };
 
@@ -167,6 +167,105 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
         [Change::Host(Box::new(host(1))), forgotten, Change::Incarnation(3)],
         "of two changes the later one"
     );
+    let stats = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
+    assert_eq!(stats, [0; 3]);
+}
+
+fn forget(network: NetworkId, n: u32) -> Change {
+    let mut bytes = [0x40; 32];
+    bytes[4..8].copy_from_slice(&n.to_be_bytes());
+    Change::ForgetHost { network, key: PublicKey::new(bytes).unwrap() }
+}
+
+#[test]
+fn a_disk_that_fails_for_good_takes_no_more_memory_than_there_may_be_and_what_is_lost_is_counted() {
+    let stats = Arc::new(Stats::default());
+    let store = Failing { fails: Arc::new(AtomicBool::new(true)), kept: Arc::default() };
+    let mut keeper = Keeper::start(Box::new(store), Arc::clone(&stats)).unwrap();
+    let network = host(1).network;
+    keeper.add(forget(network, u32::MAX));
+    while get(&stats.store_errors) == 0 {
+        keeper.flush();
+        std::thread::yield_now();
+    }
+    for n in 0..(1 << 18) + 1000 {
+        keeper.add(forget(network, n));
+        if n == 10 {
+            // One batch more waits in the queue.
+            keeper.flush();
+        }
+    }
+    // A later change of a thing that waits takes no room.
+    keeper.add(forget(network, 100));
+    keeper.flush();
+    let counts = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
+    assert_eq!(counts, [1 << 18, 12, 989]);
+    keeper.finish();
+    assert_eq!(get(&stats.store_lost), (1 << 18) + 1001);
+}
+
+/// A file whose disk fails as long as it is told to.
+#[derive(Debug)]
+struct FailingFile {
+    file: redb::backends::FileBackend,
+    fails: Arc<AtomicBool>,
+}
+
+impl FailingFile {
+    fn check(&self) -> std::io::Result<()> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl redb::StorageBackend for FailingFile {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.file.close()
+    }
+}
+
+/// A database that has met an error does nothing any more: it has to be opened anew.
+#[test]
+fn a_file_that_could_not_be_written_can_be_later() {
+    let dir = tempfile::tempdir().unwrap();
+    FileStore::open(dir.path()).unwrap().apply(&[Change::Incarnation(7)]).unwrap();
+    let (path, fails) = (dir.path().join(FILE), Arc::new(AtomicBool::new(false)));
+    let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let file = redb::backends::FileBackend::new(file).unwrap();
+    let database = Database::builder().create_with_backend(FailingFile { file, fails: Arc::clone(&fails) }).unwrap();
+    let mut store = FileStore::on(database, path.clone());
+    store.apply(&[Change::Host(Box::new(host(1)))]).unwrap();
+    fails.store(true, Ordering::Relaxed);
+    assert!(store.apply(&[Change::Host(Box::new(host(2)))]).is_err());
+    fails.store(false, Ordering::Relaxed);
+    store.apply(&[Change::Host(Box::new(host(2))), Change::Relay(relay(1))]).unwrap();
+    let saved = store.load().unwrap();
+    assert_eq!((saved.incarnation, saved.hosts.len(), saved.relays.len()), (7, 2, 1));
 }
 
 fn numbers() -> metrics::Numbers {

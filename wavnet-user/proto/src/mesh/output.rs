@@ -197,6 +197,9 @@ pub enum ServerTrouble {
     /// It does not take this identity.
     #[error("it refuses this host: its identity is not on the server's list, or was revoked")]
     Refused,
+    /// It has no room for this host.
+    #[error("it has no room for another host: raise limits.hosts there")]
+    Full,
     /// Another host has registered with this identity.
     #[error("another host has registered with this host's identity: each needs a key of its own")]
     Replaced,

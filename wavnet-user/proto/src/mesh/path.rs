@@ -74,6 +74,10 @@ pub(super) struct Path {
     /// When the last probe was answered, and how many were not since then that should have been.
     proved: Time,
     challenges: u8,
+    /// When the peer last said something by it, or answered.
+    heard: Time,
+    /// The relay no longer has its label, says somebody.
+    unlabelled: bool,
     /// A pulse is wanted before it is due.
     pub(super) hurry: bool,
     /// How often more the peer is to be told that frames take it.
@@ -101,6 +105,8 @@ impl Path {
             verified: Time::ZERO,
             proved: Time::ZERO,
             challenges: 0,
+            heard: Time::ZERO,
+            unlabelled: false,
             hurry: false,
             tell_selected: 0,
             pulses: Pulses::new(idle),
@@ -149,6 +155,7 @@ impl Path {
         self.pulses.seen(Some(now.since(sent)));
         self.verified = self.verified.max(sent);
         (self.proved, self.challenges) = (now, 0);
+        self.hear(now);
         if !self.proven {
             (self.proven, self.known, self.proven_at) = (true, true, now);
         }
@@ -159,7 +166,34 @@ impl Path {
     pub(super) fn pulsed(&mut self, at: Time, number: u16) -> bool {
         let Some(sample) = self.pulses.answered(at, number) else { return false };
         self.verified = self.verified.max(at - sample);
+        self.hear(at);
         true
+    }
+
+    /// The peer says something by it.
+    pub(super) fn hear(&mut self, now: Time) {
+        (self.heard, self.unlabelled) = (self.heard.max(now), false);
+    }
+
+    /// When the peer last did so.
+    pub(super) fn last_heard(&self) -> Time {
+        self.heard
+    }
+
+    /// The relay does not know its label, says somebody.
+    pub(super) fn unlabel(&mut self) {
+        self.unlabelled = true;
+    }
+
+    /// True if it works as far as is known, or it is about to show whether it does.
+    pub(super) fn is_promising(&self, now: Time) -> bool {
+        let is_new = !self.known && self.tries < TRIES;
+        !self.unlabelled && (self.seems_good(now) || is_new)
+    }
+
+    /// True if it seems to work, and has shown so since there was reason to doubt it.
+    pub(super) fn works(&self, now: Time, doubted: Option<Time>) -> bool {
+        self.is_usable(now) && self.seems_good(now) && doubted.is_none_or(|since| self.verified >= since)
     }
 
     /// Whether the peer itself is still there. Pulses do not say: whoever has its address now, and knows us, answers them.
@@ -251,7 +285,8 @@ impl Path {
 
     /// True if it has not shown that it still works, though it had the time to, since there was reason to doubt it.
     fn is_stale(&self, now: Time, doubted: Option<Time>) -> bool {
-        doubted.is_some_and(|since| self.verified < since && now.since(since) >= self.pulses.patience())
+        self.unlabelled
+            || doubted.is_some_and(|since| self.verified < since && now.since(since) >= self.pulses.patience())
     }
 
     /// Smoothed round trip, and how far from it others are.

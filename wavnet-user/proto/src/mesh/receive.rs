@@ -29,7 +29,7 @@ pub enum Dropped {
 
 /// Hints that one is not known here.
 const HINTS: Rate = Rate { per_second: 50, burst: 50 };
-/// Hints of others that are looked into: each takes a look at all peers.
+/// Hints from where no path in service leads that are looked into: each takes a look at all peers.
 const HINTED: Rate = Rate { per_second: 200, burst: 400 };
 /// Handshakes that are computed for all peers together.
 const HANDSHAKES: Rate = Rate { per_second: 500, burst: 2000 };
@@ -235,13 +235,17 @@ impl Mesh {
         {
             return;
         }
+        let responder = Responder::new(&self.local.secret, Psk::Member(&self.local.settings.member));
+        // A wrong MAC costs little, and anybody can send it: it takes nothing from those that are right.
+        if responder.check_forwarded_init(init).is_err() {
+            return self.drop(Dropped::Refused);
+        }
         let may = self.peers.get_mut(&key).is_some_and(|peer| peer.may_request(now, via));
         if !may || !self.limits.handshakes.take(now, HANDSHAKES, 1) {
             return self.drop(Dropped::Handshake);
         }
         let index = self.fresh_index();
-        let psk = Psk::Member(&self.local.settings.member);
-        let responder = Responder::new(&self.local.secret, psk);
+        let responder = Responder::new(&self.local.secret, Psk::Member(&self.local.settings.member));
         let Ok(request) = responder.read_forwarded_init(key, init, &mut self.rng) else {
             return self.drop(Dropped::Refused);
         };
@@ -253,9 +257,6 @@ impl Mesh {
 
     /// Somebody says that what we sent was not understood. Anybody can say that; so it only makes us look sooner.
     fn hinted(&mut self, now: Time, via: Via, from: Option<SocketAddr>, what: &Unknown) {
-        if !self.limits.hinted.take(now, HINTED, 1) {
-            return;
-        }
         let index = self.fresh_index();
         if let Some(link) = self.links.iter_mut().find(|l| Some(l.server.addr) == from && via_label(via) == Label::ZERO)
         {
@@ -264,7 +265,12 @@ impl Mesh {
             return self.own_link(i);
         }
         let Via::Way(way) = via else { return };
-        let found = self.peers.iter().find(|(_, p)| p.paths.by_way(&way).is_some()).map(|(key, _)| *key);
+        // Ways in service are found at once, so that strangers' hints take nothing from those that may be true.
+        let found = match self.out.ways.get(&way) {
+            Some((key, _)) => Some(*key),
+            None if !self.limits.hinted.take(now, HINTED, 1) => return,
+            None => self.peers.iter().find(|(_, p)| p.paths.by_way(&way).is_some()).map(|(key, _)| *key),
+        };
         let Some(peer) = found.and_then(|key| self.peers.get_mut(&key)) else { return };
         match what {
             Unknown::Pulse(pulse) => peer.unknown_there(lend!(self, now), way, u16::from_be_bytes(*pulse)),

@@ -42,7 +42,7 @@ impl Mesh {
                     let news = link.page(cx, page);
                     for key in &news.came {
                         if let Some(peer) = self.peers.get_mut(key) {
-                            peer.came();
+                            peer.came(now);
                             self.timers.set_no_later(Timer::Connect(*key), now + SECOND_THOUGHT);
                         }
                     }
@@ -52,6 +52,7 @@ impl Mesh {
                 Message::Invite(invite) => self.invited(now, i, invite),
                 Message::Forwarded(forward) => self.forwarded(now, i, &forward),
                 Message::Refused(refused) => link.refused(cx, &refused),
+                Message::Check { token } => link.check(cx, token),
                 Message::Bye { reason } => {
                     self.dismissed(now, i, reason);
                     return self.own_link(i);
@@ -93,6 +94,7 @@ impl Mesh {
         }
         for peer in self.peers.values_mut() {
             peer.tell_anew(lend!(self, now));
+            peer.tell_moved(lend!(self, now));
         }
     }
 
@@ -117,7 +119,8 @@ impl Mesh {
             let idle = self.timers.at(Timer::Connect(key)).is_none();
             if let Some(peer) = self.peers.get_mut(&key) {
                 peer.listed = true;
-                if idle && peer.needs(&links) {
+                // That a relayed way is asked for ever more seldom is no reason to wait.
+                if (idle || peer.connects() == 0) && peer.needs(&links) {
                     peer.want(lend!(self, now), delay);
                     delay += PACE;
                 }
@@ -165,7 +168,9 @@ impl Mesh {
     pub(super) fn connect(&mut self, now: Time, key: PublicKey) {
         let (index, links) = (self.fresh_index(), self.links_for(now, &key));
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let asked = peer.connect(lend!(self, now), index, &links);
+        let relays = |i: &usize| self.links.get(*i).is_some_and(|link| link.relays);
+        let relays: Vec<usize> = links.iter().copied().filter(relays).collect();
+        let asked = peer.connect(lend!(self, now), index, &links, &relays);
         self.settle_owners(key);
         for (i, messages) in asked {
             if let Some(link) = self.links.get_mut(i) {

@@ -104,7 +104,7 @@ impl Rendezvous {
         }
         let (response, session) = request.respond(now, self.index()?, &[]).map_err(reason)?;
         self.out.send(from, response.clone());
-        self.hosts.add_pending(id, Pending { session, ephemeral: init.ephemeral(), response });
+        self.hosts.add_pending(id, Pending { session, addr: from, ephemeral: init.ephemeral(), response });
         self.counters.note(Done::Handshake);
         Ok(())
     }

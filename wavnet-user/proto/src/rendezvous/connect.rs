@@ -39,8 +39,7 @@ impl Rendezvous {
         if self.relays.find(now, [id, peer]).is_some() {
             return;
         }
-        let has_room = self.relays.len() < self.settings.limits.relays;
-        let labels = if has_room { self.relays.add(now, [id, peer], &mut self.rng) } else { None };
+        let labels = if self.has_room_for_pair(now) { self.relays.add(now, [id, peer], &mut self.rng) } else { None };
         let Some(labels) = labels else {
             self.counters.note(Done::RelayFull);
             return;

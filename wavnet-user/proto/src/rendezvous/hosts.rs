@@ -50,9 +50,21 @@ pub(super) struct Takeover {
     pub(super) hold: Option<Time>,
 }
 
+/// A host's messages come from an address that it has not shown to be its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    pub(super) addr: SocketAddr,
+    /// What was sent there, and comes back if the host is there.
+    pub(super) token: u32,
+    /// When it was last sent.
+    pub(super) sent: Time,
+}
+
 /// A session that the host has not used yet.
 pub(super) struct Pending {
     pub(super) session: Session,
+    /// Where it was when it shook hands, as its cookie has shown.
+    pub(super) addr: SocketAddr,
     /// What tells its INIT from others.
     pub(super) ephemeral: [u8; 32],
     /// Sent again if the same INIT comes again.
@@ -63,7 +75,7 @@ pub(super) struct Pending {
 pub(super) struct Host {
     pub(super) network: NetworkId,
     pub(super) key: PublicKey,
-    /// Where its last authentic message came from.
+    /// Where it is, as it has shown.
     pub(super) addr: SocketAddr,
     /// The session that both use.
     pub(super) current: Option<Box<Session>>,
@@ -72,6 +84,7 @@ pub(super) struct Host {
     /// `None`: a visitor.
     pub(super) registration: Option<Box<Registration>>,
     pub(super) takeover: Option<Box<Takeover>>,
+    pub(super) check: Option<Box<Check>>,
     /// Where it first came from.
     prefix: Prefix,
     /// Version of the directory that it was told of.
@@ -91,6 +104,7 @@ impl Host {
             pending: Vec::new(),
             registration: None,
             takeover: None,
+            check: None,
             prefix: Prefix::of(addr.ip()),
             told: 0,
             requests: Bucket::default(),
@@ -291,18 +305,18 @@ impl Hosts {
         Some(&pending.response)
     }
 
-    /// The host has used a session for the first time. The one before.
-    pub(super) fn promote(&mut self, id: HostId, index: u32) -> Option<Box<Session>> {
+    /// The host has used a session for the first time. Where it was when it shook hands, and the session before.
+    pub(super) fn promote(&mut self, id: HostId, index: u32) -> Option<(SocketAddr, Option<Box<Session>>)> {
         let host = self.get_mut(id)?;
         let place = host.pending.iter().position(|pending| pending.session.local_index() == index)?;
-        let Pending { session, ephemeral, .. } = host.pending.remove(place);
+        let Pending { session, addr, ephemeral, .. } = host.pending.remove(place);
         host.pending.shrink_to_fit();
         let before = host.current.replace(Box::new(session));
         self.by_ephemeral.remove(&ephemeral);
         if let Some(before) = &before {
             self.by_index.remove(&before.local_index());
         }
-        before
+        Some((addr, before))
     }
 
     /// The session with this index is over.

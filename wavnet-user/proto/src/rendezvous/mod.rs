@@ -104,6 +104,8 @@ pub struct Rendezvous {
     unknowns: Bucket,
     damper: Damper,
     moved: BTreeMap<HostId, Moved>,
+    /// When it was last looked for pairs that may give way to others.
+    looked_for_room: Time,
     counters: Counters,
     out: Output,
     /// Memory for what is decrypted.
@@ -163,13 +165,13 @@ impl Rendezvous {
             self.counters.note(Done::Pulse);
             return Ok(());
         }
-        self.answer_unknown(now, from, Unknown::Pulse([first, second]));
+        self.answer_unknown(now, from, Label::ZERO, Unknown::Pulse([first, second]));
         Err(Dropped::Pulse)
     }
 
-    fn answer_unknown(&mut self, now: Time, to: SocketAddr, what: Unknown) {
+    fn answer_unknown(&mut self, now: Time, to: SocketAddr, label: Label, what: Unknown) {
         if self.unknowns.take(now, self.settings.limits.unknowns, 1) {
-            self.out.send(to, unknown(Label::ZERO, what));
+            self.out.send(to, unknown(label, what));
             self.counters.note(Done::Unknown);
         }
     }

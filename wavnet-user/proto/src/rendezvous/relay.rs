@@ -1,17 +1,27 @@
 //! The relay: what carries a label goes to the other side of its pair, with that side's label. And the map of it, for who does it faster.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    Command, Dropped, HostId, Rendezvous,
+    ANSWER, Command, Dropped, HostId, Rendezvous,
     admission::VISIT,
     output::RelayKey,
     persist::Change,
     push::SWEEP,
-    relays::{NotRelayed, entry},
+    relays::{GIVES_WAY, IDLE, NotRelayed, entry},
     timer::Timer,
 };
-use crate::{time::Time, wire::Label};
+use crate::{
+    time::Time,
+    wire::{Label, Unknown},
+};
+
+/// First byte of a pulse that has a label.
+const RELAYED_PULSE: u8 = b'P';
+/// Between two looks for pairs that may give way: each looks at all of them.
+const LOOKS: Duration = Duration::from_secs(1);
+/// Of all the pairs that there may be, so many give way at once at the most.
+const SHARE: usize = 16;
 
 impl Rendezvous {
     pub(super) fn relay(&mut self, now: Time, from: SocketAddr, label: Label, payload: &[u8]) -> Result<(), Dropped> {
@@ -20,10 +30,19 @@ impl Rendezvous {
         }
         let (bytes, rate) = (payload.len() as u64, self.settings.limits.relay_bytes);
         let key = RelayKey { from, label };
-        let target = self.relays.relay(now, &self.hosts, key, bytes, rate).map_err(|e| match e {
-            NotRelayed::Label => Dropped::Label,
-            NotRelayed::Limit => Dropped::RelayLimit,
-        })?;
+        let target = match self.relays.relay(now, &self.hosts, key, bytes, rate) {
+            Ok(target) => target,
+            Err(NotRelayed::Limit) => return Err(Dropped::RelayLimit),
+            Err(NotRelayed::Label) => {
+                // Its sender may have a relayed path whose pair was given up.
+                if let [RELAYED_PULSE, _, _, _, first, second] = *payload
+                    && first & ANSWER == 0
+                {
+                    self.answer_unknown(now, from, label, Unknown::Pulse([first, second]));
+                }
+                return Err(Dropped::Label);
+            }
+        };
         let mut relayed = payload.to_vec();
         if let Some(field) = relayed.get_mut(1..4) {
             field.copy_from_slice(&target.label.to_bytes());
@@ -94,9 +113,20 @@ impl Rendezvous {
         }
     }
 
+    /// True if there is room for another pair. Those that nothing uses give way to it.
+    pub(super) fn has_room_for_pair(&mut self, now: Time) -> bool {
+        let most = self.settings.limits.relays;
+        if self.relays.len() >= most && now.since(self.looked_for_room) >= LOOKS {
+            self.looked_for_room = now;
+            let idle = self.relays.idle(now, GIVES_WAY);
+            idle.into_iter().take(most.div_ceil(SHARE)).for_each(|hosts| self.drop_relay(hosts));
+        }
+        self.relays.len() < most
+    }
+
     /// Gives up what is used no more.
     pub(super) fn sweep(&mut self, now: Time) {
-        for hosts in self.relays.idle(now) {
+        for hosts in self.relays.idle(now, IDLE) {
             self.drop_relay(hosts);
         }
         self.hosts.sweep(now, VISIT);

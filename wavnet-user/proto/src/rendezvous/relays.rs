@@ -18,8 +18,12 @@ use crate::{
     wire::Label,
 };
 
-/// A pair that nothing has used for so long is given up; hosts that hold on to a relayed path send pulses over it.
-const IDLE: Duration = Duration::from_secs(600);
+/// A pair that nothing has used for so long is given up. Hosts whose frames take a relayed path send pulses over it every few seconds, those
+/// that only want it to be ready once a minute, and those that have no traffic forget it, a little earlier.
+pub(super) const IDLE: Duration = Duration::from_secs(180);
+/// One that nothing has used for so long gives way to another pair where there is no room. What the shell relays by itself it tells each half
+/// minute.
+pub(super) const GIVES_WAY: Duration = Duration::from_secs(60);
 /// Draws of a label: one in 128 is taken at the most.
 const DRAWS: usize = 16;
 
@@ -120,11 +124,13 @@ impl Relays {
         once.filter_map(|((a, b), label)| Some(([*a, *b], [*label, self.sides.get(label)?.peer_label])))
     }
 
-    /// Pairs that nothing has used for long.
-    pub(super) fn idle(&self, now: Time) -> Vec<[HostId; 2]> {
-        let is_idle = |label: &Label| self.sides.get(label).is_none_or(|side| now.since(side.used) >= IDLE);
-        let idle = self.pairs().filter(|(_, labels)| labels.iter().all(is_idle));
-        idle.map(|(hosts, _)| hosts).collect()
+    /// Pairs that nothing has used for so long, the longest unused first.
+    pub(super) fn idle(&self, now: Time, for_long: Duration) -> Vec<[HostId; 2]> {
+        let used = |label: &Label| self.sides.get(label).map_or(Time::ZERO, |side| side.used);
+        let last = self.pairs().map(|(hosts, labels)| (labels.iter().map(used).max().unwrap_or_default(), hosts));
+        let mut idle: Vec<_> = last.filter(|(used, _)| now.since(*used) >= for_long).collect();
+        idle.sort_unstable();
+        idle.into_iter().map(|(_, hosts)| hosts).collect()
     }
 
     /// Where so many bytes with a label go, if the sender may send them.

@@ -1,6 +1,6 @@
 //! What a host asks for: REGISTER, REFRESH, SYNC, BYE.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     Done, Dropped, Event, HostId, Leave, Rendezvous, Timer, damper::Subject, hosts::Registration, persist::Change,
@@ -21,7 +21,7 @@ const HEAVY: u64 = 8;
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 impl Rendezvous {
-    pub(super) fn message(&mut self, now: Time, id: HostId, message: Message) -> Result<(), Dropped> {
+    pub(super) fn message(&mut self, now: Time, id: HostId, from: SocketAddr, message: Message) -> Result<(), Dropped> {
         let rate = self.settings.limits.requests;
         let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
         let is_registered = host.registration.is_some();
@@ -41,6 +41,7 @@ impl Rendezvous {
         };
         match message {
             Message::Register(register) => self.register(now, id, register),
+            Message::Checked { token } => self.checked(now, id, from, token),
             Message::Refresh { .. } | Message::Sync(_) | Message::Connect(_) if !is_registered => {
                 self.refuse_request(id, request, RefusedCode::NOT_REGISTERED)
             }

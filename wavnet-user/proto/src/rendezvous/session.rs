@@ -6,20 +6,24 @@ use super::{
     Done, Dropped, Event, HostId, Leave, Rendezvous, Timer,
     admission::duplicate,
     damper::Subject,
-    hosts::{Host, Takeover},
+    hosts::{Check, Host, Takeover},
     persist::Change,
 };
 use crate::{
     bucket::Rate,
     time::Time,
     trust::{OpenError, Session},
-    wire::{Data, Message, Messages, Unknown, message::ByeReason},
+    wire::{Data, Label, Message, Messages, Unknown, Writer, message::ByeReason},
 };
 
 /// Two hosts that push each other out within this time have the same key; a host that moves does not come back so soon.
 const ALTERNATING: Duration = Duration::from_secs(60);
 /// How long one of them is left in peace then.
 const HOLD: Duration = Duration::from_secs(60);
+/// Bytes of a CHECK's plaintext.
+const CHECK_LEN: usize = 7;
+/// Between two CHECKs to one address.
+const CHECKS: Duration = Duration::from_millis(50);
 /// How often a host may move.
 const MOVES: Rate = Rate { per_second: 1, burst: 8 };
 
@@ -35,23 +39,23 @@ struct Opened {
 impl Rendezvous {
     pub(super) fn data(&mut self, now: Time, from: SocketAddr, data: &Data<'_>) -> Result<(), Dropped> {
         let Some(id) = self.hosts.by_index(data.receiver) else {
-            self.answer_unknown(now, from, Unknown::from(data));
+            self.answer_unknown(now, from, Label::ZERO, Unknown::from(data));
             return Err(Dropped::Session);
         };
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let done = self.open(now, id, data, &mut plaintext).and_then(|Opened { is_new, is_latest }| {
-            if is_new {
-                self.promote(now, id, data.receiver, from);
-                self.check_admission(now, id, from)?;
+            if is_new && let Some(at) = self.promote(now, id, data.receiver) {
+                self.check_admission(now, id, at)?;
+                self.is_at(now, id, at);
             }
             if is_latest {
-                self.is_at(now, id, from);
+                self.check(now, id, from, plaintext.len());
             }
-            self.messages(now, id, &plaintext)
+            self.messages(now, id, from, &plaintext)
         });
         self.plaintext = plaintext;
         if done == Err(Dropped::Session) {
-            self.answer_unknown(now, from, Unknown::from(data));
+            self.answer_unknown(now, from, Label::ZERO, Unknown::from(data));
         }
         done
     }
@@ -77,11 +81,11 @@ impl Rendezvous {
         Ok(Opened { is_new, is_latest: session.is_latest(data) })
     }
 
-    /// The host uses its new session: the one before is over. If it was somebody's at another address, that one is told.
-    fn promote(&mut self, now: Time, id: HostId, index: u32, from: SocketAddr) {
-        let before = self.hosts.promote(id, index);
-        let Some(host) = self.hosts.get_mut(id) else { return };
-        let Some(mut before) = before.filter(|_| host.addr != from) else { return };
+    /// The host uses its new session: the one before is over. If it was somebody's at another address, that one is told. Where the host is.
+    fn promote(&mut self, now: Time, id: HostId, index: u32) -> Option<SocketAddr> {
+        let (from, before) = self.hosts.promote(id, index)?;
+        let host = self.hosts.get_mut(id)?;
+        let Some(mut before) = before.filter(|_| host.addr != from) else { return Some(from) };
         self.counters.note(Done::Replaced);
         self.out.bye(&mut before, host.addr, ByeReason::REPLACED);
         let alternates = |t: &Takeover| t.from == from && now.since(t.at) < ALTERNATING;
@@ -92,6 +96,7 @@ impl Rendezvous {
             let winner = Host::visitor(host.network, host.key, from);
             self.out.events.extend(duplicate(&mut self.damper, now, &winner, other));
         }
+        Some(from)
     }
 
     /// A host that may not come is told so, now that it is certain that it is there. Nothing of it is kept.
@@ -109,7 +114,39 @@ impl Rendezvous {
         Err(Dropped::NotAllowed)
     }
 
-    /// A message of the host came from there, and it is genuine and the latest.
+    /// A message of the host came from there, as its address says, which may be forged. Before anything is sent there the host is to show
+    /// that it is, but for CHECK, which is no longer than what came.
+    fn check(&mut self, now: Time, id: HostId, from: SocketAddr, plaintext: usize) {
+        let token = self.rng.u32();
+        let Some(host) = self.hosts.get_mut(id).filter(|host| host.addr != from) else { return };
+        let is_it = |check: &&Check| check.addr == from;
+        let before = host.check.as_deref().filter(is_it).copied();
+        if plaintext < CHECK_LEN || before.is_some_and(|check| now.since(check.sent) < CHECKS) {
+            return;
+        }
+        let check = Check { addr: from, token: before.map_or(token, |check| check.token), sent: now };
+        host.check = Some(Box::new(check));
+        let message = Message::Check { token: check.token };
+        let (mut writer, mut datagram) = (Writer::new(), Vec::new());
+        // Seven bytes always fit.
+        let _ = writer.push(&message);
+        for plaintext in writer.finish() {
+            let sealed = host.current.as_mut().map(|session| session.seal(Label::ZERO, &plaintext, &mut datagram));
+            if sealed.is_some_and(|sealed| sealed.is_ok()) {
+                self.out.send(from, std::mem::take(&mut datagram));
+            }
+        }
+    }
+
+    /// CHECKED: the host is where it says, if it knows what was sent there.
+    pub(super) fn checked(&mut self, now: Time, id: HostId, from: SocketAddr, token: u32) -> Result<(), Dropped> {
+        let host = self.hosts.get_mut(id).ok_or(Dropped::Session)?;
+        host.check.take_if(|check| (check.addr, check.token) == (from, token)).ok_or(Dropped::Unwanted)?;
+        self.is_at(now, id, from);
+        Ok(())
+    }
+
+    /// The host has shown that it is there.
     fn is_at(&mut self, now: Time, id: HostId, addr: SocketAddr) {
         let Some(host) = self.hosts.get_mut(id) else { return };
         // Who moves all the time is looked for where it was; it costs the store, the relay's map and its partners something.
@@ -127,7 +164,7 @@ impl Rendezvous {
         self.announce(now, id);
     }
 
-    fn messages(&mut self, now: Time, id: HostId, plaintext: &[u8]) -> Result<(), Dropped> {
+    fn messages(&mut self, now: Time, id: HostId, from: SocketAddr, plaintext: &[u8]) -> Result<(), Dropped> {
         for message in Messages::new(plaintext) {
             let message = message.map_err(|_| Dropped::Message)?;
             if let Message::Bye { .. } = message {
@@ -135,7 +172,7 @@ impl Rendezvous {
                 return Ok(());
             }
             // The others may be in order.
-            if let Err(reason) = self.message(now, id, message) {
+            if let Err(reason) = self.message(now, id, from, message) {
                 self.counters.drop(reason);
             }
         }

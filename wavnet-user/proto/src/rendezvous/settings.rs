@@ -44,7 +44,7 @@ impl Network {
 pub struct Limits {
     /// Registered hosts.
     pub hosts: usize,
-    /// Pairs of hosts with labels: without them a pair has no relay. One that nothing used for ten minutes is given up.
+    /// Pairs of hosts with labels: without them a pair has no relay. One that nothing used for three minutes is given up.
     pub relays: usize,
     /// Handshakes that are computed for all, each about 0.2 ms of a CPU.
     pub handshakes: Rate,

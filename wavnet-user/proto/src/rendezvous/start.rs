@@ -41,6 +41,7 @@ impl Rendezvous {
             unknowns: Bucket::default(),
             damper: Default::default(),
             moved: BTreeMap::new(),
+            looked_for_room: Time::ZERO,
             counters: Counters::default(),
             out: Output::default(),
             plaintext: Vec::new(),

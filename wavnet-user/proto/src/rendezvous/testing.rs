@@ -130,6 +130,12 @@ impl Client {
                 if session.is_some_and(|session| session.open(&data, &mut plaintext).is_ok()) {
                     heard.messages.extend(Messages::new(&plaintext).filter_map(Result::ok));
                 }
+                let token = |m: &Message| if let Message::Check { token } = m { Some(*token) } else { None };
+                if let Some(token) = heard.messages.iter().find_map(token) {
+                    heard.messages.retain(|message| !matches!(message, Message::Check { .. }));
+                    let request = self.number();
+                    heard.replies.extend(self.say(&[Message::Checked { token }, Message::Refresh { request }]));
+                }
             }
             Ok((_, Datagram::Unknown(what))) => heard.unknown = Some(what),
             _ => {}

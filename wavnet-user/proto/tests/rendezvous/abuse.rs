@@ -298,3 +298,69 @@ fn a_clock_that_jumps_does_no_harm() {
     world.connect(a);
     assert!(world.register(a, "a", &[7]).is_some());
 }
+
+/// A member of the network has a victim's address for its own.
+#[test]
+fn a_host_that_forges_its_address_makes_no_amplifier() {
+    let mut world = World::new(settings([1]));
+    let [a, b] = ["a", "b"].map(|name| world.registered(1, name, &[7]));
+    let label = world.meet(a, b)[1].clone().unwrap().label;
+    (0..60).for_each(|n| _ = world.registered(1, &n.to_string(), &[7]));
+    let (victim, key) = (addr(9999), world.key(b));
+    world.sent.clear();
+    let mut came = 0;
+    for n in 0..300 {
+        let client = &mut world.agents[a].client;
+        let message = match n % 6 {
+            0 => client.sync(0, None),
+            1 => client.connect(key, &[]),
+            2 => client.register("a", &[7], &[]),
+            3 => Message::Refresh { request: n },
+            4 => Message::Checked { token: n },
+            _ => Client::forward(key, &[b'W'; 100]),
+        };
+        let datagram = client.say(&[message]).unwrap();
+        came += datagram.len();
+        world.send_from(victim, &datagram);
+        world.pass(std::time::Duration::from_millis(20));
+    }
+    world.send(b, &[&[0x08][..], &label.to_bytes(), &[0; 1000]].concat());
+    let to = |at| world.sent.iter().filter(move |(to, _)| *to == at).map(|(_, len)| *len);
+    assert!(to(victim).sum::<usize>() <= came / 2, "{} of {came}", to(victim).sum::<usize>());
+    assert!(to(victim).all(|len| len <= 43), "nothing is longer than the shortest request");
+    assert!(to(addr(a)).any(|len| len == 1004), "it is looked for where it was");
+    assert_eq!((world.done(Done::Moved), world.server.hosts().any(|host| host.addr == victim)), (0, false));
+    // A message of nothing is too short for an answer.
+    world.sent.clear();
+    world.pass(seconds(1));
+    let empty = {
+        let mut datagram = Vec::new();
+        let session = world.agents[a].client.session.as_mut().unwrap();
+        session.seal(wavnet_proto::wire::Label::ZERO, &[], &mut datagram).unwrap();
+        datagram
+    };
+    world.send_from(victim, &empty);
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_host_that_moves_is_followed_when_it_has_heard_from_there() {
+    let mut world = World::new(settings([1]));
+    let agent = world.registered(1, "a", &[7]);
+    let refresh = world.agents[agent].client.say(&[Message::Refresh { request: 9 }]).unwrap();
+    let (old, new) = (addr(agent), addr(500));
+    world.sent.clear();
+    world.server.handle_input(world.now, Socket::Main, new, &refresh);
+    let sent: Vec<_> = std::iter::from_fn(|| world.server.poll_transmit()).map(|t| (t.to, t.payload)).collect();
+    let [(first, check), (second, _)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*first, check.len() <= refresh.len(), *second), (new, true, old));
+    let reply = world.agents[agent].client.hear(world.now, check).replies.remove(0);
+    // From elsewhere it shows nothing, and here only once.
+    let mut moved = |from, payload: &[u8]| {
+        world.send_from(from, payload);
+        (world.done(Done::Moved), world.server.hosts().next().unwrap().addr)
+    };
+    assert_eq!(moved(addr(501), &reply[..40]), (0, old));
+    assert_eq!(moved(new, &reply), (1, new));
+    assert_eq!(moved(old, &reply), (1, new));
+}

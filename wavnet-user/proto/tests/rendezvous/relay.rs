@@ -3,7 +3,7 @@
 use wavnet_proto::{
     bucket::Rate,
     rendezvous::{Dropped, RelayKey, RelayTarget, testing::settings},
-    wire::{Label, Message, message::ByeReason},
+    wire::{Label, Message, Unknown, message::ByeReason},
 };
 
 use crate::world::{World, addr, seconds};
@@ -134,6 +134,7 @@ fn pairs_that_nothing_uses_are_given_up() {
         if world.now.since(wavnet_proto::time::Time::ZERO) < seconds(1500) {
             let now = world.now;
             world.server.note_relayed(now, seen);
+            assert_eq!(world.server.view().relays, 2);
         }
     }
     assert_eq!((world.server.view().relays, world.map.len(), world.saved.relays.len()), (1, 2, 1));
@@ -149,4 +150,29 @@ fn there_are_as_many_pairs_as_there_may_be() {
     let c = world.registered(1, "c", &[7]);
     assert_eq!(world.meet(a, c).map(|i| i.unwrap().label), [Label::ZERO; 2], "invited all the same");
     assert_eq!(world.meet(a, b).map(|i| i.unwrap().label), labels);
+}
+
+#[test]
+fn pairs_that_nothing_uses_give_way_where_there_is_no_room() {
+    let mut wanted = settings([1]);
+    wanted.limits.relays = 2;
+    let mut world = World::new(wanted);
+    let ([a, b], [mine, _]) = pair(&mut world);
+    let c = world.registered(1, "c", &[7]);
+    let old = world.meet(a, c)[0].clone().unwrap().label;
+    world.pass(seconds(50));
+    world.send(a, &labelled(b'P', mine, 6));
+    assert_eq!(world.meet(b, c).map(|i| i.unwrap().label), [Label::ZERO; 2], "all were used a moment ago");
+    world.pass(seconds(11));
+    assert!(world.meet(b, c).iter().flatten().all(|invite| invite.label != Label::ZERO));
+    assert_eq!((world.server.view().relays, world.map.len(), world.saved.relays.len()), (2, 4, 2));
+    assert!(world.map.keys().any(|key| key.label == mine) && !world.map.keys().any(|key| key.label == old));
+    // Who still believes in it is told by its pulses, and by nothing else.
+    for first in [0x08, b'W'] {
+        world.send(a, &labelled(first, old, 20));
+    }
+    world.send(a, &[&labelled(b'P', old, 4)[..], &[0x92, 7]].concat());
+    assert_eq!(world.agents[a].unknowns, []);
+    world.send(a, &[&labelled(b'P', old, 4)[..], &[0x12, 7]].concat());
+    assert_eq!(world.agents[a].unknowns, [Unknown::Pulse([0x12, 7])]);
 }

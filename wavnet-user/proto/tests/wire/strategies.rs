@@ -79,6 +79,7 @@ fn to_server() -> impl Strategy<Value = Message> {
             candidates
         })),
         forward().prop_map(Message::Forward),
+        any::<u32>().prop_map(|token| Message::Checked { token }),
     ]
 }
 
@@ -101,6 +102,7 @@ fn from_server() -> impl Strategy<Value = Message> {
         forward().prop_map(Message::Forwarded),
         any::<(u32, u8)>().prop_map(|(request, code)| Message::Refused(Refused { request, code: RefusedCode(code) })),
         any::<u8>().prop_map(|reason| Message::Bye { reason: ByeReason(reason) }),
+        any::<u32>().prop_map(|token| Message::Check { token }),
     ]
 }
 

@@ -244,6 +244,59 @@ fn pulses_and_hints_of_somebody_else_disturb_nothing() {
     });
 }
 
+/// What strangers hint at from anywhere takes nothing from what a server says that has started anew.
+#[test]
+fn a_flood_of_hints_keeps_no_true_one_from_being_heard() {
+    Seed::each(4, |seed| {
+        let (mut world, a, _) = pair(seed, DELAY);
+        world.net.run_for(Duration::from_secs(6));
+        let mut rng = Rng::from_seed([11; 32]);
+        let (inner, to) = (world.net.segment(a.host), world.net.main_address(a.host));
+        world.restart_server(0);
+        let tap = world.net.tap(Place::Link(world.servers[0].into(), Direction::Up), 100_000);
+        let end = world.net.now() + Duration::from_secs(15);
+        let is_back = |world: &World| world.net.node(world.servers[0]).server().core.hosts().any(|h| h.key == a.key);
+        // Not in step with what hosts do.
+        world.net.run_for(Duration::from_micros(1300));
+        while !is_back(&world) && world.net.now() < end {
+            let from = SocketAddr::from(([192, 0, 2, rng.u32() as u8], rng.u32() as u16 | 1));
+            let payload = [&[0x57, 0, 0, 0, 1, 7, 0, 0][..], &rng.bytes::<16>()].concat();
+            world.net.inject(inner, Datagram { from, to, payload });
+            world.net.run_for(Duration::from_micros(20 + rng.below(150)));
+        }
+        let router = world.net.mappings(a.router.expect("a NAT")).map(|m| m.external).next();
+        let hint = |c: &&wavnet_sim::Captured| c.datagram.payload.get(5) == Some(&7) && Some(c.datagram.to) == router;
+        let first = world.net.captured(tap).find(hint).map(|c| c.at).expect("a hint");
+        let took = world.net.now().since(first);
+        // A request, its answer, and a handshake: three round trips and a half.
+        assert!(took < Duration::from_millis(250), "{took:?}\n{}", world.net.trace());
+    });
+}
+
+#[test]
+fn a_peer_that_asks_who_we_are_all_the_time_is_answered_now_and_then() {
+    Seed::each(4, |seed| {
+        let (mut world, a, b) = pair(seed, DELAY);
+        world.net.run_for(Duration::from_secs(5));
+        let sent = world.net.host_stats(a.host).sent;
+        for n in 0..500 {
+            let settings = world.settings(&format!("b{n}"));
+            world.net.act(b.host, |node, now| {
+                let agent = node.agent_mut();
+                agent.mesh.configure(now, settings);
+                agent.settle(now);
+            });
+            world.net.run_for(Duration::from_millis(4));
+        }
+        let sent = world.net.host_stats(a.host).sent - sent;
+        assert!(sent < 60, "{sent} in two seconds");
+        // Who asks again is told.
+        world.net.run_for(Duration::from_secs(2));
+        let name = world.agent(a).mesh.peers().find(|peer| peer.key == b.key).and_then(|peer| peer.name);
+        assert_eq!(name.as_deref(), Some("b499"));
+    });
+}
+
 #[test]
 fn two_hosts_with_one_key_are_told_of_and_harm_no_third() {
     Seed::each(5, |seed| {

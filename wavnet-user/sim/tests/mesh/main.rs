@@ -10,6 +10,7 @@ mod links;
 mod moves;
 mod nats;
 mod node;
+mod relays;
 mod scale;
 mod servers;
 mod trouble;

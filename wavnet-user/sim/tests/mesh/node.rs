@@ -27,6 +27,13 @@ impl Host {
         }
     }
 
+    pub(crate) fn server(&self) -> &Server {
+        match self {
+            Host::Server(server) => server,
+            _ => panic!("it is no server"),
+        }
+    }
+
     pub(crate) fn server_mut(&mut self) -> &mut Server {
         match self {
             Host::Server(server) => server,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wavnet_proto::{
-    mesh::{Event, PathKind, Settings},
+    mesh::{Event, PathKind, ServerTrouble, Settings},
     trust::SecretKey,
 };
 use wavnet_sim::{Direction, Place, Seed, nat::NatConfig};
@@ -207,5 +207,35 @@ fn a_server_key_that_is_named_later_leaves_the_session_that_proved_it() {
             assert_eq!(world.agent(a).mesh.servers()[0].registered, key != Some(wrong), "{key:?}");
         }
         assert_eq!(world.path(a, b), Some(PathKind::Direct));
+    });
+}
+
+/// It is no silent one, and that it has no room is said once, however often it is asked.
+#[test]
+fn a_server_without_room_is_shown_as_such_and_asked_again() {
+    Seed::each(5, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.limit(|limits| limits.hosts = 1);
+        let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
+        world.net.run_for(Duration::from_secs(1));
+        let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+        let views = |world: &World| {
+            [a, b].map(|site| {
+                let server = world.agent(site).mesh.servers()[0].clone();
+                (server.registered, server.trouble)
+            })
+        };
+        for _ in 0..10 {
+            world.net.run_for(Duration::from_secs(20));
+            assert_eq!(views(&world), [(true, None), (false, Some(ServerTrouble::Full))], "{}", world.net.trace());
+        }
+        let lost = |(_, event): &&(_, Event)| matches!(event, Event::ServerLost { .. });
+        assert_eq!(world.agent(b).events.iter().filter(lost).count(), 1, "{:?}", world.agent(b).events);
+        let sent = world.net.host_stats(b.host).sent;
+        assert!(sent < 150, "{sent} datagrams");
+        world.limit(|limits| limits.hosts = 2);
+        let met = world.until_paths(a, b, Duration::from_secs(45), |kind| kind == PathKind::Direct);
+        assert!(met.is_some(), "{}", world.net.trace());
+        assert_eq!(views(&world), [(true, None); 2]);
     });
 }

@@ -108,6 +108,13 @@ impl World {
         self.net.act(self.servers[i], |node, now| node.server_mut().core.configure(now, settings));
     }
 
+    /// The first server has other limits.
+    pub(crate) fn limit(&mut self, change: impl Fn(&mut rendezvous::Limits)) {
+        let mut settings = rendezvous::Settings::new(vec![rendezvous::Network::new(self.network.access())]);
+        change(&mut settings.limits);
+        self.net.act(self.servers[0], |node, now| node.server_mut().core.configure(now, settings));
+    }
+
     pub(crate) fn settings(&self, name: &str) -> Settings {
         let addrs = self.servers.iter().map(|host| self.net.main_address(*host)).collect();
         let addrs: Vec<SocketAddr> = self.server_addrs.clone().unwrap_or(addrs);

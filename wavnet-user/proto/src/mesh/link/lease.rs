@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Link, SILENT_AFTER, Timer, pause};
+use super::{Context, Event, Link, SILENT_AFTER, ServerTrouble, Timer, pause};
 use crate::{
     time::Time,
     wire::{
@@ -16,6 +16,8 @@ const SHORTEST: u16 = 10;
 /// Between two words of where we are, when others give reason to doubt that the server knows.
 const REST: Duration = Duration::from_millis(200);
 const DOUBT: Duration = Duration::from_secs(2);
+/// Until REGISTER is sent again to a server that has no room.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Between two words of a server that we are elsewhere, at first, if they come one after the other; it doubles each time. Each is told to all
 /// servers and all peers.
@@ -51,11 +53,12 @@ impl Link {
     /// Tells the server (again) what it must know, or that we are still there.
     pub(super) fn register(&mut self, cx: &mut Context<'_>) {
         self.requests = self.requests.saturating_add(1);
-        self.tell(cx);
+        self.tell(cx, None);
         cx.timers.set(Timer::Register(self.index), cx.now + pause(self.requests, cx.rng));
     }
 
-    fn tell(&mut self, cx: &mut Context<'_>) {
+    /// `first`: what goes before it in the same datagram.
+    fn tell(&mut self, cx: &mut Context<'_>, first: Option<Message>) {
         self.request = self.request.wrapping_add(1);
         let request = self.request;
         // Whichever of them is answered, as long as they say the same.
@@ -74,7 +77,18 @@ impl Link {
         } else {
             Message::Refresh { request }
         };
-        self.send(cx, &[message]);
+        let messages: Vec<Message> = first.into_iter().chain([message]).collect();
+        self.send(cx, &messages);
+    }
+
+    /// CHECK: the server does not believe that we are where we are before it has heard from us what it sent there.
+    pub(in crate::mesh) fn check(&mut self, cx: &mut Context<'_>, token: u32) {
+        // What it has answered so far went where we were.
+        self.tell(cx, Some(Message::Checked { token }));
+        if self.requests == 0 {
+            self.requests = 1;
+            cx.timers.set(Timer::Register(self.index), cx.now + pause(self.requests, cx.rng));
+        }
     }
 
     /// [`Timer::Register`]. `index` is for a new handshake.
@@ -111,7 +125,7 @@ impl Link {
         if self.requests == 0 {
             self.register(cx);
         } else {
-            self.tell(cx);
+            self.tell(cx, None);
         }
     }
 
@@ -124,8 +138,7 @@ impl Link {
 
     /// REGISTERED. True if our mapped address is news to be told.
     pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> bool {
-        let is_asked = |(first, last): (u32, u32)| answer.request.wrapping_sub(first) <= last.wrapping_sub(first);
-        if !self.asked.is_some_and(is_asked) {
+        if !self.is_asked(answer.request) {
             return false;
         }
         let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
@@ -152,8 +165,20 @@ impl Link {
         }
     }
 
+    /// True if it is REGISTERED, or its refusal, that is waited for.
+    fn is_asked(&self, request: u32) -> bool {
+        self.asked.is_some_and(|(first, last)| request.wrapping_sub(first) <= last.wrapping_sub(first))
+    }
+
     /// REFUSED.
     pub(in crate::mesh) fn refused(&mut self, cx: &mut Context<'_>, refused: &Refused) {
+        if refused.code == RefusedCode::BUSY && self.is_asked(refused.request) {
+            // It answers, so there is no need to ask whether it lives.
+            (self.requests, self.asked) = (0, None);
+            self.lost(cx, ServerTrouble::Full);
+            let jitter = FULL_PAUSE.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+            return cx.timers.set(Timer::Register(self.index), cx.now + FULL_PAUSE + jitter);
+        }
         if refused.code == RefusedCode::NOT_REGISTERED && !self.stale {
             self.touch(cx);
         }

@@ -227,7 +227,10 @@ impl Link {
     fn relink(&mut self, cx: &mut Context<'_>, index: u32) {
         if cx.now >= self.lease_ends {
             self.lease = None;
-            self.lost(cx, ServerTrouble::Silent);
+            // Who had no room has forgotten our session by then, and answers all the same.
+            if self.trouble != Some(ServerTrouble::Full) {
+                self.lost(cx, ServerTrouble::Silent);
+            }
         }
         cx.timers.stop(Timer::Register(self.index));
         if self.greeting.is_none() {

@@ -52,8 +52,9 @@ impl Peer {
     }
 
     /// A server says that it has come, or come again.
-    pub(in crate::mesh) fn came(&mut self) {
+    pub(in crate::mesh) fn came(&mut self, now: Time) {
         self.connects = 0;
+        self.forget_asks(now);
     }
 
     /// A server has taken us in anew: it knows nothing of our sessions with others.
@@ -76,30 +77,47 @@ impl Peer {
         !self.is_connected() || links.iter().any(|i| !self.invited.contains(i))
     }
 
-    /// [`Timer::Connect`]: what to say to servers now; `links` have this peer, the first is the best. `index` is for a handshake.
-    pub(in crate::mesh) fn connect(&mut self, cx: &mut Context<'_>, index: u32, links: &[usize]) -> Asked {
+    /// [`Timer::Connect`]: what to say to servers now; `links` have this peer, the first is the best; `relays` are those of them that relay.
+    /// `index` is for a handshake.
+    pub(in crate::mesh) fn connect(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: u32,
+        links: &[usize],
+        relays: &[usize],
+    ) -> Asked {
         let mut asked = Asked::new();
-        if self.suspect.take().is_some_and(|since| self.last_said < since) {
+        let time_is_over = |since: &mut Time| cx.now.since(*since) >= VERIFY;
+        if self.suspect.take_if(time_is_over).is_some_and(|since| self.last_said < since) {
             self.renew = true;
         }
         let unknown = !self.is_connected() || self.renew || self.greeting.is_some();
+        let missed = self.asks_for_relay(cx, links, relays);
         if !unknown && !self.needs(links) {
             self.connects = 0;
-            return asked;
+            if let Some(since) = self.suspect {
+                cx.timers.set_no_later(Timer::Connect(self.key), since + VERIFY);
+            }
+            self.seek_relay(cx);
+            if missed.is_empty() {
+                return asked;
+            }
+        } else {
+            let pause = FIRST_PAUSE.mul_f64(1.5_f64.powi(self.connects.min(20).cast_signed())).min(LONGEST_PAUSE);
+            let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+            cx.timers.set(Timer::Connect(self.key), cx.now + pause + jitter);
+            self.connects = self.connects.saturating_add(1);
         }
-        let pause = FIRST_PAUSE.mul_f64(1.5_f64.powi(self.connects.min(20).cast_signed())).min(LONGEST_PAUSE);
-        let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
-        cx.timers.set(Timer::Connect(self.key), cx.now + pause + jitter);
         let peer = self.key;
         let connect = |cx: &mut Context<'_>| {
             let candidates = cx.local.candidates();
             Message::Connect(Connect { request: cx.rng.u32(), peer, candidates })
         };
-        for i in links.iter().filter(|i| !self.invited.contains(i)) {
+        for i in links.iter().filter(|i| missed.contains(i) || !self.invited.contains(i)) {
             asked.insert(*i, vec![connect(cx)]);
         }
         // By the first server that has it; by the next one if nothing comes of it.
-        let turn = (self.connects as usize / 2).checked_rem(links.len());
+        let turn = (self.connects.saturating_sub(1) as usize / 2).checked_rem(links.len());
         if let Some(i) = turn.and_then(|turn| links.get(turn)).filter(|_| unknown) {
             let messages = asked.entry(*i).or_default();
             if messages.is_empty() {
@@ -114,7 +132,6 @@ impl Peer {
             // The path may stand, where the session does not.
             self.greet_directly(cx, index);
         }
-        self.connects = self.connects.saturating_add(1);
         asked
     }
 

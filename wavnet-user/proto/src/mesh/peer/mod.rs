@@ -6,6 +6,7 @@
 mod greet;
 mod predict;
 mod probing;
+mod relay;
 mod search;
 mod sessions;
 mod switch;
@@ -22,7 +23,9 @@ use std::{
 use wavnet_common::addr::Vni;
 
 pub(super) use self::search::is_rested;
-use self::{greet::Greeting, predict::Prediction, search::Progress, sessions::Sessions, switch::Switch};
+use self::{
+    greet::Greeting, predict::Prediction, relay::Standby, search::Progress, sessions::Sessions, switch::Switch,
+};
 use super::{
     context::Context,
     output::{Command, Event, Way},
@@ -62,6 +65,8 @@ pub(super) struct Peer {
     answered: Option<([u8; 16], Vec<u8>)>,
     /// What handshakes it may ask for: by its paths, and by way of servers.
     requests: [Bucket; 2],
+    /// Answers to its PEER_HELLOs.
+    answers: Bucket,
     sessions: Sessions,
     /// Counts sessions.
     epoch: u32,
@@ -86,6 +91,7 @@ pub(super) struct Peer {
     /// When the peer last said which path its frames take.
     select_said: Said,
     busy: bool,
+    standby: Standby,
     punches: u32,
     /// The peer was asked to try all addresses; we do so in a moment.
     proposed: bool,
@@ -125,6 +131,7 @@ impl Peer {
             greeting: None,
             answered: None,
             requests: [Bucket::default(); 2],
+            answers: Bucket::default(),
             sessions: Sessions::default(),
             epoch: 0,
             connects: 0,
@@ -142,6 +149,7 @@ impl Peer {
             paths: Paths::default(),
             select_said: (0, 0),
             busy: false,
+            standby: Standby::default(),
             punches: 0,
             proposed: false,
             looks: 0,

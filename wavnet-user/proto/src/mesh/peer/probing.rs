@@ -33,6 +33,7 @@ impl Peer {
     pub(in crate::mesh) fn doubt_all(&mut self, cx: &mut Context<'_>) {
         self.doubted = Some(cx.now);
         self.verify(cx);
+        self.tell_moved(cx);
     }
 
     /// Asks by every way that seems to work, and tries the others.
@@ -64,7 +65,12 @@ impl Peer {
         if path.is_hopeless(cx.now) {
             // A relay's way stays: the peer may come back, and there is no other.
             let stays = path.way.is_relayed() && path.known;
-            return if stays { self.remove_from_service(cx, id) } else { self.drop_path(cx, id) };
+            if stays {
+                self.remove_from_service(cx, id)
+            } else {
+                self.drop_path(cx, id)
+            }
+            return self.seek_relay(cx);
         }
         if path.next_probe(cx.now).is_some_and(|at| at <= cx.now) {
             let way = path.way;
@@ -100,6 +106,7 @@ impl Peer {
         let answer = ProbeAnswer { transaction: probe.transaction, flags, from: way.remote };
         let mut ask = false;
         if let Some(path) = path {
+            path.hear(cx.now);
             let forgotten = path.hear_flags(said, probe.flags);
             let unproven = !path.proven && path.last_probed().is_none_or(|at| cx.now.since(at) >= JUST_PROBED);
             ask = forgotten || unproven;
@@ -123,6 +130,9 @@ impl Peer {
         let (id, forgotten) = (path.id, path.hear_flags(said, answer.flags));
         if news || forgotten {
             path.retry();
+        }
+        if news && way.is_relayed() {
+            self.forget_asks(cx.now);
         }
         if news {
             self.add_proven(cx);

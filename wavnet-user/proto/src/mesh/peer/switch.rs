@@ -140,6 +140,7 @@ impl Peer {
                 cx.out.event(Event::Path { peer: self.key, kind, after: cx.now.since(self.pathless) });
             }
             self.attend(cx);
+            self.pace_relays(cx);
         }
         self.stay(cx);
     }

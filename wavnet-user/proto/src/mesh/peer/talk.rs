@@ -6,6 +6,7 @@ use wavnet_common::addr::Vni;
 
 use super::{Peer, Via};
 use crate::{
+    bucket::Rate,
     mesh::{
         context::Context,
         output::{Command, Event, Way},
@@ -21,6 +22,8 @@ use crate::{
 /// Before PEER_HELLO is said again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// PEER_HELLOs that one peer is answered: they may be twenty times as long as its own.
+const ANSWERS: Rate = Rate { per_second: 4, burst: 8 };
 
 impl Peer {
     /// A server tells us to reach out for it, and where. `relay`: where that server relays, and our label.
@@ -38,6 +41,7 @@ impl Peer {
         }
         self.asked_for(cx, link);
         self.punch(cx, &candidates);
+        self.introduced(cx);
     }
 
     /// [`Timer::Tell`]: says who we are, until the peer has said that it knows.
@@ -110,7 +114,8 @@ impl Peer {
             self.classify(cx);
             self.consider_search(cx);
         }
-        if hello.answer {
+        // Who has no answer asks again.
+        if hello.answer && self.answers.take(cx.now, ANSWERS, 1) {
             self.tell(cx);
         }
         self.admit(cx);

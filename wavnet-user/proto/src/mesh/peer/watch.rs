@@ -19,7 +19,16 @@ const DISTRUST: Duration = Duration::from_millis(100);
 impl Peer {
     /// [`Timer::Pulse`]: sends the next one, and looks how the path is.
     pub(in crate::mesh) fn pulse(&mut self, cx: &mut Context<'_>, id: WayId) {
-        let Some(path) = self.paths.get_mut(id).filter(|p| p.proven) else { return };
+        let Some(idle) = self.paths.get(id).filter(|p| p.proven).map(|p| self.idle(cx, p)) else { return };
+        let Some(path) = self.paths.get_mut(id) else { return };
+        path.pulses.set_idle(idle);
+        if let Some(at) = self.paths.get(id).and_then(|path| self.rests(cx, path)) {
+            if at > cx.now {
+                return cx.timers.set(Timer::Pulse(self.key, id), at);
+            }
+            return self.drop_path(cx, id);
+        }
+        let Some(path) = self.paths.get_mut(id) else { return };
         let health = path.pulses.health(cx.now);
         if health != Health::Good && path.way.is_relayed() {
             // It may have started anew, and know no labels of before.
@@ -29,6 +38,9 @@ impl Peer {
             Health::Dead => return self.died(cx, id),
             Health::Doubtful if self.paths.selected == Some(id) => self.check_others(cx, id),
             _ => {}
+        }
+        if health != Health::Good {
+            self.seek_relay(cx);
         }
         match self.paths.get_mut(id).map_or(Challenge::Wait, |path| path.challenge(cx.now)) {
             Challenge::Failed => return self.died(cx, id),
@@ -46,7 +58,8 @@ impl Peer {
             cx.out.send(way, way.pulse(pulse));
         }
         let next = path.pulses.next(cx.now).min(if path.is_challenged() { cx.now + REST } else { Time::END });
-        cx.timers.set(Timer::Pulse(self.key, id), next.max(cx.now + TICK));
+        let gives_up = self.paths.get(id).map_or(Time::END, |path| self.gives_up(path));
+        cx.timers.set(Timer::Pulse(self.key, id), next.min(gives_up).max(cx.now + TICK));
     }
 
     /// Another peer says something from the end of this path: is this one still there?
@@ -84,6 +97,7 @@ impl Peer {
         cx.timers.stop(Timer::Pulse(self.key, id));
         self.reselect(cx);
         self.probe(cx, id);
+        self.seek_relay(cx);
         if !self.has_direct(cx.now) {
             self.punches = 0;
             cx.timers.set_no_later(Timer::Punch(self.key), cx.now);
@@ -102,9 +116,18 @@ impl Peer {
     /// The peer does not know us at the other end of this way (says somebody): show it who we are, and see what it says.
     pub(in crate::mesh) fn unknown_there(&mut self, cx: &mut Context<'_>, way: Way, number: u16) {
         let Some(path) = self.paths.by_way(&way).and_then(|id| self.paths.get(id)) else { return };
-        if path.pulses.is_under_way(number) && path.last_probed().is_none_or(|at| cx.now.since(at) >= DISTRUST) {
-            let id = path.id;
+        if !path.pulses.is_under_way(number) {
+            return;
+        }
+        let (id, rested) = (path.id, path.last_probed().is_none_or(|at| cx.now.since(at) >= DISTRUST));
+        if rested {
             self.ask(cx, id);
+        }
+        if way.is_relayed()
+            && let Some(path) = self.paths.get_mut(id)
+        {
+            path.unlabel();
+            self.seek_relay(cx);
         }
     }
 
@@ -113,6 +136,7 @@ impl Peer {
         if std::mem::replace(&mut self.busy, busy) == busy {
             return;
         }
+        self.note_traffic(cx, busy);
         let Some(path) = self.paths.selected.and_then(|id| self.paths.get_mut(id)) else { return };
         path.pulses.set_busy(busy);
         cx.timers.set_no_later(Timer::Pulse(self.key, path.id), path.pulses.next(cx.now));

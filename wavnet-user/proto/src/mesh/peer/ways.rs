@@ -65,6 +65,7 @@ impl Peer {
         if self.has_direct(cx.now) {
             return self.look_around(cx);
         }
+        self.seek_relay(cx);
         if !proposed {
             self.propose(cx);
             // The peer tries when it hears that, and so do we, but for the first time, when nothing may be in the way: what comes to a
@@ -185,10 +186,11 @@ impl Peer {
 
     /// What kind of path each way is, and how seldom its pulses may be, now that the peer has said more.
     pub(in crate::mesh) fn classify(&mut self, cx: &Context<'_>) {
-        let kinds: Vec<PathKind> = self.paths.iter().map(|p| self.kind_of(&p.way)).collect();
-        for (path, kind) in self.paths.iter_mut().zip(kinds) {
+        let of = |p: &Path| (self.kind_of(&p.way), self.idle(cx, p));
+        let all: Vec<(PathKind, Duration)> = self.paths.iter().map(of).collect();
+        for (path, (kind, idle)) in self.paths.iter_mut().zip(all) {
             path.kind = kind;
-            path.pulses.set_idle(cx.local.idle(&self.nat));
+            path.pulses.set_idle(idle);
         }
     }
 

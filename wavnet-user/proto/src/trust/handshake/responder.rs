@@ -68,6 +68,11 @@ impl<'a> Responder<'a> {
         Ok(request)
     }
 
+    /// Whether the MAC of an INIT without a cookie is right: as much as must be known before it counts as a handshake.
+    pub fn check_forwarded_init(&self, init: &Init<'_>) -> Result<(), HandshakeError> {
+        self.check(init.network, &init.tagged)
+    }
+
     /// Reads INIT that a server has forwarded and says is from `peer`: its cookie means nothing, its MAC must be right all the same.
     pub fn read_forwarded_init(
         &self,
@@ -75,7 +80,7 @@ impl<'a> Responder<'a> {
         init: &Init<'_>,
         rng: &mut Rng,
     ) -> Result<Request, HandshakeError> {
-        self.check(init.network, &init.tagged)?;
+        self.check_forwarded_init(init)?;
         let request = self.read(init, rng)?;
         if request.peer == peer { Ok(request) } else { Err(HandshakeError::Peer { wanted: peer, found: request.peer }) }
     }

@@ -56,6 +56,16 @@ pub enum Message {
         /// Why.
         reason: ByeReason,
     },
+    /// CHECK: to an address that the host has not shown to be its own yet.
+    Check {
+        /// Random number, which CHECKED repeats from there.
+        token: u32,
+    },
+    /// CHECKED.
+    Checked {
+        /// Of the CHECK.
+        token: u32,
+    },
     /// PEER_HELLO.
     PeerHello(PeerHello),
     /// PROBE.
@@ -155,6 +165,8 @@ impl Message {
             Message::Forwarded(_) => (10, "FORWARDED"),
             Message::Refused(_) => (11, "REFUSED"),
             Message::Bye { .. } => (12, "BYE"),
+            Message::Check { .. } => (13, "CHECK"),
+            Message::Checked { .. } => (14, "CHECKED"),
             Message::PeerHello(_) => (32, "PEER_HELLO"),
             Message::Probe(_) => (33, "PROBE"),
             Message::ProbeAnswer(_) => (34, "PROBE_ANSWER"),
@@ -199,6 +211,7 @@ impl Message {
             Message::Forward(m) | Message::Forwarded(m) => m.write(out),
             Message::Refused(m) => m.write(out),
             Message::Bye { reason } => out.push(reason.0),
+            Message::Check { token } | Message::Checked { token } => out.extend(token.to_be_bytes()),
             Message::PeerHello(m) => return m.write(out),
             Message::Probe(m) => m.write(out),
             Message::ProbeAnswer(m) => return m.write(out),
@@ -229,6 +242,8 @@ fn read(kind: u8, value: &mut Reader<'_>) -> Option<(&'static str, Result<Messag
         10 => ("FORWARDED", Forward::read(v).map(Message::Forwarded)),
         11 => ("REFUSED", Refused::read(v).map(Message::Refused)),
         12 => ("BYE", v.u8().map(|reason| Message::Bye { reason: ByeReason(reason) }).map_err(Fault::from)),
+        13 => ("CHECK", v.u32().map(|token| Message::Check { token }).map_err(Fault::from)),
+        14 => ("CHECKED", v.u32().map(|token| Message::Checked { token }).map_err(Fault::from)),
         32 => ("PEER_HELLO", PeerHello::read(v).map(Message::PeerHello)),
         33 => ("PROBE", Probe::read(v).map(Message::Probe)),
         34 => ("PROBE_ANSWER", ProbeAnswer::read(v).map(Message::ProbeAnswer)),

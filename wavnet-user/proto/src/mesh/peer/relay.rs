@@ -1,0 +1,156 @@
+//! The relayed ways to a peer: how they are kept while frames take a direct path, and how a server is asked for another one.
+//!
+//! A relay has room for so many pairs, and each pulse over it costs the server one. So a relayed way that only stands by is pulsed once a
+//! minute while frames flow, and not at all while none do: both sides and the server then forget it. When the direct path is in doubt, or
+//! frames begin to flow, CONNECT brings it back.
+
+use std::time::Duration;
+
+use super::{Context, Peer, Time, Timer};
+use crate::mesh::path::{Path, WayId};
+
+/// Between two pulses over a relayed way that stands by while frames flow: it is to be there when the direct path dies.
+const STANDBY: Duration = Duration::from_secs(60);
+/// One by which nothing has come for so long is given up. The server keeps it for longer.
+const UNUSED: Duration = Duration::from_secs(150);
+/// Frames that flow for so long are more than a broadcast now and then.
+const SUSTAINED: Duration = Duration::from_secs(5);
+/// Until a server is asked for a relayed way once more; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Whether frames flow, and when a server was asked for a relayed way.
+#[derive(Debug, Default)]
+pub(super) struct Standby {
+    /// Since when frames flow; and when they last had flowed for a while.
+    since: Option<Time>,
+    flowed: Option<Time>,
+    asks: u32,
+    next: Time,
+    /// Servers are to tell the peer where we are now.
+    moved: bool,
+}
+
+impl Standby {
+    /// Frames flow, or no longer do.
+    fn set_busy(&mut self, now: Time, busy: bool) {
+        if self.has_traffic(now) {
+            self.flowed = Some(now);
+        }
+        self.since = busy.then_some(now);
+    }
+
+    /// Frames flow, or did a moment ago.
+    fn has_traffic(&self, now: Time) -> bool {
+        let flows = self.since.is_some_and(|since| now.since(since) >= SUSTAINED);
+        flows || self.flowed.is_some_and(|at| now.since(at) < STANDBY)
+    }
+}
+
+impl Peer {
+    /// Frames flow to the peer, or no longer do.
+    pub(super) fn note_traffic(&mut self, cx: &mut Context<'_>, busy: bool) {
+        self.standby.set_busy(cx.now, busy);
+        if !busy {
+            return;
+        }
+        let at = cx.now + SUSTAINED;
+        let relayed: Vec<WayId> = self.paths.iter().filter(|p| p.way.is_relayed()).map(|p| p.id).collect();
+        if relayed.is_empty() {
+            cx.timers.set_no_later(Timer::Connect(self.key), at);
+        }
+        relayed.into_iter().for_each(|id| cx.timers.set_no_later(Timer::Pulse(self.key, id), at));
+    }
+
+    /// True if frames take a direct path, and this one is a relay's.
+    fn stands_by(&self, path: &Path) -> bool {
+        path.way.is_relayed() && self.paths.selected().is_some_and(|p| !p.way.is_relayed())
+    }
+
+    /// How long a path may be silent.
+    pub(super) fn idle(&self, cx: &Context<'_>, path: &Path) -> Duration {
+        match self.stands_by(path) {
+            true if self.standby.has_traffic(cx.now) => STANDBY,
+            true => Duration::MAX,
+            false => cx.local.idle(&self.nat),
+        }
+    }
+
+    /// What a path that is not due is looked at for: when it will have been unused for too long. `None`: it is to be pulsed.
+    pub(super) fn rests(&self, cx: &Context<'_>, path: &Path) -> Option<Time> {
+        let is_quiet = !path.hurry && !path.is_challenged() && path.seems_good(cx.now);
+        let rests = self.stands_by(path) && is_quiet && path.pulses.next(cx.now) > cx.now;
+        rests.then(|| self.gives_up(path).min(path.pulses.next(cx.now)))
+    }
+
+    /// When a relayed way that stands by is given up.
+    pub(super) fn gives_up(&self, path: &Path) -> Time {
+        if self.stands_by(path) && !path.theirs { path.last_heard() + UNUSED } else { Time::END }
+    }
+
+    /// Frames take another path: relayed ways are needed more than before, or less.
+    pub(super) fn pace_relays(&mut self, cx: &mut Context<'_>) {
+        let relayed = self.paths.iter().filter(|p| p.way.is_relayed() && p.proven);
+        let paces: Vec<(WayId, Duration, Time)> = relayed.map(|p| (p.id, self.idle(cx, p), self.gives_up(p))).collect();
+        for (id, idle, gives_up) in paces {
+            let Some(path) = self.paths.get_mut(id) else { continue };
+            path.pulses.set_idle(idle);
+            let at = path.pulses.next(cx.now).min(gives_up);
+            cx.timers.set_no_later(Timer::Pulse(self.key, id), at.max(cx.now));
+        }
+    }
+
+    /// This host is elsewhere, as a server sees it. Servers tell those with whom we share a relayed way; others hear of it by CONNECT.
+    pub(in crate::mesh) fn tell_moved(&mut self, cx: &mut Context<'_>) {
+        if self.is_connected() && !self.has_relay(cx.now) {
+            (self.standby.moved, self.standby.next) = (true, cx.now);
+            self.seek_relay(cx);
+        }
+    }
+
+    fn has_relay(&self, now: Time) -> bool {
+        self.paths.iter().any(|p| p.way.is_relayed() && p.is_promising(now))
+    }
+
+    fn wants_relay(&self, now: Time) -> bool {
+        let direct = || self.paths.selected().is_some_and(|p| !p.way.is_relayed() && p.works(now, self.doubted));
+        let wanted = || self.standby.moved || self.standby.has_traffic(now) || !direct();
+        self.is_connected() && !self.has_relay(now) && wanted()
+    }
+
+    /// Has servers asked for a relayed way, if one is wanted.
+    pub(super) fn seek_relay(&mut self, cx: &mut Context<'_>) {
+        if self.wants_relay(cx.now) {
+            cx.timers.set_no_later(Timer::Connect(self.key), self.standby.next.max(cx.now));
+        }
+    }
+
+    /// Which of the servers that have the peer are to be asked now: those that relay, or all if we have moved. The next time is later.
+    pub(super) fn asks_for_relay<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        links: &'a [usize],
+        relays: &'a [usize],
+    ) -> &'a [usize] {
+        if !self.wants_relay(cx.now) || cx.now < self.standby.next {
+            return &[];
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.standby.asks.min(10)).min(LONGEST_PAUSE);
+        let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+        self.standby.asks = self.standby.asks.saturating_add(1);
+        self.standby.next = cx.now + pause + jitter;
+        if self.standby.moved { links } else { relays }
+    }
+
+    /// A server has told both where the other one is.
+    pub(super) fn introduced(&mut self, cx: &mut Context<'_>) {
+        self.standby.moved = false;
+        self.seek_relay(cx);
+    }
+
+    /// A relayed way works, or the peer has come anew: the next time it is missed, servers are asked at once.
+    pub(super) fn forget_asks(&mut self, now: Time) {
+        self.standby.asks = 0;
+        self.standby.next = self.standby.next.min(now + FIRST_PAUSE);
+    }
+}
