@@ -1,6 +1,8 @@
 //! X25519 and HKDF for fuzzers: the same results, but each is computed once. In stories of some hosts the same keys meet again and again, and
 //! computing what comes of it would take most of the time. What is remembered are secrets, so nothing but a fuzzer is built with this.
 
+#![expect(clippy::disallowed_types, reason = "looked up by key alone, and more often than anything else")]
+
 use std::{cell::RefCell, collections::HashMap, hash::Hash as Key};
 
 use snow::types::Hash;
@@ -10,13 +12,15 @@ use super::x25519;
 /// Results of a kind that are kept, some tens of megabytes; beyond it all are forgotten.
 const MOST: usize = 1 << 17;
 
+/// Chaining key and input (shorter ones with zeros behind them), its length, and how many outputs there are.
+type Inputs = ([[u8; 32]; 2], usize, usize);
+
 #[derive(Default)]
 struct Memo {
     publics: HashMap<[u8; 32], [u8; 32]>,
     /// By both public keys, the smaller one first: it is the same for both sides.
     shared: HashMap<[[u8; 32]; 2], Option<[u8; 32]>>,
-    /// By chaining key, input (shorter ones with zeros behind them), its length, and how many outputs there are.
-    derived: HashMap<([[u8; 32]; 2], usize, usize), [[u8; 32]; 3]>,
+    derived: HashMap<Inputs, [[u8; 32]; 3]>,
 }
 
 thread_local! {
