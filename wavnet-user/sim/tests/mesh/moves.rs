@@ -32,27 +32,6 @@ fn both_sides_move_at_once_and_are_back_within_two_seconds() {
     });
 }
 
-/// What served the search is all in service still when the way is proved that works from there.
-#[test]
-fn a_way_that_is_proved_while_there_is_no_room_for_it_is_taken_when_there_is() {
-    Seed::each(10, |seed| {
-        let mut world = World::new(seed, Duration::from_millis(10));
-        world.add_server();
-        let a = world.behind("a", NatConfig::port_restricted_cone(), Kind::PortRestricted.summary());
-        let b = world.behind("b", NatConfig::symmetric(), Kind::Symmetric.summary());
-        let direct = world.until_paths(a, b, Duration::from_secs(120), |kind| kind == PathKind::Direct);
-        assert!(direct.is_some(), "{}", world.net.trace());
-        world.net.run_for(Duration::from_secs(16));
-        let router = world.add_router(NatConfig::restricted_cone());
-        let lan = world.net.lan(router);
-        let addr = world.net.vacant_v4(lan);
-        world.net.move_host(b.host, lan, &[addr]);
-        world.net.act(b.host, |node, now| node.agent_mut().mesh.set_nat(now, Kind::Restricted.summary()));
-        world.net.run_for(Duration::from_secs(40));
-        assert_eq!([world.path(a, b), world.path(b, a)], [Some(PathKind::Direct); 2], "{}", world.net.trace());
-    });
-}
-
 /// The other side still believes in the session of before, whichever of the two has to begin.
 #[test]
 fn an_agent_that_restarts_is_back_within_two_seconds() {
