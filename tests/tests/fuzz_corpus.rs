@@ -238,19 +238,23 @@ fn mesh_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     // Two seconds; frames from host 0 to host 1.
     const MEET: &[u8] = &[0, 11];
     const FRAMES: &[u8] = &[10, 0x10, 0x8a, 0x01];
-    let stories: [(&str, &[&[u8]]); 12] = [
+    let stories: [(&str, &[&[u8]]); 16] = [
         ("cones", &[&[0, 3, 3], MEET, FRAMES]),
         ("symmetric", &[&[0, 4, 4], MEET, FRAMES, &[4, 0, 0, 13]]),
         ("neighbours", &[&[1, 3, 0x83, 3], MEET, FRAMES, &[8, 0x10, 0, 12, 8, 0x10]]),
         ("open-input", &[&[0, 5, 5], MEET, FRAMES]),
-        ("two-servers", &[&[4, 4, 4], MEET, FRAMES, &[7, 0, 0, 13, 7, 0x10, 0, 13, 7, 0]]),
+        ("two-servers", &[&[12, 4, 4], MEET, FRAMES, &[7, 0, 0, 13, 7, 0x10, 0, 13, 7, 0]]),
         ("cut", &[&[0, 3, 3], MEET, &[2, 0x10], FRAMES, &[0, 14, 2, 0x10]]),
         ("alone", &[&[0, 3, 0], MEET, &[3, 0, 2, 0x10, 0, 16, 3, 0, 2, 0x10]]),
         ("roam", &[&[0, 3, 3], MEET, &[5, 0x10, 5, 0x31], FRAMES]),
         ("restarts", &[&[0, 1, 2], MEET, &[6, 0, 6, 0, 0, 8, 6, 1, 6, 1, 7, 0, 7, 0], FRAMES]),
         ("repeats", &[&[0, 3, 3], MEET, &[9, 1, 0, 0, 9, 67, 3, 1, 9, 5, 20, 1, 9, 9, 0, 0], FRAMES]),
-        ("clocks", &[&[0, 3, 3], MEET, &[11, 0xf0, 0x8f, 0xf1, 0x8f, 0xf1], FRAMES]),
-        ("loss", &[&[2, 3, 3, 0, 4], &[12, 0xf0, 12, 0xf1], MEET, FRAMES, &[13, 0xff, 0x57, 0, 0, 0, 1, 2]]),
+        ("clocks", &[&[0, 3, 3], MEET, &[11, 0xf0, 0x8b, 0xf1, 0x8b, 0xf1], FRAMES]),
+        ("forged", &[&[0x20, 1, 0], &[14, 0x10, 0x8e, 0x10, 14, 1, 0x8e, 1]]),
+        ("doubled", &[&[0x28, 3, 3], &[15, 0xf0, 0x8f, 0xf1], FRAMES]),
+        ("search", &[&[0xd8, 3, 4]]),
+        ("a-search-that-fills-a-router", &[&[0xf0, 5, 4]]),
+        ("loss", &[&[0x42, 3, 3, 0, 4], &[12, 0xf0, 12, 0xf1], MEET, FRAMES, &[13, 0xff, 0x57, 0, 0, 0, 1, 2]]),
     ];
     let mut all: Vec<_> = stories.iter().map(|(name, steps)| ("mesh", (*name).to_owned(), steps.concat())).collect();
     for (kind, len) in [(2, 68), (3, 140), (4, 56), (5, 28), (6, 8), (7, 16), (7, 2)] {

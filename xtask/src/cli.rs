@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, num::NonZero, path::PathBuf, process::ExitCode, thread};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, value_parser};
@@ -93,6 +93,9 @@ enum Command {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Processes for each target [default: as many as there are CPUs].
+        #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
+        jobs: Option<u16>,
         /// Only these targets.
         targets: Vec<String>,
     },
@@ -155,7 +158,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
             test::command(&workspace, filter.as_deref(), kernel)
         }
         Command::Bench(bench) => run::bench(&workspace, &bench),
-        Command::Fuzz { seconds, targets } => fuzz::command(&workspace, seconds, &targets),
+        Command::Fuzz { seconds, jobs, targets } => {
+            let jobs = jobs.map_or_else(|| thread::available_parallelism().map_or(1, NonZero::get), usize::from);
+            fuzz::command(&workspace, seconds, jobs, &targets)
+        }
         Command::Ci { steps } => ci::command(&workspace, &steps),
     }
 }

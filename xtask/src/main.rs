@@ -20,6 +20,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::as_compiler() {
+        return code;
+    }
     match cli::dispatch(cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -1,6 +1,9 @@
 //! What stands in the fuzzer's stories: keys, hosts, and what is in front of them.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
 
 use wavnet_proto::{
     nat::{Filtering, Mapping, NatSummary},
@@ -52,6 +55,13 @@ impl Host {
         match self {
             Host::Agent(agent) => agent,
             Host::Server(_) => panic!("a server is no agent"),
+        }
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        match self {
+            Host::Server(server) => server,
+            Host::Agent(_) => panic!("an agent is no server"),
         }
     }
 
@@ -136,19 +146,31 @@ impl Nat {
         let strict = pair.iter().filter(|n| matches!(n, Nat::Symmetric | Nat::PortRestricted)).count();
         !(pair.contains(&Nat::OpenInput) || pair.contains(&Nat::Symmetric) && strict == 2)
     }
+
+    /// True if they are sure not to.
+    pub(super) fn never_meets(self, other: Nat) -> bool {
+        !self.meets(other) && self != Nat::OpenInput && other != Nat::OpenInput
+    }
+}
+
+/// A router in front of a host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Front {
+    pub(super) router: RouterId,
+    pub(super) addr: IpAddr,
 }
 
 /// Where a host is.
 #[derive(Clone, Copy)]
 pub(super) struct Site {
     pub(super) host: HostId,
-    pub(super) router: Option<RouterId>,
+    pub(super) front: Option<Front>,
     pub(super) nat: Nat,
 }
 
 impl Site {
     /// What connects it to the internet.
     pub(super) fn outside(self) -> Attached {
-        self.router.map_or(self.host.into(), Attached::from)
+        self.front.map_or(self.host.into(), |front| front.router.into())
     }
 }

@@ -122,7 +122,7 @@ impl Agent {
         let selected = self.selected.get(&peer)?;
         let row = self.paths.get(selected).expect("a selected path was added");
         assert_eq!(row.peer, peer, "frames for one peer go to another");
-        let view = self.mesh.peers().find(|p| p.key == peer).expect("a peer with a path");
+        let view = self.mesh.peer(&peer).expect("a peer with a path");
         let path = view.selected().expect("the mesh knows what it has selected").clone();
         assert_eq!(path.way, row.way);
         Some(path.kind)
@@ -139,6 +139,11 @@ impl Agent {
     #[must_use]
     pub fn is_admitted(&self, peer: PublicKey) -> bool {
         self.admitted.contains_key(&peer)
+    }
+
+    /// Whose frames are taken from where.
+    pub fn ways(&self) -> impl Iterator<Item = (PublicKey, Way)> {
+        self.paths.values().map(|row| (row.peer, row.way))
     }
 
     /// How many paths there are.

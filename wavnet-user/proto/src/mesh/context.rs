@@ -157,8 +157,8 @@ impl Output {
 
     /// Opens so many sockets, if there are: the datapath knows no more ports than a search takes. Each in its turn: a NAT that remembers a socket's port would give it the mapping of before.
     pub(super) fn open_sockets(&mut self, count: usize) -> Vec<u16> {
-        let first = self.last_socket.wrapping_add(1) % search::SOCKETS;
-        let numbers = (first..search::SOCKETS).chain(0..first);
+        let first = self.last_socket.wrapping_add(1) % search::NUMBERS;
+        let numbers = (first..search::NUMBERS).chain(0..first);
         let free: Vec<u16> = numbers.filter(|n| !self.sockets.contains(n)).take(count).collect();
         for n in &free {
             self.sockets.insert(*n);

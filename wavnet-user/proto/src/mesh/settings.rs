@@ -36,7 +36,7 @@ pub struct Settings {
     pub vnis: BTreeSet<Vni>,
     /// Between two CONNECT_PULSEs of an idle path.
     pub pulse: Duration,
-    /// Whether paths through symmetric NATs are searched for (opens up to 512 sockets for some seconds).
+    /// Whether paths through symmetric NATs are searched for (opens up to 480 sockets for some seconds).
     pub search: bool,
     /// Peers at the most.
     pub peers: usize,

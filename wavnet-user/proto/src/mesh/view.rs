@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use wavnet_common::addr::Vni;
 
-use super::{Mesh, PathId, PathKind, Rtt, ServerTrouble, Way};
+use super::{Mesh, PathId, PathKind, Rtt, ServerTrouble, Way, path::Path, peer::Peer};
 use crate::{trust::PublicKey, wire::NatSummary};
 
 /// A rendezvous server as it is now.
@@ -94,32 +94,39 @@ impl Mesh {
 
     /// Every peer, by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> {
-        self.peers.values().map(|peer| PeerView {
-            key: peer.key,
-            name: peer.name.as_ref().map(ToString::to_string),
-            connected: peer.is_connected(),
-            vnis: peer.admitted().cloned().unwrap_or_default(),
-            nat: peer.nat,
-            paths: peer
-                .paths
-                .iter()
-                .map(|path| PathView {
-                    id: path.slot,
-                    way: path.way,
-                    kind: path.kind,
-                    selected: peer.paths.selected == Some(path.id),
-                    usable: path.slot.is_some() && path.proven && path.taken,
-                    rtt: path.pulses.rtt(),
-                    loss: path.pulses.loss(),
-                    pulses: path.pulses.counts(),
-                })
-                .collect(),
-        })
+        self.peers.values().map(view)
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn peer(&self, key: &PublicKey) -> Option<PeerView> {
+        self.peers.get(key).map(view)
     }
 
     /// What is in front of this host.
     #[must_use]
     pub fn nat(&self) -> NatSummary {
         self.local.nat
+    }
+}
+
+fn view(peer: &Peer) -> PeerView {
+    let path = |path: &Path| PathView {
+        id: path.slot,
+        way: path.way,
+        kind: path.kind,
+        selected: peer.paths.selected == Some(path.id),
+        usable: path.slot.is_some() && path.proven && path.taken,
+        rtt: path.pulses.rtt(),
+        loss: path.pulses.loss(),
+        pulses: path.pulses.counts(),
+    };
+    PeerView {
+        key: peer.key,
+        name: peer.name.as_ref().map(ToString::to_string),
+        connected: peer.is_connected(),
+        vnis: peer.admitted().cloned().unwrap_or_default(),
+        nat: peer.nat,
+        paths: peer.paths.iter().map(path).collect(),
     }
 }

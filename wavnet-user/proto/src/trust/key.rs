@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use curve25519_dalek::MontgomeryPoint;
 use zeroize::Zeroizing;
 
 use super::{
     mac::{Blake2sKey, derive},
     text::{KeyError, KeyKind, decode, encode},
+    x25519,
 };
 use crate::rng::Rng;
 
@@ -26,7 +26,7 @@ impl SecretKey {
 
     fn new(secret: Zeroizing<[u8; 32]>) -> SecretKey {
         // Clamped (RFC 7748 section 5), the factor is no multiple of the base point's order: the result is never weak.
-        let public = PublicKey(MontgomeryPoint::mul_base_clamped(*secret).to_bytes());
+        let public = PublicKey(x25519::public(&secret));
         SecretKey { secret, public }
     }
 
@@ -294,6 +294,8 @@ impl fmt::Debug for MemberKey {
 
 #[cfg(test)]
 mod tests {
+    use curve25519_dalek::MontgomeryPoint;
+
     use super::*;
 
     #[test]

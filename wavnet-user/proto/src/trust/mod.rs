@@ -9,10 +9,13 @@ mod cookie;
 mod handshake;
 mod key;
 mod mac;
+#[cfg(any(feature = "fuzzing", test))]
+mod memo;
 mod noise;
 mod session;
 mod text;
 mod window;
+mod x25519;
 
 pub use cookie::CookieJar;
 pub use handshake::{HandshakeError, Initiation, Psk, Request, Responder};

@@ -1,6 +1,5 @@
 //! Noise by the `snow` crate: the pattern, the prologue, and primitives that never ask the system for randomness.
 
-use curve25519_dalek::{MontgomeryPoint, traits::IsIdentity as _};
 use snow::{
     Builder, Error, HandshakeState,
     params::{CipherChoice, DHChoice, HashChoice},
@@ -9,6 +8,10 @@ use snow::{
 };
 use zeroize::Zeroizing;
 
+#[cfg(feature = "fuzzing")]
+use super::memo as curve;
+#[cfg(not(feature = "fuzzing"))]
+use super::x25519 as curve;
 use super::{HandshakeError, PublicKey, SecretKey, key::Secret};
 use crate::{rng::Rng, wire::VERSION};
 
@@ -87,7 +90,10 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        let hash = DefaultResolver.resolve_hash(choice);
+        #[cfg(feature = "fuzzing")]
+        let hash = hash.map(|hash| Box::new(curve::Derives(hash)) as Box<dyn Hash>);
+        hash
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
@@ -105,8 +111,7 @@ impl Random for Seeded {
     }
 }
 
-/// X25519 (RFC 7748) that erases its secret when dropped, and refuses points of low order, with which the result would not depend on the
-/// secret (section 6.1).
+/// X25519 that erases its secret when dropped.
 #[derive(Default)]
 struct X25519 {
     secret: Zeroizing<[u8; 32]>,
@@ -115,7 +120,7 @@ struct X25519 {
 
 impl X25519 {
     fn set_secret(&mut self, secret: Zeroizing<[u8; 32]>) {
-        self.public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
+        self.public = curve::public(&secret);
         self.secret = secret;
     }
 }
@@ -157,11 +162,7 @@ impl Dh for X25519 {
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let public = public.first_chunk().ok_or(Error::Dh)?;
-        let shared = MontgomeryPoint(*public).mul_clamped(*self.secret);
-        if shared.is_identity() {
-            return Err(Error::Dh);
-        }
-        *out.first_chunk_mut().ok_or(Error::Dh)? = shared.to_bytes();
+        *out.first_chunk_mut().ok_or(Error::Dh)? = curve::shared(&self.secret, public).ok_or(Error::Dh)?;
         Ok(())
     }
 }

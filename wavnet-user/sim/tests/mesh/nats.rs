@@ -332,6 +332,20 @@ fn a_nat_that_restarts_time_and_again_is_searched_as_soon_each_time() {
     });
 }
 
+/// Such a router makes an entry for whatever comes, so it has those of both sides.
+#[test]
+fn a_search_is_no_attack_on_a_router_without_an_input_filter() {
+    Seed::each(6, |seed| {
+        let open = NatConfig { open_input: true, ..NatConfig::port_restricted_cone() };
+        let mut world = World::new(seed, DELAY);
+        world.behind("a", NatConfig::symmetric(), Kind::Symmetric.summary());
+        let b = world.behind("b", open, Kind::PortRestricted.summary());
+        world.net.run_for(Duration::from_secs(60));
+        let peak = world.net.router_stats(b.router.expect("a NAT")).flows.peak;
+        assert!((100..=usize::from(ENTRIES)).contains(&peak), "{peak}");
+    });
+}
+
 /// Several peers want a search of one host at once: one after the other gets it, and what flows on the relay goes on flowing.
 #[test]
 fn several_peers_that_need_a_search_get_it_one_after_the_other() {

@@ -47,6 +47,10 @@ impl Peer {
             Challenge::Ask => self.ask(cx, id),
             Challenge::Wait => {}
         }
+        // When it was proved there may have been no room for it.
+        if self.paths.get(id).is_some_and(|path| path.slot.is_none()) {
+            self.add_proven(cx);
+        }
         self.repeat_selected(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };
         if std::mem::take(&mut path.hurry) || path.pulses.next(cx.now) <= cx.now {
