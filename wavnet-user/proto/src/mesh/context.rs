@@ -9,7 +9,8 @@ use std::{
 use super::{
     budget::Budget,
     output::{Command, Event, PathId, Way},
-    path::{Paths, WayId},
+    path::WayId,
+    paths::Paths,
     peer::is_rested,
     search,
     settings::Settings,

@@ -20,6 +20,7 @@ mod link;
 mod nat;
 mod output;
 mod path;
+mod paths;
 mod peer;
 mod predict;
 mod pulse;

@@ -29,7 +29,8 @@ use self::{
 use super::{
     context::Context,
     output::{Command, Event, Way},
-    path::{Paths, Said},
+    path::Said,
+    paths::Paths,
     timer::Timer,
 };
 use crate::{

@@ -7,7 +7,8 @@ use crate::{
     mesh::{
         context::Context,
         output::{Command, PathId, PathKind, Way},
-        path::{Path, Paths, WayId},
+        path::{Path, WayId},
+        paths::Paths,
         timer::Timer,
     },
     time::Time,
