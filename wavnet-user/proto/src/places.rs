@@ -82,7 +82,9 @@ pub fn label(way: &Way) -> Label {
     Label::new(way.label.get()).unwrap_or(Label::NONE)
 }
 
-fn id(peer: &PublicKey) -> PeerId {
+/// A peer as the fabric knows it.
+#[must_use]
+pub fn id(peer: &PublicKey) -> PeerId {
     PeerId(*peer.as_bytes())
 }
 

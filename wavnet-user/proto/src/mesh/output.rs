@@ -3,11 +3,9 @@
 use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
 use wavnet_common::addr::Vni;
+pub use wavnet_common::wire::demux::RELAYED_PULSE;
 
 use crate::{transmit::Socket, trust::PublicKey, wire::Label};
-
-/// First byte of a pulse that a relay is on the way of: `P`.
-pub const RELAYED_PULSE: u8 = b'P';
 
 /// Number of a path that frames are taken from, unique among those that there are, and small: its slot in the kernel's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

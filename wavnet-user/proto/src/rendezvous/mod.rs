@@ -61,7 +61,7 @@ use crate::{
     time::Time,
     timers::Timers,
     transmit::{Socket, Transmit},
-    trust::{CookieJar, NetworkId, PublicKey, SecretKey},
+    trust::{CookieJar, NetworkId, PublicKey, SecretKey, Session},
     wire::{Datagram, Header, Label, Message, Unknown, WireError, Writer, unknown},
 };
 
@@ -221,18 +221,31 @@ impl Rendezvous {
         for (id, writer) in std::mem::take(&mut self.out.messages) {
             let Some(host) = self.hosts.get_mut(id) else { continue };
             let Some(session) = &mut host.current else { continue };
-            for plaintext in writer.finish() {
-                let mut datagram = Vec::new();
-                // Keys that are used up: the host will ask for others.
-                if session.seal(Label::ZERO, &plaintext, &mut datagram).is_ok() {
-                    self.out.send(host.addr, datagram);
-                }
-            }
+            self.out.seal(session, host.addr, writer);
         }
     }
 }
 
 impl Output {
+    /// Encrypts what is to be told, and sends it.
+    fn seal(&mut self, session: &mut Session, to: SocketAddr, writer: Writer) {
+        for plaintext in writer.finish() {
+            let mut datagram = Vec::new();
+            // Keys that are used up: the host will ask for others.
+            if session.seal(Label::ZERO, &plaintext, &mut datagram).is_ok() {
+                self.send(to, datagram);
+            }
+        }
+    }
+
+    /// The same of one message.
+    fn tell(&mut self, session: &mut Session, to: SocketAddr, message: &Message) {
+        let mut writer = Writer::new();
+        // One of a few bytes always fits.
+        let _ = writer.push(message);
+        self.seal(session, to, writer);
+    }
+
     fn send(&mut self, to: SocketAddr, payload: Vec<u8>) {
         self.transmits.push_back(Transmit { from: Socket::Main, to, payload });
     }

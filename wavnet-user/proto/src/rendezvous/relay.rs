@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use wavnet_common::wire::demux;
+
 use super::{
     ANSWER, Command, Dropped, HostId, Rendezvous,
     admission::VISIT,
@@ -16,8 +18,6 @@ use crate::{
     wire::{Label, Unknown},
 };
 
-/// First byte of a pulse that has a label.
-const RELAYED_PULSE: u8 = b'P';
 /// Between two looks for pairs that may give way: each looks at all of them.
 const LOOKS: Duration = Duration::from_secs(1);
 /// Of all the pairs that there may be, so many give way at once at the most.
@@ -35,7 +35,7 @@ impl Rendezvous {
             Err(NotRelayed::Limit) => return Err(Dropped::RelayLimit),
             Err(NotRelayed::Label) => {
                 // Its sender may have a relayed path whose pair was given up.
-                if let [RELAYED_PULSE, _, _, _, first, second] = *payload
+                if let [demux::RELAYED_PULSE, _, _, _, first, second] = *payload
                     && first & ANSWER == 0
                 {
                     self.answer_unknown(now, from, label, Unknown::Pulse([first, second]));

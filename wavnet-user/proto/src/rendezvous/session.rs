@@ -13,7 +13,7 @@ use crate::{
     bucket::Rate,
     time::Time,
     trust::{OpenError, Session},
-    wire::{Data, Label, Message, Messages, Unknown, Writer, message::ByeReason},
+    wire::{Data, Label, Message, Messages, Unknown, message::ByeReason},
 };
 
 /// Two hosts that push each other out within this time have the same key; a host that moves does not come back so soon.
@@ -126,15 +126,8 @@ impl Rendezvous {
         }
         let check = Check { addr: from, token: before.map_or(token, |check| check.token), sent: now };
         host.check = Some(Box::new(check));
-        let message = Message::Check { token: check.token };
-        let (mut writer, mut datagram) = (Writer::new(), Vec::new());
-        // Seven bytes always fit.
-        let _ = writer.push(&message);
-        for plaintext in writer.finish() {
-            let sealed = host.current.as_mut().map(|session| session.seal(Label::ZERO, &plaintext, &mut datagram));
-            if sealed.is_some_and(|sealed| sealed.is_ok()) {
-                self.out.send(from, std::mem::take(&mut datagram));
-            }
+        if let Some(session) = &mut host.current {
+            self.out.tell(session, from, &Message::Check { token: check.token });
         }
     }
 

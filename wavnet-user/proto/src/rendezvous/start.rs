@@ -16,7 +16,7 @@ use crate::{
     time::Time,
     timers::Timers,
     trust::{CookieJar, NetworkId, SecretKey},
-    wire::{Label, Message, Writer, message::ByeReason},
+    wire::{Message, message::ByeReason},
 };
 
 /// Numbers of starts come round after so many.
@@ -207,14 +207,6 @@ impl Output {
 
     /// Tells a host that its session is over.
     pub(super) fn bye(&mut self, session: &mut crate::trust::Session, to: std::net::SocketAddr, reason: ByeReason) {
-        let mut writer = Writer::new();
-        let mut datagram = Vec::new();
-        // One message of a byte always fits.
-        let _ = writer.push(&Message::Bye { reason });
-        for plaintext in writer.finish() {
-            if session.seal(Label::ZERO, &plaintext, &mut datagram).is_ok() {
-                self.send(to, std::mem::take(&mut datagram));
-            }
-        }
+        self.tell(session, to, &Message::Bye { reason });
     }
 }

@@ -10,10 +10,22 @@ use wavnet_sim::{Direction, Place, Seed, nat::NatConfig};
 
 use crate::{
     grid::Kind,
-    world::{World, cone},
+    world::{Site, World, cone},
 };
 
 const DELAY: Duration = Duration::from_millis(10);
+
+/// Two servers, and two hosts that one of them relays for.
+fn relayed_by_one_of_two(seed: Seed) -> (World, Site, Site) {
+    let mut world = World::new(seed, DELAY);
+    world.add_server();
+    let symmetric = Kind::Symmetric.summary();
+    let a = world.behind("a", NatConfig::symmetric(), symmetric);
+    let b = world.behind("b", NatConfig::symmetric(), symmetric);
+    assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
+    world.net.run_for(Duration::from_secs(10));
+    (world, a, b)
+}
 
 #[test]
 fn a_server_that_dies_at_any_step_and_returns_brings_them_together() {
@@ -60,13 +72,7 @@ fn a_server_that_restarts_without_memory_relays_again() {
 #[test]
 fn another_server_stands_in_for_one_that_is_gone() {
     Seed::each(10, |seed| {
-        let mut world = World::new(seed, DELAY);
-        world.add_server();
-        let symmetric = Kind::Symmetric.summary();
-        let a = world.behind("a", NatConfig::symmetric(), symmetric);
-        let b = world.behind("b", NatConfig::symmetric(), symmetric);
-        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
-        world.net.run_for(Duration::from_secs(10));
+        let (mut world, a, b) = relayed_by_one_of_two(seed);
         let used = world.agent(a).way_to(b.key).expect("a path").remote;
         let server = *world.servers.iter().find(|s| world.net.main_address(**s) == used).expect("a server");
         let at = world.net.now() + Duration::from_secs(2);
@@ -143,13 +149,7 @@ fn is_greeting(payload: &[u8]) -> bool {
 #[test]
 fn a_server_that_stays_on_a_changed_list_keeps_its_session_and_the_others_go() {
     Seed::each(6, |seed| {
-        let mut world = World::new(seed, DELAY);
-        world.add_server();
-        let symmetric = Kind::Symmetric.summary();
-        let a = world.behind("a", NatConfig::symmetric(), symmetric);
-        let b = world.behind("b", NatConfig::symmetric(), symmetric);
-        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
-        world.net.run_for(Duration::from_secs(10));
+        let (mut world, a, b) = relayed_by_one_of_two(seed);
         let relay = world.agent(a).way_to(b.key).expect("a path").remote;
         world.add_server();
         let addrs: Vec<_> = world.servers.iter().map(|server| world.net.main_address(*server)).collect();

@@ -2,7 +2,7 @@
 
 use tracing::info;
 use wavnet_common::{addr::PeerId, datapath::Of};
-use wavnet_proto::{fabric::Control, trust::PublicKey};
+use wavnet_proto::{fabric::Control, places::id, trust::PublicKey};
 
 use super::{Input, Overlay, UNCLAIMED, now};
 use crate::agent::Agent;
@@ -69,7 +69,7 @@ impl Agent {
         let Some(mesh) = &mut self.mesh else { return };
         let (fabric, datapath) = (&self.fabric, &self.datapath);
         let sent = |peer: &PublicKey| {
-            let slot = fabric.dynamic_slot(super::carry::id(peer))?;
+            let slot = fabric.dynamic_slot(id(peer))?;
             Some(datapath.traffic(Of::Vtep(slot)).ok()?.tx_frames)
         };
         mesh.note_traffic(sent);

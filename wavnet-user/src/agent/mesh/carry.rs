@@ -5,24 +5,19 @@ use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 use wavnet_common::{
     abi::{Arrival, LocalPort},
-    addr::PeerId,
     wire::pulse::Number,
 };
 use wavnet_proto::{
     fabric::{Fabric, FabricError, PathFrom, PeerPath},
     mesh::{Command, Way},
     nat::StunServer,
-    places::label,
+    places::{id, label},
     transmit::Socket,
     trust::PublicKey,
 };
 
 use super::{Overlay, now, sockets::Sockets};
 use crate::{datapath::Datapath, nat::Step};
-
-pub(super) fn id(peer: &PublicKey) -> PeerId {
-    PeerId(*peer.as_bytes())
-}
 
 impl Overlay {
     /// Puts what the mesh says into the fabric. What it sends waits for [`Overlay::send`], until that is in force.

@@ -17,12 +17,12 @@ use wavnet_proto::{
     command::PeerKey,
     fabric::Fabric,
     held::Held,
-    places::{Place, Places},
+    places::{Place, Places, id},
     time::Time,
     trust::PublicKey,
 };
 
-use super::{Overlay, carry::id, device::Device, now, sockets::Sockets};
+use super::{Overlay, device::Device, now, sockets::Sockets};
 use crate::datapath::Datapath;
 
 /// Bytes of frames that are kept at the most, for all peers.

@@ -1,9 +1,12 @@
 //! What the local API and the metrics tell of the mesh.
 
 use wavnet_common::{abi::Traffic, datapath::Of};
-use wavnet_proto::mesh::{PathView, PeerView, Rtt};
+use wavnet_proto::{
+    mesh::{PathView, PeerView, Rtt},
+    places::id,
+};
 
-use super::{Overlay, carry::id};
+use super::Overlay;
 use crate::{
     agent::Agent,
     api::{
