@@ -86,6 +86,7 @@ impl Mesh {
             }
             if lost {
                 peer.doubt_all(cx);
+                peer.tell_moved(cx);
             }
             peer.punch_known(cx);
         }

@@ -197,6 +197,7 @@ impl Mesh {
     fn run_out(&mut self, now: Time, timer: Timer) {
         let index = self.fresh_index();
         self.out.stun_server = self.links.iter().find(|link| link.is_sound(now)).map(|link| link.server.addr);
+        let cut_off = matches!(timer, Timer::ServerPulse(_)) && self.is_cut_off(now);
         let cx = lend!(self, now);
         match timer {
             Timer::Greet(i) | Timer::Register(i) | Timer::Sync(i) | Timer::ServerPulse(i) => {
@@ -205,7 +206,7 @@ impl Mesh {
                     Timer::Greet(_) => link.greet_again(cx, index),
                     Timer::Register(_) => link.register_again(cx, index),
                     Timer::Sync(_) => link.sync_again(cx),
-                    _ => link.pulse(cx),
+                    _ => link.pulse(cx, cut_off),
                 }
                 self.own_link(i);
             }

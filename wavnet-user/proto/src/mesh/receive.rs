@@ -65,12 +65,12 @@ impl Mesh {
         match *payload {
             [a, b] => self.pulse(now, Way { socket, remote: from, label: Label::ZERO }, [a, b]),
             [RELAYED_PULSE, a, b, c, d, e] => {
-                let way = Way { socket, remote: from, label: Label::from_bytes([a, b, c]) };
+                let way = self.way(socket, from, Label::from_bytes([a, b, c]));
                 self.pulse(now, way, [d, e]);
             }
             _ => match Datagram::parse(payload) {
                 Ok((header, datagram)) => {
-                    let way = Way { socket, remote: from, label: header.label };
+                    let way = self.way(socket, from, header.label);
                     self.dispatch(now, Via::Way(way), Some(from), datagram);
                 }
                 Err(_) if self.stun(now, socket, payload) => {}
@@ -78,6 +78,15 @@ impl Mesh {
             },
         }
         self.settle(now);
+    }
+
+    /// How a datagram came. A label says something only where a relay is known to be: from anywhere else anybody could make relayed ways of it, as
+    /// many as there are labels.
+    fn way(&self, socket: Socket, remote: SocketAddr, label: Label) -> Way {
+        let way = Way { socket, remote, label };
+        let by_relay = || self.links.iter().any(|link| link.server.addr == remote);
+        let is_known = || self.out.ways.contains_key(&way) || self.out.left.contains_key(&way);
+        if label == Label::ZERO || by_relay() || is_known() { way } else { Way { label: Label::ZERO, ..way } }
     }
 
     /// Datagrams that were dropped, by reason.
@@ -120,7 +129,9 @@ impl Mesh {
                 peer.pulsed(lend!(self, now), path, now, number);
             }
         } else if let Some(link) = self.links.iter_mut().find(|l| l.server.addr == way.remote) {
-            link.pulsed(now, number);
+            if link.pulsed(now, number) {
+                self.seek_lost(now);
+            }
         } else {
             self.drop(Dropped::UnknownPath);
         }

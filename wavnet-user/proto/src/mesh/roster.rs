@@ -33,6 +33,7 @@ impl Mesh {
         (0..self.links.len()).for_each(|old| self.disown_link(old));
         for peer in self.peers.values_mut() {
             peer.links_moved(&places);
+            peer.forget_relays(lend!(self, now), servers);
         }
         let mapped = std::mem::take(&mut self.local.mapped);
         self.local.mapped = mapped.into_iter().filter_map(|(old, at)| Some((*places.get(&old)?, at))).collect();

@@ -33,9 +33,12 @@ impl Mesh {
             let cx = lend!(self, now);
             match message {
                 Message::Registered(answer) => {
-                    let is_news = link.registered(cx, &answer);
-                    if is_news {
+                    let news = link.registered(cx, &answer);
+                    if news.moved {
                         self.mapped(now, i, answer.mapped);
+                    }
+                    if news.answers_again {
+                        self.seek_lost(now);
                     }
                 }
                 Message::Page(page) => {
@@ -95,6 +98,21 @@ impl Mesh {
         for peer in self.peers.values_mut() {
             peer.tell_anew(lend!(self, now));
             peer.tell_moved(lend!(self, now));
+        }
+    }
+
+    /// True if no server answers, and a peer is not to be reached: this host may be cut off, and nothing but an answer tells when that is over.
+    pub(super) fn is_cut_off(&self, now: Time) -> bool {
+        !self.links.iter().any(|link| link.is_sound(now)) && self.peers.values().any(|peer| peer.is_lost(now))
+    }
+
+    /// A server answers again: this host may have been cut off from everybody. Peers that are not to be reached are sought at once, and not when
+    /// it is their turn.
+    pub(super) fn seek_lost(&mut self, now: Time) {
+        let mut at = now;
+        for peer in self.peers.values_mut().filter(|peer| peer.is_lost(now)) {
+            peer.seek_anew(lend!(self, now), at);
+            at += PACE;
         }
     }
 

@@ -279,6 +279,13 @@ impl Hosts {
         Some(before)
     }
 
+    /// The host is still where it was. Somebody else may have been there meanwhile, and is no longer.
+    pub(super) fn keep_addr(&mut self, id: HostId) {
+        if let Some(addr) = self.get(id).map(|host| host.addr) {
+            self.by_addr.entry(addr).or_insert(id);
+        }
+    }
+
     /// A session that the host has not used yet; two of them at the most.
     pub(super) fn add_pending(&mut self, id: HostId, pending: Pending) {
         let (index, ephemeral) = (pending.session.local_index(), pending.ephemeral);

@@ -118,13 +118,17 @@ impl Rendezvous {
     /// that it is, but for CHECK, which is no longer than what came.
     fn check(&mut self, now: Time, id: HostId, from: SocketAddr, plaintext: usize) {
         let token = self.rng.u32();
-        let Some(host) = self.hosts.get_mut(id).filter(|host| host.addr != from) else { return };
-        let is_it = |check: &&Check| check.addr == from;
-        let before = host.check.as_deref().filter(is_it).copied();
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        if host.addr == from {
+            return self.hosts.keep_addr(id);
+        }
+        // Wherever the last one went: who forges his address does not keep to one.
+        let before = host.check.as_deref().copied();
         if plaintext < CHECK_LEN || before.is_some_and(|check| now.since(check.sent) < CHECKS) {
             return;
         }
-        let check = Check { addr: from, token: before.map_or(token, |check| check.token), sent: now };
+        let same = before.filter(|check| check.addr == from);
+        let check = Check { addr: from, token: same.map_or(token, |check| check.token), sent: now };
         host.check = Some(Box::new(check));
         if let Some(session) = &mut host.current {
             self.out.tell(session, from, &Message::Check { token: check.token });

@@ -16,6 +16,15 @@ pub fn opener(label: Label, random: [u8; 8]) -> Vec<u8> {
     out
 }
 
+/// A datagram for whom a relay stands before, or no longer does. Nothing protects the label.
+#[must_use]
+pub fn relabelled(mut datagram: Vec<u8>, label: Label) -> Vec<u8> {
+    if let Some(place) = datagram.get_mut(1..4) {
+        place.copy_from_slice(&label.to_bytes());
+    }
+    datagram
+}
+
 /// UNKNOWN: tells the sender of something that it may not be known here any more.
 #[must_use]
 pub fn unknown(label: Label, what: Unknown) -> Vec<u8> {

@@ -15,7 +15,7 @@ pub mod message;
 pub use address::{AddressError, Candidate, CandidateKind, MAX_CANDIDATES, check_address};
 pub(crate) use address::{put_address, read_address};
 pub(crate) use build::{cookie, data_header, hello, init, response};
-pub use build::{opener, unknown};
+pub use build::{opener, relabelled, unknown};
 pub(crate) use codec::{Reader, Short};
 pub use datagram::{Cookie, Data, Datagram, Hello, Init, Response, Tagged, Unknown, WireError};
 pub use header::{HEADER_LEN, Header, Kind, Label, MAGIC, VERSION};

@@ -364,3 +364,17 @@ fn a_host_that_moves_is_followed_when_it_has_heard_from_there() {
     assert_eq!(moved(new, &reply), (1, new));
     assert_eq!(moved(old, &reply), (1, new));
 }
+
+#[test]
+fn a_host_that_forges_many_addresses_is_asked_for_none_of_them_too_often() {
+    let mut world = World::new(settings([1]));
+    let agent = world.registered(1, "a", &[7]);
+    world.sent.clear();
+    for n in 0..1000 {
+        let refresh = world.agents[agent].client.say(&[Message::Refresh { request: n }]).unwrap();
+        world.send_from(addr(9000 + n as usize % 2), &refresh);
+        world.pass(std::time::Duration::from_millis(1));
+    }
+    let asked = world.sent.iter().filter(|(to, _)| *to != addr(agent)).count();
+    assert!((10..=21).contains(&asked), "{asked} in a second");
+}

@@ -216,3 +216,19 @@ fn pulses_of_those_who_have_a_session_are_answered() {
     assert_eq!((world.agents[stranger].frames.len(), world.agents[stranger].unknowns.len()), (0, 1));
     assert_eq!((world.dropped(Dropped::Pulse), world.done(Done::Pulse)), (1, 1));
 }
+
+/// Its address was another one's for a while: a NAT that has forgotten everything gave it to a neighbour, which has left.
+#[test]
+fn who_is_still_where_another_one_was_meanwhile_has_its_pulses_answered() {
+    let mut world = World::new(settings([1]));
+    let [agent, neighbour] = ["one", "two"].map(|name| world.registered(1, name, &[7]));
+    let at = std::mem::replace(&mut world.agents[agent].addr, addr(700));
+    world.agents[neighbour].addr = at;
+    world.refresh(neighbour);
+    assert_eq!(world.done(Done::Moved), 1);
+    world.agents[agent].addr = at;
+    world.say(neighbour, &[Message::Bye { reason: ByeReason::STOPS }]);
+    world.refresh(agent);
+    world.send(agent, &[0x12, 0x34]);
+    assert_eq!((world.agents[agent].frames.len(), world.dropped(Dropped::Pulse)), (1, 0));
+}

@@ -4,6 +4,7 @@ mod enemies;
 mod frames;
 mod grid;
 mod keys;
+mod labels;
 mod left;
 mod liar;
 mod links;

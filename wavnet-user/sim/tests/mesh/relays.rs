@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wavnet_proto::mesh::PathKind;
-use wavnet_sim::{Attached, Direction, Network, Place, Seed, TapId, nat::NatConfig};
+use wavnet_proto::{mesh::PathKind, rendezvous::Dropped};
+use wavnet_sim::{Attached, Direction, Network, Place, Seed, SegmentId, TapId, nat::NatConfig};
 
 use crate::{
     grid::Kind,
@@ -164,4 +164,63 @@ fn a_relayed_way_that_stands_by_gives_way_to_one_that_is_needed() {
         let gap = world.longest_gap(a, b, Duration::from_millis(1), at + 4 * SECOND);
         assert!(gap < SECOND, "{gap:?}\n{}", world.net.trace());
     });
+}
+
+#[test]
+fn a_dead_relayed_way_keeps_frames_from_asking_for_no_other() {
+    Seed::each(6, |seed| {
+        let (mut world, a, b) = pair(seed, DELAY);
+        let every = Duration::from_millis(50);
+        let end = world.net.now() + 20 * SECOND;
+        world.longest_gap(a, b, every, end);
+        let paths = |world: &World| [a, b].map(|site| world.agent(site).paths());
+        assert_eq!(paths(&world), [2, 2]);
+        // The server does not relay for a while.
+        world.relays(false);
+        let end = world.net.now() + 150 * SECOND;
+        world.longest_gap(a, b, every, end);
+        assert_eq!(paths(&world), [1, 1]);
+        world.rest(a, b);
+        world.net.run_for(120 * SECOND);
+        world.relays(true);
+        world.net.run_for(120 * SECOND);
+        let end = world.net.now() + 8 * SECOND;
+        world.longest_gap(a, b, every, end);
+        assert_eq!(paths(&world), [2, 2], "{}", world.net.trace());
+    });
+}
+
+/// It is at another address each day. What its relay was at former ones takes no room.
+#[test]
+fn a_server_that_moves_often_leaves_nothing_behind() {
+    let (mut world, a, b) = pair(Seed::from_env_or(1), DELAY);
+    for _ in 0..45 {
+        let (server, addr) = (world.servers[0], world.net.vacant_v4(SegmentId::INTERNET));
+        world.net.move_host(server, SegmentId::INTERNET, &[addr]);
+        for (site, name) in [(a, "a"), (b, "b")] {
+            let settings = world.settings(name);
+            world.configure(site, settings);
+        }
+        let end = world.net.now() + 70 * SECOND;
+        world.longest_gap(a, b, Duration::from_millis(200), end);
+    }
+    for (site, peer) in [(a, b), (b, a)] {
+        let paths = world.agent(site).mesh.peer(&peer.key).expect("a peer").paths;
+        assert!(paths.len() <= 4, "{paths:?}");
+    }
+    cut(&mut world.net, routers(a, b), true);
+    let relayed = world.until_paths(a, b, 15 * SECOND, |kind| kind == PathKind::Relayed);
+    assert!(relayed.is_some(), "{}", world.net.trace());
+}
+
+/// New keys go by the relay as well, and not to the server.
+#[test]
+fn a_relayed_pair_shakes_hands_by_the_relay() {
+    let mut world = World::new(Seed::from_env_or(1), DELAY);
+    let [a, b] = ["a", "b"].map(|name| symmetric(&mut world, name));
+    assert!(world.until_paths(a, b, 3 * SECOND, |_| true).is_some());
+    world.net.run_for(Duration::from_secs(2 * 3600));
+    let counters = world.net.node(world.servers[0]).server().core.view().counters;
+    assert_eq!(counters.dropped(Dropped::Mac), 0, "{counters:?}");
+    assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Relayed), Some(PathKind::Relayed)));
 }

@@ -99,3 +99,52 @@ fn a_server_that_dies_takes_no_direct_path_with_it_and_one_that_returns_is_found
         }
     });
 }
+
+/// Nothing tells a host when what cut it off is over. Here a router is away for a while, as one is that starts again.
+#[test]
+fn after_an_outage_frames_are_back_within_a_second() {
+    Seed::each(3, |seed| {
+        for seconds in [3, 8, 14, 40, 100] {
+            for (both, reboot) in [(false, false), (false, true), (true, true)] {
+                let (mut world, a, b) = pair(seed);
+                let (ra, rb) = routers(a, b);
+                let server = world.servers[0].into();
+                let start = world.net.now() + Duration::from_secs(10);
+                longest_gap(&mut world, a, b, start);
+                let cut = |net: &mut Network<Host>, cut| {
+                    net.set_partition(&[ra], &[rb, server], cut);
+                    if both {
+                        net.set_partition(&[rb], &[server], cut);
+                    }
+                };
+                cut(&mut world.net, true);
+                // By ten milliseconds and a bit, so that no timer of a round number always falls on the end.
+                let end = start + Duration::from_secs(seconds) + Duration::from_millis(seed.0 * 130 % 500);
+                longest_gap(&mut world, a, b, end);
+                assert_eq!(world.path(a, b), None);
+                if reboot {
+                    world.net.reboot(a.router.expect("a NAT"));
+                }
+                cut(&mut world.net, false);
+                let gap = longest_gap(&mut world, a, b, end + Duration::from_secs(4));
+                let what = format!("{seconds} s, both {both}, reboot {reboot}: {gap:?}");
+                assert!(gap < Duration::from_secs(1), "{what}\n{}", world.net.trace());
+            }
+        }
+    });
+}
+
+/// Who cannot reach anybody asks often; who reaches its peers, and only misses a server, does not.
+#[test]
+fn a_server_that_is_gone_for_good_is_not_asked_all_the_time() {
+    let (mut world, a, b) = pair(Seed::from_env_or(1));
+    let server = world.servers[0];
+    world.net.kill(server);
+    world.net.run_for(Duration::from_secs(300));
+    let sent = world.net.host_stats(a.host).sent;
+    world.net.run_for(Duration::from_secs(60));
+    let sent = world.net.host_stats(a.host).sent - sent;
+    assert_eq!(world.path(a, b), Some(PathKind::Direct));
+    // Pulses and answers over the path, one pulse and one message to the server each five seconds, and HELLO.
+    assert!(sent < 70, "{sent} datagrams in a minute");
+}

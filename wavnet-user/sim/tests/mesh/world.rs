@@ -115,6 +115,13 @@ impl World {
         self.net.act(self.servers[0], |node, now| node.server_mut().core.configure(now, settings));
     }
 
+    /// The first server relays, or does not.
+    pub(crate) fn relays(&mut self, relay: bool) {
+        let mut settings = rendezvous::Settings::new(vec![rendezvous::Network::new(self.network.access())]);
+        settings.relay = relay;
+        self.net.act(self.servers[0], |node, now| node.server_mut().core.configure(now, settings));
+    }
+
     pub(crate) fn settings(&self, name: &str) -> Settings {
         let addrs = self.servers.iter().map(|host| self.net.main_address(*host)).collect();
         let addrs: Vec<SocketAddr> = self.server_addrs.clone().unwrap_or(addrs);
@@ -248,6 +255,13 @@ impl World {
 
     pub(crate) fn set_busy(&mut self, from: Site, to: Site) {
         self.net.act(from.host, |node, now| node.agent_mut().mesh.set_busy(now, &to.key, true));
+    }
+
+    /// No frames flow any more.
+    pub(crate) fn rest(&mut self, a: Site, b: Site) {
+        for (from, to) in [(a, b), (b, a)] {
+            self.net.act(from.host, |node, now| node.agent_mut().mesh.set_busy(now, &to.key, false));
+        }
     }
 
     /// How often frames have taken another kind of path since this moment.

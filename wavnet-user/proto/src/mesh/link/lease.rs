@@ -24,6 +24,15 @@ const FULL_PAUSE: Duration = Duration::from_secs(30);
 const MOVES: Duration = Duration::from_secs(1);
 const MOVES_LONGEST: Duration = Duration::from_secs(60);
 
+/// What REGISTERED says that is news.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::mesh) struct News {
+    /// Our mapped address is another one: others are to be told.
+    pub(in crate::mesh) moved: bool,
+    /// The server had not answered for a while.
+    pub(in crate::mesh) answers_again: bool,
+}
+
 /// How often a server may say that we are elsewhere: at once if it has not said so for a while.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
@@ -136,11 +145,12 @@ impl Link {
         }
     }
 
-    /// REGISTERED. True if our mapped address is news to be told.
-    pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> bool {
+    /// REGISTERED.
+    pub(in crate::mesh) fn registered(&mut self, cx: &mut Context<'_>, answer: &Registered) -> News {
         if !self.is_asked(answer.request) {
-            return false;
+            return News::default();
         }
+        let answers_again = self.is_silent(cx.now);
         let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
         let first = self.lease.replace(lease).is_none();
         (self.lease_ends, self.requests, self.asked) = (cx.now + lease, 0, None);
@@ -152,17 +162,13 @@ impl Link {
         }
         cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));
         self.changed(cx, answer.version);
-        if cx.local.mapped.get(&self.index) == Some(&answer.mapped) {
-            return false;
+        let is_elsewhere = cx.local.mapped.get(&self.index) != Some(&answer.mapped);
+        let may = if is_elsewhere { self.moves.may(cx.now) } else { Ok(()) };
+        if let Err(at) = may {
+            // It is asked again then.
+            cx.timers.set_no_later(Timer::Register(self.index), at);
         }
-        match self.moves.may(cx.now) {
-            Ok(()) => true,
-            Err(at) => {
-                // It is asked again then.
-                cx.timers.set_no_later(Timer::Register(self.index), at);
-                false
-            }
-        }
+        News { moved: is_elsewhere && may.is_ok(), answers_again }
     }
 
     /// True if it is REGISTERED, or its refusal, that is waited for.

@@ -35,8 +35,9 @@ const COOKIES: Duration = Duration::from_millis(50);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// Between two handshakes that others' words (UNKNOWN) lead to.
 const DISTRUST: Duration = Duration::from_secs(1);
-/// Between two pulses to a server that does not answer any.
+/// Between two pulses to a server that does not answer any; and while this host may be cut off from everybody: nothing else tells when that is over.
 const DEAD_PAUSE: Duration = Duration::from_secs(5);
+const CUT_OFF_PAUSE: Duration = Duration::from_millis(400);
 /// Between two looks whether a server that we have a session with elsewhere is there under this address, too.
 const STAND_BY: Duration = Duration::from_secs(10);
 /// Pulses are looked at no more often.
@@ -233,9 +234,11 @@ impl Link {
             }
         }
         cx.timers.stop(Timer::Register(self.index));
+        self.greetings = 0;
         if self.greeting.is_none() {
-            self.greetings = 0;
             self.greet(cx, index);
+        } else {
+            cx.timers.set_no_later(Timer::Greet(self.index), cx.now);
         }
     }
 
@@ -336,8 +339,8 @@ impl Link {
         }
     }
 
-    /// [`Timer::ServerPulse`].
-    pub(super) fn pulse(&mut self, cx: &mut Context<'_>) {
+    /// [`Timer::ServerPulse`]. `cut_off`: no server answers, and a peer is not to be reached.
+    pub(super) fn pulse(&mut self, cx: &mut Context<'_>, cut_off: bool) {
         if self.session.is_none() {
             return;
         }
@@ -350,13 +353,24 @@ impl Link {
                 self.moved(cx);
             }
         }
-        let earliest = cx.now + if health == Health::Dead { DEAD_PAUSE } else { TICK };
+        let earliest = cx.now
+            + match health {
+                Health::Dead if cut_off => CUT_OFF_PAUSE,
+                Health::Dead => DEAD_PAUSE,
+                _ => TICK,
+            };
         cx.timers.set(Timer::ServerPulse(self.index), self.pulses.next(cx.now).max(earliest));
     }
 
-    /// A pulse of ours came back.
-    pub(super) fn pulsed(&mut self, now: Time, number: u16) {
-        self.pulses.answered(now, number);
+    /// A pulse of ours came back. True if the server had not answered for a while.
+    pub(super) fn pulsed(&mut self, now: Time, number: u16) -> bool {
+        let was_silent = self.is_silent(now);
+        self.pulses.answered(now, number).is_some() && was_silent
+    }
+
+    /// True if something that it should have answered was not.
+    fn is_silent(&self, now: Time) -> bool {
+        self.requests > 1 || self.trouble.is_some() || self.pulses.health(now) != Health::Good
     }
 
     fn lost(&mut self, cx: &mut Context<'_>, trouble: ServerTrouble) {

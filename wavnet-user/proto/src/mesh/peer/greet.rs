@@ -13,6 +13,7 @@ use crate::{
     wire::{
         Data, Message, Response,
         message::{Connect, Forward},
+        relabelled,
     },
 };
 
@@ -87,7 +88,8 @@ impl Peer {
         relays: &[usize],
     ) -> Asked {
         let mut asked = Asked::new();
-        let time_is_over = |since: &mut Time| cx.now.since(*since) >= VERIFY;
+        let verify = self.time_to_verify(cx.now);
+        let time_is_over = |since: &mut Time| cx.now.since(*since) >= verify;
         if self.suspect.take_if(time_is_over).is_some_and(|since| self.last_said < since) {
             self.renew = true;
         }
@@ -96,10 +98,10 @@ impl Peer {
         if !unknown && !self.needs(links) {
             self.connects = 0;
             if let Some(since) = self.suspect {
-                cx.timers.set_no_later(Timer::Connect(self.key), since + VERIFY);
+                cx.timers.set_no_later(Timer::Connect(self.key), since + verify);
             }
-            self.seek_relay(cx);
             if missed.is_empty() {
+                self.seek_relay(cx);
                 return asked;
             }
         } else {
@@ -108,6 +110,7 @@ impl Peer {
             cx.timers.set(Timer::Connect(self.key), cx.now + pause + jitter);
             self.connects = self.connects.saturating_add(1);
         }
+        self.seek_relay(cx);
         let peer = self.key;
         let connect = |cx: &mut Context<'_>| {
             let candidates = cx.local.candidates();
@@ -142,7 +145,7 @@ impl Peer {
         if !ways.is_empty()
             && let Some(init) = self.greet(cx, index)
         {
-            ways.into_iter().for_each(|way| cx.out.send(way, init.clone()));
+            ways.into_iter().for_each(|way| cx.out.send(way, relabelled(init.clone(), way.label)));
         }
     }
 
@@ -172,9 +175,15 @@ impl Peer {
         } else if self.suspect.is_none() && !self.renew && self.greeting.is_none() {
             // (An answer to our own CONNECT is no sign of anything.)
             self.suspect = Some(cx.now);
-            cx.timers.set_no_later(Timer::Connect(self.key), cx.now + VERIFY);
+            cx.timers.set_no_later(Timer::Connect(self.key), cx.now + self.time_to_verify(cx.now));
             self.verify(cx);
         }
+    }
+
+    /// How long it has to show that its session stands: long enough for an answer by the path there is.
+    fn time_to_verify(&self, now: Time) -> Duration {
+        let path = self.best_way(now).and_then(|way| self.paths.by_way(&way)).and_then(|id| self.paths.get(id));
+        path.map_or(VERIFY, |path| VERIFY.max(path.pulses.patience() * 2))
     }
 
     /// The peer does not know our session (says somebody): another one is needed if that is true.
@@ -217,7 +226,7 @@ impl Peer {
         self.connects = 0;
         if let Some(init) = self.greet(cx, index) {
             match self.best_way(cx.now) {
-                Some(way) => cx.out.send(way, init),
+                Some(way) => cx.out.send(way, relabelled(init, way.label)),
                 None => cx.out.forward(self.key, None, init),
             }
         }
@@ -271,7 +280,7 @@ impl Peer {
 
     fn answer(&self, cx: &mut Context<'_>, via: Via, response: Vec<u8>) {
         match via {
-            Via::Way(way) => cx.out.send(way, response),
+            Via::Way(way) => cx.out.send(way, relabelled(response, way.label)),
             Via::Server(link) => cx.out.forward(self.key, Some(link), response),
         }
     }
@@ -292,7 +301,7 @@ impl Peer {
         self.last_heard = cx.now;
         // A handshake of ours that is still under way has been overtaken.
         cx.out.disowned.extend(self.greeting.take().map(|greeting| greeting.index()));
-        cx.timers.set(Timer::Connect(self.key), cx.now + INVITED_COURTESY);
+        cx.timers.set_no_later(Timer::Connect(self.key), cx.now + INVITED_COURTESY);
         cx.timers.set(Timer::Rekey(self.key), cx.now + sessions::LOOK);
         cx.timers.set(Timer::Forget(self.key), cx.now + SILENCE);
         // A peer that has started anew knows nothing of us, and counts from the start.

@@ -33,7 +33,6 @@ impl Peer {
     pub(in crate::mesh) fn doubt_all(&mut self, cx: &mut Context<'_>) {
         self.doubted = Some(cx.now);
         self.verify(cx);
-        self.tell_moved(cx);
     }
 
     /// Asks by every way that seems to work, and tries the others.

@@ -26,6 +26,7 @@ pub(super) struct Standby {
     since: Option<Time>,
     flowed: Option<Time>,
     asks: u32,
+    last: Time,
     next: Time,
     /// Servers are to tell the peer where we are now.
     moved: bool,
@@ -38,6 +39,12 @@ impl Standby {
             self.flowed = Some(now);
         }
         self.since = busy.then_some(now);
+    }
+
+    /// Servers are asked once more, then or as soon as they may be.
+    fn hurry(&mut self, at: Time) {
+        let soonest = if self.last == Time::ZERO { at } else { at.max(self.last + FIRST_PAUSE) };
+        self.next = self.next.min(soonest);
     }
 
     /// Frames flow, or did a moment ago.
@@ -56,7 +63,7 @@ impl Peer {
         }
         let at = cx.now + SUSTAINED;
         let relayed: Vec<WayId> = self.paths.iter().filter(|p| p.way.is_relayed()).map(|p| p.id).collect();
-        if relayed.is_empty() {
+        if !self.has_relay(cx.now) {
             cx.timers.set_no_later(Timer::Connect(self.key), at);
         }
         relayed.into_iter().for_each(|id| cx.timers.set_no_later(Timer::Pulse(self.key, id), at));
@@ -103,9 +110,24 @@ impl Peer {
     /// This host is elsewhere, as a server sees it. Servers tell those with whom we share a relayed way; others hear of it by CONNECT.
     pub(in crate::mesh) fn tell_moved(&mut self, cx: &mut Context<'_>) {
         if self.is_connected() && !self.has_relay(cx.now) {
-            (self.standby.moved, self.standby.next) = (true, cx.now);
+            self.standby.moved = true;
+            self.standby.hurry(cx.now);
             self.seek_relay(cx);
         }
+    }
+
+    /// True if it is connected, and there is no path to it.
+    pub(in crate::mesh) fn is_lost(&self, now: Time) -> bool {
+        self.is_connected() && !self.paths.iter().any(|path| path.is_usable(now))
+    }
+
+    /// It may be to be reached again: servers are asked, and both sides try all addresses, at that time.
+    pub(in crate::mesh) fn seek_anew(&mut self, cx: &mut Context<'_>, at: Time) {
+        self.standby.asks = 0;
+        self.standby.hurry(at);
+        (self.punches, self.proposed) = (0, false);
+        cx.timers.set_no_later(Timer::Punch(self.key), at);
+        self.seek_relay(cx);
     }
 
     fn has_relay(&self, now: Time) -> bool {
@@ -138,7 +160,7 @@ impl Peer {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.standby.asks.min(10)).min(LONGEST_PAUSE);
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         self.standby.asks = self.standby.asks.saturating_add(1);
-        self.standby.next = cx.now + pause + jitter;
+        (self.standby.last, self.standby.next) = (cx.now, cx.now + pause + jitter);
         if self.standby.moved { links } else { relays }
     }
 

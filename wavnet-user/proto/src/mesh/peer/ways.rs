@@ -1,6 +1,9 @@
 //! The ways to a peer: found, tried, taken into service, given up.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::Peer;
 use crate::{
@@ -9,6 +12,7 @@ use crate::{
         output::{Command, PathId, PathKind, Way},
         path::{Path, WayId},
         paths::Paths,
+        settings::Server,
         timer::Timer,
     },
     time::Time,
@@ -157,8 +161,9 @@ impl Peer {
             return Some(id);
         }
         if !self.paths.has_room() {
-            let idle = |p: &&Path| !p.proven && !p.way.is_relayed();
-            let id = self.paths.iter().filter(idle).min_by_key(|p| p.last_probed()).map(|p| p.id)?;
+            // A relay's way that has died may come back; there are not many of them.
+            let idle = self.paths.iter().filter(|p| !p.proven);
+            let id = idle.min_by_key(|p| (p.way.is_relayed(), p.last_probed())).map(|p| p.id)?;
             self.drop_path(cx, id);
         }
         let (id, kind) = (cx.out.way_id(), self.kind_of(&way));
@@ -186,6 +191,14 @@ impl Peer {
             self.probe(cx, id);
         }
         older.into_iter().for_each(|id| self.pulse_soon(cx, id));
+    }
+
+    /// The servers are others now: what is dead of relays that are not among them does not come back.
+    pub(in crate::mesh) fn forget_relays(&mut self, cx: &mut Context<'_>, servers: &[Server]) {
+        let is_one = |remote: SocketAddr| servers.iter().any(|server| server.addr == remote);
+        let dead = |p: &&Path| p.way.is_relayed() && !p.proven && !is_one(p.way.remote);
+        let ids: Vec<WayId> = self.paths.iter().filter(dead).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.drop_path(cx, id));
     }
 
     /// What kind of path each way is, and how seldom its pulses may be, now that the peer has said more.
