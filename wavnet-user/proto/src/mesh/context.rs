@@ -12,6 +12,7 @@ use super::{
     path::WayId,
     paths::Paths,
     peer::is_rested,
+    pulse::Pulses,
     search,
     settings::Settings,
     timer::Timer,
@@ -29,6 +30,11 @@ use crate::{
 /// Between two pulses, whatever is said of a NAT.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// Paths without frames are looked at on beats: each look wakes the agent, and one for a thousand of them is as good as a thousand. The short ones are
+/// for answers that are to be missed in time.
+const BEAT: Duration = Duration::from_millis(250);
+const SHORT_BEAT: Duration = Duration::from_millis(20);
+
 /// What is known of this host.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -43,6 +49,8 @@ pub(super) struct Local {
     pub(super) nat: NatSummary,
     /// Counts what others are to be told anew.
     pub(super) generation: u32,
+    /// When this host's beats are: no two hosts keep step.
+    pub(super) phase: Duration,
 }
 
 impl Local {
@@ -62,6 +70,21 @@ impl Local {
         // Twice within its life: one may be lost.
         let fits = shortest.map_or(Duration::MAX, |s| Duration::from_secs(s) * 2 / 5);
         self.settings.pulse.min(fits.max(SHORTEST))
+    }
+
+    /// When a path is to be looked at whose pulses are due at this time: on a beat, unless frames flow by it. If an answer is awaited, the next
+    /// short one; else the last one before.
+    pub(super) fn beat(&self, pulses: &Pulses, due: Time) -> Time {
+        if pulses.is_busy() {
+            return due;
+        }
+        let beat = if pulses.is_awaited() { SHORT_BEAT } else { BEAT };
+        let over = Duration::from_nanos((due.since(Time::ZERO + self.phase).as_nanos() % beat.as_nanos()) as u64);
+        match over {
+            Duration::ZERO => due,
+            _ if pulses.is_awaited() => due + (beat - over),
+            _ => due - over,
+        }
     }
 
     /// True if the address is one of this host's own.

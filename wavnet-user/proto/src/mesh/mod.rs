@@ -33,7 +33,7 @@ mod steady;
 mod timer;
 mod view;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble, Way};
 pub use pulse::{ANSWER, Health, Pulses, Rtt};
@@ -101,6 +101,7 @@ impl Mesh {
     #[must_use]
     pub fn new(settings: Settings, secret: SecretKey, seed: [u8; 32]) -> Mesh {
         let key = secret.public();
+        let mut rng = Rng::from_seed(seed);
         let local = Local {
             secret,
             key,
@@ -109,11 +110,12 @@ impl Mesh {
             mapped: BTreeMap::new(),
             nat: NatSummary::default(),
             generation: 1,
+            phase: Duration::from_nanos(rng.below(1 << 30)),
         };
         let mut mesh = Mesh {
             clock: Steady::default(),
             local,
-            rng: Rng::from_seed(seed),
+            rng,
             timers: Timers::default(),
             out: Output::default(),
             links: Vec::new(),

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    context::Context,
     output::{PathId, PathKind, Way},
     pulse::{Health, Pulses},
 };
@@ -235,6 +236,11 @@ impl Path {
         }
         let pause = FIRST_PAUSE * 2u32.pow(u32::from(self.tries.saturating_sub(1)).min(5));
         Some(self.last_try.map_or(now, |at| at + pause.min(LONGEST)))
+    }
+
+    /// When its next pulse is due, or it is to be looked whether an answer has come.
+    pub(super) fn due(&self, cx: &Context<'_>) -> Time {
+        cx.local.beat(&self.pulses, self.pulses.next(cx.now))
     }
 
     /// Starts over: the way may lead there now.

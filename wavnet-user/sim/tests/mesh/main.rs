@@ -11,6 +11,7 @@ mod links;
 mod moves;
 mod nats;
 mod node;
+mod pulses;
 mod relays;
 mod scale;
 mod servers;

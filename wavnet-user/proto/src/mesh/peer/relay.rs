@@ -86,8 +86,8 @@ impl Peer {
     /// What a path that is not due is looked at for: when it will have been unused for too long. `None`: it is to be pulsed.
     pub(super) fn rests(&self, cx: &Context<'_>, path: &Path) -> Option<Time> {
         let is_quiet = !path.hurry && !path.is_challenged() && path.seems_good(cx.now);
-        let rests = self.stands_by(path) && is_quiet && path.pulses.next(cx.now) > cx.now;
-        rests.then(|| self.gives_up(path).min(path.pulses.next(cx.now)))
+        let rests = self.stands_by(path) && is_quiet && path.due(cx) > cx.now;
+        rests.then(|| self.gives_up(path).min(path.due(cx)))
     }
 
     /// When a relayed way that stands by is given up.

@@ -168,6 +168,7 @@ impl Peer {
         // Those that are said so are for now, and all that is said.
         if predicted.is_empty() {
             self.hear_whereabouts(cx, said.generation, said.candidates);
+            self.was_proposed(cx);
         } else if cx.local.settings.search {
             self.hear_predicted(cx, predicted);
         }

@@ -53,7 +53,7 @@ impl Peer {
         }
         self.repeat_selected(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };
-        if std::mem::take(&mut path.hurry) || path.pulses.next(cx.now) <= cx.now {
+        if std::mem::take(&mut path.hurry) || path.due(cx) <= cx.now {
             let pulse = path.pulses.send(cx.now, cx.rng);
             if let Some(slot) = path.slot {
                 cx.out.command(Command::Expect { path: slot, number: u16::from_be_bytes(pulse) });
@@ -61,7 +61,7 @@ impl Peer {
             let way = path.way;
             cx.out.send(way, way.pulse(pulse));
         }
-        let next = path.pulses.next(cx.now).min(if path.is_challenged() { cx.now + REST } else { Time::END });
+        let next = path.due(cx).min(if path.is_challenged() { cx.now + REST } else { Time::END });
         let gives_up = self.paths.get(id).map_or(Time::END, |path| self.gives_up(path));
         cx.timers.set(Timer::Pulse(self.key, id), next.min(gives_up).max(cx.now + TICK));
     }

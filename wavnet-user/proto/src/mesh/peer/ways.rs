@@ -83,11 +83,24 @@ impl Peer {
             }
         }
         (self.looks, self.predictions) = (0, 0);
-        self.punches = self.punches.saturating_add(1);
         self.punch_known(cx);
         self.consider_search(cx);
+        self.has_punched(cx);
+    }
+
+    /// Both sides have tried: the next time is later, for both. What came too early to a router without an input filter is forgotten only if both
+    /// rest at the same time.
+    fn has_punched(&mut self, cx: &mut Context<'_>) {
+        self.punches = self.punches.saturating_add(1);
         let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
         cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
+    }
+
+    /// The peer has proposed to try, and we have.
+    pub(super) fn was_proposed(&mut self, cx: &mut Context<'_>) {
+        if !self.has_direct(cx.now) && !self.proposed {
+            self.has_punched(cx);
+        }
     }
 
     /// There is a direct path. The LAN, or another one, may be better by now.

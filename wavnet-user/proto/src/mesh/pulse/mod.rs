@@ -112,6 +112,18 @@ impl Pulses {
         self.busy = busy;
     }
 
+    /// True if frames flow.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// True if there has been no answer yet to something.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.unanswered > 0
+    }
+
     /// Sets how long an idle path may be silent.
     pub fn set_idle(&mut self, idle: Duration) {
         self.idle = idle;
