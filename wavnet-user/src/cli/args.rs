@@ -31,7 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   wavnet agent --config /etc/wavnet.toml        run the agent
   wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --peer 192.0.2.2
-  wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --rendezvous rendezvous.example.net \
+  wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --rendezvous rendezvous.example.net \\
                --network-key /etc/wavnet/network.key
   wavnet key network /etc/wavnet/network.key    make keys; `wavnet key --help` shows all of it
   wavnet rendezvous --config /etc/wavnet/rendezvous.toml
