@@ -197,6 +197,8 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
     );
     let counts = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
     assert_eq!((counts, view::store_warning(&stats)), ([0; 3], None), "nothing is wrong any more");
+    stats::set(&stats.store_waiting, 5);
+    assert_eq!(view::store_warning(&stats), None, "what waits for its turn is no trouble");
 }
 
 #[test]
