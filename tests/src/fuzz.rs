@@ -1,7 +1,14 @@
 //! What the fuzz targets (`fuzz/`) do with their input: here, so that stable tests replay the corpus through the same code. Each
 //! panics on a finding.
 
-use std::{cell::RefCell, net::SocketAddr};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fmt::{Debug, Display},
+    net::SocketAddr,
+    path::Path,
+    str::FromStr,
+};
 
 use blake2::{
     Blake2sMac, Blake2sMac256,
@@ -9,6 +16,7 @@ use blake2::{
 };
 use wavnet_common::{
     abi::{ConfigFlags, Event},
+    addr::Vni,
     relay,
     testing::{
         Devices, Hook, Stimulus, TestTables, World,
@@ -19,10 +27,13 @@ use wavnet_common::{
 use wavnet_proto::{
     rng::Rng,
     time::Time,
-    trust::{AccessKey, CookieJar, Initiation, NetworkKey, Psk, Responder, SecretKey, Session},
+    trust::{AccessKey, CookieJar, Initiation, KeyError, NetworkKey, Psk, PublicKey, Responder, SecretKey, Session},
     wire::{Datagram, Label, Messages, Writer},
 };
-use wavnet_user::{api::protocol::RequestLine, config::Config};
+use wavnet_user::{
+    api::protocol::RequestLine,
+    config::{Config, RendezvousConfig, key_files::parse_list},
+};
 
 const DEVICES: &Devices = &Devices::NUMBERS;
 
@@ -110,12 +121,44 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// A configuration: an error has a message, and what is accepted can be read again.
+/// A file of an operator's. The first byte: which: an agent's configuration, a rendezvous server's, a list of identities, a key. An error
+/// has a message; what is accepted can be read again, and lists and keys can be written.
 pub fn config(data: &[u8]) {
-    let Ok(text) = core::str::from_utf8(data) else { return };
-    match Config::parse(text, "fuzz.toml") {
-        Ok(config) => assert_eq!(Config::parse(text, "fuzz.toml").ok(), Some(config)),
+    let Some((which, text)) = data.split_first() else { return };
+    let Ok(text) = core::str::from_utf8(text) else { return };
+    match which % 4 {
+        0 => read_again(text, |text| Config::parse(text, "fuzz.toml")),
+        1 => read_again(text, |text| RendezvousConfig::parse(text, "fuzz.toml")),
+        2 => {
+            read_again(text, |text| parse_list(text, Path::new("fuzz")).map_err(|e| e.to_string()));
+            let Ok(list) = parse_list(text, Path::new("fuzz")) else { return };
+            let line = |(key, vnis): (&PublicKey, &Option<BTreeSet<Vni>>)| {
+                let vnis: Vec<String> = vnis.iter().flatten().map(ToString::to_string).collect();
+                format!("{key} {}\n", vnis.join(","))
+            };
+            let written: String = list.iter().map(line).collect();
+            assert_eq!(parse_list(&written, Path::new("written")).ok(), Some(list));
+        }
+        _ => {
+            written_again(text, |key: SecretKey| key.to_text().to_string());
+            written_again(text, |key: NetworkKey| key.to_text().to_string());
+            written_again(text, |key: AccessKey| key.to_text().to_string());
+        }
+    }
+}
+
+fn read_again<T: PartialEq + Debug, E: Display>(text: &str, read: impl Fn(&str) -> Result<T, E>) {
+    match read(text) {
+        Ok(value) => assert_eq!(read(text).ok(), Some(value)),
         Err(errors) => assert!(!errors.to_string().is_empty()),
+    }
+}
+
+/// Each key has one text, but for white space around it.
+fn written_again<T: FromStr<Err = KeyError>>(text: &str, write: impl Fn(T) -> String) {
+    match text.parse() {
+        Ok(key) => assert_eq!(write(key), text.trim()),
+        Err(e) => assert!(!e.to_string().is_empty()),
     }
 }
 

@@ -16,7 +16,7 @@ use wavnet_common::{
 use wavnet_proto::{
     rng::Rng,
     stun::{Attribute, AttributeType, Builder, Class, TransactionId},
-    trust::SecretKey,
+    trust::{NetworkKey, SecretKey},
     wire::{Candidate, CandidateKind, Label, Message, Name, NatSummary, message},
 };
 use wavnet_tests::{fuzz, fuzz_datagrams, fuzz_mesh, fuzz_nat, fuzz_rendezvous};
@@ -83,7 +83,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     all.push(("event", "zeros".into(), vec![0; 32]));
     all.push(("event", "ones".into(), vec![0xff; 32]));
     all.push(("event", "short".into(), vec![0; 31]));
-    all.push(("config", "example".into(), include_bytes!("../../docs/wavnet.example.toml").to_vec()));
+    all.extend(config_seeds());
     for (name, line) in [
         ("status", r#"{"v": 1, "request": "status"}"#),
         ("version", r#"{"v": 2, "request": "status"}"#),
@@ -115,6 +115,22 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         vec![0, 1, 2, 1, 2, 0, 3, 8, 8, 1, 2, 3, 4, 5, 6, 7, 1, 0, 6, 0, 3, 1, 0, 1],
     ));
     all
+}
+
+/// The documented configurations, a list of identities, and a key of each kind.
+fn config_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut rng = Rng::from_seed([1; 32]);
+    let (host, network) = (SecretKey::generate(&mut rng), NetworkKey::generate(&mut rng));
+    let other = SecretKey::generate(&mut rng).public();
+    let seeds = [
+        (0, "example", include_str!("../../docs/wavnet.example.toml").to_owned()),
+        (1, "rendezvous-example", include_str!("../../docs/wavnet-rendezvous.example.toml").to_owned()),
+        (2, "list", format!("# hosts\n{} # all\n\n  {other} 100, 200\n", host.public())),
+        (3, "host-key", host.to_text().to_string()),
+        (3, "network-key", format!("{}\n", *network.to_text())),
+        (3, "access-key", network.access().to_text().to_string()),
+    ];
+    seeds.map(|(which, name, text)| ("config", name.to_owned(), [&[which][..], text.as_bytes()].concat())).into()
 }
 
 /// Each message once, several in a plaintext, and a datagram that the first byte names.

@@ -340,3 +340,24 @@ fn without_the_kernel_the_server_relays_by_itself() {
         server.stop()
     });
 }
+
+/// The kernel's tables keep the size that they had at the start.
+#[test]
+fn a_reload_to_more_pairs_than_the_kernel_has_room_for_says_so() {
+    lab::run("a_reload_to_more_pairs_than_the_kernel_has_room_for_says_so", NEEDS, |lab| {
+        let net = lab.routed(3, UNDERLAY_MTU)?;
+        let limits = |pairs: u32| shape(&net.hosts, "", &format!("[limits]\nrelays = {pairs}\n"));
+        let mut server = Server::start(lab, &net.hosts[2].ns, &limits(2))?;
+        for (pairs, is_told) in [(2, false), (3, true), (3, true), (1, false)] {
+            server.configure(&limits(pairs))?;
+            let said = server.reload()?;
+            ensure!(said.contains("beyond 2 pairs until it is started again") == is_told, "{pairs}: {said}");
+        }
+        server.configure(&limits(3))?;
+        server.stop()?;
+        server.launch()?;
+        let said = server.reload()?;
+        ensure!(!said.contains("beyond"), "{said}");
+        Ok(())
+    });
+}

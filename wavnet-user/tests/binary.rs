@@ -31,7 +31,13 @@ fn exit_codes_are_those_of_the_help() {
         assert!(stderr(&output).contains(says), "{args:?}: {}", stderr(&output));
     }
     let help = String::from_utf8(wavnet(&["--help"]).stdout).expect("text");
-    assert!(help.contains("Exit codes:") && help.contains("3  no agent is running"), "{help}");
+    assert!(
+        help.contains("Exit codes:") && help.contains("3  no agent, or no rendezvous server, is running"),
+        "{help}"
+    );
+    for command in ["agent", "rendezvous", "mesh", "nat", "key"] {
+        assert!(help.contains(&format!("\n  wavnet {command} ")), "no example of {command}: {help}");
+    }
 }
 
 #[test]

@@ -52,9 +52,9 @@ enum Command {
     },
     /// Show the demonstration; or, with `-- ARGS`, run `wavnet ARGS` with the rights it needs.
     ///
-    /// The demonstration makes three hypervisors in network namespaces, two of them with wavnet, one with only the
-    /// kernel's vxlan device, sends DHCP, ping, TCP and HTTP between their VMs, and then shows ports, peers and counters
-    /// until Ctrl-C. Only the program itself runs as root (through sudo, if you are not root).
+    /// The demonstration makes three hypervisors in network namespaces, two of them with wavnet, each behind a NAT and led to
+    /// the other by a rendezvous server, one with only the kernel's vxlan device. It sends DHCP, ping, TCP and HTTP between their
+    /// VMs, and then shows NATs, ports, peers with their paths, and counters until Ctrl-C. Only the program itself runs as root (through sudo, if you are not root).
     #[command(after_help = "Examples:\n  cargo xtask run\n  cargo xtask run --once\n  \
         cargo xtask run -- agent --config wavnet.toml\n  cargo xtask run -- status")]
     Run {

@@ -157,14 +157,14 @@ impl Server {
         Ok(String::from_utf8(http::get(&self.ns, METRICS, "/metrics")?)?)
     }
 
-    /// Has it read its files again.
+    /// Has it read its files again; what it says.
     ///
     /// # Errors
     /// It refuses.
-    pub fn reload(&self) -> Result<()> {
+    pub fn reload(&self) -> Result<String> {
         let out = self.wavnet(&["rendezvous", "reload", "--config", &self.path("rendezvous.toml")])?;
         ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        Ok(())
+        Ok(String::from_utf8(out.stdout)?)
     }
 
     /// The network's access key.

@@ -11,7 +11,7 @@ mod events;
 mod execute;
 mod facts;
 mod maintain;
-mod mesh;
+pub(crate) mod mesh;
 mod numbers;
 mod occupants;
 mod reload;

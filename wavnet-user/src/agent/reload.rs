@@ -7,15 +7,19 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tracing::{error, info, warn};
-use wavnet_proto::{
-    fabric::{Desired, FabricError},
-    mesh::Settings,
-};
+use wavnet_proto::fabric::{Desired, FabricError};
 
-use super::{Agent, convert, mesh::settings, requests::refusal};
+use super::{
+    Agent, convert,
+    mesh::{
+        Overlay,
+        settings::{self, Wanted},
+    },
+    requests::refusal,
+};
 use crate::{
     api::{Answer, ErrorCode, Refusal, Response, model::Done},
-    config::{Config, ConfigError, Mesh, Source},
+    config::{Config, ConfigError, KeyFileError, Source},
 };
 
 /// How long reading all files may take.
@@ -25,7 +29,7 @@ const READING: Duration = Duration::from_secs(5);
 type Asker = Option<oneshot::Sender<Result<Answer, Refusal>>>;
 
 /// What is read: the configuration, and what the files say that it names for the mesh.
-type Files = Result<(Config, Option<Settings>), Refusal>;
+type Files = Result<(Config, Option<Wanted>), Refusal>;
 
 /// Reloads that were asked for.
 #[derive(Default)]
@@ -126,7 +130,7 @@ impl Agent {
         done
     }
 
-    fn take(&mut self, config: Config, mesh: Option<Settings>) -> Result<Done, Refusal> {
+    fn take(&mut self, config: Config, mesh: Option<Wanted>) -> Result<Done, Refusal> {
         let desired = convert::desired(&config).map_err(refusal)?;
         let before = self.fabric.desired().clone();
         let refused = |e: FabricError| match e {
@@ -137,14 +141,14 @@ impl Agent {
         self.fabric.set_desired(desired).map_err(refused)?;
         self.features_due.extend(self.links.keys());
         let mut fixed = self.config.needs_restart(&config);
-        fixed.extend(mesh_needs_restart(self.config.mesh.as_ref(), config.mesh.as_ref()));
+        fixed.extend(mesh_needs_restart(self.mesh.as_ref(), config.mesh.is_some(), mesh.as_ref()));
         let mut changes = differences(&before, self.fabric.desired());
         if config.fdb.ageing != self.config.fdb.ageing {
             changes.push(format!("entries age after {} s", config.fdb.ageing.as_secs()));
         }
         let warnings = fixed.iter().map(|key| later(key)).chain(shadowed.iter().map(ToString::to_string)).collect();
-        if let (Some(running), Some(settings), Some(new)) = (&mut self.mesh, mesh, &config.mesh) {
-            changes.extend(running.reload(new.servers.clone(), settings));
+        if let (Some(running), Some(wanted), Some(new)) = (&mut self.mesh, mesh, &config.mesh) {
+            changes.extend(running.reload(new.servers.clone(), wanted));
         }
         // Who was left by an earlier agent may be off the list now.
         self.give_up_strangers();
@@ -154,12 +158,11 @@ impl Agent {
 }
 
 /// What of `[mesh]` a reload cannot apply: whether it is there, and who this host is.
-fn mesh_needs_restart(running: Option<&Mesh>, new: Option<&Mesh>) -> Option<&'static str> {
-    match (running, new) {
-        (None, None) => None,
-        (Some(running), Some(new)) => (running.key != new.key).then_some("mesh.key"),
-        _ => Some("mesh"),
+fn mesh_needs_restart(running: Option<&Overlay>, is_configured: bool, wanted: Option<&Wanted>) -> Option<&'static str> {
+    if running.is_some() != is_configured {
+        return Some("mesh");
     }
+    running.zip(wanted).is_some_and(|(running, wanted)| running.is_another(wanted)).then_some("mesh.key")
 }
 
 /// What the log tells of a reload: a signal without any answer would leave open whether it was heard.
@@ -186,8 +189,16 @@ fn read_files(source: &Source, with_mesh: bool) -> Files {
     let config = source.reload().map_err(invalid)?;
     // Whatever may be wrong is looked at before anything is put in force.
     let mesh = with_mesh.then(|| settings::read(&config)).transpose();
-    let mesh = mesh.map_err(|e| Refusal::new(ErrorCode::Invalid, format!("{e:#}")))?.flatten();
-    Ok((config, mesh))
+    Ok((config, mesh.map_err(unread)?.flatten()))
+}
+
+/// A file of keys that cannot be read or has an error, and what to do about it.
+fn unread(e: anyhow::Error) -> Refusal {
+    let refusal = Refusal::new(ErrorCode::Invalid, format!("{e:#}"));
+    match e.downcast_ref::<KeyFileError>() {
+        Some(e) => refusal.with_help(e.help()),
+        None => refusal,
+    }
 }
 
 fn too_slow(source: &Source) -> Refusal {

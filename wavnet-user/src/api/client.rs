@@ -19,16 +19,16 @@ pub enum ClientError {
     #[error("no agent is running on {}", .0.display())]
     NotRunning(PathBuf),
     /// The user may not write to the socket.
-    #[error("you may not talk to the agent on {}", .0.display())]
+    #[error("you may not use the socket {}", .0.display())]
     Denied(PathBuf),
     /// The agent said no.
     #[error(transparent)]
     Refused(Refusal),
     /// What came back is no answer.
-    #[error("the agent's answer makes no sense: {0}")]
+    #[error("the answer makes no sense: {0}")]
     Protocol(String),
     /// The connection broke.
-    #[error("the connection to the agent broke")]
+    #[error("the connection broke")]
     Io(#[from] io::Error),
 }
 
@@ -112,7 +112,7 @@ impl Client {
         let mut line = Vec::new();
         let read = (&mut self.stream).take(LINE_MAX).read_until(b'\n', &mut line)?;
         if read == 0 || line.last() != Some(&b'\n') {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the agent hung up").into());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side hung up").into());
         }
         let line: ResponseLine = serde_json::from_slice(&line).map_err(|e| ClientError::Protocol(e.to_string()))?;
         match line.outcome {

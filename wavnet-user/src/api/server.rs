@@ -57,13 +57,13 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody answers on it.
-    #[error("another agent is running on {}", .0.display())]
+    #[error("{} is in use: another agent or rendezvous server is running there", .0.display())]
     InUse(PathBuf),
     /// There is something else in its place.
-    #[error("{} exists and is no socket: remove it, or choose another agent.run_dir", .0.display())]
+    #[error("{} exists and is no socket: remove it, or choose another run_dir", .0.display())]
     NotASocket(PathBuf),
     /// No such group.
-    #[error("there is no group {0} on this host: create it, or change agent.socket_group")]
+    #[error("there is no group {0} on this host: create it, or change socket_group")]
     Group(String),
     /// The system refused.
     #[error("cannot {doing} {}", path.display())]

@@ -10,6 +10,7 @@ use super::{
     print::Printer,
 };
 use crate::{
+    agent::mesh::settings,
     api::check_group,
     config::{Agent, ConfigError, Fdb, Flags, Log, Metrics, Source},
     output::counted,
@@ -30,6 +31,7 @@ pub(super) fn run(
         // What else the start would refuse for what was written down, rather than for the state of the host.
         logging::wanted(config.log.level)?;
         config.agent.socket_group.as_deref().map_or(Ok(()), check_group)?;
+        settings::read(&config)?;
         let (vnis, ports, peers) = (config.vnis.len(), config.ports.len(), config.peers.len());
         if printer.json {
             let source = source.to_string();
@@ -78,4 +80,69 @@ fn source(global: &Global, args: AgentArgs) -> Result<Source> {
         fdb: Fdb { buckets: Fdb::buckets_for(f.fdb_entries), ageing: f.ageing },
     };
     Ok(Source::Flags(Box::new(flags.validate().map_err(ConfigError::Invalid)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use clap::Parser;
+    use wavnet_proto::{
+        rng::Rng,
+        trust::{NetworkKey, SecretKey},
+    };
+
+    use super::{
+        super::{
+            args::{Cli, Command},
+            failure,
+        },
+        *,
+    };
+
+    const EXAMPLE: &str = include_str!("../../../docs/wavnet.example.toml");
+
+    fn check(file: &Path) -> Result<()> {
+        let cli = Cli::try_parse_from(["wavnet", "agent", "--check", "--config", file.to_str().unwrap()])?;
+        let Command::Agent(args) = cli.command else { panic!() };
+        run(&cli.global, &mut Printer::to(&cli.global, std::io::sink()), *args, |_| panic!("it is only checked"))
+    }
+
+    #[test]
+    fn check_takes_the_example_when_its_files_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let ours = format!("\"{}/", dir.path().display());
+        let example = EXAMPLE.replace("\"/etc/wavnet/", &ours).replace("# key = ", "key = ");
+        fs::write(file("wavnet.toml"), example).unwrap();
+        assert!(check(&file("wavnet.toml")).is_err());
+        let mut rng = Rng::from_seed([1; 32]);
+        fs::write(file("host.key"), SecretKey::generate(&mut rng).to_text().as_bytes()).unwrap();
+        fs::write(file("network.key"), NetworkKey::generate(&mut rng).to_text().as_bytes()).unwrap();
+        fs::write(file("allow"), "").unwrap();
+        fs::write(file("revoked"), "").unwrap();
+        check(&file("wavnet.toml")).unwrap();
+    }
+
+    #[test]
+    fn check_reads_the_files_of_keys_and_lists_as_the_start_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, key, list] = ["wavnet.toml", "host.key", "allow"].map(|name| dir.path().join(name));
+        let mesh = format!("[mesh]\nservers = [\"192.0.2.250\"]\nkey = {key:?}\nallow = {list:?}\n");
+        fs::write(&file, format!("[underlay]\ninterface = \"eth1\"\n{mesh}")).unwrap();
+        let refused = |begins: &str| {
+            let e = check(&file).unwrap_err();
+            let text = failure::text(&e);
+            assert!(text.starts_with(begins), "{text}");
+            assert_eq!((failure::exit(&e), text.matches("wavnet key").count()), (failure::Exit::Refused, 1), "{text}");
+            assert_eq!(text.matches("help: ").count(), 1, "{text}");
+        };
+        fs::write(&list, "").unwrap();
+        refused(&format!("error: cannot read the secret key {}\n  because: ", key.display()));
+        fs::write(&key, SecretKey::generate(&mut Rng::from_seed([1; 32])).to_text().as_bytes()).unwrap();
+        fs::write(&list, "# nobody\nnonsense\n").unwrap();
+        refused(&format!("error: {}:2: ", list.display()));
+        fs::write(&list, "").unwrap();
+        check(&file).unwrap();
+    }
 }

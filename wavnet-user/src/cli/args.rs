@@ -24,14 +24,20 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  no agent is running
+  3  no agent, or no rendezvous server, is running
   4  refused: invalid configuration or value, or a conflict with what is there";
 
 const EXAMPLES: &str = "\
 Examples:
   wavnet agent --config /etc/wavnet.toml        run the agent
   wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --peer 192.0.2.2
+  wavnet agent --underlay eth1 --vni 100 --port 'vnet*' --rendezvous rendezvous.example.net \\
+               --network-key /etc/wavnet/network.key
+  wavnet key network /etc/wavnet/network.key    make keys; `wavnet key --help` shows all of it
+  wavnet rendezvous --config /etc/wavnet/rendezvous.toml
+  wavnet nat --server rendezvous.example.net    what NAT is in front of this host?
   wavnet status                                 how is it?
+  wavnet mesh                                   which peers were found, and by which paths?
   wavnet fdb --vni 100                          who is where?
   wavnet drops                                  what is lost, and why?
   wavnet peers --json | jq '.peers[].state'     for programs";
@@ -52,10 +58,10 @@ const HEADING: &str = "Options of every command";
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Socket of the agent [default: agent.sock in the run directory]
+    /// Socket of the agent, or of the rendezvous server [default: agent.sock or rendezvous.sock in the run directory]
     #[arg(long, global = true, help_heading = HEADING, env = "WAVNET_SOCKET", value_hint = ValueHint::FilePath, value_name = "PATH", value_parser = value::socket)]
     pub(super) socket: Option<PathBuf>,
-    /// Run directory of the agent, where its socket is [default: /run/wavnet]
+    /// Run directory, where the socket is [default: /run/wavnet, of a rendezvous server /run/wavnet-rendezvous]
     #[arg(long, global = true, help_heading = HEADING, value_hint = ValueHint::DirPath, value_name = "DIR", value_parser = value::run_dir)]
     pub(super) run_dir: Option<PathBuf>,
     /// Print JSON, whose shape docs/api.md describes

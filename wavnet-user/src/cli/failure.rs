@@ -56,6 +56,20 @@ fn refusal(code: ErrorCode) -> Exit {
     }
 }
 
+/// A file that cannot be read. The service managers' units do not start again what was refused: only what a file is, where it is and who may
+/// read it does not mend itself; a disk that fails, or descriptors that are used up, may.
+fn unread(source: &io::Error) -> Exit {
+    use io::ErrorKind::{
+        FileTooLarge, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied,
+    };
+    match source.kind() {
+        NotFound | PermissionDenied | NotADirectory | IsADirectory | InvalidFilename | InvalidInput | InvalidData
+        | FileTooLarge => Exit::Refused,
+        _ => Exit::Failed,
+    }
+}
+
 /// The exit code of an error, by its cause.
 pub(super) fn exit(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -65,6 +79,12 @@ pub(super) fn exit(error: &anyhow::Error) -> Exit {
                 ClientError::Refused(r) => refusal(r.code),
                 ClientError::Denied(_) | ClientError::Protocol(_) | ClientError::Io(_) => Exit::Failed,
             };
+        }
+        if let Some(ConfigError::Read { source, .. }) = cause.downcast_ref() {
+            return unread(source);
+        }
+        if let Some(KeyFileError::Read { source, .. }) = cause.downcast_ref() {
+            return unread(source);
         }
         let of_config = matches!(cause.downcast_ref(), Some(BindError::Group(_)));
         if of_config || cause.is::<ConfigError>() || cause.is::<ConfigErrors>() {
@@ -106,8 +126,8 @@ fn unread_help(error: &ConfigError) -> Option<String> {
     let ConfigError::Read { source, .. } = error else { return None };
     match source.kind() {
         io::ErrorKind::NotFound => Some(
-            "name a file that exists, or run without one: `wavnet agent --underlay INTERFACE …`; docs/wavnet.example.toml is \
-             one to start from"
+            "name a file that exists, or run without one, by flags; docs/wavnet.example.toml is one to start from for an agent, \
+             docs/wavnet-rendezvous.example.toml for a rendezvous server"
                 .into(),
         ),
         io::ErrorKind::PermissionDenied => Some("run this as a user who may read it".into()),
@@ -123,11 +143,11 @@ fn client_help(error: &ClientError) -> Option<String> {
                 .into(),
         ),
         ClientError::Denied(_) => {
-            Some("use sudo, or let agent.socket_group and agent.socket_mode of its configuration admit you".into())
+            Some("use sudo, or let socket_group and socket_mode of its configuration admit you".into())
         }
         ClientError::Refused(Refusal { help, .. }) => help.clone(),
-        ClientError::Protocol(_) => Some("use the `wavnet` program of the same release as the agent".into()),
-        ClientError::Io(_) => Some("look at the agent's log".into()),
+        ClientError::Protocol(_) => Some("use the `wavnet` program of the same release as the one that runs".into()),
+        ClientError::Io(_) => Some("look at the log of the agent, or of the rendezvous server".into()),
     }
 }
 
@@ -217,6 +237,27 @@ mod tests {
         assert_eq!(exit(&Usage("x".into()).into()), Exit::Usage);
         let config = Config::parse("x", "f").map_err(ConfigError::Invalid).context("reading").unwrap_err();
         assert_eq!(exit(&config), Exit::Refused);
+    }
+
+    #[test]
+    fn a_file_that_may_be_readable_later_is_worth_another_start() {
+        let code = |source: fn() -> io::Error| {
+            let config: anyhow::Error = ConfigError::Read { path: "/etc/wavnet.toml".into(), source: source() }.into();
+            let key = KeyFileError::Read { what: "the secret key", path: "/k".into(), source: source() };
+            [exit(&config), exit(&anyhow::Error::from(key).context("starting"))]
+        };
+        for passing in [|| io::Error::from_raw_os_error(nix::libc::EIO), || io::ErrorKind::TimedOut.into()] {
+            assert_eq!(code(passing), [Exit::Failed; 2], "{}", passing());
+        }
+        let lasting: [fn() -> io::Error; 4] = [
+            || io::ErrorKind::NotFound.into(),
+            || io::ErrorKind::PermissionDenied.into(),
+            || io::ErrorKind::IsADirectory.into(),
+            || io::ErrorKind::InvalidData.into(),
+        ];
+        for lasting in lasting {
+            assert_eq!(code(lasting), [Exit::Refused; 2], "{}", lasting());
+        }
     }
 
     #[test]

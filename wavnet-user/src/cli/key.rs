@@ -24,7 +24,7 @@ pub(super) fn run(printer: &mut Printer, command: KeyCommand) -> Result<()> {
             show(printer, Some(&file), "public_key", &key.public().to_string())
         }
         KeyCommand::Public { file } => {
-            let key = key_files::secret_key(&file)?;
+            let key = key_files::secret_key(&file)?.key;
             show(printer, None, "public_key", &key.public().to_string())
         }
         KeyCommand::Network { file } => {
@@ -33,7 +33,7 @@ pub(super) fn run(printer: &mut Printer, command: KeyCommand) -> Result<()> {
             show(printer, Some(&file), "network", &key.id().to_string())
         }
         KeyCommand::Access { network_key, file } => {
-            let key = key_files::network_key(&network_key)?;
+            let key = key_files::network_key(&network_key)?.key;
             write(&file, &key.access().to_text())?;
             show(printer, Some(&file), "network", &key.id().to_string())
         }

@@ -56,8 +56,7 @@ fn serve(global: &Global, printer: &mut Printer, args: RendezvousArgs) -> Result
     let source = source(global, args)?;
     // Errors are shown before anything is touched, and without the log's prefixes.
     let config = source.load()?;
-    key_files::server_key(&config)?;
-    let networks = key_files::networks(&config)?;
+    let networks = key_files::of_server(&config)?.networks;
     if check {
         logging::wanted(config.log.level)?;
         config.socket_group.as_deref().map_or(Ok(()), check_group)?;

@@ -1,4 +1,4 @@
-//! The systemd unit in docs: its commands are commands, and systemd understands its keys.
+//! The systemd units in docs: their commands are commands, and systemd understands their keys.
 
 use std::{path::Path, process};
 
@@ -8,47 +8,54 @@ const UNIT: &str = include_str!("../../../docs/wavnet.service");
 const SERVER_UNIT: &str = include_str!("../../../docs/wavnet-rendezvous.service");
 const BINARY: &str = "/usr/local/bin/wavnet";
 
-/// Values of a key, in order.
-fn values(key: &str) -> Vec<&'static str> {
-    UNIT.lines().filter_map(|line| line.split_once('=')).filter(|(k, _)| *k == key).map(|(_, value)| value).collect()
+/// Values of a unit's key, in order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.split_once('=')).filter(|(k, _)| *k == key).map(|(_, value)| value).collect()
+}
+
+/// What both units have, and a directory of its own below /run.
+fn check(unit: &str, run_dir: &Path) {
+    for key in ["ExecStart", "ExecReload"] {
+        let [command] = values(unit, key)[..] else { panic!("{key}") };
+        assert!(command.starts_with(BINARY), "{command}");
+        assert!(super::parses(command.split(' ')), "{command}");
+    }
+    // What is told to the service manager is asked for.
+    assert_eq!(values(unit, "Type"), ["notify"]);
+    assert_eq!(values(unit, "WatchdogSec").len(), 1);
+    assert_eq!(Path::new("/run").join(values(unit, "RuntimeDirectory")[0]), run_dir);
+    // Whatever may mend itself is waited for, however long it takes: five starts in ten seconds are not too many.
+    assert_eq!(values(unit, "Restart"), ["on-failure"]);
+    let (before_service, _) = unit.split_once("[Service]").unwrap();
+    assert_eq!(values(before_service, "StartLimitIntervalSec"), ["0"]);
+    let refused = super::failure::Exit::Refused as u8;
+    let usage = super::failure::Exit::Usage as u8;
+    assert_eq!(values(unit, "RestartPreventExitStatus"), [format!("{usage} {refused}")]);
 }
 
 #[test]
 fn the_unit_starts_and_reloads_with_commands_there_are() {
-    for key in ["ExecStart", "ExecReload"] {
-        let [command] = values(key)[..] else { panic!("{key}") };
-        assert!(command.starts_with(BINARY), "{command}");
-        assert!(super::parses(command.split(' ')), "{command}");
-    }
-    // What the agent tells the service manager is asked for, and what it keeps is kept.
-    assert_eq!(values("Type"), ["notify"]);
-    assert_eq!(values("WatchdogSec").len(), 1);
-    assert_eq!(values("RuntimeDirectoryPreserve"), ["yes"]);
-    assert_eq!(Path::new("/run").join(values("RuntimeDirectory")[0]), Path::new(Agent::RUN_DIR));
-    let refused = super::failure::Exit::Refused as u8;
-    let usage = super::failure::Exit::Usage as u8;
-    assert_eq!(values("RestartPreventExitStatus"), [format!("{usage} {refused}")]);
+    check(UNIT, Path::new(Agent::RUN_DIR));
+    assert_eq!(values(UNIT, "RuntimeDirectoryPreserve"), ["yes"], "what it keeps is kept");
     for capability in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"] {
-        assert!(values("CapabilityBoundingSet")[0].split(' ').any(|c| c == capability), "{capability}");
+        assert!(values(UNIT, "CapabilityBoundingSet")[0].split(' ').any(|c| c == capability), "{capability}");
     }
 }
 
 #[test]
 fn the_unit_of_the_server_starts_and_reloads_with_commands_there_are() {
-    let values = |key: &str| {
-        let lines = SERVER_UNIT.lines().filter_map(|line| line.split_once('='));
-        lines.filter(|(k, _)| *k == key).map(|(_, value)| value).collect::<Vec<_>>()
-    };
-    for key in ["ExecStart", "ExecReload"] {
-        let [command] = values(key)[..] else { panic!("{key}") };
-        assert!(command.starts_with(BINARY) && super::parses(command.split(' ')), "{command}");
-    }
-    assert_eq!(values("Type"), ["notify"]);
+    check(SERVER_UNIT, &RendezvousConfig::new().run_dir);
     for set in ["AmbientCapabilities", "CapabilityBoundingSet"] {
-        assert_eq!(values(set), ["CAP_BPF CAP_NET_ADMIN CAP_PERFMON"], "for the relay in the kernel");
+        assert_eq!(values(SERVER_UNIT, set), ["CAP_BPF CAP_NET_ADMIN CAP_PERFMON"], "for the relay in the kernel");
     }
-    assert_eq!(Path::new("/run").join(values("RuntimeDirectory")[0]), RendezvousConfig::new().run_dir);
-    assert_eq!(Path::new("/var/lib").join(values("StateDirectory")[0]), RendezvousConfig::new().state_dir);
+    assert_eq!(Path::new("/var/lib").join(values(SERVER_UNIT, "StateDirectory")[0]), RendezvousConfig::new().state_dir);
+}
+
+/// systemd gives a RuntimeDirectory that is there, and all in it, to the user of the unit that starts last.
+#[test]
+fn agent_and_server_on_one_host_have_directories_of_their_own() {
+    assert_ne!(values(UNIT, "RuntimeDirectory"), values(SERVER_UNIT, "RuntimeDirectory"));
+    assert_ne!(RendezvousConfig::new().run_dir, Path::new(Agent::RUN_DIR));
 }
 
 #[test]

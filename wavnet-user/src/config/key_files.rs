@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -17,7 +16,11 @@ use wavnet_proto::{
 };
 use zeroize::Zeroizing;
 
-use super::rendezvous::{NetworkFiles, RendezvousConfig};
+use super::{
+    exposed::Exposed,
+    mesh::Mesh,
+    rendezvous::{NetworkFiles, RendezvousConfig},
+};
 
 /// No file of keys is larger.
 const BYTES_MAX: u64 = 64 << 20;
@@ -66,7 +69,7 @@ impl KeyFileError {
     pub fn help(&self) -> &'static str {
         match self {
             KeyFileError::Read { .. } => {
-                "`wavnet key --help` shows how keys are made; the server's user must be able to read them"
+                "`wavnet key --help` shows how keys are made; the user that runs wavnet must be able to read them"
             }
             KeyFileError::Key { .. } => "`wavnet key --help` shows which command makes which key",
             KeyFileError::Line { .. } => {
@@ -78,31 +81,67 @@ impl KeyFileError {
     }
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let mut text = Zeroizing::new(String::new());
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text));
-    read.map_err(|source| KeyFileError::Read { what, path: path.to_owned(), source })?;
-    Ok(text)
+/// What a key is called in messages.
+const SECRET_KEY: &str = "the secret key";
+const NETWORK_KEY: &str = "the network key";
+const ACCESS_KEY: &str = "the access key";
+
+/// A key, and whether others may use its file.
+#[derive(Debug)]
+pub struct KeyFile<T> {
+    /// The key.
+    pub key: T,
+    /// Others may.
+    pub exposed: Option<Exposed>,
 }
 
-fn key<T: FromStr<Err = KeyError>>(what: &'static str, path: &Path) -> Result<T, KeyFileError> {
-    read(what, path)?.parse().map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
+fn read(what: &'static str, path: &Path) -> Result<(Zeroizing<String>, Option<Exposed>), KeyFileError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(path).and_then(|file| {
+        // Of the file that was opened: another one may have its name by now.
+        let exposed = Exposed::of(what, path, &file.metadata()?);
+        file.take(BYTES_MAX).read_to_string(&mut text)?;
+        Ok(exposed)
+    });
+    let exposed = read.map_err(|source| KeyFileError::Read { what, path: path.to_owned(), source })?;
+    Ok((text, exposed))
+}
+
+fn key<T: FromStr<Err = KeyError>>(what: &'static str, path: &Path) -> Result<KeyFile<T>, KeyFileError> {
+    let (text, exposed) = read(what, path)?;
+    let key = text.parse().map_err(|source| KeyFileError::Key { path: path.to_owned(), source })?;
+    Ok(KeyFile { key, exposed })
 }
 
 /// A host's secret key.
 ///
 /// # Errors
 /// It cannot be read, or is none.
-pub fn secret_key(path: &Path) -> Result<SecretKey, KeyFileError> {
-    key("the secret key", path)
+pub fn secret_key(path: &Path) -> Result<KeyFile<SecretKey>, KeyFileError> {
+    key(SECRET_KEY, path)
 }
 
 /// A network's key.
 ///
 /// # Errors
 /// It cannot be read, or is none.
-pub fn network_key(path: &Path) -> Result<NetworkKey, KeyFileError> {
-    key("the network key", path)
+pub fn network_key(path: &Path) -> Result<KeyFile<NetworkKey>, KeyFileError> {
+    key(NETWORK_KEY, path)
+}
+
+/// Which of a mesh's key files others may use as well, without reading them.
+///
+/// # Errors
+/// One of them cannot be opened.
+pub fn exposed_of_mesh(mesh: &Mesh) -> Result<Vec<Exposed>, KeyFileError> {
+    let network = mesh.network_key.as_deref().map(|path| (NETWORK_KEY, path));
+    let mut all = Vec::new();
+    for (what, path) in [(SECRET_KEY, &*mesh.key)].into_iter().chain(network) {
+        let file = File::open(path).and_then(|file| file.metadata());
+        let file = file.map_err(|source| KeyFileError::Read { what, path: path.to_owned(), source })?;
+        all.extend(Exposed::of(what, path, &file));
+    }
+    Ok(all)
 }
 
 /// The identities that may be peers, with the VNIs that each may join; `None`: every one.
@@ -121,38 +160,39 @@ pub fn revoked(path: &Path) -> Result<BTreeSet<PublicKey>, KeyFileError> {
     Ok(list("the list of revoked identities", path)?.into_keys().collect())
 }
 
-/// True if others than the owner may read a file.
-pub fn is_exposed(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.mode() & 0o077 != 0)
+/// What the files of a server say.
+#[derive(Debug)]
+pub struct ServerFiles {
+    /// Its secret key.
+    pub secret: SecretKey,
+    /// The networks that the configuration names, with their lists.
+    pub networks: Vec<Network>,
+    /// Files that others may use.
+    pub exposed: Vec<Exposed>,
 }
 
-/// The server's secret key.
-///
-/// # Errors
-/// It cannot be read, or is none.
-pub fn server_key(config: &RendezvousConfig) -> Result<SecretKey, KeyFileError> {
-    secret_key(&config.key)
-}
-
-/// The networks that the configuration names, with their lists.
+/// Reads the files that a server's configuration names.
 ///
 /// # Errors
 /// A file cannot be read, or has something wrong.
-pub fn networks(config: &RendezvousConfig) -> Result<Vec<Network>, KeyFileError> {
+pub fn of_server(config: &RendezvousConfig) -> Result<ServerFiles, KeyFileError> {
+    let KeyFile { key: secret, exposed } = secret_key(&config.key)?;
+    let mut exposed = Vec::from_iter(exposed);
     let mut seen = BTreeMap::new();
     let mut networks = Vec::new();
     for files in &config.networks {
-        let network = network(files)?;
+        let KeyFile { key: network, exposed: of_access } = network(files)?;
+        exposed.extend(of_access);
         if let Some(first) = seen.insert(network.id(), &files.access_key) {
             return Err(KeyFileError::Twice(first.clone(), files.access_key.clone()));
         }
         networks.push(network);
     }
-    Ok(networks)
+    Ok(ServerFiles { secret, networks, exposed })
 }
 
-fn network(files: &NetworkFiles) -> Result<Network, KeyFileError> {
-    let access: AccessKey = key("the access key", &files.access_key)?;
+fn network(files: &NetworkFiles) -> Result<KeyFile<Network>, KeyFileError> {
+    let KeyFile { key: access, exposed } = key::<AccessKey>(ACCESS_KEY, &files.access_key)?;
     if access.network() == NetworkKey::open().id() && files.allow.is_none() {
         return Err(KeyFileError::Open(files.access_key.clone()));
     }
@@ -163,12 +203,18 @@ fn network(files: &NetworkFiles) -> Result<Network, KeyFileError> {
     if let Some(path) = &files.revoked {
         network.revoked = revoked(path)?;
     }
-    Ok(network)
+    Ok(KeyFile { key: network, exposed })
 }
 
-/// A list of identities: one in a line, with VNIs behind it if it may not join all.
 fn list(what: &'static str, path: &Path) -> Result<BTreeMap<PublicKey, Option<BTreeSet<Vni>>>, KeyFileError> {
-    let text = read(what, path)?;
+    parse_list(&read(what, path)?.0, path)
+}
+
+/// A list of identities: one in a line, with VNIs behind it if it may not join all. `path` is what errors call it.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn parse_list(text: &str, path: &Path) -> Result<BTreeMap<PublicKey, Option<BTreeSet<Vni>>>, KeyFileError> {
     let mut found = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
         let wrong = |message| KeyFileError::Line { path: path.to_owned(), line: number + 1, message };
@@ -218,7 +264,9 @@ mod tests {
         std::fs::write(dir.path().join("allow"), "").unwrap();
         files.allow = Some(dir.path().join("allow"));
         assert!(network(&files).is_ok());
-        let config = RendezvousConfig { networks: vec![files.clone(), files], ..RendezvousConfig::new() };
-        assert!(matches!(networks(&config), Err(KeyFileError::Twice(..))));
+        let key = dir.path().join("key");
+        std::fs::write(&key, SecretKey::generate(&mut Rng::from_seed([1; 32])).to_text().as_bytes()).unwrap();
+        let config = RendezvousConfig { key, networks: vec![files.clone(), files], ..RendezvousConfig::new() };
+        assert!(matches!(of_server(&config), Err(KeyFileError::Twice(..))));
     }
 }

@@ -111,7 +111,7 @@ pub(super) struct RawMesh {
 }
 
 /// What holds where nothing is said.
-pub(super) fn defaults() -> Mesh {
+pub(crate) fn defaults() -> Mesh {
     Mesh {
         servers: Vec::new(),
         key: Mesh::KEY.into(),

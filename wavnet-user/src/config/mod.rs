@@ -1,6 +1,7 @@
 //! The agent's configuration: a TOML file or flags in, a validated [`Config`] or every error at once out.
 
 mod diagnostic;
+mod exposed;
 mod file;
 mod fixed;
 mod flags;
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub use diagnostic::{At, ConfigErrors, Diagnostic};
+pub use exposed::Exposed;
 pub use flags::{Flags, PeerFlag, PortFlag};
 pub use key_files::KeyFileError;
 pub use mesh::{Mesh, ServerAddress};

@@ -18,7 +18,7 @@ use super::{
     ConfigError, ConfigErrors, Source,
     diagnostic::{At, Diagnostics, Located, describe},
     section::{Section, boolean, parsed, within},
-    types::{Agent, Log, Metrics},
+    types::{Log, Metrics},
     value,
 };
 
@@ -95,16 +95,17 @@ pub struct RendezvousConfig {
 impl RendezvousConfig {
     /// Name of the socket in the run directory.
     pub const SOCKET: &str = "rendezvous.sock";
+    /// Default of `run_dir`. Not an agent's: systemd gives the directory of a unit to that unit's user, with all that is in it.
+    pub const RUN_DIR: &str = "/run/wavnet-rendezvous";
     /// Default of `state_dir`.
     pub const STATE_DIR: &str = "/var/lib/wavnet";
     /// Where metrics are by default: beside those of an agent on the same host.
     pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);
-    /// Keys that a reload cannot apply.
-    const FIXED: [&str; 12] = [
+    /// Keys that a reload cannot apply; beside them, what the file of `key` has.
+    const FIXED: [&str; 11] = [
         "listen",
         "other_address",
         "other_port",
-        "key",
         "state_dir",
         "run_dir",
         "socket_mode",
@@ -123,7 +124,7 @@ impl RendezvousConfig {
             other_port: None,
             key: PathBuf::new(),
             state_dir: RendezvousConfig::STATE_DIR.into(),
-            run_dir: Agent::RUN_DIR.into(),
+            run_dir: RendezvousConfig::RUN_DIR.into(),
             socket_mode: 0o660,
             socket_group: None,
             relay: true,
@@ -148,7 +149,6 @@ impl RendezvousConfig {
             self.listen != new.listen,
             self.other_address != new.other_address,
             self.other_port != new.other_port,
-            self.key != new.key,
             self.state_dir != new.state_dir,
             self.run_dir != new.run_dir,
             self.socket_mode != new.socket_mode,
@@ -361,8 +361,14 @@ fn check(
             d.add(&port.at, "rendezvous.other_port", message).help("choose another one");
         }
     }
+    let mut seen: HashMap<bool, &Located<IpAddr>> = HashMap::new();
     for other in others {
         let key = "rendezvous.other_address";
+        if let Some(first) = seen.insert(other.value.is_ipv4(), other) {
+            let message =
+                format!("{} is a second one of its family, the first is {}", other.value, describe(&first.at, text));
+            d.add(&other.at, key, message).help("give one of IPv4 and one of IPv6 at the most");
+        }
         let Some(main) = families.get(&other.value.is_ipv4()) else {
             d.add(&other.at, key, format!("the server listens at no address of the family of {}", other.value));
             continue;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +21,7 @@ use wavnet_proto::{
 
 use super::{
     stats::{Stats, add, get, set, take},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Between two attempts to write.
@@ -129,8 +130,9 @@ impl Keeper {
 fn keep(mut store: Box<dyn Store>, queue: &Receiver<Vec<Change>>, stats: &Stats, ends: &AtomicBool) {
     while let Ok(batch) = queue.recv() {
         let (mut failures, mut last_tries) = (0u64, 0);
-        while let Err(e) = store.apply(&batch) {
+        while let Err(e) = apply(&mut *store, &batch) {
             add(&stats.store_errors, 1);
+            set(&stats.store_failing, 1);
             if failures == 0 {
                 let help = e.help();
                 error!(help, "what must outlive a restart cannot be kept: {:#}", anyhow::Error::from(e));
@@ -143,8 +145,14 @@ fn keep(mut store: Box<dyn Store>, queue: &Receiver<Vec<Change>>, stats: &Stats,
             thread::sleep(RETRY);
         }
         take(&stats.store_taken, batch.len() as u64);
+        set(&stats.store_failing, 0);
         if failures > 0 {
             info!(failures, "the store can be written again");
         }
     }
+}
+
+/// A damaged file may lead the database into a panic. That is a failure like others: what follows is not to be lost for it.
+fn apply(store: &mut dyn Store, batch: &[Change]) -> Result<(), StoreError> {
+    catch_unwind(AssertUnwindSafe(|| store.apply(batch))).unwrap_or(Err(StoreError::Panicked))
 }

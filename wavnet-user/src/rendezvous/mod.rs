@@ -12,6 +12,7 @@ mod metrics;
 mod reader;
 mod record;
 mod relay_table;
+mod reload;
 mod setup;
 mod sockets;
 mod stats;
@@ -37,7 +38,7 @@ use tokio::{
     sync::oneshot,
     time::{interval, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use wavnet_proto::{
     rendezvous::{Network, Rendezvous, Settings},
     time::Time,
@@ -54,12 +55,15 @@ use self::{
     reader::Packets,
     setup::{exits, first_changes},
     sockets::Family,
-    stats::{Stats, get},
+    stats::Stats,
     view::Facts,
 };
 use crate::{
-    api::{Answer, Call, ErrorCode, Refusal, Request, Response, Server, model::Done},
-    config::{ConfigError, RelayXdp, RendezvousConfig, RendezvousSource, key_files},
+    api::{Answer, Call, ErrorCode, Refusal, Request, Response, Server},
+    config::{
+        Exposed, RelayXdp, RendezvousConfig, RendezvousSource,
+        key_files::{self, ServerFiles},
+    },
     metrics::{Endpoint, Rendered},
     notify::Notifier,
     random,
@@ -84,10 +88,13 @@ impl Rendered for metrics::Numbers {
 struct Shell {
     source: RendezvousSource,
     facts: Arc<Facts>,
+    /// Files of keys that others may use.
+    exposed: Vec<Exposed>,
     stats: Arc<Stats>,
     orders: mpsc::Sender<Order>,
     wake: SyncSender<Packets>,
     core: JoinHandle<()>,
+    receivers: Vec<JoinHandle<()>>,
     /// The relay in the kernel, or why there is none.
     kernel: Result<Arc<KernelRelay>, String>,
     /// Of the sockets, for REGISTERED.
@@ -139,8 +146,8 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
                 }
             }
             _ = alive.tick() => {
-                if shell.core.is_finished() {
-                    break Err(anyhow::anyhow!("the server's core has failed; the log says why"));
+                if let Some(thread) = shell.ended() {
+                    break Err(anyhow::anyhow!("the server's {thread} has failed; the log says why"));
                 }
                 if shell.shown().await.is_some() {
                     shell.notifier.alive();
@@ -174,11 +181,8 @@ impl Shell {
         config: RendezvousConfig,
         metrics: Option<std::net::SocketAddr>,
     ) -> Result<Shell> {
-        let secret = key_files::server_key(&config)?;
-        if key_files::is_exposed(&config.key) {
-            warn!(file = %config.key.display(), "others than its owner may read the secret key: chmod 600");
-        }
-        let networks = key_files::networks(&config)?;
+        let ServerFiles { secret, networks, exposed } = key_files::of_server(&config)?;
+        exposed.iter().for_each(|file| warn!("{}", file.warning()));
         let families = sockets::open(&config)?;
         let stun: Vec<_> = families.iter().flat_map(Family::others).collect();
         let mut store = FileStore::open(&config.state_dir)?;
@@ -213,14 +217,16 @@ impl Shell {
             stats: Arc::clone(&stats),
         };
         let core = thread::Builder::new().name("core".into()).spawn(move || core.run()).context("starting a thread")?;
+        let mut receivers = Vec::new();
         for family in families {
-            reader::start(family, &wake, &stats)?;
+            receivers.extend(reader::start(family, &wake, &stats)?);
         }
         let listen = config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         info!(%key, listen, networks = config.networks.len(), hosts = known, "rendezvous server ready");
         let facts = Facts { key, source: source.to_string(), config, started: SystemTime::now(), metrics };
         let (facts, notifier) = (Arc::new(facts), Notifier::from_env());
-        Ok(Shell { source, facts, stats, orders, wake, core, kernel, stun, reloads: (0, 0), notifier })
+        let reloads = (0, 0);
+        Ok(Shell { source, facts, exposed, stats, orders, wake, core, receivers, kernel, stun, reloads, notifier })
     }
 
     /// Attaches the kernel's relay, and keeps up with the kernel's routing from now on, until the sender is dropped.
@@ -240,6 +246,14 @@ impl Shell {
                 None
             }
         }
+    }
+
+    /// A thread that has ended, as none does before it is told to. A receiver's datagrams would be lost: its socket goes on taking them.
+    fn ended(&self) -> Option<&'static str> {
+        if self.core.is_finished() {
+            return Some("core");
+        }
+        self.receivers.iter().any(JoinHandle::is_finished).then_some("receiver")
     }
 
     fn report(&self, busiest: bool) -> Report {
@@ -289,15 +303,8 @@ impl Shell {
         let view = &shown.view;
         let limits = &self.facts.config.limits;
         let hosts: usize = view.networks.iter().map(|network| network.hosts).sum();
-        let mut warnings = Vec::new();
-        if get(&self.stats.store_errors) > 0 {
-            let [waiting, taken, lost] =
-                [&self.stats.store_waiting, &self.stats.store_taken, &self.stats.store_lost].map(get);
-            warnings.push(format!(
-                "what must outlive a restart could not always be written: {} changes wait, {lost} were given up; the log says why",
-                waiting + taken
-            ));
-        }
+        let mut warnings: Vec<String> = self.exposed.iter().map(Exposed::warning).collect();
+        warnings.extend(view::store_warning(&self.stats));
         if hosts * 10 >= limits.hosts * 9 {
             warnings.push(format!("{hosts} of {} hosts: raise limits.hosts before it is full", limits.hosts));
         }
@@ -314,59 +321,6 @@ impl Shell {
             warnings.push("without a second port (other_port) agents cannot tell how their NAT filters".to_owned());
         }
         warnings
-    }
-
-    /// Reads everything again and takes what has changed; what is wrong changes nothing.
-    fn reload(&mut self) -> Result<Done, Refusal> {
-        self.notifier.reloading();
-        let done = self.take();
-        match &done {
-            Ok(done) => {
-                self.reloads.0 += 1;
-                done.changes.iter().for_each(|change| info!("reload: {change}"));
-                done.warnings.iter().for_each(|warning| warn!("reload: {warning}"));
-            }
-            Err(refusal) => {
-                self.reloads.1 += 1;
-                error!("the configuration in force stays: {refusal}");
-            }
-        }
-        self.notifier.ready();
-        done
-    }
-
-    fn take(&mut self) -> Result<Done, Refusal> {
-        let invalid = |e: &dyn std::fmt::Display| Refusal::new(ErrorCode::Invalid, e.to_string());
-        let config = self.source.load().map_err(|e| match &e {
-            ConfigError::Invalid(errors) => Refusal { errors: errors.problems(), ..invalid(&e) },
-            ConfigError::Read { .. } => invalid(&format!("{:#}", anyhow::Error::from(e))),
-        })?;
-        let networks = key_files::networks(&config).map_err(|e| {
-            let help = e.help();
-            invalid(&format!("{:#}", anyhow::Error::from(e))).with_help(help)
-        })?;
-        let running = &self.facts.config;
-        let fixed = running.needs_restart(&config);
-        let mut warnings: Vec<String> =
-            fixed.iter().map(|key| format!("{key} has changed: a restart of the server is needed")).collect();
-        if self.kernel.is_err() && running.relays_without_kernel(&config) {
-            warnings.push("the server relays, not the kernel, until it is started again".into());
-        }
-        let mut changes = vec![format!("networks and lists are in force: {} served", networks.len())];
-        if config.limits != running.limits {
-            changes.push("limits: changed".into());
-        }
-        if (config.relay, config.lease) != (running.relay, running.lease) {
-            changes.push("relay and lease: changed".into());
-        }
-        let settings = settings(&config, networks, &self.stun);
-        if !core::order(&self.orders, &self.wake, Order::Configure(Box::new(settings))) {
-            return Err(Refusal::new(ErrorCode::Failed, "the server's core has failed"));
-        }
-        let RendezvousConfig { relay, lease, limits, networks, .. } = config;
-        let config = RendezvousConfig { relay, lease, limits, networks, ..running.clone() };
-        self.facts = Arc::new(Facts { config, ..Facts::clone(&self.facts) });
-        Ok(Done { changes, warnings })
     }
 
     /// Keeps what must be kept.

@@ -9,7 +9,7 @@ use std::{
         Arc,
         mpsc::{SyncSender, TrySendError},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -68,17 +68,22 @@ struct Reader {
     stats: Arc<Stats>,
 }
 
-/// Starts a thread for each socket of a family. They end with the process.
+/// Starts a thread for each socket of a family. They end with the process, or once the core is gone.
 ///
 /// # Errors
 /// The system refuses threads or descriptors.
-pub(super) fn start(mut family: Family, core: &SyncSender<Packets>, stats: &Arc<Stats>) -> anyhow::Result<()> {
+pub(super) fn start(
+    mut family: Family,
+    core: &SyncSender<Packets>,
+    stats: &Arc<Stats>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let sockets = std::mem::take(&mut family.sockets);
     let mut exits = HashMap::new();
     for bound in &sockets {
         exits.insert(bound.which, bound.socket.try_clone().context("duplicating a socket")?);
     }
     let (family, exits) = (Arc::new(family), Arc::new(exits));
+    let mut threads = Vec::new();
     for Bound { socket, which, is_wildcard } in sockets {
         let reader = Reader {
             socket,
@@ -91,9 +96,10 @@ pub(super) fn start(mut family: Family, core: &SyncSender<Packets>, stats: &Arc<
             core: core.clone(),
             stats: Arc::clone(stats),
         };
-        thread::Builder::new().name("receiver".into()).spawn(move || reader.run()).context("starting a thread")?;
+        let thread = thread::Builder::new().name("receiver".into()).spawn(move || reader.run());
+        threads.push(thread.context("starting a thread")?);
     }
-    Ok(())
+    Ok(threads)
 }
 
 /// What is decided by magic cookie and length (docs/wire.md section 1). Requests of RFC 3489 have no cookie, and nothing else begins

@@ -19,6 +19,8 @@ pub(super) struct Stats {
     pub(super) not_sent: AtomicU64,
     /// Times that the store could not be written.
     pub(super) store_errors: AtomicU64,
+    /// 1 while the store cannot be written, else 0.
+    pub(super) store_failing: AtomicU64,
     /// Changes that wait for the store's thread.
     pub(super) store_waiting: AtomicU64,
     /// Changes that the thread has taken, and not written yet.

@@ -1,12 +1,16 @@
 //! Where the server keeps what outlives it. One file for one server; a database that several share can stand behind the same trait.
 
 use std::{
+    fs::{DirBuilder, File},
     io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     panic::UnwindSafe,
     path::{Path, PathBuf},
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, backends::FileBackend,
+};
 use wavnet_proto::{
     rendezvous::persist::{Change, Saved, SavedRelay},
     trust::{NetworkId, PublicKey},
@@ -54,6 +58,9 @@ pub enum StoreError {
         /// Its format.
         found: u64,
     },
+    /// The database has panicked. It is opened anew for the next attempt.
+    #[error("the database has panicked: its file may be damaged")]
+    Panicked,
     /// It cannot be read or written.
     #[error("cannot {doing} {}", path.display())]
     Io {
@@ -72,7 +79,7 @@ impl StoreError {
         match self {
             StoreError::Directory { .. } => "create it for the server's user, or name another one with --state-dir",
             StoreError::InUse(_) => "stop the other server, or give this one a --state-dir of its own",
-            StoreError::Damaged { .. } | StoreError::Format { .. } => {
+            StoreError::Damaged { .. } | StoreError::Format { .. } | StoreError::Panicked => {
                 "move the file away and start again: hosts register anew within seconds, direct paths stay, relayed ones are set up anew"
             }
             StoreError::Io { .. } => "see that the disk is there, has room, and that the server's user may write to it",
@@ -103,15 +110,20 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the file in a directory; makes both if they are not there.
+    /// Opens the file in a directory; makes both if they are not there, for nobody but this user: they say who is where.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn open(dir: &Path) -> Result<FileStore, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
         let path = dir.join(FILE);
         let is_new = std::fs::metadata(&path).is_ok_and(|m| m.len() == 0) || !path.exists();
-        let database = opened(&path, || Database::create(&path))?;
+        let database = opened(&path, || {
+            let mut file = File::options();
+            let file = file.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            Database::builder().create_with_backend(FileBackend::new(file)?)
+        })?;
         let mut store = FileStore { database: Some(database), path };
         if is_new {
             store.write(|tables| tables.meta.insert("format", FORMAT).map(drop))?;

@@ -18,7 +18,17 @@ use wavnet_proto::{
     wire::{Candidate, CandidateKind, Label, NatSummary},
 };
 
-use super::*;
+use super::{stats::get, *};
+
+mod shell;
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{what} does not happen");
+        std::thread::yield_now();
+    }
+}
 
 fn host(n: u8) -> SavedHost {
     SavedHost {
@@ -123,9 +133,24 @@ fn a_state_directory_that_cannot_be_is_told() {
     assert!(matches!(e, StoreError::Directory { .. }) && e.help().contains("--state-dir"), "{e}");
 }
 
-/// A store that fails as long as it is told to.
+/// A state directory says who is where.
+#[test]
+fn nobody_else_may_read_what_is_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    // The usual one.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    drop(FileStore::open(&state).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(&state), mode(&state.join(FILE))].map(|mode| format!("{mode:o}")), ["700", "600"]);
+}
+
+/// A store that fails, or panics, as long as it is told to.
+#[derive(Default)]
 struct Failing {
     fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
     kept: Arc<Mutex<Vec<Change>>>,
 }
 
@@ -135,6 +160,7 @@ impl Store for Failing {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "a page that makes no sense");
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::InUse("a disk that is full".into()));
         }
@@ -147,13 +173,15 @@ impl Store for Failing {
 fn a_disk_that_is_full_for_a_while_loses_nothing() {
     let (fails, kept) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
     let stats = Arc::new(Stats::default());
-    let store = Failing { fails: Arc::clone(&fails), kept: Arc::clone(&kept) };
+    let store = Failing { fails: Arc::clone(&fails), kept: Arc::clone(&kept), ..Failing::default() };
     let mut keeper = Keeper::start(Box::new(store), Arc::clone(&stats)).unwrap();
     keeper.add(Change::Host(Box::new(host(1))));
     keeper.flush();
     while get(&stats.store_errors) == 0 {
         std::thread::yield_now();
     }
+    let said = view::store_warning(&stats).unwrap();
+    assert!(said.contains("1 changes wait, 0 were given up"), "{said}");
     keeper.add(Change::Host(Box::new(host(2))));
     keeper.add(Change::ForgetHost { network: host(2).network, key: host(2).key });
     keeper.flush();
@@ -167,8 +195,25 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
         [Change::Host(Box::new(host(1))), forgotten, Change::Incarnation(3)],
         "of two changes the later one"
     );
-    let stats = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
-    assert_eq!(stats, [0; 3]);
+    let counts = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
+    assert_eq!((counts, view::store_warning(&stats)), ([0; 3], None), "nothing is wrong any more");
+    stats::set(&stats.store_waiting, 5);
+    assert_eq!(view::store_warning(&stats), None, "what waits for its turn is no trouble");
+}
+
+#[test]
+fn a_database_that_panics_loses_nothing() {
+    let (panics, kept) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
+    let stats = Arc::new(Stats::default());
+    let store = Failing { panics: Arc::clone(&panics), kept: Arc::clone(&kept), ..Failing::default() };
+    let mut keeper = Keeper::start(Box::new(store), Arc::clone(&stats)).unwrap();
+    keeper.add(Change::Incarnation(3));
+    keeper.flush();
+    wait_for("the failure", || get(&stats.store_errors) > 0);
+    keeper.add(Change::Host(Box::new(host(1))));
+    keeper.finish();
+    assert_eq!(*kept.lock().unwrap(), [Change::Incarnation(3), Change::Host(Box::new(host(1)))]);
+    assert_eq!((get(&stats.store_errors), get(&stats.store_lost)), (1, 0));
 }
 
 fn forget(network: NetworkId, n: u32) -> Change {
@@ -180,7 +225,7 @@ fn forget(network: NetworkId, n: u32) -> Change {
 #[test]
 fn a_disk_that_fails_for_good_takes_no_more_memory_than_there_may_be_and_what_is_lost_is_counted() {
     let stats = Arc::new(Stats::default());
-    let store = Failing { fails: Arc::new(AtomicBool::new(true)), kept: Arc::default() };
+    let store = Failing { fails: Arc::new(AtomicBool::new(true)), ..Failing::default() };
     let mut keeper = Keeper::start(Box::new(store), Arc::clone(&stats)).unwrap();
     let network = host(1).network;
     keeper.add(forget(network, u32::MAX));

@@ -105,3 +105,14 @@ fn side(side: &Side) -> RendezvousSide {
 pub(super) fn lost(stats: &Stats) -> [(&'static str, u64); 3] {
     [("queue_full", get(&stats.queue_full)), ("too_long", get(&stats.too_long)), ("not_sent", get(&stats.not_sent))]
 }
+
+/// What is wrong with what must outlive a restart, in words.
+pub(super) fn store_warning(stats: &Stats) -> Option<String> {
+    let [waiting, taken, lost] = [&stats.store_waiting, &stats.store_taken, &stats.store_lost].map(get);
+    let waiting = if get(&stats.store_failing) > 0 { waiting + taken } else { 0 };
+    (waiting + lost > 0).then(|| {
+        format!(
+            "what must outlive a restart could not always be written: {waiting} changes wait, {lost} were given up; the log says why"
+        )
+    })
+}

@@ -8,7 +8,7 @@ mod left;
 mod names;
 mod nat;
 mod pulses;
-pub(super) mod settings;
+pub(crate) mod settings;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -37,11 +37,12 @@ use self::{
     names::Names,
     nat::Classification,
     pulses::Awaited,
+    settings::Wanted,
     sockets::{Received, Sockets},
 };
 use crate::{
     agent::{RETRY, execute::Complaints},
-    config::{Config, ServerAddress},
+    config::{Config, Exposed, ServerAddress},
     datapath::{Datapath, monotonic_ns},
     nat::Step,
     random,
@@ -75,6 +76,8 @@ pub(super) struct Overlay {
     mesh: Mesh,
     names: Names,
     settings: Settings,
+    /// Files of keys that others may use.
+    exposed: Vec<Exposed>,
     sockets: Option<Sockets>,
     /// What an earlier agent has left.
     left: left::Left,
@@ -122,9 +125,8 @@ impl Overlay {
     /// # Errors
     /// A file of keys cannot be read, or has something wrong.
     pub(super) fn open(config: &Config) -> Result<Option<Overlay>> {
-        let Some(mesh_config) = &config.mesh else { return Ok(None) };
-        let secret = settings::secret(mesh_config)?;
-        let settings = settings::settings(config, mesh_config)?;
+        let (Some(mesh_config), Some(wanted)) = (&config.mesh, settings::read(config)?) else { return Ok(None) };
+        let Wanted { secret, settings, exposed } = wanted;
         let mut rng = random::generator()?;
         let mesh = Mesh::new(settings.clone(), secret, rng.bytes());
         info!(key = %mesh.key(), "this host's public key");
@@ -132,6 +134,7 @@ impl Overlay {
             mesh,
             names: Names::new(mesh_config.servers.clone()),
             settings,
+            exposed,
             sockets: None,
             left: left::Left::new(now()),
             closed: None,
@@ -180,6 +183,11 @@ impl Overlay {
         self.take_over(fabric);
     }
 
+    /// True if this host is to have another key than it runs with.
+    pub(super) fn is_another(&self, wanted: &Wanted) -> bool {
+        self.mesh.key() != wanted.secret.public()
+    }
+
     /// What is open for peers.
     fn open_now(&self) -> Control {
         let ports = self.sockets.as_ref().map(Sockets::extra_ports);
@@ -199,6 +207,7 @@ impl Overlay {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> =
             self.names.unresolved().iter().map(|why| format!("rendezvous server: {why}")).collect();
+        all.extend(self.exposed.iter().map(Exposed::warning));
         all.extend(self.closed.as_ref().map(|closed| {
             let Closed { at, why, .. } = closed;
             format!(
@@ -265,9 +274,10 @@ impl Overlay {
     }
 
     /// Takes another configuration, with what its files of keys say; what that changes, in sentences.
-    pub(super) fn reload(&mut self, servers: Vec<ServerAddress>, settings: Settings) -> Vec<String> {
+    pub(super) fn reload(&mut self, servers: Vec<ServerAddress>, wanted: Wanted) -> Vec<String> {
         let (came, went) = self.names.configure(servers);
-        let settings = Settings { servers: self.names.servers(), ..settings };
+        let settings = Settings { servers: self.names.servers(), ..wanted.settings };
+        self.exposed = wanted.exposed;
         let mut changes = settings::differences(&self.settings, &settings, self.places.keys());
         if came + went > 0 {
             changes.push(format!("rendezvous servers: {came} added, {went} removed"));

@@ -10,41 +10,48 @@ use wavnet_proto::{
 
 use crate::{
     agent::views::host_name,
-    config::{self, Config, key_files},
+    config::{
+        self, Config, Exposed,
+        key_files::{self, KeyFile},
+    },
 };
 
-/// This host's secret key.
-///
-/// # Errors
-/// It cannot be read, or is none.
-pub(super) fn secret(mesh: &config::Mesh) -> Result<SecretKey> {
-    key_files::secret_key(&mesh.key).map_err(with_help)
+/// What a configuration and its files of keys want of the mesh.
+pub(crate) struct Wanted {
+    /// This host's secret key.
+    pub(super) secret: SecretKey,
+    /// What the mesh is to be, without servers: it is not known yet where they are.
+    pub(super) settings: Settings,
+    /// Files that others may use.
+    pub(super) exposed: Vec<Exposed>,
 }
 
-/// What a configuration wants of the mesh; `None`: it has none.
+/// Reads the files of keys that a configuration names; `None`: it has no mesh.
 ///
 /// # Errors
-/// A file of keys cannot be read, or has something wrong.
-pub(in crate::agent) fn read(config: &Config) -> Result<Option<Settings>> {
-    config.mesh.as_ref().map(|mesh| settings(config, mesh)).transpose()
+/// One of them cannot be read, or has something wrong; or this host has no name that can be told to others.
+pub(crate) fn read(config: &Config) -> Result<Option<Wanted>> {
+    config.mesh.as_ref().map(|mesh| wanted(config, mesh)).transpose()
 }
 
-/// What the mesh is to be, without servers: it is not known yet where they are.
-///
-/// # Errors
-/// A file of keys cannot be read, or has something wrong.
-pub(super) fn settings(config: &Config, mesh: &config::Mesh) -> Result<Settings> {
+fn wanted(config: &Config, mesh: &config::Mesh) -> Result<Wanted> {
+    let KeyFile { key: secret, exposed } = key_files::secret_key(&mesh.key)?;
+    let mut exposed = Vec::from_iter(exposed);
     let network = match &mesh.network_key {
-        Some(path) => key_files::network_key(path).map_err(with_help)?,
+        Some(path) => {
+            let network = key_files::network_key(path)?;
+            exposed.extend(network.exposed);
+            network.key
+        }
         None => NetworkKey::open(),
     };
     let policy = match &mesh.allow {
-        Some(path) => Policy::Listed(key_files::identities(path).map_err(with_help)?),
+        Some(path) => Policy::Listed(key_files::identities(path)?),
         None => Policy::Network,
     };
-    let revoked = mesh.revoked.as_deref().map(key_files::revoked).transpose().map_err(with_help)?;
+    let revoked = mesh.revoked.as_deref().map(key_files::revoked).transpose()?;
     let policy = policy.without(revoked.unwrap_or_default());
-    Ok(Settings {
+    let settings = Settings {
         name: name(config)?,
         servers: Vec::new(),
         access: network.access(),
@@ -54,7 +61,8 @@ pub(super) fn settings(config: &Config, mesh: &config::Mesh) -> Result<Settings>
         pulse: mesh.pulse,
         search: mesh.search,
         peers: config.limits.peers as usize,
-    })
+    };
+    Ok(Wanted { secret, settings, exposed })
 }
 
 /// What changes from one to the other, in sentences; `peers` are those that there are.
@@ -84,9 +92,4 @@ fn name(config: &Config) -> Result<Name> {
         name.pop();
     }
     Name::new(&name).context("the agent's name cannot be told to others: choose another one (agent.name)")
-}
-
-fn with_help(e: key_files::KeyFileError) -> anyhow::Error {
-    let help = e.help();
-    anyhow::Error::from(e).context(help)
 }

@@ -35,6 +35,10 @@ fn errors_say_where_and_what_to_do() {
         ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"192.0.2.2\"]\n", "needs a second port"),
         ("[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_port = 1\n", "port 1 is the server's own: in line 2"),
         (
+            "[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"192.0.2.2\", \"192.0.2.3\"]\nother_port = 2\n",
+            "192.0.2.3 is a second one of its family, the first is in line 3",
+        ),
+        (
             "[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"::2\"]\nother_port = 2\n",
             "no address of the family",
         ),

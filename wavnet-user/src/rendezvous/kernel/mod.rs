@@ -21,6 +21,7 @@ use wavnet_common::abi::relay::{Metered, Rate, RelayCount};
 use wavnet_proto::{
     command::{Command, HookWish},
     relay::{Place, Relay as Tables, RelayCommand, Wish},
+    rendezvous::Limits,
 };
 
 use questions::Questions;
@@ -44,6 +45,8 @@ pub(super) struct KernelRelay {
     listen: SocketAddrV4,
     /// How the sockets there answer STUN.
     family: Family,
+    /// Sides of pairs that the tables have room for.
+    room: u32,
 }
 
 /// What is behind the lock, which nobody holds while waiting for something.
@@ -103,7 +106,7 @@ impl KernelRelay {
             std::net::SocketAddr::V6(_) => None,
         });
         let listen = listen.ok_or("the server does not listen at an IPv4 address")?;
-        let sides = (2 * config.limits.relays).clamp(2, SIDES_MOST) as u32;
+        let sides = sides(&config.limits);
         let programs = Programs::open(sides).map_err(|e| match e {
             Error::Privileges { what } => {
                 format!("{what}: not permitted; it takes root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
@@ -114,7 +117,12 @@ impl KernelRelay {
         tables.set_rate(Some(rate(config.limits.relay_bytes)));
         let inner = Inner { tables, programs, questions: Questions::default(), attached: None, why_not: None };
         let family = sockets::family(listen.into(), config);
-        Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen, family })
+        Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen, family, room: sides })
+    }
+
+    /// What a reload to these limits leaves to the server until it is started again, in words: the tables keep their size.
+    pub(super) fn shortfall(&self, limits: &Limits) -> Option<String> {
+        shortfall(self.room, limits)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -276,6 +284,18 @@ pub(super) fn tell_why_not(is_wanted: bool, why: &str) {
     }
 }
 
+/// Sides of pairs that tables made for these limits have room for.
+fn sides(limits: &Limits) -> u32 {
+    limits.relays.saturating_mul(2).clamp(2, SIDES_MOST) as u32
+}
+
+fn shortfall(room: u32, limits: &Limits) -> Option<String> {
+    let pairs = room / 2;
+    let words =
+        || format!("limits.relays: the server relays, not the kernel, beyond {pairs} pairs until it is started again");
+    (sides(limits) > room).then(words)
+}
+
 fn hook(hooks: &RelayHooks) -> &'static str {
     match hooks.xdp {
         Some(HookMode::Driver) => "xdp-driver",
@@ -286,4 +306,21 @@ fn hook(hooks: &RelayHooks) -> &'static str {
 
 fn rate(rate: wavnet_proto::bucket::Rate) -> Rate {
     Rate { bytes_per_second: rate.per_second, burst: rate.burst }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_keep_the_size_that_they_had_at_the_start() {
+        let limits = |relays| Limits { relays, ..Limits::default() };
+        let room = sides(&limits(100));
+        assert_eq!((room, shortfall(room, &limits(100)), shortfall(room, &limits(1))), (200, None, None));
+        let said = shortfall(room, &limits(101)).unwrap();
+        assert!(said.contains("beyond 100 pairs"), "{said}");
+        // No start would make more room.
+        let most = sides(&limits(SIDES_MOST));
+        assert_eq!((most as usize, shortfall(most, &limits(4_000_000))), (SIDES_MOST, None));
+    }
 }
