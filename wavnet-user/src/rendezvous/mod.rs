@@ -40,6 +40,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use wavnet_proto::{
     rendezvous::{Network, Rendezvous, Settings},
+    stun::Sources,
     time::Time,
 };
 
@@ -85,6 +86,7 @@ struct Shell {
     source: RendezvousSource,
     facts: Arc<Facts>,
     stats: Arc<Stats>,
+    sources: Arc<Sources>,
     orders: mpsc::Sender<Order>,
     wake: SyncSender<Packets>,
     core: JoinHandle<()>,
@@ -213,14 +215,15 @@ impl Shell {
             stats: Arc::clone(&stats),
         };
         let core = thread::Builder::new().name("core".into()).spawn(move || core.run()).context("starting a thread")?;
+        let sources = Arc::new(Sources::new(random::generator()?.u64(), config.limits.stun_of_source));
         for family in families {
-            reader::start(family, &wake, &stats)?;
+            reader::start(family, &wake, &stats, &sources, started)?;
         }
         let listen = config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         info!(%key, listen, networks = config.networks.len(), hosts = known, "rendezvous server ready");
         let facts = Facts { key, source: source.to_string(), config, started: SystemTime::now(), metrics };
         let (facts, notifier) = (Arc::new(facts), Notifier::from_env());
-        Ok(Shell { source, facts, stats, orders, wake, core, kernel, stun, reloads: (0, 0), notifier })
+        Ok(Shell { source, facts, stats, sources, orders, wake, core, kernel, stun, reloads: (0, 0), notifier })
     }
 
     /// Attaches the kernel's relay, and keeps up with the kernel's routing from now on, until the sender is dropped.
@@ -364,6 +367,7 @@ impl Shell {
             return Err(Refusal::new(ErrorCode::Failed, "the server's core has failed"));
         }
         let RendezvousConfig { relay, lease, limits, networks, .. } = config;
+        self.sources.limit(limits.stun_of_source);
         let config = RendezvousConfig { relay, lease, limits, networks, ..running.clone() };
         self.facts = Arc::new(Facts { config, ..Facts::clone(&self.facts) });
         Ok(Done { changes, warnings })
