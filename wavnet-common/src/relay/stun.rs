@@ -4,7 +4,7 @@
 //! Plain: without an attribute, as those send who want to know their mapped address and no more. An attribute may change the answer, and
 //! FINGERPRINT wants a CRC of both messages; who sends one is answered by the server, at its price.
 //!
-//! The frame goes back by the way that it came, so nothing is looked up. What the kernel checks before a socket gets a datagram is
+//! The frame goes back by the way that it came, so no route is looked up. What the kernel checks before a socket gets a datagram is
 //! checked here, too: both checksums, that the frame was sent to this machine, and that its sender can have sent it.
 //!
 //! Who sends a request is whoever it says, so what one address is answered in a second is bounded: see [`StunSource`].
@@ -88,8 +88,8 @@ pub(super) fn answer<P: Packet + Extend, T: Tables>(
     } else {
         return None;
     };
-    // Once: the server may change it meanwhile. Without a port there is none; the verifier would not have a half of an `Option` kept that
-    // says nothing.
+    // Once: the server may change it meanwhile. Without a port there is none. No `Option`: of one that is `None` the compiler would keep the
+    // address, which nobody has set, over the calls below, and the verifier refuses to.
     let other = Endpoint { addr: load32(&config.other_v4), port: load16(&config.other_port) };
     let body = 4 * ADDRESS_WORDS * if other.port == 0 { 3 } else { 4 };
     if link.mtu < (PAYLOAD - EthHdr::LEN + STUN_LEN + body) as u32 || !is_between_hosts(pkt, &link.mac) {

@@ -69,7 +69,7 @@ struct Reader {
     /// For those of the host's addresses that were asked, if it listens at all of them.
     responders: HashMap<IpAddr, Responder>,
     sources: Arc<Sources>,
-    /// When the server did, which `sources` count from.
+    /// The start of the time that `sources` go by.
     started: Instant,
     core: SyncSender<Packets>,
     stats: Arc<Stats>,
