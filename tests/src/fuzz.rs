@@ -87,7 +87,7 @@ fn frame(hook: Hook, errand: Option<u16>, data: &[u8]) {
 }
 
 /// A frame to the relay, through XDP and TC. The first byte: 1 a super-packet, 2 headers in pages, 4 labels left to the server, 8 a VLAN
-/// tag beside the data.
+/// tag beside the data, 16 a source of STUN that has had its answers.
 pub fn relay(data: &[u8]) {
     let Some((flags, bytes)) = data.split_first() else { return };
     let devices = &RelayDevices::NUMBERS;
@@ -95,6 +95,7 @@ pub fn relay(data: &[u8]) {
     for hook in [relay::Hook::Xdp, relay::Hook::Tc] {
         let mut stimulus = RelayStimulus::new(hook, devices.nic, bytes.to_vec());
         stimulus.incomplete = flags & 4 != 0;
+        stimulus.spent = flags & 16 != 0;
         if flags & 2 != 0 {
             stimulus.linear = 34;
         }

@@ -3,9 +3,11 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     net::SocketAddr,
+    num::NonZeroU32,
     time::Duration,
 };
 
+use wavnet_common::abi::relay::StunSource;
 use wavnet_proto::{
     nat::{self, Classifier, LifetimeSearch, NatSummary, Options, StunServer},
     stun::{
@@ -23,9 +25,10 @@ fn stun_server(ports: bool, ips: bool, ipv6: bool) -> Option<Responder> {
 }
 
 /// A datagram to a STUN server: whatever it is, its answer is a message, and not much longer. The first byte: 3 the socket
-/// that it came by, 4 a second port, 8 a second address, 16 IPv6.
+/// that it came by, 4 a second port, 8 a second address, 16 IPv6. And the same bytes as moments at which a source asks.
 pub fn stun(data: &[u8]) {
     let Some((flags, bytes)) = data.split_first() else { return };
+    answers_at(u32::from(*flags) + 1, bytes);
     let parsed = Message::parse(bytes);
     if let Ok(message) = &parsed {
         let attributes: Vec<_> = message.attributes().filter_map(|a| a.decode(&message.id).ok()).collect();
@@ -49,6 +52,17 @@ pub fn stun(data: &[u8]) {
         assert!(server.origin(answer.from).is_some() && answer.to.ip() == source.ip());
         assert!(answer.len <= bytes.len() + 104, "{} bytes for {}", answer.len, bytes.len());
     }
+}
+
+/// A source that may have so many answers a second, and asks at moments of four bytes each: it gets no more than that, in whatever order
+/// they come.
+fn answers_at(per_second: u32, moments: &[u8]) {
+    // A second is 2^20 of them.
+    let moments = moments.as_chunks().0.iter().map(|moment| u64::from(u32::from_be_bytes(*moment)) * 954);
+    let (source, answer_ns) = (StunSource::default(), StunSource::answer_ns(NonZeroU32::new(per_second)));
+    let answered = moments.clone().filter(|now| source.admits(answer_ns, *now)).count() as u64;
+    let span = moments.clone().max().zip(moments.min()).map_or(0, |(last, first)| last - first);
+    assert!(answered * u64::from(answer_ns) <= 1_000_000_000 + span, "{answered} in {span} ns");
 }
 
 /// The shell, network and servers of a classifier, all as the fuzzer likes. The first byte: 1 without sockets, 2 with the

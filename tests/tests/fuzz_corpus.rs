@@ -77,6 +77,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         if !fixture.name.contains("cut to") && s.hook == relay::Hook::Tc {
             let flags = u8::from(s.gso.0 != 0) | u8::from(s.linear < 64) << 1;
             let flags = flags | u8::from(s.incomplete) << 2 | u8::from(s.meta_tag.is_some()) << 3;
+            let flags = flags | u8::from(s.spent) << 4;
             all.push(("relay", file_name(&fixture.name), [&[flags][..], &s.frame].concat()));
         }
     }
@@ -246,6 +247,9 @@ fn stun_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut fingerprinted = [0; 28];
     Builder::new(&mut fingerprinted, Class::Request, id).finish_with_fingerprint().expect("it fits");
     all.push(("stun", "fingerprint-over-ipv6".to_owned(), [&[16 | FULL | 1], &fingerprinted[..]].concat()));
+    // One that may have three answers a second asks at once, later, and as if the clock had gone back.
+    let moments = [0_u32, 0, 0, 0, 0, 1 << 18, 1 << 19, 1 << 20, 1 << 19, 0, 1 << 22, u32::MAX, 1, u32::MAX];
+    all.push(("stun", "moments".to_owned(), [&[2][..], &moments.map(u32::to_be_bytes).concat()].concat()));
     all
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -37,13 +37,17 @@ fn answered(server: &Server) -> Result<(u64, u64)> {
     Ok((counters.stun_by_kernel, counters.stun_answered - counters.stun_by_kernel))
 }
 
+fn request(n: u32) -> Vec<u8> {
+    [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[0x5a; 8], &n.to_be_bytes()].concat()
+}
+
 /// One request and its answer, as long as a lab without loss may take.
 fn exchange(socket: &UdpSocket, to: SocketAddr, n: u32) -> Result<Vec<u8>> {
-    let id = [&[0x5a; 8][..], &n.to_be_bytes()].concat();
-    socket.send_to(&[&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &id].concat(), to)?;
+    let request = request(n);
+    socket.send_to(&request, to)?;
     let mut buffer = [0; 2048];
     let (len, from) = socket.recv_from(&mut buffer).with_context(|| format!("request {n} was not answered"))?;
-    ensure!(from == to && buffer[8..20] == id[..], "{from} answers {:02x?}", &buffer[..len]);
+    ensure!(from == to && buffer[8..20] == request[8..], "{from} answers {:02x?}", &buffer[..len]);
     Ok(buffer[..len].to_vec())
 }
 
@@ -217,5 +221,71 @@ fn generic_xdp_answers_or_leaves_it_to_the_server_and_tc_does_not_answer() {
         println!("{kernel} by generic XDP, {user} by the server");
         ensure!(kernel + user == 10, "{kernel} and {user}");
         server.stop()
+    });
+}
+
+/// Asks so often at once. Gives how many were answered, and how many of them could be if a source may have `per_second`.
+fn ask_at_once(server: &Server, socket: &UdpSocket, to: SocketAddr, many: u64, per_second: u32) -> Result<(u64, f64)> {
+    let (before, start) = (server.status()?.counters, Instant::now());
+    for n in 0..many {
+        socket.send_to(&request(n as u32), to)?;
+    }
+    let since = || -> Result<(u64, u64)> {
+        let now = server.status()?.counters;
+        Ok((now.stun_answered - before.stun_answered, now.stun_too_fast - before.stun_too_fast))
+    };
+    wait_until("all of them to be counted", SOON, || {
+        let (answered, too_fast) = since()?;
+        Ok(answered + too_fast == many)
+    })?;
+    let most = f64::from(per_second) * (1.0 + start.elapsed().as_secs_f64());
+    let (answered, _) = since()?;
+    let mut buffer = [0; 2048];
+    for n in 0..answered {
+        socket.recv_from(&mut buffer).with_context(|| format!("{answered} were answered, and {n} answers came"))?;
+    }
+    socket.set_nonblocking(true)?;
+    ensure!(socket.recv_from(&mut buffer).is_err(), "more than {answered} answers came");
+    socket.set_nonblocking(false)?;
+    Ok((answered, most))
+}
+
+#[test]
+fn who_asks_too_often_is_answered_as_often_as_may_be() {
+    const MANY: u64 = 200;
+    const PER_SECOND: u32 = 10;
+    lab::run("who_asks_too_often_is_answered_as_often_as_may_be", NEEDS, |lab| {
+        let net = lab.routed(2, UNDERLAY_MTU)?;
+        let [client, machine] = &net.hosts[..] else { anyhow::bail!("two machines were asked for") };
+        let at = SocketAddr::from((machine.addr, 4789));
+        let socket = socket(&client.ns, (client.addr, 7000).into())?;
+        let shape = |xdp: &str, per_second: u32| Shape {
+            addresses: format!("listen = [\"{at}\"]\nother_port = 4790\n"),
+            more: format!("relay_xdp = \"{xdp}\"\n"),
+            tables: format!("[limits]\nstun_per_second_of_source = {per_second}\n"),
+        };
+        let mut server = Server::prepare(lab, &machine.ns, &shape("auto", PER_SECOND))?;
+        for (xdp, relay, by) in [("auto", "xdp-driver", "by=\"xdp\""), ("off", "user-space", "by=\"user\"")] {
+            server.configure(&shape(xdp, PER_SECOND))?;
+            server.launch()?;
+            ensure!(server.status()?.relay == relay, "{:?}", server.status()?);
+            let (answered, most) = ask_at_once(&server, &socket, at, MANY, PER_SECOND)?;
+            println!("{relay}: {answered} of {MANY} answered, {most:.1} may be");
+            ensure!(answered >= u64::from(PER_SECOND) && answered as f64 <= most, "{answered} answers, and not {most}");
+            // None of them by both: what the kernel refuses does not reach the server.
+            let (kernel, user) = self::answered(&server)?;
+            ensure!(if by.contains("xdp") { user } else { kernel } == 0, "{kernel} and {user}");
+            let refused = sum_of(&server.metrics()?, "wavnet_rendezvous_stun_total", &["result=\"too_fast\"", by]);
+            ensure!(
+                refused == Some((MANY - answered) as f64),
+                "{refused:?} of {MANY} refused, and {answered} answered"
+            );
+
+            server.configure(&shape(xdp, 0))?;
+            server.reload()?;
+            wait_until("the limit to go", SOON, || Ok(ask_at_once(&server, &socket, at, MANY, 0)?.0 == MANY))?;
+            server.stop()?;
+        }
+        Ok(())
     });
 }

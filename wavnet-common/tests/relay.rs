@@ -1,13 +1,16 @@
 //! What holds for everything that is relayed.
 
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 use wavnet_common::{
-    abi::relay::RelayCount,
+    abi::relay::{RelayAddr, RelayCount, StunSource},
     relay::{Hook, Verdict},
     testing::{
         frames::{Outer, UdpSum, summed},
         relay::{
-            RelayDevices, RelayStimulus, RelayTables, RelayWorld, SERVER, hop_mac, host, label, link_mac, run_relay,
+            OTHER, RelayDevices, RelayStimulus, RelayTables, RelayWorld, SERVER, hop_mac, host, label, link_mac,
+            run_relay,
         },
     },
 };
@@ -89,7 +92,7 @@ proptest! {
     fn only_who_asks_is_answered(
         (id, from, port) in any::<([u8; 12], [u8; 4], u16)>(),
         damage in prop::collection::vec((0usize..62, any::<u8>()), 0..3),
-        (summed_up, has_other, headroom) in (any::<bool>(), any::<bool>(), 0usize..64),
+        (summed_up, has_other, spent, headroom) in (any::<bool>(), any::<bool>(), any::<bool>(), 0usize..64),
     ) {
         let mut world = RelayWorld::new(DEVICES);
         if !has_other {
@@ -100,17 +103,53 @@ proptest! {
         let outer = Outer { src: from, udp_src: port, dst: SERVER.addr, udp_dst: SERVER.port, ..fields };
         let whole = outer.carry(&request);
         let mut frame = if summed_up { summed(&whole, UdpSum::Right) } else { whole };
-        let is_right = damage.is_empty() && port != 0 && !matches!(from[0], 0 | 127 | 224..) && from != SERVER.addr;
+        let is_host = !matches!(from[0], 0 | 127 | 224..) && ![SERVER.addr, OTHER.addr].contains(&from);
+        let is_right = damage.is_empty() && port != 0 && is_host;
         for (at, byte) in damage {
             frame[at] = byte;
         }
         let more = if has_other { 48 } else { 36 };
-        let stimulus = RelayStimulus { headroom, ..RelayStimulus::new(Hook::Xdp, DEVICES.nic, frame) };
+        let stimulus = RelayStimulus { headroom, spent, ..RelayStimulus::new(Hook::Xdp, DEVICES.nic, frame) };
         let outcome = run_relay(&mut RelayTables::new(&world), &stimulus);
         prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
         if is_right {
-            let answered = outcome.counts.contains_key(&RelayCount::StunAnswered);
-            prop_assert_eq!(answered, headroom >= more, "{:?}", outcome);
+            let [answered, refused] = [RelayCount::StunAnswered, RelayCount::StunTooFast]
+                .map(|count| outcome.counts.contains_key(&count));
+            prop_assert_eq!((answered, refused), (headroom >= more && !spent, spent), "{:?}", outcome);
         }
     }
+}
+
+/// Through the program's code: in whatever order times come, an address is answered a second's worth and what the rate allows, and
+/// others are answered as if there were no such one.
+#[test]
+fn an_address_is_answered_no_more_than_it_may_be() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut world = RelayWorld::new(DEVICES);
+    let per_second = 50;
+    world.config.stun_answer_ns = StunSource::answer_ns(NonZeroU32::new(per_second));
+    let mut tables = RelayTables::new(&world);
+    // Two that do not share a bucket.
+    let (flood, other) = (host(1), host(2));
+    let bucket =
+        |at: RelayAddr| StunSource::index(0, u32::from_ne_bytes(at.addr).into()) as usize % tables.sources.len();
+    assert_ne!(bucket(flood), bucket(other));
+    let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let mut ask = |at: RelayAddr, port: u16, now| {
+        let fields = Outer { eth_dst: link_mac(0).0, eth_src: hop_mac(1).0, ..Outer::default() };
+        let outer = Outer { src: at.addr, udp_src: port, dst: SERVER.addr, udp_dst: SERVER.port, ..fields };
+        tables.now_ns = now;
+        let outcome = run_relay(&mut tables, &RelayStimulus::new(Hook::Xdp, DEVICES.nic, outer.carry(&request)));
+        match outcome.verdict {
+            Verdict::Back => assert_eq!(outcome.counts, [(RelayCount::StunAnswered, 1)].into()),
+            _ => assert_eq!((outcome.verdict, outcome.counts), (Verdict::Drop, [(RelayCount::StunTooFast, 1)].into())),
+        }
+        outcome.verdict == Verdict::Back
+    };
+    let at_once = (0..1000).filter(|n| ask(flood, 1 + n, 9 * SECOND)).count();
+    assert_eq!(at_once, per_second as usize, "whatever ports they come from");
+    // Three seconds, of which each pair of requests comes the wrong way round.
+    let later = (0..3000_u64).filter(|n| ask(flood, 9, 9 * SECOND + (n ^ 1) * SECOND / 1000)).count();
+    assert!((3 * per_second as usize - 1..=3 * per_second as usize).contains(&later), "{later}");
+    assert_eq!((0..per_second).filter(|_| ask(other, 9, 12 * SECOND)).count(), per_second as usize);
 }

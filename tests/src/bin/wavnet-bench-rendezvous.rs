@@ -186,7 +186,9 @@ fn wavnet(lab: &Lab, name: &'static str, xdp: &str) -> Result<(Server, Contender
     let machine = Machine::new(lab, name)?;
     let addresses = format!("listen = [\"{}\"]\nother_port = 4790\n", Machine::at(4789));
     let more = format!("threads = 1\nrelay_xdp = \"{xdp}\"\n");
-    let mut server = Server::start(lab, &machine.ns, &Shape { addresses, more, tables: String::new() })?;
+    // Who asks is one address. Each request is held against a limit that none comes near.
+    let tables = "[limits]\nstun_per_second_of_source = 1000000\n".to_owned();
+    let mut server = Server::start(lab, &machine.ns, &Shape { addresses, more, tables })?;
     let pid = server.process()?.pid();
     Ok((server, Contender::new(name, machine, 4789, pid)?))
 }

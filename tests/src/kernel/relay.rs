@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use aya::{TestRun, TestRunOptions, programs::Program};
 use nix::sched::{CloneFlags, unshare};
 use wavnet_common::{
-    abi::relay::{Metered, RelayCount, program},
+    abi::relay::{Metered, RelayConfig, RelayCount, program},
     relay::{Hook, Verdict},
     testing::relay::{RelayDevices, RelayOutcome, RelayStimulus, RelayWorld},
 };
@@ -23,7 +23,7 @@ pub struct RelaySandbox {
     pub world: RelayWorld,
     /// The programs.
     pub relay: Relay,
-    incomplete: bool,
+    config: RelayConfig,
 }
 
 impl RelaySandbox {
@@ -39,7 +39,8 @@ impl RelaySandbox {
                 let devices = RelayDevices { nic: found[0], second: found[1], third: found[2] };
                 let world = RelayWorld::new(&devices);
                 let relay = Relay::open(world.legs.len() as u32)?;
-                let mut sandbox = RelaySandbox { devices, world, relay, incomplete: false };
+                let config = world.config;
+                let mut sandbox = RelaySandbox { devices, world, relay, config };
                 sandbox.install()?;
                 f(&mut sandbox)
             });
@@ -66,11 +67,10 @@ impl RelaySandbox {
     /// # Errors
     /// Those of the kernel: frames that a test-run refuses.
     pub fn test_run(&mut self, stimulus: &RelayStimulus, generic: bool) -> Result<RelayOutcome> {
-        if stimulus.incomplete != self.incomplete {
-            let mut config = self.world.config;
-            config.flags = stimulus.flags(&config);
+        let config = stimulus.config(&self.world.config);
+        if config != self.config {
             self.relay.apply(&RelayCommand::SetServer(config))?;
-            self.incomplete = stimulus.incomplete;
+            self.config = config;
         }
         let before = self.counted()?;
         let mut out = vec![0; stimulus.frame.len() + 512];

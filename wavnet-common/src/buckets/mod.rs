@@ -30,7 +30,7 @@ mod table;
 #[cfg(test)]
 pub(crate) use table::in_place_of;
 pub use table::{
-    CLAIM, Full, Memory, PAYLOAD, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, remove, remove_if, rows_for,
-    set, unfinished,
+    CLAIM, Full, Memory, PAYLOAD, Row, SLOTS, Slot, Unfinished, for_each, get, give_up, hash, remove, remove_if,
+    rows_for, set, unfinished,
 };
 pub(crate) use table::{Candidates, Claim, claim, replace, value_of};

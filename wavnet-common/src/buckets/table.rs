@@ -94,16 +94,22 @@ pub const fn rows_for(entries: u32) -> u32 {
     if rows < PAGE { PAGE } else { rows }
 }
 
-/// The two buckets that may hold a key, as numbers to be masked: a 64-bit mixer (two rounds of multiply and xor-shift) chooses a
-/// page, a bucket in it, and another one in it.
+/// A number for a key, all of whose bits are as good: a 64-bit mixer (two rounds of multiply and xor-shift). Which keys share some of them
+/// depends on the seed.
 #[inline(always)]
-const fn choices(seed: u64, key: u64) -> (u32, u32) {
+pub const fn hash(seed: u64, key: u64) -> u64 {
     let mut h = key ^ seed;
     h ^= h >> 32;
     h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
     h ^= h >> 32;
     h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    h ^= h >> 32;
+    h ^ h >> 32
+}
+
+/// The two buckets that may hold a key, as numbers to be masked: the hash chooses a page, a bucket in it, and another one in it.
+#[inline(always)]
+const fn choices(seed: u64, key: u64) -> (u32, u32) {
+    let h = hash(seed, key);
     let first = h as u32;
     // Odd, so that it is another bucket.
     (first, first ^ ((h >> 32) as u32 & (PAGE - 1) | 1))

@@ -8,14 +8,16 @@
 //!
 //! The TTL goes on counting down, so that relays which send to each other end.
 //!
-//! What is dropped here has a label, and is not to be sent on. All else goes up: the kernel and the server know better.
+//! What is dropped here has a label, and is not to be sent on, or asks too often. All else goes up: the kernel and the server know better.
 
 mod stun;
 
 use core::mem::offset_of;
 
 use crate::{
-    abi::relay::{Found, LegRow, RelayAddr, RelayConfig, RelayConfigFlags, RelayCount, RelayLink, RelayLinkFlags},
+    abi::relay::{
+        Found, LegRow, RelayAddr, RelayConfig, RelayConfigFlags, RelayCount, RelayLink, RelayLinkFlags, StunSource,
+    },
     addr::Label,
     packet::{Extend, FrameMeta, Packet, Rewrite},
     wire::{
@@ -36,6 +38,9 @@ pub trait Tables {
 
     /// An interface.
     fn link(&self, index: u16) -> Option<&RelayLink>;
+
+    /// What an address may have answered of its requests; the address as it is in memory.
+    fn stun_source(&self, addr: u32) -> Option<&StunSource>;
 
     /// CLOCK_MONOTONIC, nanoseconds.
     fn now_ns(&self) -> u64;
@@ -267,10 +272,13 @@ fn way<'a, P: Packet + FrameMeta, T: Tables>(
     }
     let hop = found.hop.ok_or(RelayCount::LeftToServer)?;
     let link = tables.link(hop.link).filter(|link| link.ifindex != 0).ok_or(RelayCount::LeftToServer)?;
+    if is_left_to_a_nic(ip, udp) {
+        return Err(RelayCount::LeftToServer);
+    }
     let can = |flag| link.flags & flag != 0;
     let too_long = ip.total_len.get() as u32 > link.mtu;
     let verdict = match hook {
-        Hook::Tc if pkt.gso_size() != 0 || is_left_to_a_nic(ip, udp) => return Err(RelayCount::LeftToServer),
+        Hook::Tc if pkt.gso_size() != 0 => return Err(RelayCount::LeftToServer),
         Hook::Tc if too_long => return Err(RelayCount::TooLong),
         // It may be several in one, which TC can tell.
         Hook::Xdp if too_long => return Err(RelayCount::LeftToServer),
@@ -284,7 +292,7 @@ fn way<'a, P: Packet + FrameMeta, T: Tables>(
 }
 
 /// True if a UDP checksum is the sum of the pseudo-header alone: somebody on this machine has left the rest to a NIC, which would write
-/// it into what has no checksum. One in 65,536 that are complete looks so, too, and takes the longer way.
+/// it into what has no checksum. One in 65,536 that are complete looks so, too, and takes the longer way; VTEPs' frames have none.
 #[inline(always)]
 fn is_left_to_a_nic(ip: &Ipv4Hdr, udp: &UdpHdr) -> bool {
     let addresses = halves(ip.src.raw()) + halves(ip.dst.raw());

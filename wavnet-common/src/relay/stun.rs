@@ -4,8 +4,12 @@
 //! Plain: without an attribute, as those send who want to know their mapped address and no more. An attribute may change the answer, and
 //! FINGERPRINT wants a CRC of both messages; who sends one is answered by the server, at its price.
 //!
-//! The frame goes back by the way that it came, so nothing is looked up. What the kernel checks before a socket gets a datagram is
+//! The frame goes back by the way that it came, so no route is looked up. What the kernel checks before a socket gets a datagram is
 //! checked here, too: both checksums, that the frame was sent to this machine, and that its sender can have sent it.
+//!
+//! Who sends a request is whoever it says, so what one address is answered in a second is bounded: see [`StunSource`].
+//!
+//! [`StunSource`]: crate::abi::relay::StunSource
 
 use super::{L4, PAYLOAD, Tables, Verdict};
 use crate::{
@@ -84,20 +88,30 @@ pub(super) fn answer<P: Packet + Extend, T: Tables>(
     } else {
         return None;
     };
-    // Once: the server may change it meanwhile.
+    // Once: the server may change it meanwhile. Without a port there is none. No `Option`: of one that is `None` the compiler would keep the
+    // address, which nobody has set, over the calls below, and the verifier refuses to.
     let other = Endpoint { addr: load32(&config.other_v4), port: load16(&config.other_port) };
-    let other = if other.port == 0 { None } else { Some(other) };
-    let body = 4 * ADDRESS_WORDS * if other.is_some() { 4 } else { 3 };
+    let body = 4 * ADDRESS_WORDS * if other.port == 0 { 3 } else { 4 };
     if link.mtu < (PAYLOAD - EthHdr::LEN + STUN_LEN + body) as u32 || !is_between_hosts(pkt, &link.mac) {
         return None;
     }
-    let request = read(pkt)?;
+    let request = read(pkt, other.addr)?;
+    if !may_ask(tables, config, request.from.addr) {
+        return Some(Err(RelayCount::StunTooFast));
+    }
     // The one step that may fail, before any byte is changed. In front there is room by XDP's rules, behind it a driver may have none;
     // and all of the frame is written anew anyway.
     if !pkt.extend(body) {
         return None;
     }
-    Some(write(pkt, &request, other, body).map(|()| verdict).ok_or(RelayCount::Malformed))
+    Some(write(pkt, &request, &other, body).map(|()| verdict).ok_or(RelayCount::Malformed))
+}
+
+/// True if an address may have another answer, which counts then.
+#[inline(always)]
+fn may_ask<T: Tables>(tables: &T, config: &RelayConfig, addr: u32) -> bool {
+    let answer_ns = config.stun_answer_ns;
+    answer_ns == 0 || tables.stun_source(addr).is_some_and(|source| source.admits(answer_ns, tables.now_ns()))
 }
 
 /// True if a frame was sent by another machine to this one alone.
@@ -113,9 +127,10 @@ fn is_between_hosts<P: Packet>(pkt: &P, mac: &[u8; 6]) -> bool {
     is(dst, mine) && !is(src, mine) && !is(src, [0; 3]) && src[0].0[0] & 1 == 0
 }
 
-/// Reads a plain request, of which the lengths agree; `None`: it is another one, or none that the kernel would hand to a socket.
+/// Reads a plain request, of which the lengths agree; `None`: it is another one, or none that the kernel would hand to a socket. `other` is
+/// the server's second address, or zero.
 #[inline(always)]
-fn read<P: Packet>(pkt: &P) -> Option<Request> {
+fn read<P: Packet>(pkt: &P, other: u32) -> Option<Request> {
     // Nothing may be behind it: the answer would have it, too.
     if pkt.len() != PAYLOAD + STUN_LEN {
         return None;
@@ -128,8 +143,9 @@ fn read<P: Packet>(pkt: &P) -> Option<Request> {
     if kind.raw() != REQUEST || cookie.raw() != COOKIE || !ip.checksum_holds() {
         return None;
     }
-    // Nobody can be answered at port 0.
-    if udp.src.raw() == 0 || !is_host(ip.src.0[0]) || ip.src.raw() == ip.dst.raw() {
+    // Nobody can be answered at port 0, and what comes from outside with an address of ours is forged.
+    let is_ours = ip.src.raw() == ip.dst.raw() || ip.src.raw() == other;
+    if udp.src.raw() == 0 || !is_host(ip.src.0[0]) || is_ours {
         return None;
     }
     let pseudo = pseudo_header(ip.src.raw(), ip.dst.raw(), udp.len.raw());
@@ -156,7 +172,7 @@ const fn is_host(first: u8) -> bool {
 
 /// Writes an answer with so many bytes of attributes. `None`: the frame is of no more use.
 #[inline(always)]
-fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, body: usize) -> Option<()> {
+fn write<P: Packet>(pkt: &mut P, request: &Request, other: &Endpoint, body: usize) -> Option<()> {
     const TTL: u8 = 64;
     let [dst, src, [kind, ..]] = pkt.at_mut::<[[Be16; 3]; 3]>(0)?;
     for i in 0..3 {
@@ -175,8 +191,8 @@ fn write<P: Packet>(pkt: &mut P, request: &Request, other: Option<Endpoint>, bod
         sum += put(pkt, at, &attribute(kind, endpoint))?;
         at += 4 * ADDRESS_WORDS;
     }
-    if let Some(other) = other {
-        sum += put(pkt, ANSWER_END, &attribute(OTHER_ADDRESS, other))?;
+    if other.port != 0 {
+        sum += put(pkt, ANSWER_END, &attribute(OTHER_ADDRESS, *other))?;
     }
     let datagram = UdpHdr::LEN + STUN_LEN + body;
     let (len, total_len) = ((datagram as u16).to_be(), ((Ipv4Hdr::LEN + datagram) as u16).to_be());

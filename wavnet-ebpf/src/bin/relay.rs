@@ -19,7 +19,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use wavnet_common::{
-    abi::relay::{LegRow, RelayConfig, RelayCount, RelayLink, size},
+    abi::relay::{LegRow, RelayConfig, RelayCount, RelayLink, StunSource, size},
     addr::Label,
     buckets::{self, Memory, Row, rows_for},
     packet::{Extend, FrameMeta, Packet, Rewrite},
@@ -36,6 +36,8 @@ static LEG_OF_LABEL: Array<Row, { rows_for(size::LEGS) as usize }, { BPF_F_MMAPA
 static LEGS: Array<LegRow, { size::LEGS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 static RELAY_LINKS: Array<RelayLink, { size::RELAY_LINKS as usize }> = Array::new();
+#[btf_map]
+static STUN_SOURCES: Array<StunSource, { size::STUN_SOURCES as usize }> = Array::new();
 #[btf_map]
 static RELAY_COUNTS: PerCpuArray<u64, { RelayCount::COUNT }> = PerCpuArray::new();
 
@@ -82,6 +84,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn link(&self, index: u16) -> Option<&RelayLink> {
         RELAY_LINKS.get(index.into())
+    }
+
+    #[inline(always)]
+    fn stun_source(&self, addr: u32) -> Option<&StunSource> {
+        STUN_SOURCES.get(StunSource::index(SEED.load(), addr.into()))
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -315,6 +316,9 @@ fn limits(root: &mut Section<'_, '_>, limits: &mut Limits, d: &mut Diagnostics) 
     rate("handshakes_per_second", &mut limits.handshakes, 100_000, 1);
     rate("handshakes_per_second_of_prefix", &mut limits.handshakes_of_prefix, 100_000, 2);
     rate("requests_per_second", &mut limits.requests, 1_000_000, 10);
+    if let Some(n) = s.get(d, "stun_per_second_of_source", within(0..=1_000_000)) {
+        limits.stun_of_source = NonZeroU32::new(n.value);
+    }
     if let Some(n) = s.get(d, "relay_mbit_per_second", within(1..=1_000_000)) {
         // Bytes, and the burst of 40 ms.
         let bytes = u64::from(n.value) * 125_000;

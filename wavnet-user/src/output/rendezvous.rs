@@ -57,7 +57,8 @@ pub fn rendezvous(s: &RendezvousStatus, color: bool) -> String {
         let of = format!("{} to {}", side.from, side.to);
         row("busiest", format!("{of}: {}, {}", counted(side.datagrams, "datagram"), bytes(side.bytes)));
     }
-    row("STUN", format!("{} answered, {} of them by the kernel", number(c.stun_answered), number(c.stun_by_kernel)));
+    let [stun, by_kernel, too_fast] = [c.stun_answered, c.stun_by_kernel, c.stun_too_fast].map(number);
+    row("STUN", format!("{stun} answered, {by_kernel} of them by the kernel; {too_fast} too fast"));
     row("handshakes", format!("{}, {} forwarded", number(c.handshakes), number(c.forwards)));
     row("invitations", format!("{}, {} ended", counted(c.connects, "pair"), counted(c.leases_expired, "lease")));
     row("dropped", counted(c.dropped, "datagram"));

@@ -129,7 +129,7 @@ impl Core {
                     let _ = answer.send(Shown { view: self.server.view(), relay, relay_name });
                 }
                 Order::Configure(settings) => {
-                    self.table.limit(settings.limits.relay_bytes);
+                    self.table.limit(&settings.limits);
                     self.server.configure(self.now(), *settings);
                 }
                 Order::Stop => return false,

@@ -109,11 +109,13 @@ fn requests(f: &mut Families, n: &Numbers) {
         ("success", "xdp", n.shown.relay.stun),
         ("success", "user", get(&n.stats.stun_answered)),
         ("error", "user", get(&n.stats.stun_refused)),
+        ("too_fast", "xdp", n.shown.relay.stun_too_fast),
+        ("too_fast", "user", get(&n.stats.stun_too_fast)),
         ("ignored", "user", get(&n.stats.stun_ignored)),
     ];
     f.counters(
         "wavnet_rendezvous_stun_total",
-        "STUN requests, by result: answered, answered by an error, or no Binding request; by the kernel's program in XDP, or in user space.",
+        "STUN requests, by result: answered, answered by an error, not answered as its source has had as many answers as it may, or no Binding request; by the kernel's program in XDP, or in user space.",
         stun.into_iter().map(|(result, by, count)| counter(&[("result", result), ("by", by)], count as f64)),
     );
 }

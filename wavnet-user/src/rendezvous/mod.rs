@@ -41,6 +41,7 @@ use tokio::{
 use tracing::{info, warn};
 use wavnet_proto::{
     rendezvous::{Network, Rendezvous, Settings},
+    stun::Sources,
     time::Time,
 };
 
@@ -91,6 +92,7 @@ struct Shell {
     /// Files of keys that others may use.
     exposed: Vec<Exposed>,
     stats: Arc<Stats>,
+    sources: Arc<Sources>,
     orders: mpsc::Sender<Order>,
     wake: SyncSender<Packets>,
     core: JoinHandle<()>,
@@ -217,16 +219,32 @@ impl Shell {
             stats: Arc::clone(&stats),
         };
         let core = thread::Builder::new().name("core".into()).spawn(move || core.run()).context("starting a thread")?;
+        let sources = Arc::new(Sources::new(random::generator()?.u64(), config.limits.stun_of_source));
         let mut receivers = Vec::new();
         for family in families {
-            receivers.extend(reader::start(family, &wake, &stats)?);
+            receivers.extend(reader::start(family, &wake, &stats, &sources, started)?);
         }
         let listen = config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         info!(%key, listen, networks = config.networks.len(), hosts = known, "rendezvous server ready");
         let facts = Facts { key, source: source.to_string(), config, started: SystemTime::now(), metrics };
         let (facts, notifier) = (Arc::new(facts), Notifier::from_env());
         let reloads = (0, 0);
-        Ok(Shell { source, facts, exposed, stats, orders, wake, core, receivers, kernel, stun, reloads, notifier })
+        let shell = Shell {
+            source,
+            facts,
+            exposed,
+            stats,
+            sources,
+            orders,
+            wake,
+            core,
+            receivers,
+            kernel,
+            stun,
+            reloads,
+            notifier,
+        };
+        Ok(shell)
     }
 
     /// Attaches the kernel's relay, and keeps up with the kernel's routing from now on, until the sender is dropped.

@@ -10,13 +10,17 @@ use std::{
         mpsc::{SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tracing::warn;
 use wavnet_proto::{
-    stun::server::{LONGEST_ANSWER, Responder},
+    stun::{
+        Sources,
+        server::{LONGEST_ANSWER, Responder},
+    },
+    time::Time,
     transmit::Socket,
 };
 
@@ -64,6 +68,9 @@ struct Reader {
     responder: Option<Responder>,
     /// For those of the host's addresses that were asked, if it listens at all of them.
     responders: HashMap<IpAddr, Responder>,
+    sources: Arc<Sources>,
+    /// The start of the time that `sources` go by.
+    started: Instant,
     core: SyncSender<Packets>,
     stats: Arc<Stats>,
 }
@@ -76,6 +83,8 @@ pub(super) fn start(
     mut family: Family,
     core: &SyncSender<Packets>,
     stats: &Arc<Stats>,
+    sources: &Arc<Sources>,
+    started: Instant,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let sockets = std::mem::take(&mut family.sockets);
     let mut exits = HashMap::new();
@@ -93,6 +102,8 @@ pub(super) fn start(
             exits: Arc::clone(&exits),
             responder: family.responder(None).ok(),
             responders: HashMap::new(),
+            sources: Arc::clone(sources),
+            started,
             core: core.clone(),
             stats: Arc::clone(stats),
         };
@@ -100,6 +111,15 @@ pub(super) fn start(
         threads.push(thread.context("starting a thread")?);
     }
     Ok(threads)
+}
+
+/// What became of a request of STUN.
+enum Outcome {
+    Answered,
+    /// By an error.
+    Refused,
+    /// Its source has had as many answers as it may.
+    TooFast,
 }
 
 /// What is decided by magic cookie and length (docs/wire.md section 1). Requests of RFC 3489 have no cookie, and nothing else begins
@@ -120,8 +140,9 @@ impl Reader {
                 }
                 continue;
             }
+            let now = Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
             let mut packets = Packets::default();
-            let (mut answered, mut refused, mut ignored, mut too_long) = (0, 0, 0, 0);
+            let (mut answered, mut refused, mut too_fast, mut ignored, mut too_long) = (0, 0, 0, 0, 0);
             for one in incoming.iter() {
                 let Some((from, local, payload)) = one else {
                     too_long += 1;
@@ -132,9 +153,10 @@ impl Reader {
                     continue;
                 }
                 let local = local.filter(|_| self.is_wildcard);
-                match self.answer(from, local, payload, &mut answers, &mut others) {
-                    Some(None) => answered += 1,
-                    Some(Some(_)) => refused += 1,
+                match self.answer(now, from, local, payload, &mut answers, &mut others) {
+                    Some(Outcome::Answered) => answered += 1,
+                    Some(Outcome::Refused) => refused += 1,
+                    Some(Outcome::TooFast) => too_fast += 1,
                     None => ignored += 1,
                 }
             }
@@ -145,6 +167,7 @@ impl Reader {
             let stats = &self.stats;
             add(&stats.stun_answered, answered);
             add(&stats.stun_refused, refused);
+            add(&stats.stun_too_fast, too_fast);
             add(&stats.stun_ignored, ignored);
             add(&stats.too_long, too_long);
             add(&stats.not_sent, lost as u64);
@@ -159,15 +182,16 @@ impl Reader {
         }
     }
 
-    /// The error's number if it is one; `None`: there is no answer.
+    /// Answers a request; `None`: there is nothing to answer.
     fn answer(
         &mut self,
+        now: Time,
         from: SocketAddr,
         local: Option<IpAddr>,
         payload: &[u8],
         answers: &mut Outgoing,
         others: &mut HashMap<Socket, Outgoing>,
-    ) -> Option<Option<u16>> {
+    ) -> Option<Outcome> {
         if let Some(local) = local
             && !self.responders.contains_key(&local)
         {
@@ -177,12 +201,17 @@ impl Reader {
             self.responders.insert(local, self.family.responder(Some(local)).ok()?);
         }
         let responder = local.and_then(|local| self.responders.get(&local)).or(self.responder.as_ref())?;
-        let mut answer = None;
+        let mut outcome = None;
         let mut by = self.which;
         // A buffer of its own first: which socket it leaves by is known only then.
         answers.push(LONGEST_ANSWER, local, |out| {
             let done = responder.respond(self.which, from, payload, out).ok()?;
-            (answer, by) = (Some(done.error), done.from);
+            if !self.sources.admits(now, done.to.ip()) {
+                outcome = Some(Outcome::TooFast);
+                return None;
+            }
+            outcome = Some(if done.error.is_some() { Outcome::Refused } else { Outcome::Answered });
+            by = done.from;
             if by == self.which {
                 return Some((done.len, done.to));
             }
@@ -194,7 +223,7 @@ impl Reader {
             });
             None
         });
-        answer
+        outcome
     }
 }
 

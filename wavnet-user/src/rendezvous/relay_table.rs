@@ -1,8 +1,7 @@
 //! What relays faster than the core: the kernel, where it can.
 
 use wavnet_proto::{
-    bucket::Rate,
-    rendezvous::{RelayKey, RelayTarget},
+    rendezvous::{Limits, RelayKey, RelayTarget},
     wire::Label,
 };
 
@@ -14,8 +13,8 @@ pub trait RelayTable: Send {
     /// Relay nothing more for the key.
     fn delete(&mut self, key: RelayKey);
 
-    /// So many bytes may each side of a pair send.
-    fn limit(&mut self, limit: Rate);
+    /// How much each side of a pair may send, and how many answers of STUN a source may have.
+    fn limit(&mut self, limits: &Limits);
 
     /// What was relayed since the last call: labels that were used.
     fn used(&mut self) -> Vec<Label>;
@@ -38,6 +37,8 @@ pub struct RelayTotals {
     pub dropped: u64,
     /// STUN requests that XDP answered.
     pub stun: u64,
+    /// Those that it dropped, as their sources had had as many answers as they may.
+    pub stun_too_fast: u64,
 }
 
 /// No table: the core relays everything.
@@ -51,7 +52,7 @@ impl RelayTable for InCore {
 
     fn delete(&mut self, _: RelayKey) {}
 
-    fn limit(&mut self, _: Rate) {}
+    fn limit(&mut self, _: &Limits) {}
 
     fn used(&mut self) -> Vec<Label> {
         Vec::new()

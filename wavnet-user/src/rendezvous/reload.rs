@@ -73,6 +73,7 @@ impl Shell {
             return Err(Refusal::new(ErrorCode::Failed, "the server's core has failed"));
         }
         let RendezvousConfig { relay, lease, limits, networks, .. } = config;
+        self.sources.limit(limits.stun_of_source);
         let config = RendezvousConfig { relay, lease, limits, networks, ..running.clone() };
         self.facts = Arc::new(Facts { config, ..Facts::clone(&self.facts) });
         self.exposed = exposed;

@@ -9,6 +9,8 @@ pub(super) struct Stats {
     pub(super) stun_answered: AtomicU64,
     /// STUN requests that were answered by an error.
     pub(super) stun_refused: AtomicU64,
+    /// STUN requests whose sources had had as many answers as they may.
+    pub(super) stun_too_fast: AtomicU64,
     /// What looked like STUN and was no request.
     pub(super) stun_ignored: AtomicU64,
     /// Datagrams for the core that found its queue full.

@@ -349,16 +349,21 @@ fn docs_list_exactly_the_metrics_there_are() {
 
 #[test]
 fn status_counts_what_the_metrics_count() {
-    let numbers = numbers();
+    let mut numbers = numbers();
     stats::add(&numbers.stats.stun_answered, 5);
+    stats::add(&numbers.stats.stun_too_fast, 3);
+    numbers.shown.relay.stun_too_fast = 4;
     stats::add(&numbers.stats.not_sent, 2);
     let status = view::status(&numbers.facts, &numbers.shown, &numbers.kernel, &numbers.stats, vec![]);
     let left = RelayCount::LeftToServer;
     assert_eq!(status.relay_kernel.counters[left.as_str()], 1000 + left as u64);
-    assert_eq!((status.counters.stun_answered, status.counters.dropped, status.relay.as_str()), (5, 2, "user-space"));
+    assert_eq!((status.counters.stun_answered, status.counters.stun_too_fast), (5, 7));
+    assert_eq!((status.counters.dropped, status.relay.as_str()), (9, "user-space"));
     let text = numbers.render().unwrap();
     for line in [
         r#"wavnet_rendezvous_stun_total{result="success",by="user"} 5"#,
+        r#"wavnet_rendezvous_stun_total{result="too_fast",by="user"} 3"#,
+        r#"wavnet_rendezvous_stun_total{result="too_fast",by="xdp"} 4"#,
         r#"wavnet_rendezvous_drops_total{reason="not_sent"} 2"#,
         r#"wavnet_rendezvous_reloads_total{result="ok"} 1"#,
         r#"wavnet_rendezvous_relay_mode{mode="user-space"} 1"#,

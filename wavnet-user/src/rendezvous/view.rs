@@ -39,6 +39,7 @@ pub(super) fn status(
     let counters = &shown.view.counters;
     let done = |what| counters.done(what);
     let state: PathBuf = config.state_dir.join(super::store::FILE);
+    let stun_too_fast = get(&stats.stun_too_fast) + shown.relay.stun_too_fast;
     let dropped = Dropped::ALL.iter().map(|reason| counters.dropped(*reason)).sum::<u64>();
     RendezvousStatus {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -79,13 +80,17 @@ pub(super) fn status(
         counters: RendezvousCounters {
             stun_answered: get(&stats.stun_answered) + shown.relay.stun,
             stun_by_kernel: shown.relay.stun,
+            stun_too_fast,
             handshakes: done(Done::Handshake),
             connects: done(Done::Connect),
             forwards: done(Done::Forward),
             leases_expired: done(Done::Expired),
             relay_frames: counters.relay_frames + shown.relay.xdp.0 + shown.relay.tc.0,
             relay_bytes: counters.relay_bytes + shown.relay.xdp.1 + shown.relay.tc.1,
-            dropped: dropped + lost(stats).iter().map(|(_, lost)| lost).sum::<u64>() + shown.relay.dropped,
+            dropped: dropped
+                + lost(stats).iter().map(|(_, lost)| lost).sum::<u64>()
+                + shown.relay.dropped
+                + stun_too_fast,
         },
         warnings,
     }

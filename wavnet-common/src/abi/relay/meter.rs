@@ -1,12 +1,9 @@
-//! What one side of a relayed session may send: a token bucket in one word, and what it has sent.
-//!
-//! The word says when the bucket will be full again (the generic cell rate algorithm's theoretical arrival time). It is shared by all
-//! CPUs and changed without a loop: a frame adds its time, and takes it back if that was too much. So nothing that is sent goes uncounted;
-//! but for a moment frames that are about to be refused count, too, and may have others refused: as many as there are CPUs at the most.
+//! What one side of a relayed session may send: a token bucket, and what it has sent.
 
 use core::sync::atomic::AtomicU64;
 
-use crate::word::{add, exchange, fetch_add, load, store};
+use super::TokenBucket;
+use crate::word::{add, load, store};
 
 /// What one side of a session may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +29,11 @@ pub struct Metered {
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// When the bucket will be full, in units of [`Meter::UNITS`].
-    full_at: AtomicU64,
+    /// In units of [`Meter::UNITS`].
+    bucket: TokenBucket,
     /// Units that a byte takes; zero: there is no limit.
     per_byte: AtomicU64,
-    /// How far `full_at` may be ahead.
+    /// What the bucket holds.
     burst: AtomicU64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -53,14 +50,15 @@ impl Meter {
         // Whoever sees half of it measures one frame by both.
         let per_byte = |rate: Rate| (1_000_000_000 * Meter::UNITS / rate.bytes_per_second.max(1)).max(1);
         let burst = rate.map_or(0, |rate| per_byte(rate).saturating_mul(rate.burst));
-        store(&self.burst, burst.min(i64::MAX as u64 / 2));
-        store(&self.full_at, now_ns.wrapping_mul(Meter::UNITS));
+        store(&self.burst, burst.min(TokenBucket::LARGEST));
+        self.bucket.fill(now_ns.wrapping_mul(Meter::UNITS));
         store(&self.per_byte, rate.map_or(0, per_byte));
     }
 
     /// Begins anew, for another sender, without a limit.
     pub fn reset(&self) {
-        for word in [&self.full_at, &self.per_byte, &self.burst, &self.frames, &self.bytes, &self.dropped] {
+        self.bucket.fill(0);
+        for word in [&self.per_byte, &self.burst, &self.frames, &self.bytes, &self.dropped] {
             store(word, 0);
         }
     }
@@ -81,22 +79,8 @@ impl Meter {
     #[inline(always)]
     fn has_room(&self, bytes: u64, now_ns: u64) -> bool {
         let per_byte = load(&self.per_byte);
-        if per_byte == 0 {
-            return true;
-        }
-        let now = now_ns.wrapping_mul(Meter::UNITS);
-        let full_at = load(&self.full_at);
-        if (full_at.wrapping_sub(now) as i64) < 0 {
-            // It is full. If another CPU says so first, that is as good.
-            exchange(&self.full_at, full_at, now);
-        }
-        let cost = per_byte.wrapping_mul(bytes);
-        let ahead = fetch_add(&self.full_at, cost).wrapping_add(cost).wrapping_sub(now);
-        if ahead as i64 <= load(&self.burst) as i64 {
-            return true;
-        }
-        add(&self.full_at, cost.wrapping_neg());
-        false
+        let (cost, now) = (per_byte.wrapping_mul(bytes), now_ns.wrapping_mul(Meter::UNITS));
+        per_byte == 0 || self.bucket.take(cost, load(&self.burst), now)
     }
 
     /// What was sent since [`Meter::reset`].

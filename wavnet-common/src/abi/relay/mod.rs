@@ -3,9 +3,13 @@
 
 mod leg;
 mod meter;
+mod source;
+mod token;
 
 pub use leg::{Found, Leg, LegHop, LegRow, LegWords, RelayAddr};
 pub use meter::{Meter, Metered, Rate};
+pub use source::StunSource;
+use token::TokenBucket;
 
 use super::Plain;
 
@@ -19,6 +23,8 @@ pub mod map {
     pub const LEGS: &str = "LEGS";
     /// Link → [`super::RelayLink`]: interfaces that frames are sent by. Written by the server.
     pub const RELAY_LINKS: &str = "RELAY_LINKS";
+    /// Hash of a source → [`super::StunSource`]. Written by the program.
+    pub const STUN_SOURCES: &str = "STUN_SOURCES";
     /// Per CPU: frames, by [`super::RelayCount`]. Written by the program.
     pub const RELAY_COUNTS: &str = "RELAY_COUNTS";
 }
@@ -39,6 +45,9 @@ pub mod size {
     pub const LEGS: u32 = 1 << 14;
     /// Rows of `RELAY_LINKS`.
     pub const RELAY_LINKS: u32 = 64;
+    /// Rows of `STUN_SOURCES`, a power of two: few enough to be had always, and so many that a flood from forged sources, as large as a
+    /// link brings, leaves the buckets of others full.
+    pub const STUN_SOURCES: u32 = 1 << 16;
 }
 
 /// `RELAY_CONFIG[0]`: where the server is reached.
@@ -51,12 +60,14 @@ pub struct RelayConfig {
     pub udp_port: [u8; 2],
     /// [`RelayConfigFlags`].
     pub flags: u16,
-    /// For answers to STUN: the address of OTHER-ADDRESS (RFC 5780 section 7.4), wire order.
+    /// For answers to STUN: the address of OTHER-ADDRESS (RFC 5780 section 7.4), wire order. It is the server's own as well.
     pub other_v4: [u8; 4],
     /// Its port, wire order; zero: answers have none.
     pub other_port: [u8; 2],
     /// Row in `RELAY_LINKS` of the interface by which STUN is answered.
     pub stun_link: u16,
+    /// [`StunSource::answer_ns`] of what a source may have.
+    pub stun_answer_ns: u32,
 }
 
 impl RelayConfig {
@@ -68,6 +79,7 @@ impl RelayConfig {
         other_v4: [0; 4],
         other_port: [0; 2],
         stun_link: 0,
+        stun_answer_ns: 0,
     };
 }
 
@@ -142,11 +154,13 @@ pub enum RelayCount {
     LeftToServer,
     /// A request of STUN that XDP has answered.
     StunAnswered,
+    /// A request of STUN whose source has had as many answers as it may: dropped by XDP.
+    StunTooFast,
 }
 
 impl RelayCount {
     /// Every counter, in the order of the map.
-    pub const ALL: [RelayCount; 14] = [
+    pub const ALL: [RelayCount; 15] = [
         RelayCount::RelayedByXdp,
         RelayCount::BytesByXdp,
         RelayCount::RelayedByTc,
@@ -161,6 +175,7 @@ impl RelayCount {
         RelayCount::UnknownPayload,
         RelayCount::LeftToServer,
         RelayCount::StunAnswered,
+        RelayCount::StunTooFast,
     ];
     /// Size of the map.
     pub const COUNT: usize = RelayCount::ALL.len();
@@ -189,11 +204,12 @@ impl RelayCount {
             RelayCount::UnknownPayload => "unknown_payload",
             RelayCount::LeftToServer => "left_to_server",
             RelayCount::StunAnswered => "stun_answered",
+            RelayCount::StunTooFast => "stun_too_fast",
         }
     }
 }
 
-const _: () = assert!(size_of::<RelayConfig>() == 16 && size_of::<RelayLink>() == 16);
+const _: () = assert!(size_of::<RelayConfig>() == 20 && size_of::<RelayLink>() == 16);
 // SAFETY: repr(C) of integers and arrays of them, without padding (sizes asserted above).
 unsafe impl Plain for RelayConfig {}
 // SAFETY: as above.

@@ -15,7 +15,7 @@ use super::TestPacket;
 use crate::{
     abi::relay::{
         Leg, LegHop, LegRow, Metered, Rate, RelayAddr, RelayConfig, RelayConfigFlags, RelayCount, RelayLink,
-        RelayLinkFlags,
+        RelayLinkFlags, StunSource,
     },
     addr::{Label, Mac},
     relay::{self, Hook, Verdict},
@@ -83,7 +83,8 @@ impl RelayWorld {
     pub const SHORT: u32 = 300;
 
     /// Hosts 1 to 7. Host 1 has sessions with all others: 2 is reached like itself, 3 by the second interface, 4 by the third, 5 nobody
-    /// knows how, 6 by one that is gone. With 7, which is reached like itself, nothing is allowed. STUN is answered by the NIC.
+    /// knows how, 6 by one that is gone. With 7, which is reached like itself, nothing is allowed. STUN is answered by the NIC, as often as
+    /// anybody can ask.
     pub fn new(devices: &RelayDevices) -> RelayWorld {
         let [hi, lo] = SERVER.port.to_be_bytes();
         let config = RelayConfig {
@@ -93,6 +94,7 @@ impl RelayWorld {
             other_v4: OTHER.addr,
             other_port: OTHER.port.to_be_bytes(),
             stun_link: RelayWorld::NIC,
+            stun_answer_ns: 1,
         };
         let hop = |n: u8| {
             let link = match n {
@@ -135,6 +137,8 @@ pub struct RelayTables {
     pub legs: Box<[LegRow]>,
     /// `RELAY_LINKS`.
     pub links: Vec<RelayLink>,
+    /// `STUN_SOURCES`, fewer than there.
+    pub sources: [StunSource; 16],
     /// The clock.
     pub now_ns: u64,
     counts: RefCell<BTreeMap<RelayCount, u64>>,
@@ -148,6 +152,7 @@ impl RelayTables {
             leg_of: world.legs.iter().enumerate().map(|(i, (leg, ..))| (leg.label, i)).collect(),
             legs: world.legs.iter().map(|_| LegRow::default()).collect(),
             links: world.links.clone(),
+            sources: Default::default(),
             now_ns: 1_000_000_000,
             counts: RefCell::default(),
         };
@@ -182,6 +187,10 @@ impl relay::Tables for RelayTables {
         self.links.get(usize::from(index))
     }
 
+    fn stun_source(&self, addr: u32) -> Option<&StunSource> {
+        self.sources.get(StunSource::index(0, addr.into()) as usize % self.sources.len())
+    }
+
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
@@ -208,6 +217,8 @@ pub struct RelayStimulus {
     pub linear: usize,
     /// Some labels are left to the server.
     pub incomplete: bool,
+    /// Whoever asks by STUN has had all the answers that it may have.
+    pub spent: bool,
     /// Room in front of the frame.
     pub headroom: usize,
 }
@@ -223,14 +234,18 @@ impl RelayStimulus {
             meta_tag: None,
             linear: usize::MAX,
             incomplete: false,
+            spent: false,
             headroom: 256,
         }
     }
 
-    /// The flags of a configuration for it.
-    pub const fn flags(&self, config: &RelayConfig) -> u16 {
+    /// A configuration, as it is for this one.
+    pub const fn config(&self, config: &RelayConfig) -> RelayConfig {
         let others = config.flags & !RelayConfigFlags::INCOMPLETE;
-        if self.incomplete { others | RelayConfigFlags::INCOMPLETE } else { others }
+        let flags = if self.incomplete { others | RelayConfigFlags::INCOMPLETE } else { others };
+        // An answer that takes longer than a full bucket lasts is never there.
+        let stun_answer_ns = if self.spent { u32::MAX } else { config.stun_answer_ns };
+        RelayConfig { flags, stun_answer_ns, ..*config }
     }
 }
 
@@ -249,10 +264,8 @@ pub struct RelayOutcome {
 
 /// Runs the relay on a frame.
 pub fn run_relay(tables: &mut RelayTables, stimulus: &RelayStimulus) -> RelayOutcome {
-    if let Some(config) = &mut tables.config {
-        config.flags = stimulus.flags(config);
-    }
-    let tables = &*tables;
+    let config = tables.config;
+    tables.config = config.map(|config| stimulus.config(&config));
     tables.counts.borrow_mut().clear();
     let before = tables.metered();
     let mut packet = TestPacket::new(&stimulus.frame).paged(stimulus.linear);
@@ -262,6 +275,7 @@ pub fn run_relay(tables: &mut RelayTables, stimulus: &RelayStimulus) -> RelayOut
     packet.headroom = stimulus.headroom;
     let verdict = relay::relay(&mut packet, tables, stimulus.hook, stimulus.ifindex);
     let after = tables.metered();
+    tables.config = config;
     RelayOutcome {
         verdict,
         bytes: packet.bytes().to_vec(),

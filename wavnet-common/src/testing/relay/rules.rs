@@ -21,6 +21,10 @@ impl RelayOutcome {
         if self.counts.iter().filter(|(what, _)| !what.is_bytes()).map(|(_, n)| n).sum::<u64>() > 1 {
             return broken("counted twice");
         }
+        let too_fast = stimulus.spent && stimulus.hook == Hook::Xdp && self.verdict == Verdict::Drop;
+        if count(RelayCount::StunTooFast) != 0 && !too_fast || count(RelayCount::StunAnswered) != 0 && stimulus.spent {
+            return broken("another number of answers than its source may have");
+        }
         let sent = match self.verdict {
             Verdict::Pass | Verdict::Drop => {
                 if self.verdict == Verdict::Pass && before != after {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     abi::relay::{RelayAddr, RelayCount},
+    relay::Verdict,
     testing::frames::{Outer, UdpSum, summed, tagged},
 };
 
@@ -70,7 +71,17 @@ impl Table<'_> {
         ] {
             self.add(&format!("a plain request, {name}"), asked.carry(&stun()), &Then::Answered(answered(&asked)));
         }
+        self.too_fast();
         self.not_answered();
+    }
+
+    /// Of who has had all its answers, plain requests are dropped by XDP, and TC has no part in that.
+    fn too_fast(&mut self) {
+        self.add("a plain request too many", asks(1).carry(&stun()), &Then::Drop(RelayCount::StunTooFast));
+        self.last_in_tc(|f| (f.verdict, f.counts) = (Verdict::Pass, vec![RelayCount::ForServer]));
+        let more = [&[0, 1, 0, 8][..], &stun()[4..], &[0x80, 0x22, 0, 4, 1, 2, 3, 4]].concat();
+        self.left("another kind of request too many", asks(1).carry(&more));
+        self.out.iter_mut().rev().take(4).for_each(|f| f.stimulus.spent = true);
     }
 
     fn left(&mut self, name: &str, frame: Vec<u8>) {
@@ -87,6 +98,8 @@ impl Table<'_> {
             ("from this machine", Outer { eth_src: link_mac(0).0, ..asks(1) }),
             ("from our address", Outer { src: SERVER.addr, udp_src: 9, ..asks(1) }),
             ("from our address and port", Outer { src: SERVER.addr, udp_src: SERVER.port, ..asks(1) }),
+            ("from our other address", Outer { src: OTHER.addr, udp_src: 9, ..asks(1) }),
+            ("from our other address and port", Outer { src: OTHER.addr, udp_src: OTHER.port, ..asks(1) }),
             ("from port 0", Outer { udp_src: 0, ..asks(1) }),
             ("from 0.0.0.0", Outer { src: [0; 4], ..asks(1) }),
             ("from this network", Outer { src: [0, 1, 2, 3], ..asks(1) }),

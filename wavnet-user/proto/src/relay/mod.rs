@@ -11,12 +11,15 @@ mod view;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    num::NonZeroU32,
 };
 
 use wavnet_common::{
     abi::{
         NextHop,
-        relay::{Leg, LegHop, Rate, RelayAddr, RelayConfig, RelayConfigFlags, RelayLink, RelayLinkFlags, size},
+        relay::{
+            Leg, LegHop, Rate, RelayAddr, RelayConfig, RelayConfigFlags, RelayLink, RelayLinkFlags, StunSource, size,
+        },
     },
     addr::{Label, Mac},
 };
@@ -82,6 +85,7 @@ pub struct Relay {
     server: Option<SocketAddrV4>,
     /// The interface by which the program answers STUN, and what the server would answer.
     stun: Option<(u32, Responder)>,
+    stun_of_source: Option<NonZeroU32>,
     rate: Option<Rate>,
     /// Frames come by generic XDP.
     generic: bool,
@@ -103,6 +107,7 @@ impl Relay {
         Relay {
             server: None,
             stun: None,
+            stun_of_source: None,
             rate: None,
             generic: false,
             links: Links::default(),
@@ -131,6 +136,11 @@ impl Relay {
         self.stun = stun;
     }
 
+    /// Says how many answers of STUN a source may have a second, and at once; `None`, as at first: there is no limit.
+    pub fn set_stun_of_source(&mut self, per_second: Option<NonZeroU32>) {
+        self.stun_of_source = per_second;
+    }
+
     fn config(&mut self) -> RelayConfig {
         let Some(at) = self.server else { return RelayConfig::NONE };
         let mut config =
@@ -141,6 +151,7 @@ impl Relay {
         if let Some((link, other)) = self.stun(at) {
             config.flags |= RelayConfigFlags::STUN;
             config.stun_link = link;
+            config.stun_answer_ns = StunSource::answer_ns(self.stun_of_source);
             if let Some(other) = other {
                 (config.other_v4, config.other_port) = (other.ip().octets(), other.port().to_be_bytes());
             }

@@ -1,6 +1,6 @@
 //! What the operator wants of the server.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use crate::{
     bucket::Rate,
@@ -58,6 +58,9 @@ pub struct Limits {
     pub unknowns: Rate,
     /// Bytes of UDP payload that are relayed for one side of a pair.
     pub relay_bytes: Rate,
+    /// Answers to STUN that go to one source a second, and at once, each by the kernel and by the server; `None`: as many as it asks for.
+    /// For who answers, which is not this core: see [`crate::stun::Sources`].
+    pub stun_of_source: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
@@ -71,6 +74,7 @@ impl Default for Limits {
             forwards: Rate { per_second: 400, burst: 1000 },
             unknowns: Rate { per_second: 5000, burst: 5000 },
             relay_bytes: Rate { per_second: 125_000_000, burst: 5_000_000 },
+            stun_of_source: NonZeroU32::new(1000),
         }
     }
 }

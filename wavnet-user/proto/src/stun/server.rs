@@ -1,8 +1,8 @@
 //! Answers Binding requests (RFC 8489), as far as the server's addresses allow with behaviour discovery (RFC 5780), and
 //! those of RFC 3489 for the classic client.
 //!
-//! [`Responder`] keeps nothing: each request is answered by at most one datagram, written into the caller's buffer. What a
-//! server can do depends on what it has:
+//! [`Responder`] keeps nothing: each request is answered by at most one datagram, written into the caller's buffer. How many
+//! of them go to one address is for [`super::Sources`] to say. What a server can do depends on what it has:
 //!
 //! | addresses | CHANGE-REQUEST | OTHER-ADDRESS |
 //! | --- | --- | --- |

@@ -1,5 +1,7 @@
 //! Stories with a name: next hops, moves, what is left to the server.
 
+use std::num::NonZeroU32;
+
 use super::*;
 
 /// A server with an interface (2) and a session between two hosts, which are reached by a gateway.
@@ -182,6 +184,10 @@ fn stun_is_answered_where_the_server_would_answer_it_the_same() {
     w.relay.set_server(Some(moved));
     assert_eq!(config(&mut w), Some((row, none)));
     assert_eq!(w.model.config.map(|c| c.local_v4), Some(moved.ip().octets()));
+    assert_eq!(w.model.config.map(|c| c.stun_answer_ns), Some(0), "no limit");
+    w.relay.set_stun_of_source(NonZeroU32::new(1000));
+    assert_eq!(config(&mut w), Some((row, none)));
+    assert_eq!(w.model.config.map(|c| c.stun_answer_ns), Some(1_000_000));
     w.relay.set_stun(None);
     assert_eq!(config(&mut w), None);
     w.relay.set_stun(alone(moved));

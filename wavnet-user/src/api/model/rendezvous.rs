@@ -104,6 +104,8 @@ pub struct RendezvousCounters {
     pub stun_answered: u64,
     /// Those of them that the kernel has answered.
     pub stun_by_kernel: u64,
+    /// STUN requests that were not: their sources had had as many answers as they may.
+    pub stun_too_fast: u64,
     /// Handshakes that were answered.
     pub handshakes: u64,
     /// Pairs of hosts that were invited to each other, each time.

@@ -52,6 +52,19 @@ fn errors_say_where_and_what_to_do() {
 }
 
 #[test]
+fn zero_answers_to_a_source_are_no_limit() {
+    let limit = |text: &str| {
+        let text = EXAMPLE.replace("stun_per_second_of_source = 1000\n", text);
+        RendezvousConfig::parse(&text, "r.toml").map(|config| config.limits.stun_of_source.map(NonZeroU32::get))
+    };
+    assert_eq!(limit(""), Ok(Some(1000)), "the default");
+    assert_eq!(limit("stun_per_second_of_source = 5\n"), Ok(Some(5)));
+    assert_eq!(limit("stun_per_second_of_source = 0\n"), Ok(None));
+    let said = limit("stun_per_second_of_source = 1000001\n").unwrap_err().to_string();
+    assert!(said.contains("from 0 to 1000000"), "{said}");
+}
+
+#[test]
 fn what_needs_a_restart_is_named() {
     let old = RendezvousConfig::parse(EXAMPLE, "example").unwrap();
     let relay_xdp = RelayXdp::Interface("eth1".into());

@@ -114,7 +114,7 @@ impl KernelRelay {
             e => format!("{:#}", anyhow::Error::from(e)),
         })?;
         let mut tables = Tables::new(sides);
-        tables.set_rate(Some(rate(config.limits.relay_bytes)));
+        set_limits(&mut tables, &config.limits);
         let inner = Inner { tables, programs, questions: Questions::default(), attached: None, why_not: None };
         let family = sockets::family(listen.into(), config);
         Ok(KernelRelay { inner: Mutex::new(inner), wake: Notify::new(), wish, listen, family, room: sides })
@@ -304,8 +304,10 @@ fn hook(hooks: &RelayHooks) -> &'static str {
     }
 }
 
-fn rate(rate: wavnet_proto::bucket::Rate) -> Rate {
-    Rate { bytes_per_second: rate.per_second, burst: rate.burst }
+fn set_limits(tables: &mut Tables, limits: &Limits) {
+    let Limits { relay_bytes, stun_of_source, .. } = *limits;
+    tables.set_rate(Some(Rate { bytes_per_second: relay_bytes.per_second, burst: relay_bytes.burst }));
+    tables.set_stun_of_source(stun_of_source);
 }
 
 #[cfg(test)]

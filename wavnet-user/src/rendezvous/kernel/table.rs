@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use wavnet_common::{abi::relay::RelayCount, addr};
 use wavnet_proto::{
-    bucket::Rate,
-    rendezvous::{RelayKey, RelayTarget},
+    rendezvous::{Limits, RelayKey, RelayTarget},
     wire::Label,
 };
 
-use super::{KernelRelay, rate};
+use super::{KernelRelay, set_limits};
 use crate::rendezvous::{RelayTable, RelayTotals};
 
 /// A [`RelayTable`] in the kernel.
@@ -24,8 +23,8 @@ impl RelayTable for KernelTable {
         self.0.change(|tables| tables.remove(label(key.label), key.from));
     }
 
-    fn limit(&mut self, limit: Rate) {
-        self.0.change(|tables| tables.set_rate(Some(rate(limit))));
+    fn limit(&mut self, limits: &Limits) {
+        self.0.change(|tables| set_limits(tables, limits));
     }
 
     fn used(&mut self) -> Vec<Label> {
@@ -46,6 +45,7 @@ impl RelayTable for KernelTable {
                 RelayCount::BytesByTc => totals.tc.1 = n,
                 RelayCount::TooFast => totals.dropped = n,
                 RelayCount::StunAnswered => totals.stun = n,
+                RelayCount::StunTooFast => totals.stun_too_fast = n,
                 _ => {}
             }
         }
