@@ -1,6 +1,7 @@
 //! Agents behind NATs find each other: the mesh core and the rendezvous core in simulated networks.
 
 mod enemies;
+mod families;
 mod frames;
 mod grid;
 mod keys;
