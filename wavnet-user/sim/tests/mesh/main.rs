@@ -7,6 +7,7 @@ mod grid;
 mod keys;
 mod left;
 mod liar;
+mod lifetime;
 mod links;
 mod moves;
 mod nats;
