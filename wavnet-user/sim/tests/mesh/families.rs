@@ -141,7 +141,8 @@ fn the_faster_of_two_families_takes_over() {
             let slow = |world: &mut World, v4: bool| {
                 let hosts = hosts.clone();
                 let between = move |from: IpAddr, to: IpAddr| {
-                    from.is_ipv4() == v4 && hosts[0].iter().chain(&hosts[1]).filter(|ip| [from, to].contains(ip)).count() == 2
+                    from.is_ipv4() == v4
+                        && hosts[0].iter().chain(&hosts[1]).filter(|ip| [from, to].contains(ip)).count() == 2
                 };
                 world.net.filter(Place::Segment(SegmentId::INTERNET), move |passing| {
                     let (from, to) = (passing.datagram.from.ip(), passing.datagram.to.ip());

@@ -51,9 +51,11 @@ impl Kind {
             Kind::Restricted => NatConfig::restricted_cone(),
             Kind::PortRestricted => NatConfig::port_restricted_cone(),
             Kind::Symmetric => NatConfig::symmetric(),
-            Kind::ByAddress(filtering) => {
-                NatConfig { mapping: Behaviour::AddressDependent, filtering: behaviour(filtering), ..NatConfig::symmetric() }
-            }
+            Kind::ByAddress(filtering) => NatConfig {
+                mapping: Behaviour::AddressDependent,
+                filtering: behaviour(filtering),
+                ..NatConfig::symmetric()
+            },
             Kind::LaxSymmetric(filtering) => NatConfig { filtering: behaviour(filtering), ..NatConfig::symmetric() },
         })
     }

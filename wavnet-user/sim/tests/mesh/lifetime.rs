@@ -144,7 +144,10 @@ fn the_measured_lifetime_of_a_mapping_decides_how_often_both_sides_send_pulses()
             world.net.run_for(Duration::from_secs(300));
             for (before, (from, to)) in before.into_iter().zip([(a, b), (b, a)]) {
                 let (sent, want) = (pulses(&world, from, to) - before, 300.0 / period.as_secs_f64());
-                assert!((sent as f64 / want - 1.0).abs() < 0.1, "{timeout} s, {lifetime} s measured: {sent} pulses, not {want}");
+                assert!(
+                    (sent as f64 / want - 1.0).abs() < 0.1,
+                    "{timeout} s, {lifetime} s measured: {sent} pulses, not {want}"
+                );
                 assert_eq!(world.path_changes(from, since), 0, "{:?}", world.agent(from).events);
             }
         }
