@@ -3,7 +3,7 @@
 pub(crate) use wavnet_sim::{Agent, VNI};
 use wavnet_sim::{Node, OneOf, Server};
 
-use crate::{liar::Liar, lifetime::Classified};
+use crate::{classified::Classified, liar::Liar};
 
 /// What a host runs.
 pub(crate) enum Host {
