@@ -48,7 +48,7 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
 
         let before = remote(&b, &a)?;
         let router = a.router.as_ref().context("a router")?;
-        let gap = flow.gap(SOON, || router.reboot())?;
+        let gap = flow.gap_with(SOON, || router.reboot())?;
         direct("its router restarts: another port", &a, &b, gap)?;
         let after = remote(&b, &a)?;
         ensure!(after.port() != before.port(), "{before}, then {after}");
@@ -61,7 +61,7 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
         ensure!(now == IpAddr::V4(new), "{new}, but frames go to {now}");
 
         let router = b.router.as_ref().context("a router")?;
-        let gap = flow.gap(SOON, || router.reboot())?;
+        let gap = flow.gap_with(SOON, || router.reboot())?;
         direct("the other side's router restarts: the same port", &a, &b, gap)?;
 
         let gap = flow.gap(SOON, || {
