@@ -7,7 +7,7 @@ use clap::Parser;
 use serde::Serialize;
 use wavnet_tests::{
     lab::{self, Lab, Need, binary},
-    mesh::grid::{KINDS, Row, expected, measure},
+    mesh::grid::{KINDS, Row, measure},
 };
 
 /// Brings up all pairs of the papers' four types of NAT, with real agents and routers, and says which path each pair got.
@@ -45,7 +45,7 @@ fn ms(value: Option<u64>) -> String {
     value.map_or_else(|| "–".to_owned(), |ms| ms.to_string())
 }
 
-/// True if every pair got what it should.
+/// True if every pair got what it should, in time, and within what a router can bear.
 fn bench(arguments: &Arguments) -> Result<bool> {
     if let Some(path) = &arguments.wavnet {
         binary::choose(path.clone());
@@ -54,14 +54,14 @@ fn bench(arguments: &Arguments) -> Result<bool> {
         bail!("{reason}");
     }
     let mut rows = Vec::new();
-    let mut right = true;
+    let mut flaws = Vec::new();
     println!("| a | b | path | first frame, ms | direct, ms | conntrack entries |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for a in KINDS {
         for b in KINDS {
             let lab = Lab::new()?;
             let row = measure(&lab, a, b, Duration::from_secs(arguments.patience))?;
-            right &= row.path == expected(a, b);
+            flaws.extend(row.flaws(a, b).into_iter().map(|flaw| format!("{a} and {b}: {flaw}")));
             println!(
                 "| {} | {} | {} | {} | {} | {} |",
                 row.a,
@@ -78,5 +78,6 @@ fn bench(arguments: &Arguments) -> Result<bool> {
         let text = serde_json::to_string_pretty(&Found { rows })?;
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(right)
+    flaws.iter().for_each(|flaw| eprintln!("wavnet-bench-nat: {flaw}"));
+    Ok(flaws.is_empty())
 }

@@ -4,11 +4,11 @@ use std::{
     collections::HashSet,
     net::{Ipv4Addr, UdpSocket},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Ping {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    interval: Duration,
     what: String,
 }
 
@@ -31,8 +32,20 @@ pub struct Ping {
 struct Shared {
     stop_sending: AtomicBool,
     stop: AtomicBool,
-    sent: AtomicU64,
+    /// When each request was sent.
+    sent: Mutex<Vec<Instant>>,
     answered: Mutex<HashSet<u16>>,
+    first_answer: OnceLock<Instant>,
+}
+
+impl Shared {
+    fn sent(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self) -> MutexGuard<'_, HashSet<u16>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What came back.
@@ -75,13 +88,26 @@ impl Ping {
             thread::spawn(move || request(&socket, id, interval, &a)),
             thread::spawn(move || count(&receiver, id, &b)),
         ];
-        Ok(Ping { shared, threads, what })
+        Ok(Ping { shared, threads, interval, what })
     }
 
     /// How many were sent and answered so far.
     pub fn so_far(&self) -> Loss {
-        let answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        Loss { sent: self.shared.sent.load(Ordering::Relaxed), received: answered.len() as u64 }
+        let received = self.shared.answered().len() as u64;
+        Loss { sent: self.shared.sent().len() as u64, received }
+    }
+
+    /// When the first answer came.
+    pub fn first_answer(&self) -> Option<Instant> {
+        self.shared.first_answer.get().copied()
+    }
+
+    /// For how long requests were not answered, from the `from`-th on up to the last answer: the pauses behind them, altogether. A pause in which
+    /// the sender itself was kept waiting counts as two ordinary ones.
+    pub fn unanswered_for(&self, from: u64) -> Duration {
+        let answered = self.shared.answered();
+        let sent = self.shared.sent();
+        unanswered(&sent, |n| answered.contains(&(n as u16)), from as usize, self.interval * 2)
     }
 
     /// Waits until `n` more are sent.
@@ -140,7 +166,7 @@ fn request(socket: &UdpSocket, id: u16, interval: Duration, shared: &Shared) {
         let mut packet = [&[8, 0, 0, 0][..], &id.to_be_bytes(), &sequence.to_be_bytes(), &[0x5a; 48]].concat();
         let sum = checksum(&packet);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
-        shared.sent.fetch_add(1, Ordering::Relaxed);
+        shared.sent().push(Instant::now());
         // What the host itself refuses gets no answer either, and is counted so.
         let _ = socket.send(&packet);
         sequence = sequence.wrapping_add(1);
@@ -160,9 +186,16 @@ fn count(socket: &UdpSocket, id: u16, shared: &Shared) {
         let icmp = packet.get(header..n).unwrap_or_default();
         if icmp.len() >= 8 && icmp[0] == 0 && icmp[4..6] == id.to_be_bytes() {
             let sequence = u16::from_be_bytes([icmp[6], icmp[7]]);
-            shared.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(sequence);
+            shared.first_answer.get_or_init(Instant::now);
+            shared.answered().insert(sequence);
         }
     }
+}
+
+fn unanswered(sent: &[Instant], is_answered: impl Fn(usize) -> bool, from: usize, longest_pause: Duration) -> Duration {
+    let Some(last) = (from..sent.len()).rev().find(|n| is_answered(*n)) else { return Duration::ZERO };
+    let lost = (from..last).filter(|n| !is_answered(*n));
+    lost.map(|n| sent[n + 1].duration_since(sent[n]).min(longest_pause)).sum()
 }
 
 fn parse(log: &str) -> Result<Loss> {
@@ -203,6 +236,18 @@ pub fn unreachable(from: &Netns, target: Ipv4Addr) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_that_was_kept_waiting_is_no_outage() {
+        let (ms, start) = (Duration::from_millis, Instant::now());
+        let sent: Vec<Instant> = [0, 10, 20, 30, 530, 540, 550].map(|at| start + ms(at)).to_vec();
+        let of = |lost: &[usize], from| unanswered(&sent, |n| !lost.contains(&n), from, ms(20));
+        assert_eq!(of(&[], 0), ms(0));
+        assert_eq!(of(&[1, 2], 0), ms(20));
+        assert_eq!(of(&[1, 2], 2), ms(10), "from the third one on");
+        assert_eq!(of(&[3], 0), ms(20), "half a second, in which nothing was sent");
+        assert_eq!(of(&[2, 5, 6], 0), ms(10), "the last ones are on their way");
+    }
 
     #[test]
     fn reads_statistics_with_and_without_errors() {

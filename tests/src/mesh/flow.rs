@@ -32,16 +32,28 @@ impl Flow {
         self.0.so_far().lost()
     }
 
-    /// Does something, waits until frames flow steadily after it, and says for how long they did not, altogether.
+    /// Does something, waits until frames flow steadily after it, and says for how long they did not since it was done, altogether.
     ///
     /// # Errors
     /// It cannot be done, or they do not flow again.
     pub fn gap(&self, most: Duration, event: impl FnOnce() -> Result<()>) -> Result<Duration> {
-        let before = self.lost();
         event()?;
+        self.gap_from(self.0.so_far().sent, most)
+    }
+
+    /// The same since it was begun.
+    ///
+    /// # Errors
+    /// As [`Flow::gap`].
+    pub fn gap_with(&self, most: Duration, event: impl FnOnce() -> Result<()>) -> Result<Duration> {
+        let since = self.0.so_far().sent;
+        event()?;
+        self.gap_from(since, most)
+    }
+
+    fn gap_from(&self, since: u64, most: Duration) -> Result<Duration> {
         self.steady(most)?;
-        let lost = self.lost().saturating_sub(before);
-        Ok(PERIOD * u32::try_from(lost).unwrap_or(u32::MAX))
+        Ok(self.0.unanswered_for(since))
     }
 
     /// Waits until all of some pings in a row are answered.

@@ -3,6 +3,7 @@
 pub mod crowd;
 pub mod flow;
 pub mod grid;
+pub mod wall;
 
 use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};
 
@@ -274,6 +275,15 @@ impl Site {
         let mesh = mesh_of(&self.agent)?;
         let found = mesh.peers.into_iter().find(|p| p.key == other.key);
         found.with_context(|| format!("{} does not know {}", self.host.ns.short_name(), other.host.ns.short_name()))
+    }
+
+    /// Has its VM know the link address of another site's: it need not ask for it, and never does again.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn knows_where(&self, other: &Site) -> Result<()> {
+        let (addr, mac) = (other.addr, other.vm.mac);
+        self.vm.ns.ip(&format!("neighbour replace {addr} lladdr {mac} dev eth0 nud permanent")).map(drop)
     }
 
     /// Waits until frames to another site take a path of this kind.

@@ -63,7 +63,7 @@ fn an_agent_that_ends_in_any_way_comes_back_to_its_paths() {
         let flow = Flow::start(&b, &a, SOON)?;
         for (case, kill) in [("an agent is killed, and starts again", true), ("it is stopped, and starts again", false)]
         {
-            let gap = flow.gap(SOON, || {
+            let gap = flow.gap_with(SOON, || {
                 if kill {
                     a.agent.kill();
                 } else {
@@ -80,12 +80,14 @@ fn an_agent_that_ends_in_any_way_comes_back_to_its_paths() {
         }
         // Nobody leads it to its peer, and nobody has to.
         world.server.process()?.kill();
-        let gap = flow.gap(SOON, || {
+        let gap = flow.gap_with(SOON, || {
             a.agent.kill();
             a.agent.launch()?;
-            let server = mesh_of(&a.agent)?.servers.pop().context("a server")?;
-            ensure!(!server.registered, "{server:?}");
-            Ok(())
+            poll_until("it to name its server", SOON, || {
+                let server = mesh_of(&a.agent)?.servers.pop().context("a server")?;
+                ensure!(!server.registered, "{server:?}");
+                Ok(())
+            })
         })?;
         let case = "an agent starts again while the server is away";
         ensure!(gap <= Duration::from_millis(50), "{case}: {gap:?} without frames");

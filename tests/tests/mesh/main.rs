@@ -1,6 +1,7 @@
 //! Hypervisors behind real NATs find each other and exchange frames: real agents, real XDP, real routers.
 
 mod agents;
+mod dead;
 mod ethernet;
 mod former;
 mod gone;

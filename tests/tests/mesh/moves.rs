@@ -17,6 +17,8 @@ use wavnet_tests::{
 };
 
 const SOON: Duration = Duration::from_secs(20);
+/// Frames are to be back within this time, once the host can send.
+const BACK: Duration = Duration::from_secs(1);
 
 /// Where frames from one site to another go.
 fn remote(from: &Site, to: &Site) -> Result<SocketAddr> {
@@ -24,8 +26,9 @@ fn remote(from: &Site, to: &Site) -> Result<SocketAddr> {
     peer.selected().map(|path| path.remote).context("no path")
 }
 
-/// Waits until frames flow directly both ways, and to somewhere else than before.
+/// Waits until frames flow directly both ways; they are back, and it took no longer than it may.
 fn direct(case: &str, a: &Site, b: &Site, gap: Duration) -> Result<()> {
+    ensure!(gap < BACK, "{case}: no frames for {gap:?}");
     a.wait_for_path(b, "direct", SOON)?;
     b.wait_for_path(a, "direct", SOON)?;
     row(case, "direct", gap.as_millis());
@@ -45,7 +48,7 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
 
         let before = remote(&b, &a)?;
         let router = a.router.as_ref().context("a router")?;
-        let gap = flow.gap(SOON, || router.reboot())?;
+        let gap = flow.gap_with(SOON, || router.reboot())?;
         direct("its router restarts: another port", &a, &b, gap)?;
         let after = remote(&b, &a)?;
         ensure!(after.port() != before.port(), "{before}, then {after}");
@@ -58,7 +61,7 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
         ensure!(now == IpAddr::V4(new), "{new}, but frames go to {now}");
 
         let router = b.router.as_ref().context("a router")?;
-        let gap = flow.gap(SOON, || router.reboot())?;
+        let gap = flow.gap_with(SOON, || router.reboot())?;
         direct("the other side's router restarts: the same port", &a, &b, gap)?;
 
         let gap = flow.gap(SOON, || {
@@ -95,10 +98,8 @@ fn pulses_keep_mappings_that_are_forgotten_otherwise() {
         let [a, b] = world.sites(lab, [&spec, &spec])?;
         meet("NATs that forget within three seconds", (&a, &b), "direct", SOON)?;
         // Else they ask for each other's link address in their own time.
-        for (from, to) in [(&a, &b), (&b, &a)] {
-            let (addr, mac) = (to.addr, to.vm.mac);
-            from.vm.ns.ip(&format!("neighbour replace {addr} lladdr {mac} dev eth0 nud permanent"))?;
-        }
+        a.knows_where(&b)?;
+        b.knows_where(&a)?;
         let paths = || Ok::<_, anyhow::Error>([remote(&a, &b)?, remote(&b, &a)?]);
         let (before, sent) = (paths()?, a.peer(&b)?.traffic.tx_frames);
         // A mapping that nothing is sent by, to tell when the router has forgotten all that were left alone since now.

@@ -94,6 +94,7 @@ fn ports_that_count_are_foretold_and_mappings_that_move_are_found() {
     lab::run("ports_that_count_are_foretold_and_mappings_that_move_are_found", NEEDS, |lab| {
         let world = &mut World::new(lab, None)?;
         let [counts, draws] = [NatKind::SymmetricSequential, NatKind::SymmetricRandom].map(RouterSpec::new);
+        let [by_address, restricted] = [NatKind::SymmetricByAddress, NatKind::RestrictedCone].map(RouterSpec::new);
         // Whose packet comes first finds no mapping there, and spoils it: that both leave before either arrives takes some distance.
         let far = LinkSpec::both(Impairment::delayed(Duration::from_millis(25)));
         let open = cone().without_input_filter().link(far);
@@ -104,9 +105,13 @@ fn ports_that_count_are_foretold_and_mappings_that_move_are_found() {
             pair("two without input filter, 100 ms round trip", 104, [open, open])?,
         ];
         let one = pair("no input filter, port-restricted cone", 103, [open, cone().link(far)])?;
-        let relayed = pair("symmetric that counts, symmetric that draws", 105, [counts, draws])?;
+        let lax = pair("a mapping for each address, restricted cone", 106, [by_address, restricted])?;
+        let relayed = [
+            pair("symmetric that counts, symmetric that draws", 105, [counts, draws])?,
+            pair("two with a mapping for each address", 107, [by_address, by_address])?,
+        ];
         late.into_iter().map(|pair| Pair { most: LATE, ..pair }).try_for_each(|pair| pair.meet())?;
-        one.meet()?;
-        Pair { path: "relayed", ..relayed }.meet()
+        [one, lax].iter().try_for_each(Pair::meet)?;
+        relayed.into_iter().map(|pair| Pair { path: "relayed", ..pair }).try_for_each(|pair| pair.meet())
     });
 }

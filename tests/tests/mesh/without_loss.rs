@@ -13,34 +13,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_tests::{
     lab::{
         self, Need,
-        nat::{NatKind, Router, RouterSpec},
+        nat::{NatKind, RouterSpec},
         numbered, poll_until,
         wan::{Impairment, LinkSpec},
     },
-    mesh::{Site, SiteSpec, World, mesh_of},
+    mesh::{Site, SiteSpec, World, mesh_of, wall::walls},
 };
 
 const SOON: Duration = Duration::from_secs(40);
-
-/// Nothing comes from the other router, or it does again.
-fn wall(router: &Router, from: &Router, up: bool) -> Result<()> {
-    let rules = if up {
-        format!(
-            "add table ip wall; add chain ip wall pre {{ type filter hook prerouting priority -300; }}; \
-             add rule ip wall pre ip saddr {} drop",
-            from.external()
-        )
-    } else {
-        "delete table ip wall".to_owned()
-    };
-    router.ns.run("nft", &[&rules]).map(drop)
-}
-
-fn walls(sites: [&Site; 2], up: bool) -> Result<()> {
-    let [Some(a), Some(b)] = sites.map(|site| site.router.as_ref()) else { anyhow::bail!("sites without routers") };
-    wall(a, b, up)?;
-    wall(b, a, up)
-}
 
 /// Numbered datagrams, some thousand in a second; how many.
 fn send(socket: &UdpSocket, to: SocketAddrV4, stop: &AtomicBool) -> Result<u64> {

@@ -11,6 +11,9 @@ use wavnet_common::addr::Vni;
 use wavnet_proto::mesh::PathKind;
 use wavnet_sim::{Seed, SegmentId, nat::NatConfig};
 
+#[path = "mesh/classified.rs"]
+#[expect(dead_code, reason = "one of the scenarios' modules")]
+mod classified;
 #[path = "mesh/liar.rs"]
 #[expect(dead_code, reason = "one of the scenarios' modules")]
 mod liar;

@@ -32,8 +32,10 @@ pub(crate) enum Kernel {
     Also,
 }
 
-/// Kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
+/// Binaries of kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
 const SIDE_BY_SIDE: usize = 3;
+/// The same of others. Many of them have one test that takes long, and leave a CPU to others meanwhile.
+const AS_THE_USER: usize = 2;
 
 /// What a missing requirement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, m
     let of = |company| binaries.iter().filter(move |binary| binary.company == company);
     let mut outcomes = Vec::new();
     if kernel == Kernel::Also {
-        outcomes.extend(run_each(workspace, of(Company::Unprivileged), 1, filter, missing)?);
+        outcomes.extend(run_each(workspace, of(Company::Unprivileged), AS_THE_USER, filter, missing)?);
     }
     outcomes.extend(run_each(workspace, of(Company::Kernel), SIDE_BY_SIDE, filter, missing)?);
     outcomes.extend(run_each(workspace, of(Company::KernelAlone), 1, filter, missing)?);

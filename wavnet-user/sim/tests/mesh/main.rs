@@ -1,12 +1,15 @@
 //! Agents behind NATs find each other: the mesh core and the rendezvous core in simulated networks.
 
+mod classified;
 mod enemies;
+mod families;
 mod frames;
 mod grid;
 mod keys;
 mod labels;
 mod left;
 mod liar;
+mod lifetime;
 mod links;
 mod moves;
 mod nats;

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use wavnet_proto::{mesh::PathKind, trust::SecretKey};
-use wavnet_sim::{Asleep, Attached, Network, Seed, SegmentId, nat::NatConfig};
+use wavnet_proto::mesh::PathKind;
+use wavnet_sim::{Asleep, Attached, Network, Seed, nat::NatConfig};
 
 use crate::{
-    grid::Kind,
     node::Host,
-    world::{Site, World, cone, pair},
+    world::{World, cone, pair},
 };
 
 const DELAY: Duration = Duration::from_millis(20);
@@ -201,55 +200,6 @@ fn a_clock_that_jumps_beyond_a_sessions_life_ends_it_and_another_one_begins() {
             let at = world.net.now();
             let gap = world.longest_gap(a, b, FRAMES, at + Duration::from_secs(5));
             assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
-        }
-    });
-}
-
-fn dual(world: &mut World, name: &str, v4: bool, v6: bool) -> Site {
-    let internet = SegmentId::INTERNET;
-    let addrs: Vec<_> = [v4.then(|| world.net.vacant_v4(internet)), v6.then(|| world.net.vacant_v6(internet))]
-        .into_iter()
-        .flatten()
-        .collect();
-    let secret = SecretKey::generate(&mut world.rng);
-    let settings = world.settings(name);
-    world.add_agent_as(internet, &addrs, settings, secret, Kind::Open.summary())
-}
-
-#[test]
-fn hosts_with_one_family_or_two_meet_where_they_share_one_and_by_the_relay_where_not() {
-    Seed::each(5, |seed| {
-        for (a, b) in [((true, true), (true, true)), ((false, true), (true, true)), ((true, false), (false, true))] {
-            let mut world = World::new(seed, DELAY);
-            let server = world.servers[0];
-            world.server_addrs = Some(world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect());
-            let (x, y) = (dual(&mut world, "x", a.0, a.1), dual(&mut world, "y", b.0, b.1));
-            let shared = a.0 && b.0 || a.1 && b.1;
-            let wanted = if shared { PathKind::Direct } else { PathKind::Relayed };
-            let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == wanted);
-            assert!(met.is_some(), "{a:?} {b:?}\n{}", world.net.trace());
-        }
-    });
-}
-
-#[test]
-fn a_family_that_vanishes_is_made_up_for_by_the_other_one() {
-    Seed::each(6, |seed| {
-        for v4_goes in [true, false] {
-            let mut world = World::new(seed, DELAY);
-            let server = world.servers[0];
-            world.server_addrs = Some(world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect());
-            let (x, y) = (dual(&mut world, "x", true, true), dual(&mut world, "y", true, true));
-            let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == PathKind::Direct);
-            assert!(met.is_some(), "{}", world.net.trace());
-            world.net.run_for(Duration::from_secs(5));
-            let left: Vec<_> = world.net.addresses(x.host).iter().copied().filter(|a| a.is_ipv6() == v4_goes).collect();
-            let at = world.net.now() + Duration::from_secs(1);
-            world.net.at(at, move |net: &mut Network<Host>| net.move_host(x.host, SegmentId::INTERNET, &left));
-            let gap = world.longest_gap(x, y, FRAMES, at + Duration::from_secs(4));
-            assert!(gap < Duration::from_secs(1), "{v4_goes} {gap:?}\n{}", world.net.trace());
-            world.net.run_for(Duration::from_secs(60));
-            assert!(world.agent(x).mesh.servers().iter().any(|server| server.registered), "{v4_goes}");
         }
     });
 }

@@ -3,11 +3,12 @@
 pub(crate) use wavnet_sim::{Agent, VNI};
 use wavnet_sim::{Node, OneOf, Server};
 
-use crate::liar::Liar;
+use crate::{classified::Classified, liar::Liar};
 
 /// What a host runs.
 pub(crate) enum Host {
     Agent(Box<Agent>),
+    Classified(Box<Classified>),
     Server(Box<Server>),
     Liar(Box<Liar>),
 }
@@ -16,6 +17,7 @@ impl Host {
     pub(crate) fn agent(&self) -> &Agent {
         match self {
             Host::Agent(agent) => agent,
+            Host::Classified(node) => &node.agent,
             _ => panic!("a server is no agent"),
         }
     }
@@ -44,6 +46,7 @@ impl Host {
     pub(crate) fn agent_mut(&mut self) -> &mut Agent {
         match self {
             Host::Agent(agent) => agent,
+            Host::Classified(node) => &mut node.agent,
             _ => panic!("a server is no agent"),
         }
     }
@@ -53,6 +56,7 @@ impl OneOf for Host {
     fn node(&mut self) -> &mut dyn Node {
         match self {
             Host::Agent(agent) => &mut **agent,
+            Host::Classified(node) => &mut **node,
             Host::Server(server) => &mut **server,
             Host::Liar(liar) => &mut **liar,
         }

@@ -1,11 +1,12 @@
 //! What goes wrong: paths that die, NATs that reboot, hosts that move, servers that fail.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use wavnet_proto::{mesh::PathKind, time::Time};
-use wavnet_sim::{Attached, Network, Seed, SegmentId, nat::NatConfig};
+use wavnet_sim::{Attached, Fate, Network, Place, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
+    grid::Kind,
     node::Host,
     world::{Site, World, cone},
 };
@@ -147,4 +148,66 @@ fn a_server_that_is_gone_for_good_is_not_asked_all_the_time() {
     assert_eq!(world.path(a, b), Some(PathKind::Direct));
     // Pulses and answers over the path, one pulse and one message to the server each five seconds, and HELLO.
     assert!(sent < 70, "{sent} datagrams in a minute");
+}
+
+/// Two hosts on the internet that have eight more addresses each: what one sends to the other one's n-th comes from its own n-th.
+fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
+    let mut world = World::new(seed, DELAY);
+    let sites = ["x", "y"].map(|name| world.add_agent(SegmentId::INTERNET, name, Kind::Open.summary()));
+    let main = sites.map(|site| world.net.main_address(site.host));
+    let more: Vec<[IpAddr; 2]> = (0..8).map(|_| [0; 2].map(|_| world.net.vacant_v4(SegmentId::INTERNET))).collect();
+    for (side, site) in sites.into_iter().enumerate() {
+        let others = more.iter().map(|pair| (pair[side], main[side].port()).into());
+        let all = std::iter::once(main[side]).chain(others).collect();
+        world.net.act(site.host, |node, now| {
+            let agent = node.agent_mut();
+            agent.mesh.set_addresses(now, all);
+            agent.settle(now);
+        });
+    }
+    let pairs = more.clone();
+    world.net.filter(Place::Segment(SegmentId::INTERNET), move |passing| {
+        let (from, to) = (passing.datagram.from.ip(), passing.datagram.to.ip());
+        for (mine, its) in [(0, 1), (1, 0)] {
+            if let Some(pair) = pairs.iter().find(|pair| from == main[mine].ip() && to == pair[its]) {
+                passing.datagram.from.set_ip(pair[mine]);
+                passing.datagram.to.set_ip(main[its].ip());
+            }
+        }
+        Fate::Pass
+    });
+    (world, sites, more)
+}
+
+/// There is room for four paths to a peer, and all of them end: another one was there all the time.
+#[test]
+fn a_path_that_was_proved_while_there_was_no_room_for_it_is_taken_when_there_is() {
+    Seed::each(10, |seed| {
+        let (mut world, [x, y], more) = of_many_addresses(seed);
+        let direct = world.until_paths(x, y, Duration::from_secs(2), |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        // Both sides know that it works, and neither takes frames from it.
+        let waits = |net: &Network<Host>, from: Site, to: Site, at: IpAddr| {
+            let peer = net.node(from.host).agent().mesh.peer(&to.key).expect("a peer");
+            let is_full = peer.paths.iter().filter(|path| path.id.is_some()).count() == 4;
+            is_full && peer.paths.iter().any(|p| p.way.remote.ip() == at && p.id.is_none() && p.rtt.is_some())
+        };
+        let waiting = |net: &Network<Host>| {
+            more.iter().find(|pair| waits(net, x, y, pair[1]) && waits(net, y, x, pair[0])).copied()
+        };
+        let end = world.net.now() + Duration::from_secs(30);
+        let found = world.net.run_until_met(end, |net| waiting(net).is_some());
+        assert!(found.is_some(), "{}", world.net.trace());
+        let spared = waiting(&world.net).expect("it was there");
+        world.net.filter(Place::Segment(SegmentId::INTERNET), move |passing| {
+            let from = passing.datagram.from.ip();
+            if spared.contains(&from) { Fate::Pass } else { Fate::Drop }
+        });
+        let end = world.net.now() + Duration::from_secs(15);
+        let taken = world.net.run_until_met(end, |net| {
+            let way = |from: Site, to: Site| net.node(from.host).agent().way_to(to.key).map(|way| way.remote.ip());
+            way(x, y) == Some(spared[1]) && way(y, x) == Some(spared[0])
+        });
+        assert!(taken.is_some(), "{spared:?}\n{}", world.net.trace());
+    });
 }

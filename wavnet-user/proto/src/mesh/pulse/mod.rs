@@ -11,12 +11,13 @@ pub const ANSWER: u16 = 1 << 15;
 /// Pulses under way that are remembered.
 const OUTSTANDING: usize = 32;
 /// Of them the kernel remembers so many of a path, by the lowest bits of their numbers.
-const PLACES: u32 = 4;
+const PLACES: usize = 4;
 /// Between two pulses while frames flow: a path's end is to be noticed within a second.
-const BUSY: Duration = Duration::from_millis(80);
+const BUSY: Duration = Duration::from_millis(75);
 /// Between two pulses of an idle path when one was not answered.
 const DOUBT: Duration = Duration::from_millis(250);
-/// So long the kernel remembers a pulse that nothing has answered yet: round trips may grow at once by what a full queue holds.
+/// So long the kernel remembers the first pulse that nothing has answered yet, and a path lives without an answer: round trips may grow at once
+/// by what a full queue holds.
 const REMEMBERED: Duration = Duration::from_millis(600);
 /// An answer that took longer is no sign of life any more.
 const TOO_LATE: Duration = Duration::from_secs(3);
@@ -29,7 +30,7 @@ const SMOOTHING: u32 = 64;
 const LONG: u32 = 512;
 /// So many unanswered pulses, at the least, make a path dead where no more than this share of them is lost by chance: it happens to a path that
 /// lives about once in ten million times.
-const DEAD_AFTER: [(u32, u32); 4] = [(ALL / 50, 5), (ALL / 16, 7), (ALL / 7, 8), (ALL, 10)];
+const DEAD_AFTER: [(u32, u32); 5] = [(ALL / 50, 5), (ALL / 16, 7), (ALL / 7, 8), (ALL / 6, 9), (ALL, 10)];
 
 /// What a path's pulses say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ impl Rtt {
 pub struct Pulses {
     /// Those under way: number, and when it was sent.
     outstanding: VecDeque<(u16, Time)>,
+    /// Those of them that the kernel remembers.
+    places: [Option<(u16, Time)>; PLACES],
     /// When the last one left.
     last: Option<Time>,
     rtt: Option<Rtt>,
@@ -94,6 +97,7 @@ impl Pulses {
     pub fn new(idle: Duration) -> Pulses {
         Pulses {
             outstanding: VecDeque::new(),
+            places: [None; PLACES],
             last: None,
             rtt: None,
             unanswered: 0,
@@ -131,8 +135,8 @@ impl Pulses {
 
     /// Makes the next pulse: its two bytes. Call it when [`Pulses::next`] says so.
     pub fn send(&mut self, now: Time, rng: &mut Rng) -> [u8; 2] {
-        // Those under way have places of their own.
-        let number = rng.u32() as u16 & !ANSWER & !(PLACES as u16 - 1) | (self.sent % u64::from(PLACES)) as u16;
+        let (place, _) = self.next_place();
+        let number = rng.u32() as u16 & !ANSWER & !(PLACES as u16 - 1) | place as u16;
         let full = self.outstanding.len() == OUTSTANDING;
         while self.outstanding.front().is_some_and(|(_, at)| full || now.since(*at) > TOO_LATE) {
             self.outstanding.pop_front();
@@ -143,6 +147,9 @@ impl Pulses {
             }
         }
         self.outstanding.push_back((number, now));
+        if let Some(place) = self.places.get_mut(place) {
+            *place = Some((number, now));
+        }
         (self.sent, self.unanswered) = (self.sent + 1, self.unanswered.saturating_add(1));
         self.last = Some(now);
         self.asked.get_or_insert(now);
@@ -151,8 +158,12 @@ impl Pulses {
 
     /// An answer came at `at`. Its round trip, if it answers a pulse of ours that is under way.
     pub fn answered(&mut self, at: Time, number: u16) -> Option<Duration> {
-        let place = self.outstanding.iter().position(|(n, _)| *n == number & !ANSWER)?;
-        let (_, sent) = self.outstanding.remove(place)?;
+        // The latest of that number: one that was lost may have had it, too.
+        let place = self.outstanding.iter().rposition(|(n, _)| *n == number & !ANSWER)?;
+        let (number, sent) = self.outstanding.remove(place)?;
+        self.places.iter_mut().for_each(|place| {
+            place.take_if(|(n, _)| *n == number);
+        });
         let sample = at.since(sent);
         if sample > TOO_LATE {
             return None;
@@ -202,7 +213,23 @@ impl Pulses {
     /// Between two pulses: no more of them are under way than the kernel remembers.
     fn pace(&self) -> Duration {
         let pace = if self.busy { BUSY } else { DOUBT };
-        pace.max(self.patience() / PLACES)
+        pace.max(self.patience() / PLACES as u32)
+    }
+
+    /// Where the kernel is to remember the next pulse, and from when on: in an empty place, else in that of the pulse which is missed for the longest
+    /// time. But the first of all stays for longer than it takes to miss one.
+    fn next_place(&self) -> (usize, Time) {
+        let mut places: [(Option<Time>, usize); PLACES] = Default::default();
+        for (n, (to, from)) in places.iter_mut().zip(&self.places).enumerate() {
+            *to = (from.map(|(_, at)| at), n);
+        }
+        places.sort_unstable();
+        let [(first, place), (second, other), ..] = places;
+        let free = first.map_or(Time::ZERO, |at| at + REMEMBERED.max(self.patience()));
+        match second.map(|at| at + self.patience()) {
+            Some(missed) if missed < free => (other, missed),
+            _ => (place, free),
+        }
     }
 
     /// What is known now.
@@ -210,15 +237,15 @@ impl Pulses {
     pub fn health(&self, now: Time) -> Health {
         let patience = self.patience();
         // Since the first pulse that nothing answered: before it there was nothing to answer.
-        if self.asked.is_none_or(|at| now.since(at) < patience) {
+        let Some(silent) = self.asked.map(|at| now.since(at)).filter(|silent| *silent >= patience) else {
             return Health::Good;
-        }
+        };
         let young = self.outstanding.iter().rev().take_while(|(_, at)| now.since(*at) < patience).count();
         let missed = self.unanswered.saturating_sub(u32::try_from(young).unwrap_or(u32::MAX));
         // A few that arrive in a row do not make a good path of one that loses many.
         let loss = self.loss.max(self.lasting);
         let enough = DEAD_AFTER.iter().find(|(share, _)| loss <= *share).map_or(u32::MAX, |(_, n)| *n);
-        if missed >= enough { Health::Dead } else { Health::Doubtful }
+        if missed >= enough && silent >= REMEMBERED { Health::Dead } else { Health::Doubtful }
     }
 
     /// When to send the next one.
@@ -226,9 +253,7 @@ impl Pulses {
     pub fn next(&self, now: Time) -> Time {
         let Some(last) = self.last else { return now };
         if self.busy || self.health(now) != Health::Good {
-            let place = (self.sent % u64::from(PLACES)) as u16;
-            let taken = self.outstanding.iter().rev().find(|(number, _)| number % PLACES as u16 == place);
-            return taken.map_or(last, |(_, at)| *at + REMEMBERED).max(last + self.pace());
+            return self.next_place().1.max(last + self.pace());
         }
         // An idle path's pulse is to be missed in time.
         if self.unanswered > 0 && self.idle > DOUBT {

@@ -1,0 +1,186 @@
+//! IPv4 and IPv6: hosts that have one of them or both, and firewalls that filter IPv6 and translate nothing.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use wavnet_proto::{
+    mesh::PathKind,
+    nat::{Filtering, Mapping, NatSummary, Situation},
+    trust::SecretKey,
+};
+use wavnet_sim::{
+    Datagram, Fate, Ipv4, LinkConfig, Network, Place, Reason, RouterConfig, Seed, SegmentId,
+    nat::{Behaviour, FirewallConfig},
+};
+
+use crate::{
+    grid::Kind,
+    node::Host,
+    world::{Site, World},
+};
+
+const DELAY: Duration = Duration::from_millis(20);
+const FRAMES: Duration = Duration::from_millis(1);
+
+/// One whose agents look for its server at both of its addresses.
+fn world_of_both(seed: Seed) -> World {
+    let mut world = World::new(seed, DELAY);
+    let server = world.servers[0];
+    world.server_addrs = Some(world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect());
+    world
+}
+
+fn dual(world: &mut World, name: &str, v4: bool, v6: bool) -> Site {
+    let internet = SegmentId::INTERNET;
+    let addrs: Vec<_> = [v4.then(|| world.net.vacant_v4(internet)), v6.then(|| world.net.vacant_v6(internet))]
+        .into_iter()
+        .flatten()
+        .collect();
+    let secret = SecretKey::generate(&mut world.rng);
+    let settings = world.settings(name);
+    world.add_agent_as(internet, &addrs, settings, secret, Kind::Open.summary())
+}
+
+#[test]
+fn hosts_with_one_family_or_two_meet_where_they_share_one_and_by_the_relay_where_not() {
+    Seed::each(5, |seed| {
+        for (a, b) in [((true, true), (true, true)), ((false, true), (true, true)), ((true, false), (false, true))] {
+            let mut world = world_of_both(seed);
+            let (x, y) = (dual(&mut world, "x", a.0, a.1), dual(&mut world, "y", b.0, b.1));
+            let shared = a.0 && b.0 || a.1 && b.1;
+            let wanted = if shared { PathKind::Direct } else { PathKind::Relayed };
+            let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == wanted);
+            assert!(met.is_some(), "{a:?} {b:?}\n{}", world.net.trace());
+        }
+    });
+}
+
+#[test]
+fn a_family_that_vanishes_is_made_up_for_by_the_other_one() {
+    Seed::each(6, |seed| {
+        for v4_goes in [true, false] {
+            let mut world = world_of_both(seed);
+            let (x, y) = (dual(&mut world, "x", true, true), dual(&mut world, "y", true, true));
+            let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == PathKind::Direct);
+            assert!(met.is_some(), "{}", world.net.trace());
+            world.net.run_for(Duration::from_secs(5));
+            let left: Vec<_> = world.net.addresses(x.host).iter().copied().filter(|a| a.is_ipv6() == v4_goes).collect();
+            let at = world.net.now() + Duration::from_secs(1);
+            world.net.at(at, move |net: &mut Network<Host>| net.move_host(x.host, SegmentId::INTERNET, &left));
+            let gap = world.longest_gap(x, y, FRAMES, at + Duration::from_secs(4));
+            assert!(gap < Duration::from_secs(1), "{v4_goes} {gap:?}\n{}", world.net.trace());
+            world.net.run_for(Duration::from_secs(60));
+            assert!(world.agent(x).mesh.servers().iter().any(|server| server.registered), "{v4_goes}");
+        }
+    });
+}
+
+/// A host with IPv6 alone behind a firewall of its own.
+fn behind_firewall(world: &mut World, n: u16, name: &str, filtering: Behaviour) -> Site {
+    let config = RouterConfig {
+        external: Vec::new(),
+        inside: vec![format!("2001:db8:{n}::/64").parse().expect("a prefix")],
+        v4: Ipv4::Routed(None),
+        v6: Some(FirewallConfig { filtering, ..FirewallConfig::default() }),
+    };
+    let router = world.net.add_router(SegmentId::INTERNET, config);
+    world.net.set_link(router, &LinkConfig::delayed(DELAY));
+    let lan = world.net.lan(router);
+    let addr = world.net.vacant_v6(lan);
+    let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings(name));
+    let filtering = match filtering {
+        Behaviour::EndpointIndependent => Filtering::EndpointIndependent,
+        Behaviour::AddressDependent => Filtering::AddressDependent,
+        Behaviour::AddressAndPortDependent => Filtering::AddressAndPortDependent,
+    };
+    let (situation, mapping) = (Situation::Direct, Mapping::EndpointIndependent);
+    let summary = NatSummary { situation, mapping, filtering, ..NatSummary::default() };
+    Site { router: Some(router), ..world.add_agent_as(lan, &[addr], settings, secret, summary) }
+}
+
+/// Nobody gets in who was not sent to. One of the firewalls then forgets whom its host has sent to.
+#[test]
+fn two_firewalls_for_ipv6_are_passed_within_a_second_and_again_after_a_restart() {
+    use Behaviour::{AddressAndPortDependent, AddressDependent};
+    Seed::each(10, |seed| {
+        for [one, other] in [[AddressAndPortDependent; 2], [AddressDependent, AddressAndPortDependent]] {
+            let mut world = world_of_both(seed);
+            let (x, y) = (behind_firewall(&mut world, 1, "x", one), behind_firewall(&mut world, 2, "y", other));
+            let direct = world.until_paths(x, y, Duration::from_secs(1), |kind| kind == PathKind::Direct);
+            assert!(direct.is_some(), "{one:?} {other:?}\n{}", world.net.trace());
+            // There is something to be passed.
+            let router = x.router.expect("a firewall");
+            let stranger = SocketAddr::new(world.net.vacant_v6(SegmentId::INTERNET), 4789);
+            let filtered = |world: &World| world.net.router_stats(router).dropped.of(Reason::Filtered);
+            let (before, to) = (filtered(&world), world.net.main_address(x.host));
+            world.net.inject(SegmentId::INTERNET, Datagram { from: stranger, to, payload: vec![0] });
+            world.net.run_for(Duration::from_millis(100));
+            assert_eq!(filtered(&world), before + 1, "{to}");
+
+            let at = world.net.now() + Duration::from_secs(2);
+            world.net.at(at, move |net: &mut Network<Host>| net.reboot(router));
+            let gap = world.longest_gap(x, y, FRAMES, at + Duration::from_secs(4));
+            assert!(gap < Duration::from_secs(1), "{one:?} {other:?}: {gap:?}\n{}", world.net.trace());
+            assert_eq!([world.path(x, y), world.path(y, x)], [Some(PathKind::Direct); 2], "{}", world.net.trace());
+        }
+    });
+}
+
+/// Two direct ways, of which the one that frames take becomes slow: the other one takes over, and no frame is lost or overtaken.
+#[test]
+fn the_faster_of_two_families_takes_over() {
+    Seed::each(6, |seed| {
+        for slow_is_v4 in [true, false] {
+            let mut world = world_of_both(seed);
+            let (x, y) = (dual(&mut world, "x", true, true), dual(&mut world, "y", true, true));
+            let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == PathKind::Direct);
+            assert!(met.is_some(), "{}", world.net.trace());
+            let hosts = [x, y].map(|site| world.net.addresses(site.host).to_vec());
+            let slow = |world: &mut World, v4: bool| {
+                let hosts = hosts.clone();
+                let between = move |from: IpAddr, to: IpAddr| {
+                    from.is_ipv4() == v4
+                        && hosts[0].iter().chain(&hosts[1]).filter(|ip| [from, to].contains(ip)).count() == 2
+                };
+                world.net.filter(Place::Segment(SegmentId::INTERNET), move |passing| {
+                    let (from, to) = (passing.datagram.from.ip(), passing.datagram.to.ip());
+                    if between(from, to) { Fate::Delay(Duration::from_millis(60)) } else { Fate::Pass }
+                })
+            };
+            let (mut sent, mut number) = ([Vec::new(), Vec::new()], 0);
+            let mut flow = |world: &mut World, seconds: u64| {
+                let end = world.net.now() + Duration::from_secs(seconds);
+                world.set_busy(x, y);
+                world.set_busy(y, x);
+                while world.net.now() < end {
+                    number += 1;
+                    for (sent, (from, to)) in sent.iter_mut().zip([(x, y), (y, x)]) {
+                        sent.extend(world.send(from, to, number).then_some(number));
+                    }
+                    world.net.run_for(Duration::from_millis(5));
+                }
+            };
+            let is_v4 = |world: &World| {
+                [(x, y), (y, x)].map(|(from, to)| world.agent(from).way_to(to.key).map(|way| way.remote.is_ipv4()))
+            };
+            // First it is made sure which one it is, and then that the other one takes over.
+            let first = slow(&mut world, !slow_is_v4);
+            flow(&mut world, 30);
+            assert_eq!(is_v4(&world), [Some(slow_is_v4); 2], "{}", world.net.trace());
+            world.net.remove_filter(first);
+            flow(&mut world, 5);
+            let holds = world.agent(x).holds;
+            slow(&mut world, slow_is_v4);
+            flow(&mut world, 30);
+            world.net.run_for(Duration::from_secs(1));
+            assert_eq!(is_v4(&world), [Some(!slow_is_v4); 2], "{}", world.net.trace());
+            assert!(world.agent(x).holds > holds, "frames had nothing to wait for");
+            for (sent, to) in sent.iter().zip([y, x]) {
+                let came: Vec<u64> = world.agent(to).frames.iter().map(|f| f.number).collect();
+                assert!(came == *sent, "{} of {} came, in order: {}", came.len(), sent.len(), came.is_sorted());
+            }
+        }
+    });
+}
