@@ -4,6 +4,7 @@
 
 mod host;
 mod memory;
+mod mesh;
 mod underlay;
 
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -13,7 +14,7 @@ pub(crate) use host::lacks_capabilities;
 use serde::Serialize;
 
 use crate::{
-    config::{Agent, Config, Underlay},
+    config::{Agent, Config, Mesh, Underlay},
     datapath::Sizes,
     output,
 };
@@ -38,6 +39,8 @@ pub struct Asked {
     pub bpffs: PathBuf,
     /// Socket of the agent.
     pub socket: PathBuf,
+    /// Peers by rendezvous servers; `None`: none.
+    pub mesh: Option<Mesh>,
 }
 
 impl Default for Asked {
@@ -51,6 +54,7 @@ impl Default for Asked {
             sizes: Sizes::default(),
             bpffs: Agent::BPFFS.into(),
             socket: Agent::default().socket(),
+            mesh: None,
         }
     }
 }
@@ -66,6 +70,7 @@ impl From<&Config> for Asked {
             sizes: c.sizes(),
             bpffs: c.agent.bpffs.clone(),
             socket: c.agent.socket(),
+            mesh: c.mesh.clone(),
         }
     }
 }
@@ -133,6 +138,7 @@ pub fn examine(asked: &Asked) -> Report {
     let mut checks = host::checks(asked);
     checks.push(memory::check(asked));
     checks.extend(underlay::checks(asked));
+    checks.extend(mesh::checks(asked));
     Report { ok: checks.iter().all(|c| c.verdict != Verdict::Fail), checks }
 }
 

@@ -231,11 +231,7 @@ impl Link {
         }
     }
 
-    pub(super) fn response(
-        &mut self,
-        cx: &mut Context<'_>,
-        response: &Response<'_>,
-    ) -> Result<(), HandshakeError> {
+    pub(super) fn response(&mut self, cx: &mut Context<'_>, response: &Response<'_>) -> Result<(), HandshakeError> {
         let greeting = self.greeting.as_mut().ok_or(HandshakeError::State)?;
         let (session, _) = greeting.initiation.handle_response(cx.now, response)?;
         self.greeting = None;
