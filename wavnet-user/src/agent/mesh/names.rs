@@ -220,7 +220,7 @@ mod tests {
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             names.take(now, vec![(a.clone(), found(1)), (b.clone(), failed())]);
             assert!(!begins(&mut names, now + pause * second - Duration::from_millis(1)).await, "{pause} s");
-            now = now + pause * second;
+            now += pause * second;
             assert!(begins(&mut names, now).await, "{pause} s");
         }
         // The host has an address at last.
@@ -230,7 +230,7 @@ mod tests {
         for answer in [found(2), failed()] {
             names.take(now, vec![(a.clone(), found(1)), (b.clone(), answer)]);
             assert!(!begins(&mut names, now + 59 * second).await, "where it is is known");
-            now = now + 60 * second;
+            now += 60 * second;
             assert!(begins(&mut names, now).await);
         }
     }
