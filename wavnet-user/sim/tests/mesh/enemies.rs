@@ -1,9 +1,9 @@
-//! Who lies, repeats, changes and floods: a server, somebody on the way, somebody elsewhere, another host with the same key.
+//! Who lies, repeats, changes and floods: a server, somebody on the way, somebody elsewhere.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use wavnet_proto::{
-    mesh::{Dropped, Event, PathKind, ServerTrouble, Settings},
+    mesh::{Dropped, Event, PathKind, Settings},
     policy::Policy,
     rng::Rng,
     wire::{
@@ -306,48 +306,6 @@ fn a_peer_that_asks_who_we_are_all_the_time_is_answered_now_and_then() {
         world.net.run_for(Duration::from_secs(2));
         let name = world.agent(a).mesh.peers().find(|peer| peer.key == b.key).and_then(|peer| peer.name);
         assert_eq!(name.as_deref(), Some("b499"));
-    });
-}
-
-#[test]
-fn two_hosts_with_one_key_are_told_of_and_harm_no_third() {
-    Seed::each(5, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
-        let c = world.behind("c", NatConfig::port_restricted_cone(), cone());
-        direct_within(&mut world, a, c, 3);
-        let (secret, settings) = (world.secret(a), world.settings("a"));
-        let addr = world.net.vacant_v4(SegmentId::INTERNET);
-        let twin = world.add_agent_as(SegmentId::INTERNET, &[addr], settings, secret, cone());
-        let d = world.behind("d", NatConfig::port_restricted_cone(), cone());
-        direct_within(&mut world, c, d, 5);
-        world.net.run_for(Duration::from_secs(1));
-        let since = world.net.now();
-        let troubles = |world: &World| [a, twin].map(|site| world.agent(site).mesh.servers()[0].trouble);
-        // They take turns, of which each is two minutes at the most.
-        for round in 0..10 {
-            world.net.run_for(Duration::from_secs(120));
-            assert_eq!(troubles(&world), [Some(ServerTrouble::Replaced); 2], "round {round}");
-        }
-        for site in [a, twin] {
-            let count = |is: fn(&Event) -> bool| world.agent(site).events.iter().filter(|(_, e)| is(e)).count();
-            let told = count(|e| matches!(e, Event::ServerLost { why: ServerTrouble::Replaced, .. }));
-            assert_eq!(told, 1, "{:?}", world.agent(site).events);
-            let others = count(|e| matches!(e, Event::Registered { .. } | Event::ServerLost { .. })) - told;
-            assert!(others <= 1, "{:?}", world.agent(site).events);
-        }
-        for (one, other) in [(c, d), (d, c)] {
-            let of_other = |(at, e): &&(_, Event)| {
-                *at >= since && matches!(e, Event::Path { peer, .. } | Event::Gone { peer } if *peer == other.key)
-            };
-            assert_eq!(world.agent(one).events.iter().find(of_other), None);
-            assert_eq!(world.path(one, other), Some(PathKind::Direct));
-        }
-        // One of them gets a key of its own: it takes a while until that is believed.
-        world.net.kill(twin.host);
-        world.net.run_for(Duration::from_secs(900));
-        assert_eq!(world.agent(a).mesh.servers()[0].trouble, None);
-        assert!(world.agent(a).mesh.servers()[0].registered);
     });
 }
 

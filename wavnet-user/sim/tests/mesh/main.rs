@@ -14,4 +14,5 @@ mod relays;
 mod scale;
 mod servers;
 mod trouble;
+mod twins;
 mod world;
