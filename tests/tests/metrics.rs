@@ -1,17 +1,26 @@
 //! The metrics of a running agent, as Prometheus sees them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use wavnet_common::{addr::Mac, reason::Reason};
-use wavnet_tests::lab::{
-    self, Need,
-    agent::{promtool_check, sum_of},
-    frame::marked,
-    host::Vm,
-    overlay::{Both, Shape, ip, mac, until},
-    raw::RawSocket,
-    stream,
+use wavnet_proto::mesh::Dropped;
+use wavnet_tests::{
+    lab::{
+        self, Need,
+        agent::{promtool_check, sum_of},
+        frame::marked,
+        host::Vm,
+        nat::NatKind,
+        overlay::{Both, Shape, ip, mac, until},
+        ping, poll_until,
+        raw::RawSocket,
+        stream,
+    },
+    mesh::{NEEDS, SiteSpec, World, mesh_of},
 };
+
+const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_real_scrape_satisfies_promtool_and_counts_what_happened() {
@@ -49,6 +58,41 @@ fn a_real_scrape_satisfies_promtool_and_counts_what_happened() {
         let ratio = grown("wavnet_peer_frames_total", &[&peer, "direction=\"rx\""]);
         assert!(ratio > 0.0, "acknowledgements were not counted: {ratio}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_real_scrape_of_a_mesh_satisfies_promtool() {
+    let needs = [NEEDS, &[Need::Tool("promtool")]].concat();
+    lab::run("a_real_scrape_of_a_mesh_satisfies_promtool", &needs, |lab| {
+        let mut world = World::new(lab, None)?;
+        let cone = SiteSpec::behind(Some(NatKind::PortRestrictedConeRemapped));
+        let [a, b] = world.sites(lab, [&cone, &SiteSpec::default()])?;
+        a.wait_for_path(&b, "direct", SOON)?;
+        ping::once(&a.vm.ns, b.addr, 56, SOON)?;
+        let is = |name: &str, labels: &[&str], value: f64| {
+            poll_until(name, SOON, || {
+                let found = a.agent.metric(name, labels)?;
+                ensure!(found == value, "{found} with {labels:?}");
+                Ok(())
+            })
+        };
+        let external = a.router.as_ref().context("a router")?.external();
+        let page = a.agent.metrics()?;
+        promtool_check(lab, &page)?;
+        let mapped = mesh_of(&a.agent)?.servers[0].mapped.context("a mapped address")?;
+        ensure!(mapped.ip() == external && mapped.port() != 4789, "{mapped}");
+        let (server, peer) = (format!("server=\"{}:4789\"", world.public.host.addr), format!("peer=\"{}\"", b.key));
+        is("wavnet_mesh_server_registered", &[&server], 1.0)?;
+        is("wavnet_mesh_peer_path", &[&peer, "path=\"direct\""], 1.0)?;
+        is("wavnet_mesh_peer_path", &[&peer, "path=\"relayed\""], 0.0)?;
+        let nat = ["type=\"port-restricted-cone\"", "preserves_port=\"no\"", &format!("mapped=\"{mapped}\"")];
+        is("wavnet_nat_info", &nat, 1.0)?;
+        for reason in Dropped::ALL {
+            let label = format!("reason=\"{}\"", reason.label());
+            ensure!(sum_of(&page, "wavnet_mesh_drops_total", &[&label]).is_some(), "no series for {label}");
+        }
+        promtool_check(lab, &a.agent.metrics()?)
     });
 }
 

@@ -143,14 +143,27 @@ pub struct Label(u32);
 
 impl Label {
     /// No relay is on the way.
-    pub const NONE: Label = Label(0);
+    pub const ZERO: Label = Label(0);
     /// The largest label.
     pub const MAX: u32 = 0x00ff_ffff;
 
-    /// A label of a session; `None` for zero and for what does not fit 24 bits.
+    /// A label; `None` for what does not fit 24 bits.
     #[must_use]
     pub const fn new(n: u32) -> Option<Label> {
-        if n == 0 || n > Label::MAX { None } else { Some(Label(n)) }
+        if n > Label::MAX { None } else { Some(Label(n)) }
+    }
+
+    /// As it is on the wire.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 3] {
+        let [_, a, b, c] = self.0.to_be_bytes();
+        [a, b, c]
+    }
+
+    /// From the wire.
+    #[must_use]
+    pub const fn from_bytes([a, b, c]: [u8; 3]) -> Label {
+        Label(u32::from_be_bytes([0, a, b, c]))
     }
 
     /// What stands behind the first byte of VXLAN, control and relayed pulses: the lower 24 bits of their first word.
@@ -167,17 +180,17 @@ impl Label {
         self.0
     }
 
-    /// True for [`Label::NONE`].
+    /// True for [`Label::ZERO`].
     #[inline(always)]
     #[must_use]
-    pub const fn is_none(self) -> bool {
+    pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{:06x}", self.0)
     }
 }
 
@@ -227,11 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn labels_have_24_bits_and_zero_is_none() {
-        assert_eq!((Label::new(0), Label::new(1 << 24)), (None, None));
+    fn labels_have_24_bits() {
+        assert_eq!((Label::new(0), Label::new(1 << 24)), (Some(Label::ZERO), None));
         assert_eq!(Label::new(Label::MAX).map(Label::get), Some(0xff_ffff));
         assert_eq!(Label::of_word(0x0812_3456).get(), 0x12_3456);
-        assert!(Label::of_word(0x0800_0000).is_none() && Label::NONE.is_none());
+        assert!(Label::of_word(0x0800_0000).is_zero() && Label::ZERO.is_zero());
     }
 
     #[test]

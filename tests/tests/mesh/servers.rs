@@ -62,9 +62,13 @@ fn established_paths_do_not_need_the_server() {
         for site in [&a, &b] {
             wait_registered(site, 0, false)?;
         }
-        let log = a.agent.log();
-        ensure!(log.matches("it does not answer").count() == 1, "once and not more: {log}");
+        let said = || a.agent.log().matches("it does not answer").count();
+        poll_until("the agent to say so", SOON, || {
+            ensure!(said() > 0, "{}", a.agent.log());
+            Ok(())
+        })?;
         direct.steady(SOON)?;
+        ensure!(said() == 1, "once and not more: {}", a.agent.log());
         ensure!(direct.lost() <= 1, "{} frames were lost", direct.lost());
         row("the server is killed, starts again, and is cut off", "direct", 0);
         world.public.host.ns.ip(&format!("{nic} up"))?;

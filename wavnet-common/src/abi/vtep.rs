@@ -35,7 +35,7 @@ impl Endpoint {
     /// A VTEP with an address of its own.
     #[must_use]
     pub const fn plain(addr: [u8; 4], port: u16) -> Endpoint {
-        Endpoint { addr, port, source_port: None, label: Label::NONE }
+        Endpoint { addr, port, source_port: None, label: Label::ZERO }
     }
 }
 

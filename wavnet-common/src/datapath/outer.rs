@@ -145,7 +145,7 @@ fn short<P: Packet>(pkt: &P, payload: usize) -> Outer {
     match demux::kind(payload, *first, 0) {
         Kind::Pulse => pkt
             .at::<PulseHdr>(PAYLOAD)
-            .map_or(Outer::NotOurs, |pulse| Outer::Pulse(Pulse { pulse: *pulse, relayed: false, label: Label::NONE })),
+            .map_or(Outer::NotOurs, |pulse| Outer::Pulse(Pulse { pulse: *pulse, relayed: false, label: Label::ZERO })),
         Kind::RelayedPulse => pkt.at::<RelayedPulseHdr>(PAYLOAD).map_or(Outer::NotOurs, |relayed| {
             let [a, b, c] = relayed.label;
             let label = Label::of_word(u32::from_be_bytes([0, a, b, c]));

@@ -213,9 +213,9 @@ fn see<P: Packet + FrameMeta>(pkt: &P, config: &RelayConfig) -> Seen {
     match demux::kind(payload, (first >> 24) as u8, second) {
         Kind::Vxlan if payload < TWO_WORDS => malformed,
         // Without a label it is for a VTEP, and here is none.
-        Kind::Vxlan if label.is_none() => nothing,
+        Kind::Vxlan if label.is_zero() => nothing,
         Kind::Vxlan => Seen::Labelled(Labelled { label, is_frame: true }),
-        Kind::Control | Kind::RelayedPulse if label.is_none() => for_server,
+        Kind::Control | Kind::RelayedPulse if label.is_zero() => for_server,
         Kind::Control | Kind::RelayedPulse => Seen::Labelled(Labelled { label, is_frame: false }),
         Kind::Stun => Seen::Stun,
         Kind::Pulse => for_server,

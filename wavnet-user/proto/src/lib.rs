@@ -24,6 +24,7 @@ pub mod adaptive;
 pub mod ageing;
 pub mod bucket;
 pub mod command;
+mod counted;
 pub mod fabric;
 pub mod held;
 pub mod mesh;

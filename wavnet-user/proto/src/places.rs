@@ -11,7 +11,7 @@ use std::{
 
 use wavnet_common::{
     abi::{Endpoint, ExtraPorts},
-    addr::{Label, PeerId, Vni},
+    addr::{PeerId, Vni},
 };
 
 use crate::{
@@ -74,12 +74,6 @@ struct Peer {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     peers: BTreeMap<PublicKey, Peer>,
-}
-
-/// The label of a way as the datapath has it: the same number.
-#[must_use]
-pub fn label(way: &Way) -> Label {
-    Label::new(way.label.get()).unwrap_or(Label::NONE)
 }
 
 /// A peer as the fabric knows it.
@@ -173,7 +167,7 @@ impl Places {
             addr: remote.ip().octets(),
             port: remote.port(),
             source_port: Some(ports.of(way.socket)),
-            label: label(way),
+            label: way.label,
         };
         (peer.lost, peer.given_up) = (None, false);
         peer.place = Some(Place { endpoint, socket: way.socket });

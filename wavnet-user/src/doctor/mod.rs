@@ -5,6 +5,7 @@
 mod host;
 mod keys;
 mod memory;
+mod mesh;
 mod underlay;
 
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -39,7 +40,7 @@ pub struct Asked {
     pub bpffs: PathBuf,
     /// Socket of the agent.
     pub socket: PathBuf,
-    /// Peers that are found, if configured.
+    /// Peers by rendezvous servers; `None`: none.
     pub mesh: Option<Mesh>,
 }
 
@@ -139,6 +140,7 @@ pub fn examine(asked: &Asked) -> Report {
     checks.push(memory::check(asked));
     checks.extend(underlay::checks(asked));
     checks.extend(asked.mesh.as_ref().map(keys::check));
+    checks.extend(mesh::checks(asked));
     Report { ok: checks.iter().all(|c| c.verdict != Verdict::Fail), checks }
 }
 

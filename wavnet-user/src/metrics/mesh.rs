@@ -12,12 +12,20 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
     f.gauges(
         "wavnet_nat_info",
         "1; the labels say what is in front of this host: the type by RFC 3489, what mapping and filtering depend on (RFC 4787), \
-         and whether it hairpins.",
+         whether it keeps ports and hairpins, and where servers see this host.",
         m.nat.iter().map(|nat| {
-            let hairpin = nat.hairpin.map_or("unknown", |yes| if yes { "yes" } else { "no" });
-            let behaviours = [("mapping", nat.mapping.as_str()), ("filtering", &nat.filtering), ("ports", &nat.ports)];
-            let [mapping, filtering, ports] = behaviours;
-            gauge(&[("type", &nat.kind), mapping, filtering, ports, ("hairpin", hairpin)], 1.0)
+            let known = |fact: Option<bool>| fact.map_or("unknown", |yes| if yes { "yes" } else { "no" });
+            let mapped = nat.mapped.map_or_else(String::new, |at| at.to_string());
+            let labels = [
+                ("type", nat.kind.as_str()),
+                ("mapping", &nat.mapping),
+                ("filtering", &nat.filtering),
+                ("ports", &nat.ports),
+                ("preserves_port", known(nat.preserves_port)),
+                ("hairpin", known(nat.hairpin)),
+                ("mapped", &mapped),
+            ];
+            gauge(&labels, 1.0)
         }),
     );
     f.gauges(
@@ -34,6 +42,11 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
         "wavnet_mesh_refused_total",
         "How often identities that may not be peers (they are not on the list, or were revoked) tried to be, each counted once a minute at the most.",
         [counter(&[], m.refused as f64)].into_iter(),
+    );
+    f.counters(
+        "wavnet_mesh_drops_total",
+        "Datagrams to the mesh, and messages in them, that the agent dropped; wavnet_proto::mesh::Dropped says what each reason means.",
+        m.drops.iter().map(|(reason, n)| counter(&[("reason", reason)], *n as f64)),
     );
     f.gauges(
         "wavnet_mesh_server_registered",

@@ -20,6 +20,7 @@ pub fn mesh(m: &MeshInfo, color: bool) -> String {
         },
     );
     about.add_row([Cell::new("NAT"), Cell::new(nat)]);
+    about.add_row([Cell::new("dropped"), Cell::new(number(m.drops.values().sum()))]);
     let mut servers = table(&["SERVER", "STATE", "MAPPED", "RELAYS", "HOSTS", "RTT"], color);
     for s in &m.servers {
         let (state, shade) = match (&s.error, s.registered) {
@@ -125,6 +126,7 @@ mod tests {
             nat: None,
             held_frames_lost: 3,
             refused: 0,
+            drops: [("foreign".to_owned(), 1200), ("replayed".to_owned(), 34)].into(),
             servers: vec![server],
             peers: vec![peer("a", vec![path]), peer("b", vec![])],
         };
@@ -137,6 +139,7 @@ mod tests {
             "lost",
             "warning: 192.0.2.1:4789: it does not answer",
             "warning: 3 frames",
+            "1,234",
         ] {
             assert!(text.contains(shown), "{shown} in\n{text}");
         }

@@ -155,7 +155,7 @@ impl LegRow {
         if from & LegRow::USED == 0
             || load(&self.from) != from
             || Label::of_word(labels as u32).get() != label.get()
-            || label.is_none()
+            || label.is_zero()
         {
             return None;
         }
@@ -210,6 +210,6 @@ mod tests {
 
     #[test]
     fn a_free_row_is_not_that_of_no_label() {
-        assert_eq!(LegRow::default().of(Label::NONE), None);
+        assert_eq!(LegRow::default().of(Label::ZERO), None);
     }
 }

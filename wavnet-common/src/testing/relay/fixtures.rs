@@ -233,7 +233,7 @@ impl Table<'_> {
     }
 
     fn server(&mut self) {
-        let none = Label::NONE;
+        let none = Label::ZERO;
         for (name, payload) in [
             ("STUN", stun()),
             ("control without a label", control(none, 100)),

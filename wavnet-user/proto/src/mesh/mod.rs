@@ -15,6 +15,7 @@
 mod budget;
 mod change;
 mod context;
+mod drops;
 mod left;
 mod link;
 mod nat;
@@ -35,15 +36,16 @@ mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use drops::Dropped;
 pub use output::{Command, Event, PathId, PathKind, RELAYED_PULSE, ServerTrouble, Way};
 pub use pulse::{ANSWER, Health, Pulses, Rtt};
-pub use receive::Dropped;
 pub use search::ENTRIES;
 pub use settings::{Server, Settings};
 pub use view::{PathView, PeerView, ServerView};
 
 use self::{
     context::{Context, Local, Output},
+    drops::Drops,
     link::Link,
     peer::Peer,
     steady::Steady,
@@ -78,7 +80,7 @@ pub struct Mesh {
     link_indices: Vec<Vec<u32>>,
     peers: BTreeMap<PublicKey, Peer>,
     owners: BTreeMap<u32, Owner>,
-    dropped: BTreeMap<Dropped, u64>,
+    dropped: Drops,
     limits: receive::Limits,
 }
 
@@ -122,7 +124,7 @@ impl Mesh {
             link_indices: Vec::new(),
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
-            dropped: BTreeMap::new(),
+            dropped: Drops::default(),
             limits: receive::Limits::default(),
         };
         let servers = mesh.local.settings.servers.clone();

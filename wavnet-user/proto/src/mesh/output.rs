@@ -176,11 +176,6 @@ pub enum Event {
         /// Who.
         peer: PublicKey,
     },
-    /// Another host uses our identity: a server says that we are elsewhere.
-    DuplicateIdentity {
-        /// Which server.
-        server: usize,
-    },
 }
 
 /// What is wrong with a server.

@@ -2,30 +2,15 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use super::{ANSWER, Context, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
+use super::{ANSWER, Context, Dropped, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
 use crate::{
     bucket::{Bucket, Rate},
     stun,
     time::Time,
     transmit::Socket,
     trust::{Psk, PublicKey, Responder},
-    wire::{Cookie, Datagram, Init, Label, Unknown, unknown},
+    wire::{Cookie, Datagram, Init, Label, Messages, Response, Unknown, unknown},
 };
-
-/// Why a datagram was dropped (a label of the metrics).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dropped {
-    /// It is nothing that wavnet says.
-    Foreign,
-    /// It is for a session that does not exist.
-    UnknownSession,
-    /// It does not decrypt, or came before.
-    Refused,
-    /// A pulse from where no path is.
-    UnknownPath,
-    /// A handshake that does not come by way of a server or of a path.
-    Handshake,
-}
 
 /// Hints that one is not known here.
 const HINTS: Rate = Rate { per_second: 50, burst: 50 };
@@ -74,7 +59,7 @@ impl Mesh {
                     self.dispatch(now, Via::Way(way), Some(from), datagram);
                 }
                 Err(_) if self.stun(now, socket, payload) => {}
-                Err(_) => self.drop(Dropped::Foreign),
+                Err(error) => self.drop(error.into()),
             },
         }
         self.settle(now);
@@ -89,13 +74,14 @@ impl Mesh {
         if label == Label::ZERO || by_relay() || is_known() { way } else { Way { label: Label::ZERO, ..way } }
     }
 
-    /// Datagrams that were dropped, by reason.
-    pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
-        self.dropped.iter().map(|(reason, n)| (*reason, *n))
+    /// How often something that came in was dropped for this reason, since the start.
+    #[must_use]
+    pub fn dropped(&self, reason: Dropped) -> u64 {
+        self.dropped.of(reason)
     }
 
     pub(super) fn drop(&mut self, reason: Dropped) {
-        *self.dropped.entry(reason).or_default() += 1;
+        self.dropped.count(reason);
     }
 
     /// The answer to a question of ours for a mapping. False: it is none.
@@ -117,7 +103,7 @@ impl Mesh {
             if known.is_some() {
                 self.out.send(way, way.pulse((number | ANSWER).to_be_bytes()));
             } else {
-                self.drop(Dropped::UnknownPath);
+                self.drop(Dropped::Pulse);
                 if self.limits.hints.take(now, HINTS, 1) {
                     self.out.send(way, unknown(way.label, Unknown::Pulse(pulse)));
                 }
@@ -133,42 +119,39 @@ impl Mesh {
                 self.seek_lost(now);
             }
         } else {
-            self.drop(Dropped::UnknownPath);
+            self.drop(Dropped::Pulse);
         }
     }
 
     /// A control datagram, to whom it is for.
     pub(super) fn dispatch(&mut self, now: Time, via: Via, from: Option<SocketAddr>, datagram: Datagram<'_>) {
         match datagram {
-            Datagram::Cookie(cookie) => {
-                if let Some(Owner::Link(i)) = self.owner(cookie.receiver) {
-                    self.cookie(now, i, &cookie);
-                }
-            }
+            Datagram::Cookie(cookie) => match self.owner(cookie.receiver) {
+                Some(Owner::Link(i)) => self.cookie(now, i, &cookie),
+                _ => self.drop(Dropped::Session),
+            },
             Datagram::Response(response) => match self.owner(response.receiver) {
-                Some(Owner::Link(i)) => {
-                    if let Some(link) = self.links.get_mut(i) {
-                        let linked = link.response(lend!(self, now), &response);
-                        self.own_link(i);
-                        if linked {
-                            self.peers.values_mut().for_each(|peer| peer.uninvite(i));
-                        }
-                    }
-                }
+                Some(Owner::Link(i)) => self.linked(now, i, &response),
                 Some(Owner::Peer(key)) => {
-                    if let Some(peer) = self.peers.get_mut(&key) {
-                        peer.response(lend!(self, now), &response);
-                        self.settle_owners(key);
+                    let Some(peer) = self.peers.get_mut(&key) else { return };
+                    if let Err(error) = peer.response(lend!(self, now), &response) {
+                        self.drop(error.into());
                     }
+                    self.settle_owners(key);
                 }
-                None => self.drop(Dropped::UnknownSession),
+                None => self.drop(Dropped::Session),
             },
             Datagram::Data(data) => match self.owner(data.receiver) {
                 Some(Owner::Link(i)) => {
-                    let messages = self.links.get_mut(i).and_then(|l| l.open(now, &data));
-                    match messages {
-                        Some(messages) => self.hear_server(now, i, messages),
-                        None => self.drop(Dropped::Refused),
+                    let Some(link) = self.links.get_mut(i) else { return };
+                    match link.open(now, &data) {
+                        Ok((messages, whole)) => {
+                            if !whole {
+                                self.drop(Dropped::Message);
+                            }
+                            self.hear_server(now, i, messages);
+                        }
+                        Err(error) => self.drop(error.into()),
                     }
                 }
                 Some(Owner::Peer(key)) => self.hear_peer(now, via, key, &data),
@@ -183,7 +166,7 @@ impl Mesh {
                 }
             }
             Datagram::Unknown(what) => self.hinted(now, via, from, &what),
-            Datagram::Hello(_) => self.drop(Dropped::Handshake),
+            Datagram::Hello(_) => self.drop(Dropped::Unwanted),
             Datagram::Opener => {}
         }
     }
@@ -193,12 +176,22 @@ impl Mesh {
         if let Some(link) = self.links.get_mut(i) {
             let cx = lend!(self, now);
             if twin {
-                link.stand_by(cx)
-            } else {
-                link.cookie(cx, cookie)
+                link.stand_by(cx);
+            } else if let Err(error) = link.cookie(cx, cookie) {
+                self.drop(error.into());
             }
             self.own_link(i);
         }
+    }
+
+    /// A server answers a handshake.
+    fn linked(&mut self, now: Time, i: usize, response: &Response<'_>) {
+        let Some(link) = self.links.get_mut(i) else { return };
+        match link.response(lend!(self, now), response) {
+            Ok(()) => self.peers.values_mut().for_each(|peer| peer.uninvite(i)),
+            Err(error) => self.drop(error.into()),
+        }
+        self.own_link(i);
     }
 
     fn owner(&self, index: u32) -> Option<Owner> {
@@ -210,13 +203,18 @@ impl Mesh {
         let cx = lend!(self, now);
         let opened = peer.open(cx, data);
         match &opened {
-            Some((plaintext, said)) => peer.hear(cx, via, *said, plaintext),
+            Ok((plaintext, said)) => {
+                peer.hear(cx, via, *said, plaintext);
+                if Messages::new(plaintext).any(|message| message.is_err()) {
+                    self.drop(Dropped::Message);
+                }
+            }
             // Ours may be over where the peer's is not.
-            None if peer.has_expired(now) => self.say_unknown(now, via, data),
-            None => self.drop(Dropped::Refused),
+            Err(_) if peer.has_expired(now) => self.say_unknown(now, via, data),
+            Err(error) => self.drop((*error).into()),
         }
         if let Via::Way(way) = via
-            && opened.is_some()
+            && opened.is_ok()
             && let Some((owner, id)) = self.out.ways.get(&way).copied().filter(|(owner, _)| *owner != key)
             && let Some(owner) = self.peers.get_mut(&owner)
         {
@@ -230,7 +228,7 @@ impl Mesh {
     }
 
     fn say_unknown(&mut self, now: Time, via: Via, data: &crate::wire::Data<'_>) {
-        self.drop(Dropped::UnknownSession);
+        self.drop(Dropped::Session);
         if let Via::Way(way) = via
             && self.limits.hints.take(now, HINTS, 1)
         {
@@ -248,17 +246,18 @@ impl Mesh {
         }
         let responder = Responder::new(&self.local.secret, Psk::Member(&self.local.settings.member));
         // A wrong MAC costs little, and anybody can send it: it takes nothing from those that are right.
-        if responder.check_forwarded_init(init).is_err() {
-            return self.drop(Dropped::Refused);
+        if let Err(error) = responder.check_forwarded_init(init) {
+            return self.drop(error.into());
         }
         let may = self.peers.get_mut(&key).is_some_and(|peer| peer.may_request(now, via));
         if !may || !self.limits.handshakes.take(now, HANDSHAKES, 1) {
-            return self.drop(Dropped::Handshake);
+            return self.drop(Dropped::HandshakeLimit);
         }
         let index = self.fresh_index();
         let responder = Responder::new(&self.local.secret, Psk::Member(&self.local.settings.member));
-        let Ok(request) = responder.read_forwarded_init(key, init, &mut self.rng) else {
-            return self.drop(Dropped::Refused);
+        let request = match responder.read_forwarded_init(key, init, &mut self.rng) {
+            Ok(request) => request,
+            Err(error) => return self.drop(error.into()),
         };
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.requested(lend!(self, now), request, mac, via, index);
@@ -275,14 +274,14 @@ impl Mesh {
             link.unknown(lend!(self, now), what, index);
             return self.own_link(i);
         }
-        let Via::Way(way) = via else { return };
+        let Via::Way(way) = via else { return self.drop(Dropped::Hint) };
         // Ways in service are found at once, so that strangers' hints take nothing from those that may be true.
         let found = match self.out.ways.get(&way) {
             Some((key, _)) => Some(*key),
-            None if !self.limits.hinted.take(now, HINTED, 1) => return,
+            None if !self.limits.hinted.take(now, HINTED, 1) => None,
             None => self.peers.iter().find(|(_, p)| p.paths.by_way(&way).is_some()).map(|(key, _)| *key),
         };
-        let Some(peer) = found.and_then(|key| self.peers.get_mut(&key)) else { return };
+        let Some(peer) = found.and_then(|key| self.peers.get_mut(&key)) else { return self.drop(Dropped::Hint) };
         match what {
             Unknown::Pulse(pulse) => peer.unknown_there(lend!(self, now), way, u16::from_be_bytes(*pulse)),
             Unknown::Data { receiver, .. } => peer.lost_there(lend!(self, now), *receiver),

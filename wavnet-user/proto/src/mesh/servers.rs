@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
-    Context, Event, Link, Mesh, Peer, Timer, Way, lend,
+    Context, Dropped, Event, Link, Mesh, Peer, Timer, Way, lend,
     peer::{SILENCE, Via},
 };
 use crate::{
@@ -222,9 +222,15 @@ impl Mesh {
 
     /// A peer's datagram, as a server says.
     fn forwarded(&mut self, now: Time, i: usize, forward: &Forward) {
-        let Ok((_, datagram)) = Datagram::parse(&forward.datagram) else { return };
+        let datagram = match Datagram::parse(&forward.datagram) {
+            Ok((_, datagram)) => datagram,
+            Err(error) => return self.drop(error.into()),
+        };
         match &datagram {
-            Datagram::Init(_) if self.peer_or_new(now, forward.peer).is_none() => self.refuse(now, forward.peer),
+            Datagram::Init(_) if self.peer_or_new(now, forward.peer).is_none() => {
+                self.drop(Dropped::NotAllowed);
+                self.refuse(now, forward.peer);
+            }
             Datagram::Init(init) => self.handshake(now, Via::Server(i), forward.peer, init),
             _ => self.dispatch(now, Via::Server(i), None, datagram),
         }

@@ -82,7 +82,7 @@ impl Mesh {
         let view = |link: &super::Link| ServerView {
             addr: link.server.addr,
             registered: link.is_up(now),
-            trouble: link.trouble(),
+            trouble: link.lasting_trouble(now),
             mapped: self.local.mapped.get(&link.index).copied(),
             relays: link.relays,
             stun: link.stun.clone(),

@@ -207,7 +207,7 @@ impl Relay {
 
     fn enter(&mut self, label: Label, from: SocketAddr, to: SocketAddr, to_label: Label) -> bool {
         let (Some(from), Some(to)) = (usable(from), usable(to)) else { return false };
-        if label.is_none() || to_label.is_none() {
+        if label.is_zero() || to_label.is_zero() {
             return false;
         }
         let leg = Leg { label, from, to, to_label };

@@ -1,30 +1,6 @@
 //! What the server counts: why it dropped something, and what it did.
 
-macro_rules! counted {
-    ($(#[doc = $about:literal])+ $enum:ident: $($(#[doc = $doc:literal])+ $name:ident = $label:literal,)+) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(usize)]
-        pub enum $enum { $($(#[doc = $doc])+ $name,)+ }
-
-        impl $enum {
-            /// All of them, in order.
-            pub const ALL: &'static [$enum] = &[$($enum::$name,)+];
-
-            /// The value of the metric's label.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self { $($enum::$name => $label,)+ }
-            }
-
-            /// What it means, in a sentence, for people.
-            #[must_use]
-            pub const fn help(self) -> &'static str {
-                match self { $($enum::$name => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
+use crate::counted::counted;
 
 counted! {
     /// Why a datagram, or a message in it, was dropped: one counter each.

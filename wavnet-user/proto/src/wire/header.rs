@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use wavnet_common::addr::Label;
+
 /// The first byte of control datagrams: `W`.
 pub const MAGIC: u8 = b'W';
 
@@ -10,46 +12,6 @@ pub const VERSION: u8 = 1;
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
-
-/// What a relay tells sessions apart by: 24 bits, zero where no relay is on the way. Not authenticated: relays rewrite it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(u32);
-
-impl Label {
-    /// No relay is on the way.
-    pub const ZERO: Label = Label(0);
-
-    /// A label, or `None` for what does not fit 24 bits.
-    #[must_use]
-    pub const fn new(n: u32) -> Option<Label> {
-        if n >> 24 == 0 { Some(Label(n)) } else { None }
-    }
-
-    /// The number, below 2^24.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    /// As it is on the wire.
-    #[must_use]
-    pub const fn to_bytes(self) -> [u8; 3] {
-        let [_, a, b, c] = self.0.to_be_bytes();
-        [a, b, c]
-    }
-
-    /// From the wire.
-    #[must_use]
-    pub const fn from_bytes([a, b, c]: [u8; 3]) -> Label {
-        Label(u32::from_be_bytes([0, a, b, c]))
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:06x}", self.0)
-    }
-}
 
 /// The type of a control datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,8 +18,9 @@ pub(crate) use build::{cookie, data_header, hello, init, response};
 pub use build::{opener, relabelled, unknown};
 pub(crate) use codec::{Reader, Short};
 pub use datagram::{Cookie, Data, Datagram, Hello, Init, Response, Tagged, Unknown, WireError};
-pub use header::{HEADER_LEN, Header, Kind, Label, MAGIC, VERSION};
+pub use header::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 pub use message::{Fault, Message, MessageError, Messages, Name, NatSummary, Writer};
+pub use wavnet_common::addr::Label;
 
 /// Bytes of the MAC at the end of HELLO, COOKIE and INIT.
 pub const MAC_LEN: usize = 16;

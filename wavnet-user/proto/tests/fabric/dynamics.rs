@@ -80,7 +80,7 @@ impl Dynamics {
         let (mut slots, mut relays) = (BTreeSet::new(), BTreeSet::new());
         for path in self.paths.values() {
             let (at, label) = match path.from {
-                PathFrom::Direct(at) => (at, Label::NONE),
+                PathFrom::Direct(at) => (at, Label::ZERO),
                 PathFrom::Relayed { relay, label } => {
                     relays.insert(relay);
                     (relay, label)

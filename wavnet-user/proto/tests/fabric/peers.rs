@@ -166,13 +166,13 @@ fn paths_are_found_by_where_datagrams_come_from() {
     assert_eq!(found(&w, by_relay(7), 7), Some((r, key(0))));
     assert_eq!(found(&w, by_relay(7), 8), None);
     assert_eq!(found(&w, by_relay(0), 0), Some((server, None)));
-    assert_eq!((w.model.found(extra(0), Label::NONE), w.model.found(extra(1), Label::NONE)), (Some((c, key(0))), None));
-    assert_eq!(w.model.found(extra(511), Label::NONE), Some((d, key(1))));
+    assert_eq!((w.model.found(extra(0), Label::ZERO), w.model.found(extra(1), Label::ZERO)), (Some((c, key(0))), None));
+    assert_eq!(w.model.found(extra(511), Label::ZERO), Some((d, key(1))));
     // What one has at one of our ports may go without the others.
     w.fabric.remove_path(c);
     w.fabric.remove_path(d);
     commands(&mut w);
-    assert_eq!((w.model.found(extra(0), Label::NONE), found(&w, straight(0, 40_000), 0)), (None, Some((a, key(0)))));
+    assert_eq!((w.model.found(extra(0), Label::ZERO), found(&w, straight(0, 40_000), 0)), (None, Some((a, key(0)))));
     let taken = |path: PeerPath| FabricError::PathTaken(path.from.addr());
     for refused in [
         path(straight(0, 40_000), 1),
@@ -310,7 +310,7 @@ fn a_new_agent_finds_peers_and_paths_and_claims_them_without_a_write() {
     assert_eq!(w.fabric.add_path(path(straight(0, 40_000), 1)), Ok(other));
     assert_eq!(w.fabric.forget_unclaimed(), []);
     commands(&mut w);
-    assert_eq!(w.model.found(arrival(0, 40_000), Label::NONE), Some((other, Some(PeerKey::Dynamic(id(1))))));
+    assert_eq!(w.model.found(arrival(0, 40_000), Label::ZERO), Some((other, Some(PeerKey::Dynamic(id(1))))));
 }
 
 #[test]

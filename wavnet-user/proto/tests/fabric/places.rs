@@ -18,7 +18,6 @@ use wavnet_proto::{
     time::Time,
     transmit::Socket,
     trust::PublicKey,
-    wire,
 };
 
 use super::{peers::begin_anew, scenarios::*, steps::*, world::*};
@@ -39,11 +38,11 @@ fn some() -> BTreeSet<Vni> {
 }
 
 fn direct(socket: Socket, port: u16) -> Way {
-    Way { socket, remote: SocketAddr::from((peer(1), port)), label: wire::Label::ZERO }
+    Way { socket, remote: SocketAddr::from((peer(1), port)), label: Label::ZERO }
 }
 
 fn relayed() -> Way {
-    Way { socket: Socket::Main, remote: SocketAddr::from((RELAY, 3478)), label: wire::Label::new(7).unwrap() }
+    Way { socket: Socket::Main, remote: SocketAddr::from((RELAY, 3478)), label: Label::new(7).unwrap() }
 }
 
 /// Where the kernel sends the peer's frames; `None`: to nobody.

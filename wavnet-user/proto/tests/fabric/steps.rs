@@ -35,7 +35,7 @@ pub(crate) fn id(n: u8) -> PeerId {
 
 /// Where a dynamic peer may be: at addresses of static ones, too, and by relays.
 pub(crate) fn endpoint(n: u8) -> Endpoint {
-    let label = if n.is_multiple_of(3) { Label::of_word(u32::from(n) + 1) } else { Label::NONE };
+    let label = if n.is_multiple_of(3) { Label::of_word(u32::from(n) + 1) } else { Label::ZERO };
     let port = 40_000 + u16::from(n % 2);
     Endpoint { source_port: Some(4789), label, ..Endpoint::plain(peer(n / 2).octets(), port) }
 }

@@ -100,7 +100,7 @@ fn veths_and_the_unknown_are_not_trusted_with_what_xdp_sends() {
 #[test]
 fn what_cannot_be_relayed_is_left_to_the_server() {
     let mut w = World::new();
-    let (none, nobody) = (Label::NONE, SocketAddr::from(([0, 0, 0, 0], 1)));
+    let (none, nobody) = (Label::ZERO, SocketAddr::from(([0, 0, 0, 0], 1)));
     let incomplete = |w: &World| w.model.config.unwrap().flags & RelayConfigFlags::INCOMPLETE != 0;
     for (a, from, to, b) in [
         (none, host(0), host(1), label(1)),

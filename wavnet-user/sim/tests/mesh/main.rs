@@ -19,4 +19,5 @@ mod relays;
 mod scale;
 mod servers;
 mod trouble;
+mod twins;
 mod world;

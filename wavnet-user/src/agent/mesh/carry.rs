@@ -11,7 +11,7 @@ use wavnet_proto::{
     fabric::{Fabric, FabricError, PathFrom, PeerPath},
     mesh::{Command, Way},
     nat::StunServer,
-    places::{id, label},
+    places::id,
     transmit::Socket,
     trust::PublicKey,
 };
@@ -160,7 +160,7 @@ fn path_from(way: &Way) -> Option<PathFrom> {
         },
     );
     Some(if way.is_relayed() {
-        PathFrom::Relayed { relay: remote, label: label(way) }
+        PathFrom::Relayed { relay: remote, label: way.label }
     } else {
         PathFrom::Direct(remote)
     })

@@ -54,7 +54,7 @@ fn way(path: &PeerPath) -> Option<(Way, PublicKey)> {
     let key = PublicKey::new(path.peer?.0).ok()?;
     let (at, label) = match path.from {
         PathFrom::Direct(at) => (at, Label::ZERO),
-        PathFrom::Relayed { relay, label } => (relay, Label::new(label.get())?),
+        PathFrom::Relayed { relay, label } => (relay, label),
     };
     let socket = at.to.get().checked_sub(1).map_or(Socket::Main, Socket::Extra);
     Some((Way { socket, remote: at.from().into(), label }, key))
@@ -94,7 +94,7 @@ mod tests {
         }
         let relay = Arrival::new(from, LocalPort::extra(7).unwrap());
         let relayed = Way { socket: Socket::Extra(7), remote: from.into(), label: Label::new(9).unwrap() };
-        assert_eq!(of(PathFrom::Relayed { relay, label: addr::Label::of_word(9) }), (relayed, key));
+        assert_eq!(of(PathFrom::Relayed { relay, label: Label::of_word(9) }), (relayed, key));
         assert_eq!(way(&PeerPath { from: PathFrom::Direct(relay), peer: None }), None);
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::Result;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use wavnet_proto::{
     fabric::{Control, Fabric},
     mesh::{Event, Mesh, PathId, PathKind, Settings},
@@ -166,7 +166,10 @@ impl Overlay {
         self.closed = None;
         if let Some(ip) = local {
             match Sockets::open(ip, port) {
-                Ok(sockets) => self.sockets = Some(sockets),
+                Ok(sockets) => {
+                    self.sockets = Some(sockets);
+                    self.names.hurry();
+                }
                 Err(e) => {
                     self.closed = Some(Closed { at: (ip, port).into(), again: now() + RETRY, why: e.to_string() });
                 }
@@ -208,6 +211,10 @@ impl Overlay {
         let mut all: Vec<String> =
             self.names.unresolved().iter().map(|why| format!("rendezvous server: {why}")).collect();
         all.extend(self.exposed.iter().map(Exposed::warning));
+        // Without a socket nothing was asked.
+        let servers = if self.sockets.is_some() { self.mesh.servers() } else { Vec::new() };
+        let troubled = servers.iter().filter_map(|s| Some((s.addr, s.trouble?)));
+        all.extend(troubled.map(|(addr, trouble)| format!("rendezvous server {addr}: {trouble}")));
         all.extend(self.closed.as_ref().map(|closed| {
             let Closed { at, why, .. } = closed;
             format!(
@@ -327,7 +334,8 @@ impl Overlay {
             Event::Registered { server, mapped } => {
                 info!(server = %self.server(*server), %mapped, "registered with a rendezvous server");
             }
-            Event::ServerLost { server, why } => warn!(server = %self.server(*server), "rendezvous server: {why}"),
+            // A warning says so for as long as it lasts.
+            Event::ServerLost { server, why } => debug!(server = %self.server(*server), ?why, "a server is lost"),
             Event::Connected { peer, name } => info!(peer = %peer.short(), name, "connected"),
             Event::Path { peer, kind: Some(kind), after } => {
                 info!(peer = %peer.short(), path = kind.name(), ms = after.as_millis(), "frames take a path");
@@ -336,9 +344,6 @@ impl Overlay {
             Event::Gone { peer } => info!(peer = %peer.short(), "gone"),
             Event::Refused { peer } => {
                 warn!(peer = %peer.short(), "refused: it is not on the list of identities, or was revoked")
-            }
-            Event::DuplicateIdentity { server } => {
-                warn!(server = %self.server(*server), "another host uses this host's key: each needs one of its own");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use wavnet_common::{abi::Traffic, datapath::Of};
 use wavnet_proto::{
-    mesh::{PathView, PeerView, Rtt},
+    mesh::{Dropped, PathView, PeerView, Rtt},
     places::id,
 };
 
@@ -41,6 +41,7 @@ impl Agent {
             nat: self.nat_info(),
             held_frames_lost: overlay.holding.dropped(),
             refused: overlay.refused,
+            drops: Dropped::ALL.iter().map(|r| (r.label().to_owned(), overlay.mesh.dropped(*r))).collect(),
             servers: overlay.mesh.servers().into_iter().map(server).collect(),
             peers: overlay.mesh.peers().map(|p| self.mesh_peer(overlay, p)).collect(),
         })

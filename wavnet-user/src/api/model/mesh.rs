@@ -1,6 +1,6 @@
 //! The mesh: rendezvous servers, and the peers that they have led to.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use wavnet_common::addr::Vni;
@@ -20,6 +20,9 @@ pub struct MeshInfo {
     /// How often identities that may not be peers tried to be, each counted once a minute at the most.
     #[serde(default)]
     pub refused: u64,
+    /// Datagrams to the mesh, and messages in them, that were dropped, by reason.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
     /// The rendezvous servers, the preferred one first.
     pub servers: Vec<MeshServer>,
     /// The peers, ascending by key.

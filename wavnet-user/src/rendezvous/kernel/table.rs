@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wavnet_common::{abi::relay::RelayCount, addr};
+use wavnet_common::abi::relay::RelayCount;
 use wavnet_proto::{
     rendezvous::{Limits, RelayKey, RelayTarget},
     wire::Label,
@@ -16,11 +16,11 @@ pub(in crate::rendezvous) struct KernelTable(pub(in crate::rendezvous) Arc<Kerne
 
 impl RelayTable for KernelTable {
     fn set(&mut self, key: RelayKey, target: RelayTarget) -> bool {
-        self.0.change(|tables| tables.set(label(key.label), key.from, target.to, label(target.label)))
+        self.0.change(|tables| tables.set(key.label, key.from, target.to, target.label))
     }
 
     fn delete(&mut self, key: RelayKey) {
-        self.0.change(|tables| tables.remove(label(key.label), key.from));
+        self.0.change(|tables| tables.remove(key.label, key.from));
     }
 
     fn limit(&mut self, limits: &Limits) {
@@ -30,8 +30,7 @@ impl RelayTable for KernelTable {
     fn used(&mut self) -> Vec<Label> {
         let mut inner = self.0.lock();
         let inner = &mut *inner;
-        let used = inner.programs.used(inner.tables.rows());
-        used.into_iter().filter_map(|label| Label::new(label.get())).collect()
+        inner.programs.used(inner.tables.rows())
     }
 
     fn totals(&self) -> RelayTotals {
@@ -55,8 +54,4 @@ impl RelayTable for KernelTable {
     fn name(&self) -> &'static str {
         self.0.hook().unwrap_or("user-space")
     }
-}
-
-fn label(label: Label) -> addr::Label {
-    addr::Label::of_word(label.get())
 }

@@ -24,7 +24,7 @@ pub enum PathFrom {
     Relayed {
         /// The relay.
         relay: Arrival,
-        /// The session; [`Label::NONE`]: from the relay itself.
+        /// The session; [`Label::ZERO`]: from the relay itself.
         label: Label,
     },
 }

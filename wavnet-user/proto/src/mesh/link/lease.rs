@@ -157,7 +157,8 @@ impl Link {
         (self.stale, self.relays) = (false, answer.relay);
         self.stun.clone_from(&answer.stun);
         cx.timers.set(Timer::Register(self.index), cx.now + lease / 3);
-        if self.trouble.take().is_some() || first {
+        let is_news = self.trouble.take().is_some() || first;
+        if is_news && !self.is_rivalled(cx.now) {
             cx.out.event(Event::Registered { server: self.index, mapped: answer.mapped });
         }
         cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     rng::Rng,
     time::Time,
-    trust::{HandshakeError, Initiation, Psk, PublicKey, Session},
+    trust::{HandshakeError, Initiation, OpenError, Psk, PublicKey, Session},
     wire::{Cookie, Data, Label, Message, Messages, Name, Response, Unknown, Writer, message::ByeReason},
 };
 
@@ -40,6 +40,9 @@ const DEAD_PAUSE: Duration = Duration::from_secs(5);
 const CUT_OFF_PAUSE: Duration = Duration::from_millis(400);
 /// Between two looks whether a server that we have a session with elsewhere is there under this address, too.
 const STAND_BY: Duration = Duration::from_secs(10);
+/// So long after the server has driven us out for another host with our key, that is still what is the matter: the two take turns, and each
+/// turn lasts for a minute or two.
+const RIVALRY: Duration = Duration::from_secs(600);
 /// Pulses are looked at no more often.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -80,6 +83,8 @@ pub(super) struct Link {
     pub(super) pulses: Pulses,
     /// What was told of it last.
     trouble: Option<ServerTrouble>,
+    /// When the server last drove us out for another host with our key.
+    rivalled: Option<Time>,
     /// When we last looked into what others say of our session, and of our address.
     looked: [Option<Time>; 2],
     /// How often it may say that we are elsewhere.
@@ -126,6 +131,7 @@ impl Link {
             newest: 0,
             pulses: Pulses::new(idle),
             trouble: None,
+            rivalled: None,
             looked: [None; 2],
             moves: lease::Moves::default(),
         }
@@ -144,6 +150,15 @@ impl Link {
 
     pub(super) fn trouble(&self) -> Option<ServerTrouble> {
         self.trouble
+    }
+
+    /// The same for an operator: another host with our key is the matter for as long as that one and we take turns.
+    pub(super) fn lasting_trouble(&self, now: Time) -> Option<ServerTrouble> {
+        if self.is_rivalled(now) { Some(ServerTrouble::Replaced) } else { self.trouble }
+    }
+
+    fn is_rivalled(&self, now: Time) -> bool {
+        self.rivalled.is_some_and(|at| now.since(at) < RIVALRY)
     }
 
     /// Indices of sessions, of what it expects to hear.
@@ -189,10 +204,10 @@ impl Link {
         }
     }
 
-    pub(super) fn cookie(&mut self, cx: &mut Context<'_>, cookie: &Cookie<'_>) {
-        let Some(greeting) = &mut self.greeting else { return };
+    pub(super) fn cookie(&mut self, cx: &mut Context<'_>, cookie: &Cookie<'_>) -> Result<(), HandshakeError> {
+        let greeting = self.greeting.as_mut().ok_or(HandshakeError::State)?;
         if greeting.init.as_ref().is_some_and(|(_, sent)| cx.now.since(*sent) < COOKIES) {
-            return;
+            return Ok(());
         }
         match greeting.initiation.handle_cookie(cookie, self.server.key, &[]) {
             Ok(init) => {
@@ -200,20 +215,26 @@ impl Link {
                 (greeting.init, greeting.tries) = (Some((init, cx.now)), 0);
                 self.greetings = 1;
                 cx.timers.set(Timer::Greet(self.index), cx.now + pause(1, cx.rng));
+                Ok(())
             }
-            Err(HandshakeError::Peer { .. }) if self.server.key.is_some() => self.lost(cx, ServerTrouble::WrongKey),
-            // It is another one than a moment ago, which only a new handshake can be for.
-            Err(HandshakeError::Peer { .. }) => {
-                self.greeting = None;
-                cx.timers.set(Timer::Greet(self.index), cx.now + FIRST_PAUSE);
+            Err(error) => {
+                match error {
+                    HandshakeError::Peer { .. } if self.server.key.is_some() => self.lost(cx, ServerTrouble::WrongKey),
+                    // It is another one than a moment ago, which only a new handshake can be for.
+                    HandshakeError::Peer { .. } => {
+                        self.greeting = None;
+                        cx.timers.set(Timer::Greet(self.index), cx.now + FIRST_PAUSE);
+                    }
+                    _ => {}
+                }
+                Err(error)
             }
-            Err(_) => {}
         }
     }
 
-    pub(super) fn response(&mut self, cx: &mut Context<'_>, response: &Response<'_>) -> bool {
-        let Some(greeting) = &mut self.greeting else { return false };
-        let Ok((session, _)) = greeting.initiation.handle_response(cx.now, response) else { return false };
+    pub(super) fn response(&mut self, cx: &mut Context<'_>, response: &Response<'_>) -> Result<(), HandshakeError> {
+        let greeting = self.greeting.as_mut().ok_or(HandshakeError::State)?;
+        let (session, _) = greeting.initiation.handle_response(cx.now, response)?;
         self.greeting = None;
         self.before = self.session.replace(session);
         (self.greetings, self.requests, self.stale) = (0, 0, true);
@@ -221,7 +242,7 @@ impl Link {
         cx.timers.stop(Timer::Greet(self.index));
         cx.timers.stop(Timer::Sync(self.index));
         self.register(cx);
-        true
+        Ok(())
     }
 
     /// The server may not know us any more: a handshake. What it told stays in force until it has ended.
@@ -265,20 +286,22 @@ impl Link {
         cx.timers.set(Timer::Greet(self.index), cx.now + STAND_BY);
     }
 
-    /// Decrypts what the server says.
-    pub(super) fn open(&mut self, now: Time, data: &Data<'_>) -> Option<Vec<Message>> {
+    /// Decrypts what the server says; false: some of it cannot be read.
+    pub(super) fn open(&mut self, now: Time, data: &Data<'_>) -> Result<(Vec<Message>, bool), OpenError> {
         let meant = |s: &&mut Session| s.local_index() == data.receiver && !s.is_expired(now);
         let mut plaintext = Vec::new();
-        if let Some(session) = self.session.as_mut().filter(meant) {
-            session.open(data, &mut plaintext).ok()?;
+        let of_now = self.session.as_mut().filter(meant);
+        let is_of_now = of_now.is_some();
+        let session = of_now.or(self.before.as_mut().filter(meant)).ok_or(OpenError::Forged)?;
+        session.open(data, &mut plaintext)?;
+        if is_of_now {
             self.before = None;
-            return Some(Messages::new(&plaintext).map_while(Result::ok).collect());
         }
-        let session = self.before.as_mut().filter(meant)?;
-        session.open(data, &mut plaintext).ok()?;
-        // The end of that session is none of this one.
-        let stays = |message: &Message| !matches!(message, Message::Bye { .. });
-        Some(Messages::new(&plaintext).map_while(Result::ok).filter(stays).collect())
+        let mut whole = true;
+        let read = Messages::new(&plaintext).map_while(|message| message.inspect_err(|_| whole = false).ok());
+        // The end of the session before is none of this one.
+        let messages = read.filter(|message| is_of_now || !matches!(message, Message::Bye { .. })).collect();
+        Ok((messages, whole))
     }
 
     pub(super) fn send(&mut self, cx: &mut Context<'_>, messages: &[Message]) -> bool {
@@ -300,13 +323,13 @@ impl Link {
     pub(super) fn bye(&mut self, cx: &mut Context<'_>, reason: ByeReason) {
         let (trouble, pause) = match reason {
             ByeReason::NOT_ALLOWED => (ServerTrouble::Refused, REFUSED_PAUSE),
-            ByeReason::REPLACED => {
-                cx.out.event(Event::DuplicateIdentity { server: self.index });
-                (ServerTrouble::Replaced, REFUSED_PAUSE / 2)
-            }
+            ByeReason::REPLACED => (ServerTrouble::Replaced, REFUSED_PAUSE / 2),
             _ => (ServerTrouble::Closing, FIRST_PAUSE),
         };
         self.lost(cx, trouble);
+        if trouble == ServerTrouble::Replaced {
+            self.rivalled = Some(cx.now);
+        }
         self.stop(cx);
         cx.timers.set(Timer::Greet(self.index), cx.now + pause);
     }
@@ -374,7 +397,7 @@ impl Link {
     }
 
     fn lost(&mut self, cx: &mut Context<'_>, trouble: ServerTrouble) {
-        if self.trouble.replace(trouble) != Some(trouble) {
+        if self.trouble.replace(trouble) != Some(trouble) && !self.is_rivalled(cx.now) {
             cx.out.event(Event::ServerLost { server: self.index, why: trouble });
         }
     }

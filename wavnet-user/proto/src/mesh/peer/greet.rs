@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bucket::Rate,
-    trust::{Initiation, Psk, Request},
+    trust::{HandshakeError, Initiation, OpenError, Psk, Request},
     wire::{
         Data, Message, Response,
         message::{Connect, Forward},
@@ -286,13 +286,18 @@ impl Peer {
     }
 
     /// It answers a handshake.
-    pub(in crate::mesh) fn response(&mut self, cx: &mut Context<'_>, response: &Response<'_>) {
-        let Some(greeting) = &mut self.greeting else { return };
-        let Ok((session, _)) = greeting.initiation.handle_response(cx.now, response) else { return };
+    pub(in crate::mesh) fn response(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &Response<'_>,
+    ) -> Result<(), HandshakeError> {
+        let greeting = self.greeting.as_mut().ok_or(HandshakeError::State)?;
+        let (session, _) = greeting.initiation.handle_response(cx.now, response)?;
         self.greeting = None;
         let first = self.sessions.current().is_none();
         self.sessions.replace(session, &mut cx.out.disowned);
         self.established(cx, first);
+        Ok(())
     }
 
     fn established(&mut self, cx: &mut Context<'_>, first: bool) {
@@ -319,8 +324,12 @@ impl Peer {
         cx.timers.set_no_later(Timer::Punch(self.key), cx.now + ways::FIRST_PUNCH);
     }
 
-    /// Decrypts what it says, and when. `None`: it was not for us, or not from it.
-    pub(in crate::mesh) fn open(&mut self, cx: &mut Context<'_>, data: &Data<'_>) -> Option<(Vec<u8>, (u32, u64))> {
+    /// Decrypts what it says, and when. An error: it was not for us, or not from it, or came before.
+    pub(in crate::mesh) fn open(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &Data<'_>,
+    ) -> Result<(Vec<u8>, (u32, u64)), OpenError> {
         let mut plaintext = Vec::new();
         let by = self.sessions.open(cx.now, data, &mut plaintext, &mut cx.out.disowned)?;
         (self.last_heard, self.last_said) = (cx.now, cx.now);
@@ -328,7 +337,7 @@ impl Peer {
             self.established(cx, first);
         }
         let epoch = if by == By::Before { self.epoch.wrapping_sub(1) } else { self.epoch };
-        Some((plaintext, (epoch, data.counter)))
+        Ok((plaintext, (epoch, data.counter)))
     }
 
     /// Whether this session is the one that the peer uses now.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     time::Time,
-    trust::Session,
+    trust::{OpenError, Session},
     wire::{Data, Label},
 };
 
@@ -75,22 +75,24 @@ impl Sessions {
         data: &Data<'_>,
         out: &mut Vec<u8>,
         disowned: &mut Vec<u32>,
-    ) -> Option<By> {
+    ) -> Result<By, OpenError> {
         let meant = |s: &Session| s.local_index() == data.receiver && !s.is_expired(now);
         if let Some(place) = self.offered.iter().position(meant) {
-            self.offered.get_mut(place)?.open(data, out).ok()?;
+            if let Some(session) = self.offered.get_mut(place) {
+                session.open(data, out)?;
+            }
             let session = self.offered.remove(place);
             let first = self.current.is_none();
             self.replace(session, disowned);
-            return Some(By::New { first });
+            return Ok(By::New { first });
         }
         if let Some(session) = self.current.as_mut().filter(|s| meant(s)) {
-            session.open(data, out).ok()?;
+            session.open(data, out)?;
             disowned.extend(self.before.take().map(|s| s.local_index()));
-            return Some(By::Current);
+            return Ok(By::Current);
         }
-        let session = self.before.as_mut().filter(|s| meant(s))?;
-        session.open(data, out).ok().map(|()| By::Before)
+        let session = self.before.as_mut().filter(|s| meant(s)).ok_or(OpenError::Forged)?;
+        session.open(data, out).map(|()| By::Before)
     }
 
     /// Ends those whose time is over. True if none is left to use.

@@ -1,0 +1,29 @@
+//! Enums of what is counted: each variant is one counter, and one value of a metric's label.
+
+/// An enum of what is counted: a label and a sentence for each, and a list of all.
+macro_rules! counted {
+    ($(#[doc = $about:literal])+ $enum:ident: $($(#[doc = $doc:literal])+ $name:ident = $label:literal,)+) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum $enum { $($(#[doc = $doc])+ $name,)+ }
+
+        impl $enum {
+            /// All of them, in order.
+            pub const ALL: &'static [$enum] = &[$($enum::$name,)+];
+
+            /// The value of the metric's label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $($enum::$name => $label,)+ }
+            }
+
+            /// What it means, in a sentence, for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $($enum::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+pub(crate) use counted;
