@@ -19,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(60);
 const LONGEST: Duration = Duration::from_secs(1);
 /// How long a path that has died must work before frames leave another one for it; it doubles with each death up to a minute.
 const PROBATION: Duration = Duration::from_secs(1);
+/// What the peer needs to say that it takes frames from a path, at the most.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Who has lived for so long is as one that has never died.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
@@ -281,6 +283,11 @@ impl Path {
     /// True if frames can be sent by it.
     pub(super) fn is_usable(&self, now: Time) -> bool {
         self.slot.is_some() && self.proven && self.taken && self.pulses.health(now) != Health::Dead
+    }
+
+    /// True if it works, and the peer has hardly had the time to say that it takes frames from there.
+    pub(super) fn is_settling(&self, now: Time) -> bool {
+        self.seems_good(now) && !self.taken && now.since(self.proven_at) < SETTLING
     }
 
     /// True if it has not shown that it still works, though it had the time to, since there was reason to doubt it.

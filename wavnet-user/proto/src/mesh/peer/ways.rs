@@ -137,13 +137,16 @@ impl Peer {
         self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
     }
 
-    /// Gives up the worst path that nobody's frames take, if it is worse than this one.
+    /// Gives up the worst path that nobody's frames take, if it is worse than this one. Dead ones go first; one that the peer may be about to take
+    /// is worth as much as another such: else two would push each other out for as long as dead ones are there.
     fn make_room(&mut self, cx: &mut Context<'_>, id: WayId) -> bool {
         let Some(new) = self.paths.get(id) else { return false };
         let in_use = |p: &Path| p.theirs || self.paths.selected == Some(p.id) || self.switches_to(p.id);
-        let rank = |p: &Path| (p.is_usable(cx.now), !p.way.is_relayed(), std::cmp::Reverse(p.rtt()));
+        let rank =
+            |p: &Path| (p.seems_good(cx.now), p.is_usable(cx.now), !p.way.is_relayed(), std::cmp::Reverse(p.rtt()));
+        let is_worth_keeping = |p: &Path| p.is_usable(cx.now) || p.is_settling(cx.now);
         let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
-        let Some(worst) = worst.filter(|w| !w.is_usable(cx.now) || new.is_better_than(w, cx.now)) else { return false };
+        let Some(worst) = worst.filter(|w| !is_worth_keeping(w) || new.is_better_than(w, cx.now)) else { return false };
         let id = worst.id;
         self.drop_path(cx, id);
         true
