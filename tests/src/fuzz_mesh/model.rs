@@ -35,6 +35,8 @@ const CONFUSED: Duration = Duration::from_secs(62);
 /// Datagrams of all hosts in [`LOOK`] while nothing happens, and what a search of two is on top.
 const IDLE: u64 = 2000;
 const SEARCH: u64 = 2000;
+/// Until those who ask in vain ask seldom.
+const ASKS: Duration = Duration::from_secs(60);
 /// Entries of a host in its NAT while nothing is searched.
 const FEW_ENTRIES: usize = 100;
 /// Paths to one peer that frames are taken from, and that are known.
@@ -158,11 +160,16 @@ impl Story {
             }
         }
         self.settle();
-        if self.twin.is_some() {
+        let were_twins = self.twin.is_some();
+        if were_twins {
             self.part();
             self.settle();
         }
         if stays {
+            if self.is_full || were_twins {
+                // Who gets no relayed way asks for it ever more seldom, and so does who is no twin any more.
+                self.net.run_for(ASKS);
+            }
             let sent = self.net.totals().sent;
             self.net.run_for(LOOK);
             let sent = self.net.totals().sent - sent;

@@ -75,10 +75,11 @@ impl Story {
         if !self.is_full || !is_relayed(right) {
             return right;
         }
-        // There is room for one.
+        // There is room for one. Who is refused by another one does not know, and wants it, too.
         let pairs = (0..self.sites.len()).flat_map(|i| (0..i).map(move |j| (i, self.id(j))));
-        let running = pairs.filter(|(i, _)| self.runs(self.sites[*i].host));
-        let wanted = running.filter(|(i, id)| is_relayed(self.right_with_room(*i, *id))).count();
+        let running = pairs.filter(|(i, id)| self.runs(self.sites[*i].host) && self.is_there(*id));
+        let is_content = |right: Right| matches!(right, LAN | DIRECT);
+        let wanted = running.filter(|(i, id)| !is_content(self.right_with_room(*i, *id))).count();
         if wanted > 1 { ANY } else { right }
     }
 
