@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use wavnet_proto::{mesh::PathKind, trust::SecretKey};
-use wavnet_sim::{Asleep, Attached, Network, Seed, SegmentId, nat::NatConfig};
+use wavnet_proto::{
+    mesh::{self, PathKind, Settings},
+    trust::SecretKey,
+};
+use wavnet_sim::{Asleep, Attached, Network, RouterConfig, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
     grid::Kind,
@@ -229,6 +232,38 @@ fn hosts_with_one_family_or_two_meet_where_they_share_one_and_by_the_relay_where
             let met = world.until_paths(x, y, Duration::from_secs(3), |kind| kind == wanted);
             assert!(met.is_some(), "{a:?} {b:?}\n{}", world.net.trace());
         }
+    });
+}
+
+/// While it had IPv6 alone, its server saw it there. Who has IPv4 alone needs to know where its NAT has it.
+#[test]
+fn a_family_that_is_back_leads_through_the_nat_again() {
+    Seed::each(6, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let server = world.servers[0];
+        let of = |world: &World| world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect::<Vec<_>>();
+        let inside = ["192.168.1.0/24", "2001:db8:1::/64"].map(|text| text.parse().expect("a prefix")).to_vec();
+        let external = world.net.vacant_v4(SegmentId::INTERNET);
+        let nat = RouterConfig::nat(external, inside[0], NatConfig::port_restricted_cone());
+        let router = world.net.add_router(SegmentId::INTERNET, RouterConfig { inside, ..nat });
+        let lan = world.net.lan(router);
+        let addrs = [world.net.vacant_v4(lan), world.net.vacant_v6(lan)];
+        let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings("y"));
+        let servers = of(&world).into_iter().map(|addr| mesh::Server { addr, key: None }).collect();
+        let y = world.add_agent_as(lan, &addrs, Settings { servers, ..settings }, secret, cone());
+        let x = world.behind("x", NatConfig::port_restricted_cone(), cone());
+        for has in [&addrs[..], &addrs[1..], &addrs[..]] {
+            world.net.move_host(y.host, lan, has);
+            let wanted = if has.len() == 2 { PathKind::Direct } else { PathKind::Relayed };
+            let met = world.until_paths(x, y, Duration::from_secs(60), |kind| kind == wanted);
+            assert!(met.is_some(), "{has:?}\n{}", world.net.trace());
+            world.net.run_for(Duration::from_secs(30));
+        }
+        // It is one server, and is not told of two hosts in turn.
+        let (since, view) = (world.net.now(), |world: &World| world.agent(y).events.len());
+        let before = view(&world);
+        world.net.run_for(Duration::from_secs(300));
+        assert_eq!(view(&world), before, "since {since:?}: {:?}", world.agent(y).events);
     });
 }
 
