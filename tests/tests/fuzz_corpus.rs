@@ -258,7 +258,7 @@ fn mesh_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     // Two seconds; frames from host 0 to host 1.
     const MEET: &[u8] = &[0, 11];
     const FRAMES: &[u8] = &[10, 0x10, 0x8a, 0x01];
-    let stories: [(&str, &[&[u8]]); 16] = [
+    let stories: [(&str, &[&[u8]]); 27] = [
         ("cones", &[&[0, 3, 3], MEET, FRAMES]),
         ("symmetric", &[&[0, 4, 4], MEET, FRAMES, &[4, 0, 0, 13]]),
         ("neighbours", &[&[1, 3, 0x83, 3], MEET, FRAMES, &[8, 0x10, 0, 12, 8, 0x10]]),
@@ -274,6 +274,17 @@ fn mesh_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         ("doubled", &[&[0x28, 3, 3], &[15, 0xf0, 0x8f, 0xf1], FRAMES]),
         ("search", &[&[0xd8, 3, 4]]),
         ("a-search-that-fills-a-router", &[&[0xf0, 5, 4]]),
+        ("counting", &[&[0x80, 12, 3], MEET, FRAMES, &[4, 0, 0, 13], FRAMES]),
+        ("both-counting", &[&[0xa8, 12, 12], FRAMES]),
+        ("two-nats-in-a-row", &[&[0, 13, 3], MEET, FRAMES, &[0x84, 0], FRAMES, &[4, 0], FRAMES]),
+        ("one-carrier", &[&[0, 13, 0x4d], MEET, FRAMES, &[4, 0, 0, 16], FRAMES]),
+        ("relays-that-are-full", &[&[1, 0x24, 4, 4], MEET, FRAMES, &[10, 0x20, 6, 0, 0, 16], FRAMES]),
+        ("other-vnis", &[&[0, 3, 3], MEET, FRAMES, &[0x50, 0], FRAMES, &[0x60, 1], FRAMES, &[0x60, 0], FRAMES]),
+        ("vnis-of-one-peer", &[&[0x20, 3, 3], &[0x54, 0x10], FRAMES, &[0x64, 0x10], FRAMES]),
+        ("families", &[&[0, 0x14, 0x14], MEET, FRAMES, &[0x48, 0], FRAMES, &[0x48, 0, 0x48, 1, 0, 14], FRAMES]),
+        ("a-server-that-says-nobodys-addresses", &[&[12, 0x43, 3], MEET, FRAMES, &[4, 0, 0, 13], FRAMES]),
+        ("a-server-that-mistakes-hosts", &[&[13, 0x83, 3, 0x83], MEET, FRAMES, &[5, 0x10, 0, 13], FRAMES]),
+        ("twins", &[&[9, 3, 3, 3], MEET, &[0x4e, 0x12], MEET, FRAMES, &[10, 0x20, 0, 14, 0x4e, 0], FRAMES]),
         ("loss", &[&[0x42, 3, 3, 0, 4], &[12, 0xf0, 12, 0xf1], MEET, FRAMES, &[13, 0xff, 0x57, 0, 0, 0, 1, 2]]),
     ];
     let mut all: Vec<_> = stories.iter().map(|(name, steps)| ("mesh", (*name).to_owned(), steps.concat())).collect();

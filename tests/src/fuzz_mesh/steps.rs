@@ -23,21 +23,22 @@ impl Story {
         let (i, j) = (usize::from(whom) % count, usize::from(whom >> 4) % count);
         let s = usize::from(whom >> 4) % self.servers.len();
         let site = self.sites[i];
+        if what & 0x40 != 0 {
+            self.change(i, j, what);
+            return Some(());
+        }
         match what & 0x0f {
             0 | 1 => self.pass(Duration::from_millis(1 << (whom % 18))),
             2 => self.toggle_cut(site.outside(), self.sites[j].outside()),
             3 => self.toggle_cut(site.outside(), self.servers[s].into()),
             4 => {
-                site.front.into_iter().for_each(|front| self.net.reboot(front.router));
+                let router = |front: Front| front.inner.filter(|_| what & 0x80 != 0).unwrap_or(front.router);
+                site.front.map(router).into_iter().for_each(|router| self.net.reboot(router));
                 self.seen.forgets(self.net.now());
             }
             5 if self.routers < ROUTERS => self.roam(i, Nat::new(whom >> 4)),
             6 if self.runs(site.host) => drop(self.net.kill(site.host)),
-            6 => {
-                let node = self.agent(i, site.nat);
-                self.net.restart(site.host, node);
-                self.seen.starts(i, &site);
-            }
+            6 => self.start(i),
             7 if self.runs(self.servers[s]) => drop(self.net.kill(self.servers[s])),
             7 => {
                 let node = self.server(s);
@@ -50,9 +51,11 @@ impl Story {
                 // Until a clock that stepped back is where it was, nothing may wake its host.
                 let by = Duration::from_millis(1 << (whom >> 4).min(12));
                 if what & 0x80 != 0 {
-                    self.net.clock_forward(site.host, by)
+                    self.net.clock_forward(site.host, by);
+                    // What is overdue by then comes before all else.
+                    self.net.run_for(Duration::ZERO);
                 } else {
-                    self.net.clock_back(site.host, by)
+                    self.net.clock_back(site.host, by);
                 }
             }
             12 => {
@@ -61,8 +64,10 @@ impl Story {
             }
             13 if self.runs(site.host) => {
                 let bytes: Vec<u8> = input.by_ref().take(usize::from(whom >> 3)).collect();
-                let (to, from) = (self.net.main_address(site.host), self.net.main_address(self.servers[s]));
-                self.net.inject(self.net.segment(site.host), Datagram { from, to, payload: bytes });
+                let to = self.net.main_address(site.host);
+                if let Some(from) = self.address(self.servers[s], to.is_ipv6()) {
+                    self.net.inject(self.net.segment(site.host), Datagram { from, to, payload: bytes });
+                }
             }
             14 => self.forge(i, j, what & 0x80 != 0),
             15 => {
@@ -76,6 +81,61 @@ impl Story {
         Some(())
     }
 
+    /// What a host has, or lets others have, becomes another one.
+    fn change(&mut self, i: usize, j: usize, what: u8) {
+        let which = (what >> 4) & 3;
+        match what & 0x0f {
+            0..4 => {
+                self.look();
+                self.vnis[i] = which;
+                self.configure(i);
+            }
+            4..8 if i != j => {
+                self.look();
+                self.limits.insert((i, j), which);
+                self.configure(i);
+            }
+            8..14 => self.vanish(i),
+            14.. if self.twin.is_some() => self.part(),
+            // Between two hosts it would only cost time.
+            14.. if i != j && self.sites.len() > 2 => {
+                self.twin = Some((i, j));
+                self.exchange(i);
+            }
+            _ => {}
+        }
+    }
+
+    /// An address of one family goes, or both are there again.
+    fn vanish(&mut self, i: usize) {
+        let site = &mut self.sites[i];
+        if site.addrs.contains(&None) {
+            return;
+        }
+        site.has = match site.has {
+            [true, true] => [false, true],
+            [false, true] => [true, false],
+            _ => [true, true],
+        };
+        let site = *site;
+        self.net.move_host(site.host, self.net.segment(site.host), &site.current());
+        self.seen.is_at(self.id(i), &site);
+    }
+
+    /// The one that has another one's key has its own again.
+    pub(super) fn part(&mut self) {
+        if let Some((i, _)) = self.twin.take() {
+            self.exchange(i);
+        }
+    }
+
+    /// A host starts with another key than before. For a while it is taken for whom it was.
+    fn exchange(&mut self, i: usize) {
+        self.start(i);
+        self.seen.is_at(self.id(i), &self.sites[i]);
+        self.seen.forgets(self.net.now());
+    }
+
     /// Time passes, until there has been enough.
     fn pass(&mut self, time: Duration) {
         let end = self.net.now() + time;
@@ -86,9 +146,9 @@ impl Story {
     }
 
     fn roam(&mut self, i: usize, nat: Nat) {
-        let (segment, front) = self.place(nat);
-        let addr = self.net.vacant_v4(segment);
+        let (segment, front) = self.place(nat, None);
         let host = self.sites[i].host;
+        let addrs = self.addresses(segment, nat, self.sites[i].addrs[1].is_some());
         // The cuts of before were of another attachment.
         let old = self.sites[i].outside();
         if old == host.into() {
@@ -101,10 +161,10 @@ impl Story {
             }
         }
         self.heal(old);
-        self.net.move_host(host, segment, &[addr]);
-        let site = Site { host, front, nat };
+        let site = Site { host, front, nat, addrs, has: addrs.map(|addr| addr.is_some()) };
+        self.net.move_host(host, segment, &site.current());
         self.sites[i] = site;
-        self.seen.is_at(i, &site, addr);
+        self.seen.is_at(self.id(i), &site);
         if self.runs(host) {
             self.net.act(host, |node, now| {
                 let agent = node.agent_mut();
@@ -125,7 +185,12 @@ impl Story {
         if !self.revoked.remove(&(i, j)) {
             self.revoked.insert((i, j));
         }
-        let (settings, host) = (self.settings(i), self.sites[i].host);
+        self.configure(i);
+    }
+
+    fn configure(&mut self, i: usize) {
+        let site = self.sites[i];
+        let (settings, host) = (self.settings(i, site.addrs[1].is_some()), site.host);
         if self.runs(host) {
             self.net.act(host, |node, now| {
                 let agent = node.agent_mut();
@@ -139,7 +204,7 @@ impl Story {
     fn repeat(&mut self, which: u8, place: u8, bits: u8) {
         let seen = self.net.captured(self.tap).rev().nth(usize::from(which & 63)).map(|c| c.datagram.clone());
         let Some(mut datagram) = seen.filter(|d| d.payload.first().is_some_and(|first| first & 8 == 0)) else { return };
-        if which & 64 != 0 {
+        if which & 64 != 0 && datagram.to.is_ipv4() {
             let [a, b, c] = NOBODY;
             datagram.from = SocketAddr::new(IpAddr::from([a, b, c, bits]), 4789);
         }
@@ -152,8 +217,12 @@ impl Story {
 
     /// A frame that says it is one of host `j`, from where no host is: nobody may take it.
     fn forge(&mut self, i: usize, j: usize, nobody: bool) {
-        let local = self.net.main_address(self.sites[i].host);
-        let outer = |front: Front| self.net.mappings(front.router).find(|m| m.internal == local).map(|m| m.external);
+        let Some(local) = self.address(self.sites[i].host, false) else { return };
+        let external = |router, of| self.net.mappings(router).find(|m| m.internal == of).map(|m| m.external);
+        let outer = |front: Front| {
+            let local = front.inner.map_or(Some(local), |inner| external(inner, local))?;
+            external(front.router, local)
+        };
         let Some(to) = self.sites[i].front.map_or(Some(local), outer) else { return };
         let [a, b, c] = NOBODY;
         let from = if nobody { IpAddr::from([a, b, c, 9]) } else { self.net.main_address(self.servers[0]).ip() };
@@ -163,13 +232,13 @@ impl Story {
     }
 
     fn traffic(&mut self, i: usize, j: usize, busy: bool) {
-        let host = self.sites[i].host;
-        if i == j || !self.runs(host) {
+        let (host, to) = (self.sites[i].host, self.id(j));
+        if to == self.id(i) || !self.runs(host) {
             return;
         }
         for _ in 0..8 {
-            self.net.act(host, |node, now| node.agent_mut().mesh.set_busy(now, &key(j), busy));
-            self.send(i, j);
+            self.net.act(host, |node, now| node.agent_mut().mesh.set_busy(now, &key(to), busy));
+            self.send(i, to);
             self.net.run_for(Duration::from_millis(30));
         }
     }

@@ -141,6 +141,12 @@ impl Agent {
         self.admitted.contains_key(&peer)
     }
 
+    /// The VNIs that a peer's frames are taken for; `None`: it is not admitted.
+    #[must_use]
+    pub fn admitted(&self, peer: PublicKey) -> Option<&BTreeSet<Vni>> {
+        self.admitted.get(&peer)
+    }
+
     /// Whose frames are taken from where.
     pub fn ways(&self) -> impl Iterator<Item = (PublicKey, Way)> {
         self.paths.values().map(|row| (row.peer, row.way))

@@ -75,10 +75,14 @@ impl Mesh {
         }
     }
 
-    /// True if another link, which works or comes first, leads to the same server.
+    /// True if another link, which works or comes first, leads to the same server. One by IPv6 does not stand in for one by IPv4: no server would see
+    /// then where this host's NAT has it, and those who have IPv4 alone need to know.
     pub(super) fn has_twin(&self, now: Time, i: usize, server: PublicKey) -> bool {
+        let is_ipv4 = |i: usize| self.links.get(i).is_some_and(|link| link.server.addr.is_ipv4());
         let leads_there = |link: &&Link| link.index != i && link.server_key() == Some(server);
-        self.links.iter().filter(leads_there).any(|link| link.is_sound(now) || link.index < i && link.is_calling())
+        let stands_in = |link: &&Link| is_ipv4(link.index) || !is_ipv4(i);
+        let mut twins = self.links.iter().filter(leads_there).filter(stands_in);
+        twins.any(|link| link.is_sound(now) || link.index < i && link.is_calling())
     }
 
     /// A server sees us at another address: others must know.

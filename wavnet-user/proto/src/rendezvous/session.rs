@@ -51,7 +51,7 @@ impl Rendezvous {
             if is_latest {
                 self.check(now, id, from, plaintext.len());
             }
-            self.messages(now, id, from, &plaintext)
+            self.messages(now, id, from, &plaintext, is_latest)
         });
         self.plaintext = plaintext;
         if done == Err(Dropped::Session) {
@@ -161,12 +161,29 @@ impl Rendezvous {
         self.announce(now, id);
     }
 
-    fn messages(&mut self, now: Time, id: HostId, from: SocketAddr, plaintext: &[u8]) -> Result<(), Dropped> {
+    /// `is_latest`: the host has said nothing since, as far as is known.
+    fn messages(
+        &mut self,
+        now: Time,
+        id: HostId,
+        from: SocketAddr,
+        plaintext: &[u8],
+        is_latest: bool,
+    ) -> Result<(), Dropped> {
         for message in Messages::new(plaintext) {
-            let message = message.map_err(|_| Dropped::Message)?;
-            if let Message::Bye { .. } = message {
-                self.goodbye(now, id);
-                return Ok(());
+            let mut message = message.map_err(|_| Dropped::Message)?;
+            match &mut message {
+                Message::Bye { .. } => {
+                    self.goodbye(now, id);
+                    return Ok(());
+                }
+                // It was overtaken, maybe by the next one, which is so now. If that one has not come the host asks again.
+                Message::Register(_) if !is_latest => {
+                    self.counters.drop(Dropped::Replayed);
+                    continue;
+                }
+                Message::Connect(connect) if !is_latest => connect.candidates.clear(),
+                _ => {}
             }
             // The others may be in order.
             if let Err(reason) = self.message(now, id, from, message) {

@@ -30,6 +30,23 @@ fn a_host_registers_and_learns_where_it_is() {
     assert_eq!((again.version, world.saved == saved), (registered.version, true));
 }
 
+/// What comes late says what was so.
+#[test]
+fn a_registration_that_the_next_one_has_overtaken_changes_nothing() {
+    let mut world = World::new(settings([1]));
+    let [one, two] = ["one", "two"].map(|name| world.registered(1, name, &[7]));
+    let [early, late] = [&[][..], &[7]].map(|vnis| {
+        let client = &mut world.agents[two].client;
+        let register = client.register("two", vnis, &[]);
+        client.say(&[register]).unwrap()
+    });
+    world.send(two, &late);
+    let registered = world.done(Done::Register);
+    world.send(two, &early);
+    assert_eq!((world.done(Done::Register), world.dropped(Dropped::Replayed)), (registered, 1));
+    assert_eq!((world.sees(one), world.sees(two)), (vec![world.key(two)], vec![world.key(one)]));
+}
+
 #[test]
 fn a_lease_ends_unless_it_is_refreshed() {
     let mut world = World::new(settings([1]));

@@ -6,19 +6,19 @@ use std::{
 };
 
 use wavnet_proto::{
-    mesh::PathKind,
+    mesh::{self, PathKind, Settings},
     nat::{Filtering, Mapping, NatSummary, Situation},
     trust::SecretKey,
 };
 use wavnet_sim::{
     Datagram, Fate, Ipv4, LinkConfig, Network, Place, Reason, RouterConfig, Seed, SegmentId,
-    nat::{Behaviour, FirewallConfig},
+    nat::{Behaviour, FirewallConfig, NatConfig},
 };
 
 use crate::{
     grid::Kind,
     node::Host,
-    world::{Site, World},
+    world::{Site, World, cone},
 };
 
 const DELAY: Duration = Duration::from_millis(20);
@@ -182,5 +182,37 @@ fn the_faster_of_two_families_takes_over() {
                 assert!(came == *sent, "{} of {} came, in order: {}", came.len(), sent.len(), came.is_sorted());
             }
         }
+    });
+}
+
+/// While it had IPv6 alone, its server saw it there. Who has IPv4 alone needs to know where its NAT has it.
+#[test]
+fn a_family_that_is_back_leads_through_the_nat_again() {
+    Seed::each(6, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let server = world.servers[0];
+        let of = |world: &World| world.net.sockets(server).into_iter().map(|(_, addr)| addr).collect::<Vec<_>>();
+        let inside = ["192.168.1.0/24", "2001:db8:1::/64"].map(|text| text.parse().expect("a prefix")).to_vec();
+        let external = world.net.vacant_v4(SegmentId::INTERNET);
+        let nat = RouterConfig::nat(external, inside[0], NatConfig::port_restricted_cone());
+        let router = world.net.add_router(SegmentId::INTERNET, RouterConfig { inside, ..nat });
+        let lan = world.net.lan(router);
+        let addrs = [world.net.vacant_v4(lan), world.net.vacant_v6(lan)];
+        let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings("y"));
+        let servers = of(&world).into_iter().map(|addr| mesh::Server { addr, key: None }).collect();
+        let y = world.add_agent_as(lan, &addrs, Settings { servers, ..settings }, secret, cone());
+        let x = world.behind("x", NatConfig::port_restricted_cone(), cone());
+        for has in [&addrs[..], &addrs[1..], &addrs[..]] {
+            world.net.move_host(y.host, lan, has);
+            let wanted = if has.len() == 2 { PathKind::Direct } else { PathKind::Relayed };
+            let met = world.until_paths(x, y, Duration::from_secs(60), |kind| kind == wanted);
+            assert!(met.is_some(), "{has:?}\n{}", world.net.trace());
+            world.net.run_for(Duration::from_secs(30));
+        }
+        // It is one server, and is not told of two hosts in turn.
+        let (since, view) = (world.net.now(), |world: &World| world.agent(y).events.len());
+        let before = view(&world);
+        world.net.run_for(Duration::from_secs(300));
+        assert_eq!(view(&world), before, "since {since:?}: {:?}", world.agent(y).events);
     });
 }

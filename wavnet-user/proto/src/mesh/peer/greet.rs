@@ -333,8 +333,11 @@ impl Peer {
         let mut plaintext = Vec::new();
         let by = self.sessions.open(cx.now, data, &mut plaintext, &mut cx.out.disowned)?;
         (self.last_heard, self.last_said) = (cx.now, cx.now);
-        if let By::New { first } = by {
-            self.established(cx, first);
+        match by {
+            By::New { first } => self.established(cx, first),
+            // It has our session, whatever gave reason to doubt that. (Ours to renew is what we have begun to.)
+            By::Current if self.greeting.is_none() => self.renew = false,
+            By::Current | By::Before => {}
         }
         let epoch = if by == By::Before { self.epoch.wrapping_sub(1) } else { self.epoch };
         Ok((plaintext, (epoch, data.counter)))
