@@ -27,6 +27,8 @@ pub(in crate::agent) type Answer = (ServerAddress, Result<Vec<SocketAddr>, Strin
 /// The servers that are configured, and where they are.
 pub(super) struct Names {
     servers: Vec<ServerAddress>,
+    /// Those that there were before others were configured: they stay until it is known where one of these is, which may be the same by another name.
+    former: Vec<Server>,
     /// What each name resolved to last: a resolver that fails takes no server away.
     known: HashMap<(String, u16), Vec<SocketAddr>>,
     unresolved: Vec<String>,
@@ -41,6 +43,7 @@ impl Names {
     pub(super) fn new(servers: Vec<ServerAddress>) -> Names {
         Names {
             servers,
+            former: Vec::new(),
             known: HashMap::new(),
             unresolved: Vec::new(),
             again: Time::ZERO,
@@ -59,6 +62,7 @@ impl Names {
         if servers == self.servers {
             return (0, 0);
         }
+        self.former = self.servers();
         let before = std::mem::replace(&mut self.servers, servers);
         let came = self.servers.iter().filter(|server| !before.contains(server)).count();
         let went = before.iter().filter(|server| !self.servers.contains(server)).count();
@@ -105,6 +109,9 @@ impl Names {
 
     /// The servers as far as it is known where they are, in the order of the configuration, each once.
     pub(super) fn servers(&self) -> Vec<Server> {
+        if self.known.is_empty() {
+            return self.former.clone();
+        }
         let mut seen = BTreeSet::new();
         let known = self.servers.iter().flat_map(|server| {
             let addrs = self.known.get(&place(server)).into_iter().flatten();
@@ -191,6 +198,19 @@ mod tests {
         assert_eq!((addrs(&names), names.unresolved().len()), (vec![at(2)], 2));
         names.take(Time::ZERO, vec![(c, found(3)), (b, found(4))]);
         assert_eq!((addrs(&names), names.unresolved().len()), (vec![at(3), at(4)], 0));
+    }
+
+    #[test]
+    fn servers_stay_until_it_is_known_where_one_of_the_others_is() {
+        let [a, b, c] = ["a", "b", "c"].map(named);
+        let mut names = Names::new(vec![a.clone()]);
+        names.take(Time::ZERO, vec![(a, found(1))]);
+        names.configure(vec![b.clone()]);
+        names.take(Time::ZERO, vec![(b, failed())]);
+        names.configure(vec![c.clone()]);
+        assert_eq!(addrs(&names), [at(1)], "it may be the same by another name");
+        names.take(Time::ZERO, vec![(c, found(2))]);
+        assert_eq!(addrs(&names), [at(2)]);
     }
 
     #[test]

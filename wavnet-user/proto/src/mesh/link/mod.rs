@@ -1,6 +1,7 @@
 //! The link to one rendezvous server: handshake, session, and whether the server lives.
 
 mod lease;
+mod pulses;
 mod sync;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -35,16 +36,11 @@ const COOKIES: Duration = Duration::from_millis(50);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// Between two handshakes that others' words (UNKNOWN) lead to.
 const DISTRUST: Duration = Duration::from_secs(1);
-/// Between two pulses to a server that does not answer any; and while this host may be cut off from everybody: nothing else tells when that is over.
-const DEAD_PAUSE: Duration = Duration::from_secs(5);
-const CUT_OFF_PAUSE: Duration = Duration::from_millis(400);
 /// Between two looks whether a server that we have a session with elsewhere is there under this address, too.
 const STAND_BY: Duration = Duration::from_secs(10);
 /// So long after the server has driven us out for another host with our key, that is still what is the matter: the two take turns, and each
 /// turn lasts for a minute or two.
 const RIVALRY: Duration = Duration::from_secs(600);
-/// Pulses are looked at no more often.
-const TICK: Duration = Duration::from_millis(20);
 
 /// The link to one server.
 #[derive(Debug)]
@@ -360,40 +356,6 @@ impl Link {
             Unknown::Data { .. } => self.relink(cx, index),
             Unknown::Pulse(_) => self.moved(cx),
         }
-    }
-
-    /// [`Timer::ServerPulse`]. `cut_off`: no server answers, and a peer is not to be reached.
-    pub(super) fn pulse(&mut self, cx: &mut Context<'_>, cut_off: bool) {
-        if self.session.is_none() {
-            return;
-        }
-        let health = self.pulses.health(cx.now);
-        if self.pulses.next(cx.now) <= cx.now {
-            let pulse = self.pulses.send(cx.now, cx.rng);
-            cx.out.send_main(self.server.addr, pulse.to_vec());
-            // Where pulses do not come back a message may, and tells the server our address.
-            if health != Health::Good {
-                self.moved(cx);
-            }
-        }
-        let earliest = cx.now
-            + match health {
-                Health::Dead if cut_off => CUT_OFF_PAUSE,
-                Health::Dead => DEAD_PAUSE,
-                _ => TICK,
-            };
-        cx.timers.set(Timer::ServerPulse(self.index), self.pulses.next(cx.now).max(earliest));
-    }
-
-    /// A pulse of ours came back. True if the server had not answered for a while.
-    pub(super) fn pulsed(&mut self, now: Time, number: u16) -> bool {
-        let was_silent = self.is_silent(now);
-        self.pulses.answered(now, number).is_some() && was_silent
-    }
-
-    /// True if something that it should have answered was not.
-    fn is_silent(&self, now: Time) -> bool {
-        self.requests > 1 || self.trouble.is_some() || self.pulses.health(now) != Health::Good
     }
 
     fn lost(&mut self, cx: &mut Context<'_>, trouble: ServerTrouble) {
