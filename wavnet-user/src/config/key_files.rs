@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
+    fs::{self, File, Metadata},
     io::{self, Read},
     path::{Path, PathBuf},
     str::FromStr,
@@ -129,6 +129,12 @@ pub fn network_key(path: &Path) -> Result<KeyFile<NetworkKey>, KeyFileError> {
     key(NETWORK_KEY, path)
 }
 
+/// A file that can be opened. A pipe is not: that would wait for its writer, and take what is for another reader.
+fn readable(path: &Path) -> io::Result<Metadata> {
+    let meta = fs::metadata(path)?;
+    if meta.is_file() { File::open(path)?.metadata() } else { Ok(meta) }
+}
+
 /// Which of a mesh's key files others may use as well, without reading them.
 ///
 /// # Errors
@@ -137,8 +143,7 @@ pub fn exposed_of_mesh(mesh: &Mesh) -> Result<Vec<Exposed>, KeyFileError> {
     let network = mesh.network_key.as_deref().map(|path| (NETWORK_KEY, path));
     let mut all = Vec::new();
     for (what, path) in [(SECRET_KEY, &*mesh.key)].into_iter().chain(network) {
-        let file = File::open(path).and_then(|file| file.metadata());
-        let file = file.map_err(|source| KeyFileError::Read { what, path: path.to_owned(), source })?;
+        let file = readable(path).map_err(|source| KeyFileError::Read { what, path: path.to_owned(), source })?;
         all.extend(Exposed::of(what, path, &file));
     }
     Ok(all)
@@ -252,6 +257,16 @@ mod tests {
             assert!(said.to_string().contains(say), "{said}");
         }
         assert!(list("a list", Path::new("/nonexistent")).unwrap_err().to_string().starts_with("cannot read a list"));
+    }
+
+    #[test]
+    fn a_pipe_is_looked_at_and_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(readable(&path).is_ok()));
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(20)), Ok(true), "it waits for a writer");
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(super) struct Output {
     /// Session indices that a peer has taken, and that are no longer anybody's.
     pub(super) owned: Vec<u32>,
     pub(super) disowned: Vec<u32>,
+    /// A peer has lost its last path.
+    pub(super) lost: bool,
     /// Servers whose relay does not answer.
     pub(super) doubtful: BTreeSet<SocketAddr>,
     /// The ways that frames are taken from.

@@ -290,6 +290,9 @@ impl Mesh {
         for (peer, link, datagram) in std::mem::take(&mut self.out.forwards) {
             self.forward(now, peer, link, datagram);
         }
+        if std::mem::take(&mut self.out.lost) && self.is_cut_off(now) {
+            (0..self.links.len()).for_each(|i| self.timers.set_no_later(Timer::ServerPulse(i), now));
+        }
         for server in std::mem::take(&mut self.out.doubtful) {
             for link in self.links.iter_mut().filter(|link| link.server.addr == server) {
                 link.doubt(lend!(self, now));

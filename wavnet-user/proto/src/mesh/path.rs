@@ -57,6 +57,8 @@ pub(super) struct Path {
     pub(super) kind: PathKind,
     /// Frames from there are taken: the shell was told, and calls it so.
     pub(super) slot: Option<PathId>,
+    /// Since when.
+    pub(super) served: Time,
     /// The peer has answered a probe of ours from there: it is the peer's.
     pub(super) proven: bool,
     /// It has done so at some time.
@@ -95,6 +97,7 @@ impl Path {
             way,
             kind,
             slot: None,
+            served: Time::ZERO,
             proven: false,
             known: false,
             taken: false,
@@ -291,9 +294,9 @@ impl Path {
         self.slot.is_some() && self.proven && self.taken && self.pulses.health(now) != Health::Dead
     }
 
-    /// True if it works, and the peer has hardly had the time to say that it takes frames from there.
+    /// True if it works, frames are taken from it, and the peer has hardly had the time to say that it takes frames from there.
     pub(super) fn is_settling(&self, now: Time) -> bool {
-        self.seems_good(now) && !self.taken && now.since(self.proven_at) < SETTLING
+        self.seems_good(now) && !self.taken && now.since(self.served) < SETTLING
     }
 
     /// True if it has not shown that it still works, though it had the time to, since there was reason to doubt it.

@@ -115,8 +115,9 @@ impl Mesh {
                 peer.pulsed(lend!(self, now), path, now, number);
             }
         } else if let Some(link) = self.links.iter_mut().find(|l| l.server.addr == way.remote) {
-            if link.pulsed(now, number) {
-                self.seek_lost(now);
+            let i = link.index;
+            if link.pulsed(lend!(self, now), number) {
+                self.seek_lost(now, i);
             }
         } else {
             self.drop(Dropped::Pulse);

@@ -38,7 +38,7 @@ impl Mesh {
                         self.mapped(now, i, answer.mapped);
                     }
                     if news.answers_again {
-                        self.seek_lost(now);
+                        self.seek_lost(now, i);
                     }
                 }
                 Message::Page(page) => {
@@ -68,7 +68,8 @@ impl Mesh {
     /// A server says that it is over. If we have come to it by another link as well, that is why.
     fn dismissed(&mut self, now: Time, i: usize, reason: ByeReason) {
         let key = self.links.get(i).and_then(Link::server_key);
-        let twin = reason == ByeReason::REPLACED && key.is_some_and(|key| self.has_twin(now, i, key));
+        let has_other = |key| self.links.iter().any(|link| link.index != i && link.has_session_with(key));
+        let twin = reason == ByeReason::REPLACED && key.is_some_and(has_other);
         if let Some(link) = self.links.get_mut(i) {
             let cx = lend!(self, now);
             if twin { link.stand_by(cx) } else { link.bye(cx, reason) }
@@ -110,9 +111,12 @@ impl Mesh {
         !self.links.iter().any(|link| link.is_sound(now)) && self.peers.values().any(|peer| peer.is_lost(now))
     }
 
-    /// A server answers again: this host may have been cut off from everybody. Peers that are not to be reached are sought at once, and not when
-    /// it is their turn.
-    pub(super) fn seek_lost(&mut self, now: Time) {
+    /// This server answers again: if no other one did, this host may have been cut off from everybody. Peers that are not to be reached are sought
+    /// at once, and not when it is their turn.
+    pub(super) fn seek_lost(&mut self, now: Time, server: usize) {
+        if self.links.iter().any(|link| link.index != server && link.is_sound(now)) {
+            return;
+        }
         let mut at = now;
         for peer in self.peers.values_mut().filter(|peer| peer.is_lost(now)) {
             peer.seek_anew(lend!(self, now), at);

@@ -23,7 +23,7 @@ counted! {
     Cookie = "cookie",
     /// It does not decrypt.
     Forged = "forged",
-    /// It came before, or is too old to tell.
+    /// It came before, is too old to tell, or was overtaken by what counts now.
     Replayed = "replayed",
     /// There are too many handshakes, of all or of this prefix.
     HandshakeLimit = "handshake_limit",

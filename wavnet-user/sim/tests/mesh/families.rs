@@ -1,17 +1,19 @@
 //! IPv4 and IPv6: hosts that have one of them or both, and firewalls that filter IPv6 and translate nothing.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     time::Duration,
 };
 
 use wavnet_proto::{
-    mesh::{self, PathKind, Settings},
+    mesh::{self, PathKind, ServerTrouble, Settings},
     nat::{Filtering, Mapping, NatSummary, Situation},
     trust::SecretKey,
 };
 use wavnet_sim::{
-    Datagram, Fate, Ipv4, LinkConfig, Network, Place, Reason, RouterConfig, Seed, SegmentId,
+    Datagram, Direction, Fate, Ipv4, LinkConfig, Network, Place, Reason, RouterConfig, Seed, SegmentId,
     nat::{Behaviour, FirewallConfig, NatConfig},
 };
 
@@ -214,5 +216,30 @@ fn a_family_that_is_back_leads_through_the_nat_again() {
         let before = view(&world);
         world.net.run_for(Duration::from_secs(300));
         assert_eq!(view(&world), before, "since {since:?}: {:?}", world.agent(y).events);
+    });
+}
+
+/// A session by one address takes the place of that by the other one: no other host has its key.
+#[test]
+fn a_server_with_two_addresses_takes_no_host_for_its_own_twin() {
+    Seed::each(6, |seed| {
+        let mut world = world_of_both(seed);
+        let x = dual(&mut world, "x", true, true);
+        world.net.run_for(Duration::from_secs(5));
+        for v4 in [true, false, true] {
+            let lost = Rc::new(Cell::new(true));
+            let is_lost = Rc::clone(&lost);
+            let filter = world.net.filter(Place::Link(x.host.into(), Direction::Up), move |passing| {
+                if is_lost.get() && passing.datagram.to.is_ipv4() == v4 { Fate::Drop } else { Fate::Pass }
+            });
+            for step in 0..600 {
+                lost.set(step < 100);
+                world.net.run_for(Duration::from_millis(200));
+                let troubles: Vec<_> = world.agent(x).mesh.servers().iter().map(|server| server.trouble).collect();
+                assert!(!troubles.contains(&Some(ServerTrouble::Replaced)), "{v4} {troubles:?}\n{}", world.net.trace());
+            }
+            assert!(world.agent(x).mesh.servers().iter().any(|server| server.registered), "{v4}");
+            world.net.remove_filter(filter);
+        }
     });
 }

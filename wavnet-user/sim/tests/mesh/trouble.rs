@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use wavnet_proto::{mesh::PathKind, time::Time};
-use wavnet_sim::{Attached, Fate, Network, Place, Seed, SegmentId, nat::NatConfig};
+use wavnet_sim::{Attached, Direction, Fate, Network, Place, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
     grid::Kind,
@@ -104,8 +104,11 @@ fn a_server_that_dies_takes_no_direct_path_with_it_and_one_that_returns_is_found
 /// Nothing tells a host when what cut it off is over. Here a router is away for a while, as one is that starts again.
 #[test]
 fn after_an_outage_frames_are_back_within_a_second() {
-    Seed::each(3, |seed| {
-        for seconds in [3, 8, 14, 40, 100] {
+    let short = [3, 8, 14, 40, 100].map(|seconds| (seconds, Duration::from_secs(1)));
+    // By then the server has given up the host, and then all sessions are over: everything begins anew.
+    let long = [300, 4200].map(|seconds| (seconds, Duration::from_secs(2)));
+    Seed::each(4, |seed| {
+        for (seconds, most) in short.into_iter().chain(long) {
             for (both, reboot) in [(false, false), (false, true), (true, true)] {
                 let (mut world, a, b) = pair(seed);
                 let (ra, rb) = routers(a, b);
@@ -119,9 +122,9 @@ fn after_an_outage_frames_are_back_within_a_second() {
                     }
                 };
                 cut(&mut world.net, true);
-                // By ten milliseconds and a bit, so that no timer of a round number always falls on the end.
+                // No timer of a round number is always due at the end.
                 let end = start + Duration::from_secs(seconds) + Duration::from_millis(seed.0 * 130 % 500);
-                longest_gap(&mut world, a, b, end);
+                world.longest_gap(a, b, Duration::from_millis(50), end);
                 assert_eq!(world.path(a, b), None);
                 if reboot {
                     world.net.reboot(a.router.expect("a NAT"));
@@ -129,25 +132,67 @@ fn after_an_outage_frames_are_back_within_a_second() {
                 cut(&mut world.net, false);
                 let gap = longest_gap(&mut world, a, b, end + Duration::from_secs(4));
                 let what = format!("{seconds} s, both {both}, reboot {reboot}: {gap:?}");
-                assert!(gap < Duration::from_secs(1), "{what}\n{}", world.net.trace());
+                assert!(gap < most, "{what}\n{}", world.net.trace());
             }
         }
+    });
+}
+
+/// The servers went first, and then the host itself: it looks for both from then on.
+#[test]
+fn an_outage_while_no_server_is_there_ends_within_a_second_as_well() {
+    Seed::each(4, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let (ra, rb) = routers(a, b);
+        let server = world.servers[0].into();
+        world.net.set_partition(&[ra, rb], &[server], true);
+        let start = world.net.now() + Duration::from_secs(60);
+        world.longest_gap(a, b, Duration::from_millis(50), start);
+        assert_eq!(world.path(a, b), Some(PathKind::Direct));
+        world.net.set_partition(&[ra], &[rb], true);
+        let end = start + Duration::from_secs(8) + Duration::from_millis(seed.0 * 130 % 500);
+        world.longest_gap(a, b, Duration::from_millis(50), end);
+        world.net.set_partition(&[ra, rb], &[server], false);
+        let gap = longest_gap(&mut world, a, b, end + Duration::from_secs(4));
+        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
     });
 }
 
 /// Who cannot reach anybody asks often; who reaches its peers, and only misses a server, does not.
 #[test]
 fn a_server_that_is_gone_for_good_is_not_asked_all_the_time() {
-    let (mut world, a, b) = pair(Seed::from_env_or(1));
-    let server = world.servers[0];
-    world.net.kill(server);
-    world.net.run_for(Duration::from_secs(300));
-    let sent = world.net.host_stats(a.host).sent;
-    world.net.run_for(Duration::from_secs(60));
-    let sent = world.net.host_stats(a.host).sent - sent;
-    assert_eq!(world.path(a, b), Some(PathKind::Direct));
-    // Pulses and answers over the path, one pulse and one message to the server each five seconds, and HELLO.
-    assert!(sent < 70, "{sent} datagrams in a minute");
+    for is_lost in [false, true] {
+        let (mut world, a, b) = pair(Seed::from_env_or(1));
+        let (server, (ra, rb)) = (world.servers[0], routers(a, b));
+        world.net.kill(server);
+        world.net.set_partition(&[ra], &[rb], is_lost);
+        world.net.run_for(Duration::from_secs(300));
+        let sent = world.net.host_stats(a.host).sent;
+        world.net.run_for(Duration::from_secs(60));
+        let sent = world.net.host_stats(a.host).sent - sent;
+        assert_eq!(world.path(a, b), Some(PathKind::Direct).filter(|_| !is_lost));
+        // Pulses and answers over the path, a pulse and a message to the server each five seconds, and HELLO. Else a pulse each 400 ms, a message
+        // each two seconds, HELLO, and addresses that are tried every five minutes.
+        assert!(sent < if is_lost { 230 } else { 70 }, "{is_lost}: {sent} datagrams in a minute");
+    }
+}
+
+/// Both sides propose it to each other at the same moment: that is one try, and not two.
+#[test]
+fn addresses_are_tried_again_twelve_seconds_after_the_second_try() {
+    Seed::each(6, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.relays(false);
+        let [a, b] = ["a", "b"].map(|name| world.behind(name, NatConfig::port_restricted_cone(), cone()));
+        let (ra, rb) = routers(a, b);
+        world.net.set_partition(&[ra], &[rb], true);
+        let tap = world.net.tap(Place::Link(a.host.into(), Direction::Up), 10_000);
+        world.net.run_for(Duration::from_secs(20));
+        let server = world.net.main_address(world.servers[0]);
+        let times: Vec<Time> = world.net.captured(tap).filter(|c| c.datagram.to != server).map(|c| c.at).collect();
+        let pauses = times.windows(2).filter(|pair| pair[1].since(pair[0]) > Duration::from_millis(1500)).count();
+        assert!(pauses >= 1, "the third try is in vain as well, but there is one: {times:?}");
+    });
 }
 
 /// Two hosts on the internet that have eight more addresses each: what one sends to the other one's n-th comes from its own n-th.

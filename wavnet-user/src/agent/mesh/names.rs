@@ -55,6 +55,8 @@ impl Names {
     /// This host has another address: what could not be resolved may be now, or is elsewhere.
     pub(super) fn hurry(&mut self) {
         (self.again, self.pause) = (Time::ZERO, SOON);
+        // What is being resolved now was asked for by what there was before.
+        self.resolving = None;
     }
 
     /// Other servers are configured: those that are known stay so, and all are asked for at once. How many came, and how many went.
@@ -69,8 +71,6 @@ impl Names {
         let configured: BTreeSet<_> = self.servers.iter().map(place).collect();
         self.known.retain(|place, _| configured.contains(place));
         self.unresolved.clear();
-        // What is being resolved now is what was configured before.
-        self.resolving = None;
         self.hurry();
         (came, went)
     }
@@ -266,5 +266,13 @@ mod tests {
         names.configure(vec![new.clone()]);
         let answers = names.next(Time::ZERO).await;
         assert_eq!(answers, [(new, Ok(vec![SocketAddr::from(([127, 0, 0, 2], 4789))]))]);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_the_host_had_an_address_does_not_count() {
+        let mut names = Names::new(vec![named("127.0.0.1")]);
+        assert_eq!(names.next(Time::ZERO).now_or_never(), None);
+        names.hurry();
+        assert!(begins(&mut names, Time::ZERO), "at once, and not when the old question is answered");
     }
 }

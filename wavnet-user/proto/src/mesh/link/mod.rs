@@ -251,12 +251,28 @@ impl Link {
             }
         }
         cx.timers.stop(Timer::Register(self.index));
-        self.greetings = 0;
         if self.greeting.is_none() {
+            self.greetings = 0;
             self.greet(cx, index);
         } else {
-            cx.timers.set_no_later(Timer::Greet(self.index), cx.now);
+            self.greet_now(cx);
         }
+    }
+
+    /// The server is there, and there is no session: it is called now, and not when it is time.
+    fn greet_now(&mut self, cx: &mut Context<'_>) {
+        self.greetings = 0;
+        cx.timers.set_no_later(Timer::Greet(self.index), cx.now);
+    }
+
+    /// There was a session, and it is of no use any more.
+    fn has_expired(&self, now: Time) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_expired(now))
+    }
+
+    /// True if there is a session with this server.
+    pub(super) fn has_session_with(&self, server: PublicKey) -> bool {
+        self.session.as_ref().is_some_and(|session| session.peer() == server)
     }
 
     /// A handshake is under way.
@@ -278,7 +294,7 @@ impl Link {
     /// It is the server of another link, under another address: two sessions would drive each other out. It is tried if that one fails.
     pub(super) fn stand_by(&mut self, cx: &mut Context<'_>) {
         self.stop(cx);
-        self.trouble = None;
+        (self.trouble, self.rivalled) = (None, None);
         cx.timers.set(Timer::Greet(self.index), cx.now + STAND_BY);
     }
 
@@ -354,6 +370,7 @@ impl Link {
         *looked = Some(cx.now);
         match unknown {
             Unknown::Data { .. } => self.relink(cx, index),
+            Unknown::Pulse(_) if self.has_expired(cx.now) => self.greet_now(cx),
             Unknown::Pulse(_) => self.moved(cx),
         }
     }

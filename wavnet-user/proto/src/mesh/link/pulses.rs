@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Context, Health, Link, Time, Timer};
+use super::{Context, Health, Link, ServerTrouble, Time, Timer};
 
 /// Between two pulses to a server that does not answer any; and while this host may be cut off from everybody: nothing else tells when that is over.
 const DEAD_PAUSE: Duration = Duration::from_secs(5);
 const CUT_OFF_PAUSE: Duration = Duration::from_millis(400);
+/// Requests in a row that may be lost, or their answers.
+const LOST_BY_CHANCE: u32 = 2;
 /// Pulses are looked at no more often.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -21,8 +23,10 @@ impl Link {
             let pulse = self.pulses.send(cx.now, cx.rng);
             cx.out.send_main(self.server.addr, pulse.to_vec());
             // Where pulses do not come back a message may, and tells the server our address.
-            if health != Health::Good {
-                self.moved(cx);
+            match health {
+                Health::Good => {}
+                Health::Doubtful => self.moved(cx),
+                Health::Dead => self.doubt(cx),
             }
         }
         let earliest = cx.now
@@ -35,13 +39,18 @@ impl Link {
     }
 
     /// A pulse of ours came back. True if the server had not answered for a while.
-    pub(in crate::mesh) fn pulsed(&mut self, now: Time, number: u16) -> bool {
-        let was_silent = self.is_silent(now);
-        self.pulses.answered(now, number).is_some() && was_silent
+    pub(in crate::mesh) fn pulsed(&mut self, cx: &mut Context<'_>, number: u16) -> bool {
+        let was_silent = self.is_silent(cx.now);
+        let answers = self.pulses.answered(cx.now, number).is_some();
+        if answers && self.has_expired(cx.now) {
+            self.greet_now(cx);
+        }
+        answers && was_silent
     }
 
-    /// True if something that it should have answered was not.
+    /// True if it has not answered for longer than chance explains.
     pub(super) fn is_silent(&self, now: Time) -> bool {
-        self.requests > 1 || self.trouble.is_some() || self.pulses.health(now) != Health::Good
+        let told = self.trouble == Some(ServerTrouble::Silent);
+        told || self.requests > LOST_BY_CHANCE || self.pulses.health(now) == Health::Dead
     }
 }

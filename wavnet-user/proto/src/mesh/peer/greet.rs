@@ -25,6 +25,7 @@ const COURTESY: Duration = Duration::from_millis(250);
 const INVITED_COURTESY: Duration = Duration::from_secs(1);
 /// How long a peer has to show that its session stands, if there is reason to doubt it.
 const VERIFY: Duration = Duration::from_millis(400);
+const LONGEST_VERIFY: Duration = Duration::from_secs(3);
 /// A handshake that has not ended by then begins anew.
 const ENOUGH: Duration = Duration::from_secs(5);
 /// Handshakes that are computed for one peer.
@@ -183,7 +184,7 @@ impl Peer {
     /// How long it has to show that its session stands: long enough for an answer by the path there is.
     fn time_to_verify(&self, now: Time) -> Duration {
         let path = self.best_way(now).and_then(|way| self.paths.by_way(&way)).and_then(|id| self.paths.get(id));
-        path.map_or(VERIFY, |path| VERIFY.max(path.pulses.patience() * 2))
+        path.map_or(VERIFY, |path| (path.pulses.patience() * 2).clamp(VERIFY, LONGEST_VERIFY))
     }
 
     /// The peer does not know our session (says somebody): another one is needed if that is true.
@@ -239,6 +240,7 @@ impl Peer {
         self.stop_search(cx);
         self.drop_all_paths(cx);
         (self.connects, self.renew, self.suspect) = (0, false, None);
+        cx.out.disowned.extend(self.greeting.take().map(|greeting| greeting.index()));
         self.invited.clear();
         cx.timers.set(Timer::Connect(self.key), cx.now);
     }

@@ -94,6 +94,8 @@ pub(super) struct Peer {
     busy: bool,
     standby: Standby,
     punches: u32,
+    /// When all addresses were last tried.
+    punched: Time,
     /// The peer was asked to try all addresses; we do so in a moment.
     proposed: bool,
     looks: u32,
@@ -152,6 +154,7 @@ impl Peer {
             busy: false,
             standby: Standby::default(),
             punches: 0,
+            punched: Time::ZERO,
             proposed: false,
             looks: 0,
             prediction: None,

@@ -19,6 +19,9 @@ const SUSTAINED: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
+/// A peer that cannot be reached is sought out of turn no more often: what was asked may still be answered.
+const SOUGHT: Duration = Duration::from_secs(2);
+
 /// Whether frames flow, and when a server was asked for a relayed way.
 #[derive(Debug, Default)]
 pub(super) struct Standby {
@@ -28,6 +31,8 @@ pub(super) struct Standby {
     asks: u32,
     last: Time,
     next: Time,
+    /// When the peer was last sought out of turn.
+    sought: Time,
     /// Servers are to tell the peer where we are now.
     moved: bool,
 }
@@ -116,18 +121,25 @@ impl Peer {
         }
     }
 
-    /// True if it is connected, and there is no path to it.
+    /// True if there is no path to it, and there may be one.
     pub(in crate::mesh) fn is_lost(&self, now: Time) -> bool {
-        self.is_connected() && !self.paths.iter().any(|path| path.is_usable(now))
+        (self.is_connected() || self.listed) && !self.paths.iter().any(|path| path.is_usable(now))
     }
 
     /// It may be to be reached again: servers are asked, and both sides try all addresses, at that time.
     pub(in crate::mesh) fn seek_anew(&mut self, cx: &mut Context<'_>, at: Time) {
-        self.standby.asks = 0;
+        if cx.now.since(self.standby.sought) < SOUGHT {
+            return;
+        }
+        (self.standby.sought, self.standby.asks, self.connects) = (cx.now, 0, 0);
         self.standby.hurry(at);
-        (self.punches, self.proposed) = (0, false);
-        cx.timers.set_no_later(Timer::Punch(self.key), at);
-        self.seek_relay(cx);
+        if self.is_connected() {
+            (self.punches, self.proposed) = (0, false);
+            cx.timers.set_no_later(Timer::Punch(self.key), at);
+            self.seek_relay(cx);
+        } else {
+            cx.timers.set_no_later(Timer::Connect(self.key), at);
+        }
     }
 
     fn has_relay(&self, now: Time) -> bool {

@@ -135,6 +135,7 @@ impl Peer {
             self.switched = Some(cx.now).filter(|_| old.is_some() && kind.is_some());
             if kind.is_none() {
                 self.pathless = cx.now;
+                cx.out.lost = true;
             }
             if kind != old {
                 cx.out.event(Event::Path { peer: self.key, kind, after: cx.now.since(self.pathless) });

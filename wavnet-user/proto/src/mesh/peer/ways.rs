@@ -82,16 +82,19 @@ impl Peer {
                 return cx.timers.set(Timer::Punch(self.key), cx.now + rtt / 2);
             }
         }
-        (self.looks, self.predictions) = (0, 0);
         self.punch_known(cx);
-        self.consider_search(cx);
         self.has_punched(cx);
     }
 
     /// Both sides have tried: the next time is later, for both. What came too early to a router without an input filter is forgotten only if both
     /// rest at the same time.
     fn has_punched(&mut self, cx: &mut Context<'_>) {
-        self.punches = self.punches.saturating_add(1);
+        // Both may have proposed it to each other.
+        if cx.now.since(self.punched) >= REST {
+            (self.looks, self.predictions) = (0, 0);
+            (self.punched, self.punches) = (cx.now, self.punches.saturating_add(1));
+            self.consider_search(cx);
+        }
         let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
         cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
     }
@@ -145,7 +148,7 @@ impl Peer {
         }
         let Some(slot) = cx.out.take_slot(cx.local.settings.peers) else { return };
         let Some(path) = self.paths.get_mut(id) else { return cx.out.free_slot(slot) };
-        path.slot = Some(slot);
+        (path.slot, path.served) = (Some(slot), cx.now);
         let (way, transaction, flags) = (path.way, path.probe(cx.now, cx.rng), path.flags());
         cx.out.ways.insert(way, (self.key, id));
         cx.out.command(Command::AddPath { path: slot, peer: self.key, way });
