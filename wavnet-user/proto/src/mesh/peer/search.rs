@@ -200,7 +200,11 @@ impl Peer {
         cx.out.searching = None;
         cx.timers.stop(Timer::Search(self.key));
         if search.is_some() {
-            (cx.out.searched, self.search_over) = (Some(cx.now), Some(cx.now));
+            self.search_over = Some(cx.now);
+        }
+        // What predictions in vain have left there counts as well.
+        if search.is_some() || !self.has_direct(cx.now) {
+            cx.out.searched = Some(cx.now);
         }
         if self.has_direct(cx.now) {
             // None before it was in vain. What it has left in NATs has its time to go all the same.
