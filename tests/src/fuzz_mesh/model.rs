@@ -37,6 +37,8 @@ const IDLE: u64 = 2000;
 const SEARCH: u64 = 2000;
 /// Until those who ask in vain ask seldom.
 const ASKS: Duration = Duration::from_secs(60);
+/// A server that the owner of a key cannot reach relays for him to where the twin was, until the lease is over; a renewed one may just have begun.
+const TWINS: Duration = Duration::from_secs(150);
 /// Entries of a host in its NAT while nothing is searched.
 const FEW_ENTRIES: usize = 100;
 /// Paths to one peer that frames are taken from, and that are known.
@@ -166,9 +168,12 @@ impl Story {
             self.settle();
         }
         if stays {
-            if self.is_full || were_twins {
-                // Who gets no relayed way asks for it ever more seldom, and so does who is no twin any more.
+            if self.is_full {
+                // Who gets no relayed way asks for it ever more seldom.
                 self.net.run_for(ASKS);
+            }
+            if were_twins {
+                self.net.run_for(TWINS);
             }
             let sent = self.net.totals().sent;
             self.net.run_for(LOOK);
