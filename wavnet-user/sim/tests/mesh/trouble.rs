@@ -224,6 +224,22 @@ fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
     (world, sites, more)
 }
 
+/// Each side takes frames from four ways, and not from the same four. They do not take turns for ever.
+#[test]
+fn hosts_with_many_addresses_come_to_rest() {
+    Seed::each(6, |seed| {
+        let (mut world, [x, y], _) = of_many_addresses(seed);
+        let direct = world.until_paths(x, y, Duration::from_secs(2), |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        world.net.run_for(Duration::from_secs(60));
+        let sent = world.net.totals().sent;
+        world.net.run_for(Duration::from_secs(60));
+        let sent = world.net.totals().sent - sent;
+        // Pulses and answers over four paths of each side and to the server, REFRESH, and a probe of each of nine ways.
+        assert!(sent < 60 / 5 * 2 * (2 * 4 + 2) + 60, "{sent} datagrams in a minute");
+    });
+}
+
 /// There is room for four paths to a peer, and all of them end: another one was there all the time.
 #[test]
 fn a_path_that_was_proved_while_there_was_no_room_for_it_is_taken_when_there_is() {

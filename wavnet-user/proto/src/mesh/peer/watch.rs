@@ -13,6 +13,8 @@ use crate::mesh::{
 const TICK: Duration = Duration::from_millis(20);
 /// Between two pulses that doubt leads to.
 const REST: Duration = Duration::from_millis(200);
+/// Between two looks whether there is room for a path.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Between two probes that somebody's word leads to.
 const DISTRUST: Duration = Duration::from_millis(100);
 
@@ -47,9 +49,13 @@ impl Peer {
             Challenge::Ask => self.ask(cx, id),
             Challenge::Wait => {}
         }
-        // When it was proved there may have been no room for it.
+        // When it was proved there may have been no room for it. While there is none, the peer may not know it either, and has no answer.
         if self.paths.get(id).is_some_and(|path| path.slot.is_none()) {
             self.add_proven(cx);
+        }
+        if let Some(path) = self.paths.get(id).filter(|path| path.slot.is_none()) {
+            let pause = if path.is_challenged() { REST } else { idle };
+            return cx.timers.set(Timer::Pulse(self.key, id), cx.now + pause.min(LONGEST_REST));
         }
         self.repeat_selected(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };

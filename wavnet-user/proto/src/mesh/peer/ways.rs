@@ -164,7 +164,11 @@ impl Peer {
         let in_use = |p: &Path| p.theirs || self.paths.selected == Some(p.id) || self.switches_to(p.id);
         let rank =
             |p: &Path| (p.seems_good(cx.now), p.is_usable(cx.now), !p.way.is_relayed(), std::cmp::Reverse(p.rtt()));
-        let is_worth_keeping = |p: &Path| p.is_usable(cx.now) || p.is_settling(cx.now);
+        // Each side has room for four, and not for the same four: where one is usable, that the peer does not take the others is no reason to have
+        // them take turns.
+        let has_usable = self.paths.iter().any(|p| p.is_usable(cx.now));
+        let is_worth_keeping =
+            |p: &Path| p.is_usable(cx.now) || p.is_settling(cx.now) || has_usable && p.seems_good(cx.now);
         let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
         let Some(worst) = worst.filter(|w| !is_worth_keeping(w) || new.is_better_than(w, cx.now)) else { return false };
         let id = worst.id;
