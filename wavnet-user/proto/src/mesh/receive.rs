@@ -9,7 +9,7 @@ use crate::{
     time::Time,
     transmit::Socket,
     trust::{Psk, PublicKey, Responder},
-    wire::{Cookie, Datagram, Init, Label, Messages, Response, Unknown, unknown},
+    wire::{Cookie, Datagram, Init, Label, Response, Unknown, unknown},
 };
 
 /// Hints that one is not known here.
@@ -205,8 +205,7 @@ impl Mesh {
         let opened = peer.open(cx, data);
         match &opened {
             Ok((plaintext, said)) => {
-                peer.hear(cx, via, *said, plaintext);
-                if Messages::new(plaintext).any(|message| message.is_err()) {
+                if !peer.hear(cx, via, *said, plaintext) {
                     self.drop(Dropped::Message);
                 }
             }

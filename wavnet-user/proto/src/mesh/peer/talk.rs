@@ -82,9 +82,10 @@ impl Peer {
         }
     }
 
-    /// What it says, decrypted.
-    pub(in crate::mesh) fn hear(&mut self, cx: &mut Context<'_>, via: Via, said: Said, plaintext: &[u8]) {
-        for message in Messages::new(plaintext).map_while(Result::ok) {
+    /// What it says, decrypted. False: some of it cannot be read.
+    pub(in crate::mesh) fn hear(&mut self, cx: &mut Context<'_>, via: Via, said: Said, plaintext: &[u8]) -> bool {
+        for message in Messages::new(plaintext) {
+            let Ok(message) = message else { return false };
             match (message, via) {
                 // What it said of itself before the session of now may have been another one, in its place.
                 (Message::PeerHello(hello), _) if self.is_of_now(said) => self.hear_hello(cx, hello),
@@ -99,6 +100,7 @@ impl Peer {
                 _ => {}
             }
         }
+        true
     }
 
     fn hear_hello(&mut self, cx: &mut Context<'_>, hello: PeerHello) {
