@@ -85,10 +85,10 @@ struct Story {
 }
 
 /// Tells a story; see the module. The first byte: how many hosts and servers, and how it begins and ends; then what each host is behind; then
-/// steps.
-pub fn mesh(data: &[u8]) {
+/// steps. Returns how many datagrams were sent, which is what it costs.
+pub fn mesh(data: &[u8]) -> u64 {
     let mut input = data.iter().copied();
-    let Some(first) = input.next() else { return };
+    let Some(first) = input.next() else { return 0 };
     let is = |bits: u8| first & bits == bits;
     // Most have few: each pair of hosts takes as long as all else.
     let hosts = match first & 3 {
@@ -96,6 +96,8 @@ pub fn mesh(data: &[u8]) {
         2 if is(0x40) => HOSTS,
         _ => 2,
     };
+    // And the most have no long end, unless they have a beginning.
+    let stays = is(8) && (hosts < HOSTS || is(0x20));
     let hosts: Vec<u8> = (0..hosts).map(|_| input.next().unwrap_or_default()).collect();
     let mut story = Story::new(&hosts, is(0xd0), is(0x80));
     (0..1 + usize::from(is(4))).for_each(|i| story.add_server(i));
@@ -109,7 +111,8 @@ pub fn mesh(data: &[u8]) {
         }
         story.look();
     }
-    story.end(is(8));
+    story.end(stays);
+    story.net.totals().sent
 }
 
 /// VNIs of a host, or those that one is let into.

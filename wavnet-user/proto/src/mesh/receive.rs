@@ -135,8 +135,9 @@ impl Mesh {
                 Some(Owner::Link(i)) => self.linked(now, i, &response),
                 Some(Owner::Peer(key)) => {
                     let Some(peer) = self.peers.get_mut(&key) else { return };
-                    if let Err(error) = peer.response(lend!(self, now), &response) {
-                        self.drop(error.into());
+                    match peer.response(lend!(self, now), &response) {
+                        Ok(()) => peer.heard(via),
+                        Err(error) => self.drop(error.into()),
                     }
                     self.settle_owners(key);
                 }
@@ -205,6 +206,7 @@ impl Mesh {
         let opened = peer.open(cx, data);
         match &opened {
             Ok((plaintext, said)) => {
+                peer.heard(via);
                 if !peer.hear(cx, via, *said, plaintext) {
                     self.drop(Dropped::Message);
                 }

@@ -43,6 +43,11 @@ impl Mesh {
                 }
                 Message::Page(page) => {
                     let news = link.page(cx, page);
+                    for key in &news.gone {
+                        if let Some(peer) = self.peers.get_mut(key) {
+                            peer.uninvite(i);
+                        }
+                    }
                     for key in &news.came {
                         if let Some(peer) = self.peers.get_mut(key) {
                             peer.came(now);
@@ -180,13 +185,16 @@ impl Mesh {
         }
     }
 
-    /// The servers to ask for this peer: those that have it, in the order of the settings, and those that answer first.
+    /// The servers to ask for this peer: those that have it, in the order of the settings; but those that answer come first, and of these the one that
+    /// it was last heard by. Another one may be wrong about where it is.
     fn links_for(&self, now: Time, key: &PublicKey) -> Vec<usize> {
         // Who invites us to it has it, too: the word that it has come may have been lost.
-        let invites = |i| self.peers.get(key).is_some_and(|peer| peer.is_invited(i));
+        let peer = self.peers.get(key);
+        let invites = |i| peer.is_some_and(|peer| peer.is_invited(i));
+        let heard = |i| peer.is_some_and(|peer| peer.was_heard_by(i));
         let has = |l: &&Link| l.is_up(now) && (l.directory.contains_key(key) || invites(l.index));
         let mut links: Vec<&Link> = self.links.iter().filter(has).collect();
-        links.sort_by_key(|link| !link.is_sound(now));
+        links.sort_by_key(|link| (!link.is_sound(now), !heard(link.index)));
         links.into_iter().take(SERVERS).map(|link| link.index).collect()
     }
 

@@ -24,10 +24,9 @@ pub(super) struct Syncing {
 /// What a page has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::mesh) struct News {
-    /// Somebody came or went.
-    pub(in crate::mesh) changed: bool,
     /// Who came, or came again.
     pub(in crate::mesh) came: Vec<PublicKey>,
+    pub(in crate::mesh) gone: Vec<PublicKey>,
 }
 
 impl Link {
@@ -73,7 +72,7 @@ impl Link {
         let (after, more) = (page.entries.last().map(|e| e.key), page.more);
         for entry in page.entries.into_iter().filter(|e| e.key != own) {
             if entry.state == HostState::GONE {
-                news.changed |= self.directory.remove(&entry.key).is_some();
+                news.gone.extend(self.directory.remove(&entry.key).map(|_| entry.key));
                 continue;
             }
             if let Some(all) = sync.all.as_mut().filter(|all| all.len() < room) {
@@ -84,7 +83,6 @@ impl Link {
                 // Read from where we were, it is here because it has changed.
                 if is_new || sync.all.is_none() {
                     news.came.push(entry.key);
-                    news.changed = true;
                 }
             }
         }
@@ -95,7 +93,7 @@ impl Link {
             return news;
         }
         if let Some(all) = sync.all.take() {
-            news.changed |= self.directory.keys().any(|key| !all.contains_key(key));
+            news.gone.extend(self.directory.keys().filter(|key| !all.contains_key(*key)));
             self.directory = all;
         }
         (self.sync, self.version) = (None, version);

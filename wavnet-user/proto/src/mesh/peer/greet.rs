@@ -59,7 +59,7 @@ impl Peer {
         self.forget_asks(now);
     }
 
-    /// A server has taken us in anew: it knows nothing of our sessions with others.
+    /// A server has taken us in anew and knows nothing of our sessions with others, or has lost this peer.
     pub(in crate::mesh) fn uninvite(&mut self, link: usize) {
         self.invited.remove(&link);
     }
@@ -67,6 +67,19 @@ impl Peer {
     /// Links have other places now; those of whom none is said have ended.
     pub(in crate::mesh) fn links_moved(&mut self, places: &BTreeMap<usize, usize>) {
         self.invited = self.invited.iter().filter_map(|link| places.get(link)).copied().collect();
+        self.heard_by = self.heard_by.and_then(|link| places.get(&link).copied());
+    }
+
+    /// It has said something that only it can say.
+    pub(in crate::mesh) fn heard(&mut self, via: Via) {
+        if let Via::Server(link) = via {
+            self.heard_by = Some(link);
+        }
+    }
+
+    /// True if it was last heard by way of this link's server, of all servers.
+    pub(in crate::mesh) fn was_heard_by(&self, link: usize) -> bool {
+        self.heard_by == Some(link)
     }
 
     /// True if this link's server has invited us to each other.

@@ -78,6 +78,8 @@ pub(super) struct Peer {
     suspect: Option<Time>,
     /// Servers that have invited us to each other since they last took us in, by their links.
     invited: BTreeSet<usize>,
+    /// The link of the server by way of which it was last heard: there it is for sure, whatever other servers say.
+    heard_by: Option<usize>,
     /// Of its PEER_HELLO and of its candidates that have arrived in this session; zero: none has.
     generation: u32,
     whereabouts: u32,
@@ -141,6 +143,7 @@ impl Peer {
             renew: false,
             suspect: None,
             invited: BTreeSet::new(),
+            heard_by: None,
             generation: 0,
             whereabouts: 0,
             told: 0,
