@@ -16,6 +16,9 @@ const KERNEL_PACKAGE: &str = "tests";
 /// Those of them that need the machine for themselves: they fill all CPUs, or look at how fast something is.
 const ALONE: [&str; 6] = ["adaptive", "bench", "endurance", "kernel_fdb_stress", "order", "wan_lab"];
 
+/// Takes as long as all that runs beside it, and waits most of the time: it begins first.
+const LONGEST: &str = "mesh";
+
 /// Beside whom a test binary runs, and as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Company {
@@ -40,6 +43,12 @@ pub(super) struct TestBinary {
     pub(super) company: Company,
 }
 
+impl TestBinary {
+    fn is_longest(&self) -> bool {
+        self.name.rsplit('/').next() == Some(LONGEST)
+    }
+}
+
 /// Compiles all tests of the workspace; the kernel tests come last, as they take longest.
 pub(super) fn of(workspace: &Workspace) -> Result<Vec<TestBinary>> {
     let mut cargo = compile::tests_and_binaries(workspace);
@@ -51,7 +60,7 @@ pub(super) fn of(workspace: &Workspace) -> Result<Vec<TestBinary>> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut binaries: Vec<_> = messages.lines().filter_map(|line| binary(workspace.workspace(), line)).collect();
-    binaries.sort_by(|a, b| (a.company, &a.name).cmp(&(b.company, &b.name)));
+    binaries.sort_by_key(|binary| (binary.company, !binary.is_longest(), binary.name.clone()));
     Ok(binaries)
 }
 

@@ -179,6 +179,8 @@ impl Router {
         from.ns.ip(&format!("link set dev h{place} down"))?;
         from.ns.ip(&format!("link set dev h{place} netns {name} name {port}"))?;
         link::enslave(&self.ns, &port, LAN)?;
+        // Else what it sends from its address of before, until it has one here, would get the mapping of its port, and keep it.
+        host.ns.ip(&format!("address flush dev {}", Host::NIC))?;
         self.ns.ip(&format!("link set dev {port} up"))?;
         host.addr = offset(self.rules.lan, self.plugged + 1);
         address_and_route(&host.ns, Host::NIC, host.addr, offset(self.rules.lan, 1))

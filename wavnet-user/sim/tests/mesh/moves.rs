@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use wavnet_proto::mesh::PathKind;
+use wavnet_proto::{
+    mesh::PathKind,
+    nat::{Mapping, NatSummary},
+};
 use wavnet_sim::{Asleep, Attached, Network, Seed, nat::NatConfig};
 
 use crate::{
@@ -200,6 +203,32 @@ fn a_clock_that_jumps_beyond_a_sessions_life_ends_it_and_another_one_begins() {
             let at = world.net.now();
             let gap = world.longest_gap(a, b, FRAMES, at + Duration::from_secs(5));
             assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+        }
+    });
+}
+
+/// What it finds out about its NAT meanwhile may be wrong, and have the two search.
+#[test]
+fn a_move_during_a_search_for_nothing_ends_on_a_direct_path() {
+    let symmetric = NatSummary { mapping: Mapping::AddressAndPortDependent, ..cone() };
+    Seed::each(8, |seed| {
+        for offset in [0_u64, 300, 600, 900, 1200, 1800, 2500, 4000, 7000] {
+            let (mut world, a, b) = pair(seed, Duration::from_micros(200));
+            let start = world.net.now();
+            let router = world.add_router(NatConfig::full_cone());
+            let lan = world.net.lan(router);
+            let addr = world.net.vacant_v4(lan);
+            world.net.act(a.host, |node, now| {
+                let agent = node.agent_mut();
+                agent.mesh.set_nat(now, symmetric);
+                agent.settle(now);
+            });
+            let at = start + Duration::from_millis(offset);
+            world.net.at(at, move |net: &mut Network<Host>| net.move_host(a.host, lan, &[addr]));
+            let gap = world.longest_gap(a, b, FRAMES, at + Duration::from_secs(2));
+            assert!(gap < Duration::from_secs(1), "{offset} {gap:?}");
+            let direct = world.until_paths(a, b, Duration::from_secs(3), |kind| kind == PathKind::Direct);
+            assert!(direct.is_some(), "{offset} {:?} {:?}", world.agent(a).events, world.agent(b).events);
         }
     });
 }
