@@ -27,3 +27,27 @@ macro_rules! counted {
     };
 }
 pub(crate) use counted;
+
+/// How often each of `N` things has happened; they have the numbers that such an enum gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counts<const N: usize>([u64; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Counts<N> {
+        Counts([0; N])
+    }
+}
+
+impl<const N: usize> Counts<N> {
+    /// Once more.
+    pub(crate) fn count(&mut self, what: usize) {
+        if let Some(counter) = self.0.get_mut(what) {
+            *counter += 1;
+        }
+    }
+
+    /// How often.
+    pub(crate) fn of(&self, what: usize) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+}

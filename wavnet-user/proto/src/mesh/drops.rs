@@ -67,19 +67,3 @@ impl From<HandshakeError> for Dropped {
         }
     }
 }
-
-/// How often, for each reason.
-#[derive(Debug, Default)]
-pub(super) struct Drops([u64; Dropped::ALL.len()]);
-
-impl Drops {
-    pub(super) fn count(&mut self, reason: Dropped) {
-        if let Some(counter) = self.0.get_mut(reason as usize) {
-            *counter += 1;
-        }
-    }
-
-    pub(super) fn of(&self, reason: Dropped) -> u64 {
-        self.0.get(reason as usize).copied().unwrap_or(0)
-    }
-}

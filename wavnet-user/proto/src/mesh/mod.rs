@@ -45,13 +45,13 @@ pub use view::{PathView, PeerView, ServerView};
 
 use self::{
     context::{Context, Local, Output},
-    drops::Drops,
     link::Link,
     peer::Peer,
     steady::Steady,
     timer::Timer,
 };
 use crate::{
+    counted::Counts,
     rng::Rng,
     time::Time,
     timers::Timers,
@@ -80,7 +80,7 @@ pub struct Mesh {
     link_indices: Vec<Vec<u32>>,
     peers: BTreeMap<PublicKey, Peer>,
     owners: BTreeMap<u32, Owner>,
-    dropped: Drops,
+    dropped: Counts<{ Dropped::ALL.len() }>,
     limits: receive::Limits,
 }
 
@@ -124,7 +124,7 @@ impl Mesh {
             link_indices: Vec::new(),
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
-            dropped: Drops::default(),
+            dropped: Counts::default(),
             limits: receive::Limits::default(),
         };
         let servers = mesh.local.settings.servers.clone();

@@ -77,11 +77,11 @@ impl Mesh {
     /// How often something that came in was dropped for this reason, since the start.
     #[must_use]
     pub fn dropped(&self, reason: Dropped) -> u64 {
-        self.dropped.of(reason)
+        self.dropped.of(reason as usize)
     }
 
     pub(super) fn drop(&mut self, reason: Dropped) {
-        self.dropped.count(reason);
+        self.dropped.count(reason as usize);
     }
 
     /// The answer to a question of ours for a mapping. False: it is none.

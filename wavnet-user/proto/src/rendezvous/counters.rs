@@ -1,6 +1,6 @@
 //! What the server counts: why it dropped something, and what it did.
 
-use crate::counted::counted;
+use crate::counted::{Counts, counted};
 
 counted! {
     /// Why a datagram, or a message in it, was dropped: one counter each.
@@ -91,44 +91,34 @@ counted! {
 }
 
 /// All counters. They never go back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    drops: [u64; Dropped::ALL.len()],
-    done: [u64; Done::ALL.len()],
+    drops: Counts<{ Dropped::ALL.len() }>,
+    done: Counts<{ Done::ALL.len() }>,
     /// Datagrams that this core relayed.
     pub relay_frames: u64,
     /// Bytes of UDP payload that this core relayed.
     pub relay_bytes: u64,
 }
 
-impl Default for Counters {
-    fn default() -> Counters {
-        Counters { drops: [0; Dropped::ALL.len()], done: [0; Done::ALL.len()], relay_frames: 0, relay_bytes: 0 }
-    }
-}
-
 impl Counters {
     /// How often something was dropped for this reason.
     #[must_use]
     pub fn dropped(&self, reason: Dropped) -> u64 {
-        self.drops.get(reason as usize).copied().unwrap_or(0)
+        self.drops.of(reason as usize)
     }
 
     /// How often this was done.
     #[must_use]
     pub fn done(&self, what: Done) -> u64 {
-        self.done.get(what as usize).copied().unwrap_or(0)
+        self.done.of(what as usize)
     }
 
     pub(super) fn note(&mut self, what: Done) {
-        if let Some(counter) = self.done.get_mut(what as usize) {
-            *counter += 1;
-        }
+        self.done.count(what as usize);
     }
 
     pub(super) fn drop(&mut self, reason: Dropped) {
-        if let Some(counter) = self.drops.get_mut(reason as usize) {
-            *counter += 1;
-        }
+        self.drops.count(reason as usize);
     }
 }
