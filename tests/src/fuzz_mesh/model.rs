@@ -233,7 +233,7 @@ impl Story {
             let peak = self.net.router_stats(*router).flows.peak;
             let again = if self.search { self.seen.shifts.saturating_sub(self.sites.len()) * most / 2 } else { 0 };
             // A search is between two; others open their ways, and predict ports, meanwhile.
-            let others = FEW_ENTRIES * count.saturating_sub(2);
+            let others = if self.search { FEW_ENTRIES * count.saturating_sub(2) } else { 0 };
             assert!(peak <= most * hosts + again + others, "{peak} entries in {router} for {hosts} hosts");
         }
         for server in self.servers.iter().filter(|server| self.runs(**server)) {

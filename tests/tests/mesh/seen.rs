@@ -163,6 +163,7 @@ fn what_comes_in_and_is_of_no_use_is_counted_by_reason_and_the_mesh_goes_on() {
                 ensure!(now >= before + MANY as f64, "{before}, then {now}");
                 Ok(())
             })?;
+            said_once(&a, reason.help())?;
         }
         flow.steady(SOON)?;
         ensure!(flow.lost() <= 1, "{} frames were lost", flow.lost());

@@ -39,11 +39,11 @@ impl<const N: usize> Default for Counts<N> {
 }
 
 impl<const N: usize> Counts<N> {
-    /// Once more.
-    pub(crate) fn count(&mut self, what: usize) {
-        if let Some(counter) = self.0.get_mut(what) {
-            *counter += 1;
-        }
+    /// Once more. True if it is the first time.
+    pub(crate) fn count(&mut self, what: usize) -> bool {
+        let Some(counter) = self.0.get_mut(what) else { return false };
+        *counter += 1;
+        *counter == 1
     }
 
     /// How often.

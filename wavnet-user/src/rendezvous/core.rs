@@ -198,5 +198,12 @@ fn tell(event: &Event) {
             warn!(%network, %host, %held, %other, "two hosts have the same secret key: make another one for one of them");
         }
         Event::Full { hosts } => warn!(hosts, "there is no room for another host: raise limits.hosts"),
+        Event::Dropped { reason } => {
+            info!(
+                reason = reason.label(),
+                "dropped what came in, the first time for this reason (more is counted): {}",
+                reason.help()
+            );
+        }
     }
 }

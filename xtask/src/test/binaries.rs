@@ -16,7 +16,8 @@ const KERNEL_PACKAGE: &str = "tests";
 /// Those of them that need the machine for themselves: they fill all CPUs, or look at how fast something is.
 const ALONE: [&str; 6] = ["adaptive", "bench", "endurance", "kernel_fdb_stress", "order", "wan_lab"];
 
-/// Takes as long as all that runs beside it, and waits most of the time: it begins first.
+/// The kernel tests of this name take as long as all that run beside them, and wait most of the time: they begin first. So do the simulator's, which
+/// take long as well.
 const LONGEST: &str = "mesh";
 
 /// Beside whom a test binary runs, and as whom.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 use wavnet_common::addr::Vni;
 pub use wavnet_common::wire::demux::RELAYED_PULSE;
 
+use super::Dropped;
 use crate::{transmit::Socket, trust::PublicKey, wire::Label};
 
 /// Number of a path that frames are taken from, unique among those that there are, and small: its slot in the kernel's table.
@@ -175,6 +176,11 @@ pub enum Event {
     Refused {
         /// Who.
         peer: PublicKey,
+    },
+    /// Something that came in was dropped, for the first time for this reason. More of it is counted.
+    Dropped {
+        /// Why.
+        reason: Dropped,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use super::{ANSWER, Context, Dropped, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
+use super::{ANSWER, Context, Dropped, Event, Mesh, Owner, RELAYED_PULSE, Way, lend, peer::Via};
 use crate::{
     bucket::{Bucket, Rate},
     stun,
@@ -81,7 +81,9 @@ impl Mesh {
     }
 
     pub(super) fn drop(&mut self, reason: Dropped) {
-        self.dropped.count(reason as usize);
+        if self.dropped.count(reason as usize) {
+            self.out.event(Event::Dropped { reason });
+        }
     }
 
     /// The answer to a question of ours for a mapping. False: it is none.

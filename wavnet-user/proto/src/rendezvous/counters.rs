@@ -115,10 +115,11 @@ impl Counters {
     }
 
     pub(super) fn note(&mut self, what: Done) {
-        self.done.count(what as usize);
+        _ = self.done.count(what as usize);
     }
 
-    pub(super) fn drop(&mut self, reason: Dropped) {
-        self.drops.count(reason as usize);
+    /// True if it is the first time.
+    pub(super) fn drop(&mut self, reason: Dropped) -> bool {
+        self.drops.count(reason as usize)
     }
 }

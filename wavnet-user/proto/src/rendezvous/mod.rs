@@ -122,9 +122,15 @@ impl Rendezvous {
     /// Takes a datagram that is not STUN.
     pub fn handle_input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) {
         if let Err(reason) = self.input(now, socket, from, payload) {
-            self.counters.drop(reason);
+            self.drop(reason);
         }
         self.flush();
+    }
+
+    fn drop(&mut self, reason: Dropped) {
+        if self.counters.drop(reason) {
+            self.out.events.push_back(Event::Dropped { reason });
+        }
     }
 
     fn input(&mut self, now: Time, socket: Socket, from: SocketAddr, payload: &[u8]) -> Result<(), Dropped> {

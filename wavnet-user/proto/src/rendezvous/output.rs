@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use super::persist::Change;
+use super::{Dropped, persist::Change};
 use crate::{
     trust::{NetworkId, PublicKey},
     wire::{Label, Name},
@@ -124,5 +124,10 @@ pub enum Event {
     Full {
         /// How many there may be.
         hosts: usize,
+    },
+    /// Something that came in was dropped, for the first time for this reason. More of it is counted.
+    Dropped {
+        /// Why.
+        reason: Dropped,
     },
 }

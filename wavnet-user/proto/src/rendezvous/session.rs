@@ -179,7 +179,7 @@ impl Rendezvous {
                 }
                 // It was overtaken, maybe by the next one, which is so now. If that one has not come the host asks again.
                 Message::Register(_) if !is_latest => {
-                    self.counters.drop(Dropped::Replayed);
+                    self.drop(Dropped::Replayed);
                     continue;
                 }
                 Message::Connect(connect) if !is_latest => connect.candidates.clear(),
@@ -187,7 +187,7 @@ impl Rendezvous {
             }
             // The others may be in order.
             if let Err(reason) = self.message(now, id, from, message) {
-                self.counters.drop(reason);
+                self.drop(reason);
             }
         }
         Ok(())

@@ -345,6 +345,13 @@ impl Overlay {
             Event::Refused { peer } => {
                 warn!(peer = %peer.short(), "refused: it is not on the list of identities, or was revoked")
             }
+            Event::Dropped { reason } => {
+                info!(
+                    reason = reason.label(),
+                    "dropped what came in, the first time for this reason (more is counted): {}",
+                    reason.help()
+                );
+            }
         }
     }
 

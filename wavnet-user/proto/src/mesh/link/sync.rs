@@ -26,6 +26,7 @@ pub(super) struct Syncing {
 pub(in crate::mesh) struct News {
     /// Who came, or came again.
     pub(in crate::mesh) came: Vec<PublicKey>,
+    /// Who is said to have gone.
     pub(in crate::mesh) gone: Vec<PublicKey>,
 }
 
@@ -72,7 +73,8 @@ impl Link {
         let (after, more) = (page.entries.last().map(|e| e.key), page.more);
         for entry in page.entries.into_iter().filter(|e| e.key != own) {
             if entry.state == HostState::GONE {
-                news.gone.extend(self.directory.remove(&entry.key).map(|_| entry.key));
+                self.directory.remove(&entry.key);
+                news.gone.push(entry.key);
                 continue;
             }
             if let Some(all) = sync.all.as_mut().filter(|all| all.len() < room) {
@@ -93,7 +95,6 @@ impl Link {
             return news;
         }
         if let Some(all) = sync.all.take() {
-            news.gone.extend(self.directory.keys().filter(|key| !all.contains_key(*key)));
             self.directory = all;
         }
         (self.sync, self.version) = (None, version);

@@ -134,8 +134,9 @@ impl Peer {
             asked.insert(*i, vec![connect(cx)]);
         }
         // By the first server that has it; by the next one if nothing comes of it.
-        let turn = (self.connects.saturating_sub(1) as usize / 2).checked_rem(links.len());
+        let turn = (self.turns as usize / 2).checked_rem(links.len());
         if let Some(i) = turn.and_then(|turn| links.get(turn)).filter(|_| unknown) {
+            self.turns = self.turns.wrapping_add(1);
             let messages = asked.entry(*i).or_default();
             if messages.is_empty() {
                 messages.push(connect(cx));
@@ -347,7 +348,7 @@ impl Peer {
     ) -> Result<(Vec<u8>, (u32, u64)), OpenError> {
         let mut plaintext = Vec::new();
         let by = self.sessions.open(cx.now, data, &mut plaintext, &mut cx.out.disowned)?;
-        (self.last_heard, self.last_said) = (cx.now, cx.now);
+        (self.last_heard, self.last_said, self.turns) = (cx.now, cx.now, 0);
         match by {
             By::New { first } => self.established(cx, first),
             // It has our session, whatever gave reason to doubt that. (Ours to renew is what we have begun to.)

@@ -78,8 +78,10 @@ pub(super) struct Peer {
     suspect: Option<Time>,
     /// Servers that have invited us to each other since they last took us in, by their links.
     invited: BTreeSet<usize>,
-    /// The link of the server by way of which it was last heard: there it is for sure, whatever other servers say.
+    /// The link of the server by way of which it was last heard: what others say of it may be wrong.
     heard_by: Option<usize>,
+    /// How often it was sought by way of one server since it was last heard: servers take turns, and none of them has a say in that.
+    turns: u32,
     /// Of its PEER_HELLO and of its candidates that have arrived in this session; zero: none has.
     generation: u32,
     whereabouts: u32,
@@ -144,6 +146,7 @@ impl Peer {
             suspect: None,
             invited: BTreeSet::new(),
             heard_by: None,
+            turns: 0,
             generation: 0,
             whereabouts: 0,
             told: 0,
