@@ -130,7 +130,9 @@ fn clippy_fuzz(workspace: &Workspace) -> Result<Summary> {
         return Ok(Summary::one(true));
     }
     let mut cargo = workspace.cargo("clippy");
-    cargo.current_dir(workspace.workspace().join("fuzz")).arg("--target-dir").arg(workspace.target().join("fuzz"));
+    // With the workspace's profiles, what it depends on is what was checked for the workspace.
+    cargo.current_dir(workspace.workspace().join("fuzz")).args(["--config", "../Cargo.toml", "--target-dir"]);
+    cargo.arg(workspace.target());
     done(process::run(cargo.args(["--bins", "--locked", "--", "--deny", "warnings"])))
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Kernel {
 }
 
 /// Binaries of kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 4;
 /// The same of others. Many of them have one test that takes long, and leave a CPU to others meanwhile.
 const AS_THE_USER: usize = 2;
 
