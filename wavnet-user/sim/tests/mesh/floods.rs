@@ -164,3 +164,37 @@ fn many_that_begin_at_once_are_no_more_than_a_host_can_compute_for() {
     assert_eq!(answered - before.0 + limited - before.1, 2400, "{seed}: each is answered or counted");
     assert!(c.took.is_some_and(|took| took < Duration::from_secs(2)), "{seed}: {:?}\n{}", c.took, world.net.trace());
 }
+
+/// One server repeats what a peer has begun before. By another one it begins anew all the same.
+#[test]
+fn a_server_that_repeats_what_a_peer_has_begun_does_not_keep_it_out() {
+    Seed::each(4, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let liar = add_liar(&mut world, |_| {});
+        let honest = world.servers[0];
+        servers(&mut world, &[liar, honest]);
+        let mut sites = ["a", "b"].map(|name| world.behind(name, NatConfig::port_restricted_cone(), cone()));
+        // The one with the lower key begins.
+        sites.sort_by_key(|site| site.key);
+        let [b, a] = sites;
+        direct_within(&mut world, a, b, 3);
+        let secret = world.secret(b);
+        let old = [(); 2].map(|()| init(&mut world, &secret, a.key));
+        let repeat = |world: &mut World, n: usize| {
+            world.net.act(liar, |node, _| node.liar_mut().hand_on(a.key, b.key, &old[n % 2]));
+            world.net.run_for(EVERY);
+        };
+        (0..400).for_each(|n| repeat(&mut world, n));
+        world.restart_agent(b, "b", cone());
+        let restarted = world.net.now();
+        let is_back = |world: &World| world.path(a, b).is_some() && world.path(b, a).is_some();
+        let mut n = 0;
+        while !is_back(&world) {
+            repeat(&mut world, n);
+            n += 1;
+            let took = world.net.now().since(restarted);
+            assert!(took < Duration::from_secs(5), "{}", world.net.trace());
+        }
+        assert!(limited(&world, a) > 100, "{}", limited(&world, a));
+    });
+}
