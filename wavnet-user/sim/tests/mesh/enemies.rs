@@ -21,7 +21,7 @@ use crate::{
 
 const DELAY: Duration = Duration::from_millis(10);
 
-fn add_liar(world: &mut World, change: impl Fn(&mut Liar)) -> HostId {
+pub(crate) fn add_liar(world: &mut World, change: impl Fn(&mut Liar)) -> HostId {
     let mut liar = Liar::new(world.network.access(), world.rng.fork());
     change(&mut liar);
     let addr = world.net.vacant_v4(SegmentId::INTERNET);
@@ -31,11 +31,11 @@ fn add_liar(world: &mut World, change: impl Fn(&mut Liar)) -> HostId {
 }
 
 /// Which servers the agents of a world are told.
-fn servers(world: &mut World, hosts: &[HostId]) {
+pub(crate) fn servers(world: &mut World, hosts: &[HostId]) {
     world.server_addrs = Some(hosts.iter().map(|host| world.net.main_address(*host)).collect());
 }
 
-fn direct_within(world: &mut World, a: Site, b: Site, seconds: u64) {
+pub(crate) fn direct_within(world: &mut World, a: Site, b: Site, seconds: u64) {
     let direct = world.until_paths(a, b, Duration::from_secs(seconds), |kind| kind == PathKind::Direct);
     assert!(direct.is_some(), "{}", world.net.trace());
 }

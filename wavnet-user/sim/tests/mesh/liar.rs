@@ -11,8 +11,8 @@ use wavnet_proto::{
     transmit::{Socket, Transmit},
     trust::{AccessKey, CookieJar, Psk, PublicKey, Responder, SecretKey, Session},
     wire::{
-        Datagram, Label, Message, Messages, Writer,
-        message::{Page, Registered},
+        Datagram, Label, Message, Messages, NatSummary, Writer,
+        message::{self, Forward, Invite, Page},
     },
 };
 use wavnet_sim::Node;
@@ -23,7 +23,7 @@ pub(crate) struct Liar {
     access: AccessKey,
     jar: CookieJar,
     rng: Rng,
-    sessions: BTreeMap<u32, (Session, SocketAddr)>,
+    hosts: BTreeMap<u32, Registered>,
     /// Where it says that hosts are; `None`: where they are.
     pub(crate) mapped: Option<SocketAddr>,
     /// It says each time that they are at another port.
@@ -31,8 +31,22 @@ pub(crate) struct Liar {
     /// Its directory: so many hosts that do not exist.
     pub(crate) invented: u32,
     /// What its hosts have asked to be forwarded.
-    pub(crate) forwards: Vec<(PublicKey, Vec<u8>)>,
+    pub(crate) forwards: Vec<Asked>,
     out: VecDeque<Transmit>,
+}
+
+/// A host that it has taken in.
+struct Registered {
+    key: PublicKey,
+    session: Session,
+    addr: SocketAddr,
+}
+
+/// A datagram that a host wants to be forwarded, and to whom.
+pub(crate) struct Asked {
+    pub(crate) from: PublicKey,
+    pub(crate) to: PublicKey,
+    pub(crate) datagram: Vec<u8>,
 }
 
 /// A key that nobody has. The first byte of all is the highest: every host begins with them.
@@ -49,7 +63,7 @@ impl Liar {
             access,
             jar: CookieJar::new(rng.fork()),
             rng,
-            sessions: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             mapped: None,
             restless: false,
             invented: 0,
@@ -60,18 +74,43 @@ impl Liar {
 
     /// Says this to all its hosts.
     pub(crate) fn say(&mut self, messages: &[Message]) {
-        let indices: Vec<u32> = self.sessions.keys().copied().collect();
+        let indices: Vec<u32> = self.hosts.keys().copied().collect();
         indices.into_iter().for_each(|index| self.say_to(index, messages));
     }
 
+    /// Says this to one of them.
+    fn tell(&mut self, key: PublicKey, messages: &[Message]) {
+        let index = self.hosts.iter().find(|(_, host)| host.key == key).map(|(index, _)| *index);
+        self.say_to(index.expect("a host of its own"), messages);
+    }
+
+    /// Says to one of them that this datagram is of that host.
+    pub(crate) fn hand_on(&mut self, to: PublicKey, of: PublicKey, datagram: &[u8]) {
+        self.tell(to, &[Message::Forwarded(Forward { peer: of, datagram: datagram.to_vec() })]);
+    }
+
+    /// Brings one of them together with another one, and says where that is.
+    pub(crate) fn invite(&mut self, to: PublicKey, peer: PublicKey) {
+        let mapped = self.hosts.values().find(|host| host.key == peer).map(|host| host.addr);
+        let invite = Invite {
+            peer,
+            label: Label::ZERO,
+            flags: 0,
+            nat: NatSummary::default(),
+            mapped: mapped.expect("a host of its own"),
+            candidates: Vec::new(),
+        };
+        self.tell(to, &[Message::Invite(invite)]);
+    }
+
     fn say_to(&mut self, index: u32, messages: &[Message]) {
-        let (session, to) = self.sessions.get_mut(&index).expect("a session");
+        let Registered { session, addr, .. } = self.hosts.get_mut(&index).expect("a session");
         let mut writer = Writer::new();
         messages.iter().for_each(|message| writer.push(message).expect("a message"));
         for plaintext in writer.finish() {
             let mut payload = Vec::new();
             session.seal(Label::ZERO, &plaintext, &mut payload).expect("a session that lasts");
-            self.out.push_back(Transmit { from: Socket::Main, to: *to, payload });
+            self.out.push_back(Transmit { from: Socket::Main, to: *addr, payload });
         }
     }
 
@@ -88,7 +127,14 @@ impl Liar {
                     mapped.set_port(self.rng.u32() as u16 | 1);
                 }
                 let version = u64::from(self.invented) + 1;
-                Message::Registered(Registered { request, lease: 60, mapped, version, stun: Vec::new(), relay: true })
+                Message::Registered(message::Registered {
+                    request,
+                    lease: 60,
+                    mapped,
+                    version,
+                    stun: Vec::new(),
+                    relay: true,
+                })
             }
             Message::Sync(sync) => {
                 let first = (0..self.invented).find(|n| sync.after.is_none_or(|after| invented(*n) > after));
@@ -96,7 +142,10 @@ impl Liar {
                 let version = u64::from(self.invented) + 1;
                 Message::Page(Page { request: sync.request, version, more, entries: page })
             }
-            Message::Forward(forward) => return self.forwards.push((forward.peer, forward.datagram)),
+            Message::Forward(Forward { peer: to, datagram }) => {
+                let host = self.hosts.get(&index).expect("who has said so");
+                return self.forwards.push(Asked { from: host.key, to, datagram });
+            }
             _ => return,
         };
         self.say_to(index, &[answer]);
@@ -112,14 +161,16 @@ impl Node for Liar {
             Datagram::Init(init) => {
                 let index = self.rng.u32();
                 let request = responder.read_init(&self.jar, now, from, &init, &mut self.rng).ok();
-                request.and_then(|request| request.respond(now, index, &[]).ok()).map(|(response, session)| {
-                    self.sessions.insert(index, (session, from));
-                    response
+                request.and_then(|request| {
+                    let key = request.peer();
+                    let (response, session) = request.respond(now, index, &[]).ok()?;
+                    self.hosts.insert(index, Registered { key, session, addr: from });
+                    Some(response)
                 })
             }
             Datagram::Data(data) => {
                 let mut plaintext = Vec::new();
-                let opened = self.sessions.get_mut(&data.receiver).map(|(s, _)| s.open(&data, &mut plaintext).is_ok());
+                let opened = self.hosts.get_mut(&data.receiver).map(|h| h.session.open(&data, &mut plaintext).is_ok());
                 if opened == Some(true) {
                     let messages: Vec<Message> = Messages::new(&plaintext).filter_map(Result::ok).collect();
                     messages.into_iter().for_each(|message| self.hear(data.receiver, from, message));

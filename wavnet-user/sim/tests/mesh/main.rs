@@ -3,8 +3,10 @@
 mod classified;
 mod enemies;
 mod families;
+mod floods;
 mod frames;
 mod grid;
+mod impostor;
 mod keys;
 mod labels;
 mod left;
@@ -20,4 +22,5 @@ mod scale;
 mod servers;
 mod trouble;
 mod twins;
+mod vain;
 mod world;

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use wavnet_proto::{
-    mesh::PathKind,
-    nat::{Mapping, NatSummary},
-};
+use wavnet_proto::{mesh::PathKind, transmit::Socket};
 use wavnet_sim::{Asleep, Attached, Network, Seed, nat::NatConfig};
 
 use crate::{
+    grid::Kind,
     node::Host,
     world::{World, cone, pair},
 };
@@ -207,28 +205,36 @@ fn a_clock_that_jumps_beyond_a_sessions_life_ends_it_and_another_one_begins() {
     });
 }
 
-/// What it finds out about its NAT meanwhile may be wrong, and have the two search.
+/// It goes on as if its NAT were still that of before, until it has found out about the new one.
 #[test]
-fn a_move_during_a_search_for_nothing_ends_on_a_direct_path() {
-    let symmetric = NatSummary { mapping: Mapping::AddressAndPortDependent, ..cone() };
+fn a_move_during_a_search_ends_on_a_direct_path() {
     Seed::each(8, |seed| {
-        for offset in [0_u64, 300, 600, 900, 1200, 1800, 2500, 4000, 7000] {
-            let (mut world, a, b) = pair(seed, Duration::from_micros(200));
-            let start = world.net.now();
+        for offset in [0_u64, 20, 100, 250, 450, 700, 1100, 1700, 2400, 2900] {
+            let mut world = World::new(seed, DELAY);
+            let a = world.behind("a", NatConfig::symmetric(), Kind::Symmetric.summary());
+            let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+            // Or the search would have found something, sooner or later.
+            let [one, other]: [Attached; 2] = [a, b].map(|site| site.router.expect("a NAT").into());
+            world.net.set_partition(&[one], &[other], true);
+            let searches = move |net: &Network<Host>| net.sockets(a.host).len() > 1;
+            let deadline = world.net.now() + Duration::from_secs(5);
+            let begun = world.net.run_until_met(deadline, searches).expect("a search");
             let router = world.add_router(NatConfig::full_cone());
             let lan = world.net.lan(router);
             let addr = world.net.vacant_v4(lan);
-            world.net.act(a.host, |node, now| {
-                let agent = node.agent_mut();
-                agent.mesh.set_nat(now, symmetric);
-                agent.settle(now);
+            let at = begun + Duration::from_millis(offset);
+            world.net.at(at, move |net: &mut Network<Host>| {
+                assert!(searches(net), "the search is over");
+                net.move_host(a.host, lan, &[addr]);
             });
-            let at = start + Duration::from_millis(offset);
-            world.net.at(at, move |net: &mut Network<Host>| net.move_host(a.host, lan, &[addr]));
             let gap = world.longest_gap(a, b, FRAMES, at + Duration::from_secs(2));
             assert!(gap < Duration::from_secs(1), "{offset} {gap:?}");
             let direct = world.until_paths(a, b, Duration::from_secs(3), |kind| kind == PathKind::Direct);
             assert!(direct.is_some(), "{offset} {:?} {:?}", world.agent(a).events, world.agent(b).events);
+            // What it was searched with is not left open.
+            world.net.run_for(Duration::from_secs(5));
+            let used = world.agent(a).ways().filter(|(_, way)| way.socket != Socket::Main).count();
+            assert_eq!(world.net.sockets(a.host).len(), 1 + used, "{offset}");
         }
     });
 }

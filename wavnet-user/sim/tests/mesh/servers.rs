@@ -6,10 +6,11 @@ use wavnet_proto::{
     mesh::{Event, PathKind, ServerTrouble, Settings},
     trust::SecretKey,
 };
-use wavnet_sim::{Direction, Place, Seed, nat::NatConfig};
+use wavnet_sim::{Direction, Network, Place, Seed, nat::NatConfig};
 
 use crate::{
     grid::Kind,
+    node::Host,
     world::{Site, World, cone},
 };
 
@@ -29,6 +30,8 @@ fn relayed_by_one_of_two(seed: Seed) -> (World, Site, Site) {
 
 #[test]
 fn a_server_that_dies_at_any_step_and_returns_brings_them_together() {
+    // Deaths, and those of them that found the two without a direct path.
+    let (mut runs, mut early) = (0, 0);
     for step in 1..=40 {
         Seed::each(2, |seed| {
             let mut world = World::new(seed, DELAY);
@@ -36,19 +39,32 @@ fn a_server_that_dies_at_any_step_and_returns_brings_them_together() {
             let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
             let server = world.servers[0];
             let deadline = world.net.now() + Duration::from_secs(30);
-            let met = world.net.run_until_met(deadline, |net| net.host_stats(server).received >= step);
-            assert!(met.is_some(), "step {step}");
+            let died = world.net.run_until_met(deadline, |net| net.host_stats(server).received >= step);
+            assert!(died.is_some(), "step {step}");
+            runs += 1;
+            early += u32::from([world.path(a, b), world.path(b, a)] != [Some(PathKind::Direct); 2]);
             world.net.kill(server);
             world.net.run_for(Duration::from_secs(3));
             world.restart_server(0);
+            let back = world.net.now();
             let direct = world.until_paths(a, b, Duration::from_secs(12), |kind| kind == PathKind::Direct);
             assert!(direct.is_some(), "step {step}\n{}", world.net.trace());
-            assert!(
-                world.agent(a).mesh.servers()[0].registered
-                    || world.net.now() < met.expect("met") + Duration::from_secs(15)
-            );
+            // It has forgotten both: so it is of use to others only when both have come to it again.
+            let both = |net: &Network<Host>| {
+                [a, b].iter().all(|site| net.node(server).server().core.hosts().any(|host| host.key == site.key))
+            };
+            let deadline = back + Duration::from_secs(15);
+            let registered = world.net.run_until_met(deadline, both);
+            assert!(registered.is_some(), "step {step}\n{}", world.net.trace());
+            let c = world.behind("c", NatConfig::port_restricted_cone(), cone());
+            for site in [a, b] {
+                let met = world.until_paths(site, c, Duration::from_secs(2), |kind| kind == PathKind::Direct);
+                assert!(met.is_some(), "step {step}\n{}", world.net.trace());
+                assert!(world.agent(site).mesh.servers()[0].registered);
+            }
         });
     }
+    assert!(early * 2 > runs && early < runs, "it died early enough, and late enough, {early} times of {runs}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Asked, Bucket, Context, Peer, SILENCE, Time, Timer, Via, Way,
+    Asked, Context, Peer, SILENCE, Time, Timer, Via, Way,
     sessions::{self, By},
     ways,
 };
@@ -68,6 +68,9 @@ impl Peer {
     pub(in crate::mesh) fn links_moved(&mut self, places: &BTreeMap<usize, usize>) {
         self.invited = self.invited.iter().filter_map(|link| places.get(link)).copied().collect();
         self.heard_by = self.heard_by.and_then(|link| places.get(&link).copied());
+        let place = |link: Option<usize>| link.map_or(Some(None), |link| places.get(&link).copied().map(Some));
+        let requests = std::mem::take(&mut self.requests).into_iter();
+        self.requests = requests.filter_map(|(link, bucket)| Some((place(link)?, bucket))).collect();
     }
 
     /// It has said something that only it can say.
@@ -261,9 +264,8 @@ impl Peer {
 
     /// True if a handshake may be computed for it now.
     pub(in crate::mesh) fn may_request(&mut self, now: Time, via: Via) -> bool {
-        let [by_path, by_server]: &mut [Bucket; 2] = &mut self.requests;
-        let bucket = if let Via::Way(_) = via { by_path } else { by_server };
-        bucket.take(now, REQUESTS, 1)
+        let link = if let Via::Server(link) = via { Some(link) } else { None };
+        self.requests.entry(link).or_default().take(now, REQUESTS, 1)
     }
 
     /// It begins a handshake, and may. Nothing that was said so far proves that it is here now.

@@ -64,8 +64,8 @@ pub(super) struct Peer {
     greeting: Option<Greeting>,
     /// The last INIT of the peer's that was answered, and with what: the answer may get lost, and costs much to make.
     answered: Option<([u8; 16], Vec<u8>)>,
-    /// What handshakes it may ask for: by its paths, and by way of servers.
-    requests: [Bucket; 2],
+    /// What handshakes it may ask for: by its paths, and by way of each server, by their links. A server that repeats old ones takes nothing from the others.
+    requests: BTreeMap<Option<usize>, Bucket>,
     /// Answers to its PEER_HELLOs.
     answers: Bucket,
     sessions: Sessions,
@@ -137,7 +137,7 @@ impl Peer {
             left: false,
             greeting: None,
             answered: None,
-            requests: [Bucket::default(); 2],
+            requests: BTreeMap::new(),
             answers: Bucket::default(),
             sessions: Sessions::default(),
             epoch: 0,
