@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wavnet_proto::{
     mesh::{Dropped, Event, PathKind},
+    nat::{Mapping, NatSummary},
     trust::PublicKey,
     wire::{Datagram, Kind},
 };
@@ -165,5 +166,58 @@ fn what_one_host_answers_is_not_answered_by_another_one() {
         invite(&mut world, liar, &[(c, b), (b, c)]);
         direct(&mut world, b, c);
         direct(&mut world, a, b);
+    });
+}
+
+/// What comes after a handshake has to take another way then: neither side is seen by the other one before.
+#[test]
+fn a_server_that_hands_on_handshakes_alone_keeps_nobody_apart() {
+    let is_handshake =
+        |payload: &[u8]| matches!(Datagram::parse(payload), Ok((_, Datagram::Init(_) | Datagram::Response(_))));
+    Seed::each(8, |seed| {
+        for liar_first in [true, false] {
+            let mut world = World::new(seed, DELAY);
+            world.relays(false);
+            let liar = add_liar(&mut world, |_| {});
+            let honest = world.servers[0];
+            servers(&mut world, &if liar_first { [liar, honest] } else { [honest, liar] });
+            let symmetric = NatSummary { mapping: Mapping::AddressAndPortDependent, ..cone() };
+            let sites = [
+                world.behind("a", NatConfig::full_cone(), cone()),
+                world.behind("b", NatConfig::symmetric(), symmetric),
+            ];
+            // They know each other by the liar alone at first.
+            world.net.kill(honest);
+            let start = world.net.now();
+            let met = loop {
+                let elapsed = world.net.now().since(start);
+                if elapsed == Duration::from_secs(3) {
+                    world.restart_server(0);
+                    world.relays(false);
+                }
+                world.net.act(liar, |node, _| {
+                    let liar = node.liar_mut();
+                    let is_due = elapsed.as_millis() % 500 == 499 && elapsed > Duration::from_secs(1);
+                    if is_due {
+                        liar.invite(sites[0].key, sites[1].key);
+                        liar.invite(sites[1].key, sites[0].key);
+                    }
+                    for asked in std::mem::take(&mut liar.forwards) {
+                        if is_handshake(&asked.datagram) {
+                            liar.hand_on(asked.to, asked.from, &asked.datagram);
+                        }
+                    }
+                });
+                world.net.run_for(Duration::from_millis(1));
+                let paths = [world.path(sites[0], sites[1]), world.path(sites[1], sites[0])];
+                if paths == [Some(PathKind::Direct); 2] {
+                    break Some(elapsed);
+                }
+                if elapsed > Duration::from_secs(40) {
+                    break None;
+                }
+            };
+            assert!(met.is_some(), "{liar_first} {}", world.net.trace());
+        }
     });
 }

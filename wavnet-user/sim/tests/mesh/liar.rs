@@ -154,6 +154,9 @@ impl Liar {
 
 impl Node for Liar {
     fn handle_input(&mut self, now: Time, _: Socket, _: SocketAddr, from: SocketAddr, payload: &[u8]) {
+        if let [first, second] = *payload {
+            return self.out.push_back(Transmit { from: Socket::Main, to: from, payload: vec![first | 0x80, second] });
+        }
         let Ok((_, datagram)) = Datagram::parse(payload) else { return };
         let responder = Responder::new(&self.secret, Psk::Access(&self.access));
         let answer = match datagram {
