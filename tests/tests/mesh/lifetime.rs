@@ -32,7 +32,7 @@ fn pulses_are_as_frequent_as_the_measured_lifetime_of_mappings_wants_them() {
         let timeouts = Timeouts { unreplied: MEMORY, replied: MEMORY };
         let router = RouterSpec::new(NatKind::PortRestrictedCone).timeouts(timeouts);
         let forgetful = SiteSpec { router: Some(router), ..SiteSpec::default() };
-        // Every second of the other side's pulses, and so the mapping, would have nothing but those that are due every five seconds.
+        // At least once in ten seconds nothing but the first side's own pulses, five seconds apart, would use the mapping.
         let seldom = SiteSpec { mesh: "pulse = \"10s\"\n".into(), ..SiteSpec::default() };
         let [a, b] = world.sites(lab, [&forgetful, &seldom])?;
         meet("a NAT that forgets within four seconds", (&a, &b), "direct", SOON)?;
