@@ -36,6 +36,8 @@ pub struct Row {
 
 /// No more entries of a NAT may be needed.
 const ENTRIES: u64 = 1024;
+/// Any path that there is must have been there by then, if only the relay, milliseconds.
+const FIRST: u64 = 1000;
 /// Two cones must have a direct path by then, milliseconds.
 const DIRECT: u64 = 1000;
 
@@ -56,6 +58,10 @@ impl Row {
         let (mut flaws, wanted) = (Vec::new(), expected(a, b));
         if self.path != wanted {
             flaws.push(format!("the path is {}, not {wanted}", self.path));
+        }
+        if self.path != "none" && self.first_path_ms.is_none_or(|ms| ms > FIRST) {
+            let first = self.first_path_ms.map_or_else(|| "no time".to_owned(), |ms| format!("{ms} ms"));
+            flaws.push(format!("a first path after {first}, not {FIRST} ms"));
         }
         let cones = !is_symmetric(a) && !is_symmetric(b);
         if cones && self.direct_ms.is_some_and(|ms| ms > DIRECT) {
@@ -161,6 +167,15 @@ mod tests {
         assert_eq!(flaws(&row("relayed", None, 7), symmetric, symmetric), 0);
         assert_eq!(flaws(&row("direct", Some(9), 7), symmetric, symmetric), 1);
         assert_eq!(flaws(&row("relayed", None, 7), cone, cone), 1);
+        let first = |first_path_ms| Row { first_path_ms, ..row("relayed", None, 7) };
+        assert_eq!(flaws(&first(Some(1000)), symmetric, symmetric), 0);
+        assert_eq!(flaws(&first(Some(1001)), symmetric, symmetric), 1);
+        assert_eq!(flaws(&first(None), symmetric, symmetric), 1);
+        assert_eq!(
+            flaws(&Row { first_path_ms: None, ..row("none", None, 7) }, symmetric, symmetric),
+            1,
+            "the path alone"
+        );
         assert_eq!(flaws(&Row { first_frame_ms: None, ..row("relayed", None, 7) }, symmetric, symmetric), 1);
     }
 }

@@ -286,6 +286,11 @@ impl Site {
         self.vm.ns.ip(&format!("neighbour replace {addr} lladdr {mac} dev eth0 nud permanent")).map(drop)
     }
 
+    /// How often frames from here have taken another path than before, by the agent's log.
+    pub fn path_changes(&self) -> usize {
+        self.agent.log().matches("frames take a path").count()
+    }
+
     /// Waits until frames to another site take a path of this kind.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod dead;
 mod ethernet;
 mod former;
 mod gone;
+mod lifetime;
 mod moves;
 mod names;
 mod paths;

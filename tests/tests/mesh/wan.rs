@@ -1,8 +1,8 @@
 //! Distance and loss between sites.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use wavnet_tests::{
     lab::{
         self,
@@ -16,10 +16,9 @@ use wavnet_tests::{
 /// Handshakes, probes and their answers take more than one round trip each, and may be lost.
 const LATE: Duration = Duration::from_secs(30);
 
-/// How often frames have taken another path than before.
-fn changes(site: &Site) -> usize {
-    site.agent.log().matches("frames take a path").count()
-}
+/// A pulse or its answer is lost once in ten times (1 - 0.975^4). A path smooths that over 64 pulses and counts what is lost after three seconds: two
+/// hundred pulses after none, the mean of two paths is within this in all but one of 10,000 runs.
+const LOSS: Range<f64> = 0.02..0.18;
 
 #[test]
 fn a_long_way_with_loss_is_a_path_that_stays() {
@@ -33,23 +32,27 @@ fn a_long_way_with_loss_is_a_path_that_stays() {
         });
         let [a, b] = world.sites(lab, [&specs[0], &specs[1]])?;
         meet("200 ms round trip, 5 % loss", (&a, &b), "direct", LATE)?;
-        let before = [changes(&a), changes(&b)];
+        let before = [a.path_changes(), b.path_changes()];
         let ping = Ping::start(&a.vm.ns, b.addr, Duration::from_millis(50))?;
-        ping.wait_sent(160)?;
-        let loss = ping.so_far();
-        let (peer, back) = (a.peer(&b)?, b.peer(&a)?);
-        let rtts = [&peer, &back].map(|peer| peer.selected().and_then(|path| path.rtt_ms));
-        ensure!([changes(&a), changes(&b)] == before, "frames took another path: {}", a.agent.log());
-        ensure!(rtts.iter().flatten().all(|ms| (195.0..260.0).contains(ms)), "{rtts:?} {peer:?}");
+        ping.wait_sent(320)?;
+        let pings = ping.so_far();
+        ensure!([a.path_changes(), b.path_changes()] == before, "frames took another path: {}", a.agent.log());
+        let path = |from: &Site, to: &Site| from.peer(to)?.selected().cloned().context("no path");
+        let paths = [path(&a, &b)?, path(&b, &a)?];
+        for path in &paths {
+            ensure!(path.rtt_ms.is_some_and(|ms| (195.0..260.0).contains(&ms)), "{paths:?}");
+        }
+        let loss = (paths[0].loss + paths[1].loss) / 2.0;
+        ensure!(LOSS.contains(&loss), "{loss} of the pulses were lost: {paths:?}");
         // A tenth is lost of what goes there and comes back.
-        ensure!(loss.received * 10 >= loss.sent * 7, "{loss:?}");
+        ensure!(pings.received * 10 >= pings.sent * 7, "{pings:?}");
         for link in [&a, &b].into_iter().filter_map(|site| site.router.as_ref()?.link.as_ref()) {
             for way in Way::BOTH {
                 let counts = link.counts(way)?;
                 ensure!(counts.faults() == 0, "{way:?}: {counts:?}");
             }
         }
-        row("the same, eight seconds later", "direct", 0);
+        row("the same, sixteen seconds later", "direct", 0);
         Ok(())
     });
 }

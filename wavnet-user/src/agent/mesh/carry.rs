@@ -133,8 +133,8 @@ impl Overlay {
             }
             Step::Report(report) => {
                 info!(nat = %report.paper_type(), "what is in front of this host");
-                self.mesh.set_nat(now(), report.summary);
-                self.nat.note(now(), *report);
+                let summary = self.nat.note(now(), *report);
+                self.mesh.set_nat(now(), summary);
             }
             Step::Finished => self.nat.finish(),
         }

@@ -73,12 +73,17 @@ impl Classification {
         }
     }
 
-    /// It has come to an end, or to a part of it.
-    pub(super) fn note(&mut self, now: Time, report: Report) {
+    /// It has come to an end, or to a part of it. What others are to be told of it.
+    pub(super) fn note(&mut self, now: Time, mut report: Report) -> NatSummary {
         if report.mapped.is_none() {
             self.due = Some(now + SOON);
         }
+        if let Some(before) = &self.report {
+            keep_lifetime(before, &mut report);
+        }
+        let summary = report.summary;
         self.report = Some(report);
+        summary
     }
 
     /// There is nothing more to come of this one.
@@ -95,5 +100,50 @@ impl Classification {
         let summary = self.runner.as_ref()?.report().summary;
         self.early = Some(summary).filter(|summary| summary.mapping.is_dependent());
         self.early
+    }
+}
+
+/// A lifetime takes minutes to be measured again. Until then the last one of what seems to be the same NAT holds: without it, a NAT that forgets
+/// early would forget idle paths meanwhile.
+fn keep_lifetime(before: &Report, report: &mut Report) {
+    let NatSummary { lifetime, lifetime_at_least, .. } = before.summary;
+    let summary = NatSummary { lifetime, lifetime_at_least, ..report.summary };
+    let address = |report: &Report| report.mapped.map(|mapped| mapped.ip());
+    if report.lifetime.is_none() && summary == before.summary && address(report) == address(before) {
+        (report.summary, report.lifetime) = (summary, before.lifetime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavnet_proto::nat::{Lifetime, Situation};
+
+    use super::*;
+
+    #[test]
+    fn a_lifetime_holds_until_it_is_measured_again_or_the_nat_is_another() {
+        let report = |mapped: &str, seconds: u16| {
+            let alive_after = Duration::from_secs(seconds.into());
+            let lifetime = Some(Lifetime { alive_after, dead_after: Some(alive_after * 2) }).filter(|_| seconds > 0);
+            let summary = NatSummary { situation: Situation::Natted, lifetime: seconds, ..NatSummary::default() };
+            let local = "10.0.0.2:4789".parse().unwrap();
+            Report { summary, local, mapped: Some(mapped.parse().unwrap()), server: None, lifetime, notes: Vec::new() }
+        };
+        let mut nat = Classification::new(Rng::from_seed([3; 32]));
+        let mut told = |report: Report| {
+            let lifetime = nat.note(Time::ZERO, report).lifetime;
+            let shown = nat.report().and_then(|report| report.lifetime).map_or(0, |found| found.alive_after.as_secs());
+            assert_eq!(u64::from(lifetime), shown);
+            lifetime
+        };
+        assert_eq!(told(report("192.0.2.1:4789", 0)), 0, "not measured yet");
+        assert_eq!(told(report("192.0.2.1:4789", 3)), 3);
+        assert_eq!(told(report("192.0.2.1:5000", 0)), 3, "it is being measured again");
+        assert_eq!(told(report("192.0.2.1:5000", 8)), 8);
+        assert_eq!(told(report("192.0.2.9:5000", 0)), 0, "behind another address");
+        assert_eq!(told(report("192.0.2.9:5000", 5)), 5);
+        let mut other = report("192.0.2.9:5000", 0);
+        other.summary.hairpin = Some(true);
+        assert_eq!(told(other), 0, "another NAT");
     }
 }
