@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wavnet_proto::{
     mesh::{Mesh, PathKind, Settings},
-    nat::StunServer,
+    nat::{NatSummary, StunServer},
     trust::SecretKey,
 };
 use wavnet_sim::{
@@ -15,7 +15,7 @@ use wavnet_sim::{
 use crate::{
     classified::Classified,
     node::Host,
-    world::{Site, World, cone},
+    world::{Site, World, cone, pair},
 };
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -65,6 +65,27 @@ fn the_measured_lifetime_of_a_mapping_decides_how_often_both_sides_send_pulses()
                 );
                 assert_eq!(world.path_changes(from, since), 0, "{:?}", world.agent(from).events);
             }
+        }
+    });
+}
+
+/// The one that is due next was put off while nothing was known of the NAT: it comes in time all the same.
+#[test]
+fn the_first_pulse_after_the_lifetime_is_known_comes_in_time() {
+    Seed::each(4, |seed| {
+        for offset in 0..10 {
+            let (mut world, a, b) = pair(seed, DELAY);
+            world.net.run_for(Duration::from_secs(20) + Duration::from_millis(500) * offset);
+            let before = [pulses(&world, a, b), pulses(&world, b, a)];
+            world.net.act(a.host, |node, now| {
+                let agent = node.agent_mut();
+                agent.mesh.set_nat(now, NatSummary { lifetime: 5, ..cone() });
+                agent.settle(now);
+            });
+            // Two fifths of it, and what CANDIDATES take.
+            world.net.run_for(Duration::from_millis(2100));
+            let after = [pulses(&world, a, b), pulses(&world, b, a)];
+            assert!(before.iter().zip(&after).all(|(before, after)| after > before), "{offset}: {before:?}, {after:?}");
         }
     });
 }

@@ -222,12 +222,17 @@ impl Peer {
     }
 
     /// What kind of path each way is, and how seldom its pulses may be, now that the peer has said more.
-    pub(in crate::mesh) fn classify(&mut self, cx: &Context<'_>) {
+    pub(in crate::mesh) fn classify(&mut self, cx: &mut Context<'_>) {
         let of = |p: &Path| (self.kind_of(&p.way), self.idle(cx, p));
         let all: Vec<(PathKind, Duration)> = self.paths.iter().map(of).collect();
         for (path, (kind, idle)) in self.paths.iter_mut().zip(all) {
             path.kind = kind;
             path.pulses.set_idle(idle);
+            // The next one may have been put off for longer.
+            if path.proven && path.slot.is_some() {
+                let due = path.due(cx).max(cx.now);
+                cx.timers.set_no_later(Timer::Pulse(self.key, path.id), due);
+            }
         }
     }
 
