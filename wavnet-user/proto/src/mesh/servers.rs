@@ -195,6 +195,10 @@ impl Mesh {
         let has = |l: &&Link| l.is_up(now) && (l.directory.contains_key(key) || invites(l.index));
         let mut links: Vec<&Link> = self.links.iter().filter(has).collect();
         links.sort_by_key(|link| (!link.is_sound(now), !heard(link.index)));
+        // Of which nothing came give way to the next, however many there are.
+        let passed = peer.map_or(0, |peer| peer.servers_passed() / SERVERS * SERVERS);
+        let next = passed.checked_rem(links.len()).unwrap_or(0);
+        links.rotate_left(next);
         links.into_iter().take(SERVERS).map(|link| link.index).collect()
     }
 

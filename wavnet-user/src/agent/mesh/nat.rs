@@ -23,13 +23,15 @@ pub(super) struct Classification {
     runner: Option<Runner>,
     due: Option<Time>,
     report: Option<Report>,
+    /// The last one with a lifetime.
+    measured: Option<Report>,
     /// What was told of the one that is under way before it had an end.
     early: Option<NatSummary>,
 }
 
 impl Classification {
     pub(super) fn new(rng: Rng) -> Classification {
-        Classification { rng, runner: None, due: Some(Time::ZERO), report: None, early: None }
+        Classification { rng, runner: None, due: Some(Time::ZERO), report: None, measured: None, early: None }
     }
 
     /// Everything may be different now.
@@ -78,7 +80,9 @@ impl Classification {
         if report.mapped.is_none() {
             self.due = Some(now + SOON);
         }
-        if let Some(before) = &self.report {
+        if report.lifetime.is_some() {
+            self.measured = Some(report.clone());
+        } else if let Some(before) = &self.measured {
             keep_lifetime(before, &mut report);
         }
         let summary = report.summary;
@@ -103,20 +107,20 @@ impl Classification {
     }
 }
 
-/// A lifetime takes minutes to be measured again. Until then the last one of what seems to be the same NAT holds: without it, a NAT that forgets
-/// early would forget idle paths meanwhile.
+/// A lifetime takes minutes to be measured again. Until then the last one of what seems to be the same NAT holds, also where no server answers for a
+/// while: without it, a NAT that forgets early would forget idle paths meanwhile.
 fn keep_lifetime(before: &Report, report: &mut Report) {
-    let NatSummary { lifetime, lifetime_at_least, .. } = before.summary;
-    let summary = NatSummary { lifetime, lifetime_at_least, ..report.summary };
-    let address = |report: &Report| report.mapped.map(|mapped| mapped.ip());
-    if report.lifetime.is_none() && summary == before.summary && address(report) == address(before) {
-        (report.summary, report.lifetime) = (summary, before.lifetime);
+    let key = |report: &Report| (report.summary.situation, report.summary.mapping, report.mapped.map(|addr| addr.ip()));
+    if report.mapped.is_none() || key(report) == key(before) {
+        let NatSummary { lifetime, lifetime_at_least, .. } = before.summary;
+        report.summary = NatSummary { lifetime, lifetime_at_least, ..report.summary };
+        report.lifetime = before.lifetime;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use wavnet_proto::nat::{Lifetime, Situation};
+    use wavnet_proto::nat::{Lifetime, Mapping, Situation};
 
     use super::*;
 
@@ -142,8 +146,11 @@ mod tests {
         assert_eq!(told(report("192.0.2.1:5000", 8)), 8);
         assert_eq!(told(report("192.0.2.9:5000", 0)), 0, "behind another address");
         assert_eq!(told(report("192.0.2.9:5000", 5)), 5);
+        let silent = Report { summary: NatSummary::default(), mapped: None, ..report("192.0.2.9:5000", 0) };
+        assert_eq!(told(silent), 5, "no server answers");
+        assert_eq!(told(report("192.0.2.9:5000", 0)), 5, "one answers again");
         let mut other = report("192.0.2.9:5000", 0);
-        other.summary.hairpin = Some(true);
+        other.summary.mapping = Mapping::AddressAndPortDependent;
         assert_eq!(told(other), 0, "another NAT");
     }
 }

@@ -28,6 +28,8 @@ const VERIFY: Duration = Duration::from_millis(400);
 const LONGEST_VERIFY: Duration = Duration::from_secs(3);
 /// A handshake that has not ended by then begins anew.
 const ENOUGH: Duration = Duration::from_secs(5);
+/// So often a peer is sought by way of one server before it is the next one's turn.
+const TURN: usize = 2;
 /// Handshakes that are computed for one peer.
 const REQUESTS: Rate = Rate { per_second: 1, burst: 5 };
 
@@ -78,6 +80,11 @@ impl Peer {
         if let Via::Server(link) = via {
             self.heard_by = Some(link);
         }
+    }
+
+    /// By so many servers, one after the other, it was sought in vain since it was last heard.
+    pub(in crate::mesh) fn servers_passed(&self) -> usize {
+        self.turns as usize / TURN
     }
 
     /// True if it was last heard by way of this link's server, of all servers.
@@ -137,7 +144,7 @@ impl Peer {
             asked.insert(*i, vec![connect(cx)]);
         }
         // By the first server that has it; by the next one if nothing comes of it.
-        let turn = (self.turns as usize / 2).checked_rem(links.len());
+        let turn = self.servers_passed().checked_rem(links.len());
         if let Some(i) = turn.and_then(|turn| links.get(turn)).filter(|_| unknown) {
             self.turns = self.turns.wrapping_add(1);
             let messages = asked.entry(*i).or_default();
