@@ -99,11 +99,9 @@ fn one_of_two_servers_brings_together_whom_the_other_no_longer_can() {
         for site in [&a, &b] {
             wait_registered(site, 1, true)?;
         }
-        let relay = |site: &Site, other: &Site| Ok::<_, anyhow::Error>(site.peer(other)?.selected().map(|p| p.remote));
-        let [before, there] = [relay(&a, &b)?, relay(&b, &a)?];
-        ensure!(before == there, "one relays this way and another one back: {before:?} {there:?}");
         let flow = Flow::start(&a, &b, SOON)?;
-        let relays = before.context("no path")?.ip();
+        // The two are as near: the one that was proved first may carry frames this way, and the other one those back.
+        let relays = a.peer(&b)?.selected().context("no path")?.remote.ip();
         let server = match relays == world.public.host.addr {
             true => &mut world.server,
             false => &mut world.others[0].1,
