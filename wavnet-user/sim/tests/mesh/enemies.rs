@@ -35,6 +35,14 @@ pub(crate) fn servers(world: &mut World, hosts: &[HostId]) {
     world.server_addrs = Some(hosts.iter().map(|host| world.net.main_address(*host)).collect());
 }
 
+/// A world with two servers, of which the one that agents are told first lies.
+pub(crate) fn beside_a_liar(seed: Seed, change: impl Fn(&mut Liar)) -> (World, HostId) {
+    let mut world = World::new(seed, DELAY);
+    let (liar, honest) = (add_liar(&mut world, change), world.servers[0]);
+    servers(&mut world, &[liar, honest]);
+    (world, liar)
+}
+
 pub(crate) fn direct_within(world: &mut World, a: Site, b: Site, seconds: u64) {
     let direct = world.until_paths(a, b, Duration::from_secs(seconds), |kind| kind == PathKind::Direct);
     assert!(direct.is_some(), "{}", world.net.trace());
@@ -44,10 +52,8 @@ pub(crate) fn direct_within(world: &mut World, a: Site, b: Site, seconds: u64) {
 #[test]
 fn a_server_that_invites_to_floods_makes_no_amplifier() {
     Seed::each(4, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let liar = add_liar(&mut world, |_| {});
-        let (honest, victim) = (world.servers[0], SocketAddr::from(([203, 0, 113, 9], 53)));
-        servers(&mut world, &[liar, honest]);
+        let (mut world, liar) = beside_a_liar(seed, |_| {});
+        let victim = SocketAddr::from(([203, 0, 113, 9], 53));
         let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
         direct_within(&mut world, a, b, 3);
@@ -98,10 +104,7 @@ fn a_server_that_invites_to_floods_makes_no_amplifier() {
 #[test]
 fn a_server_that_says_all_the_time_that_hosts_have_moved_makes_no_storm() {
     Seed::each(4, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let liar = add_liar(&mut world, |liar| liar.restless = true);
-        let honest = world.servers[0];
-        servers(&mut world, &[liar, honest]);
+        let (mut world, _) = beside_a_liar(seed, |liar| liar.restless = true);
         let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
         direct_within(&mut world, a, b, 3);
@@ -117,10 +120,7 @@ fn a_server_that_says_all_the_time_that_hosts_have_moved_makes_no_storm() {
 #[test]
 fn a_server_with_a_hundred_thousand_invented_hosts_keeps_out_nobody() {
     let seed = Seed::from_env_or(0);
-    let mut world = World::new(seed, DELAY);
-    let liar = add_liar(&mut world, |liar| liar.invented = 100_000);
-    let honest = world.servers[0];
-    servers(&mut world, &[liar, honest]);
+    let (mut world, _) = beside_a_liar(seed, |liar| liar.invented = 100_000);
     let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
     world.net.run_for(Duration::from_secs(60));
     let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
@@ -139,11 +139,8 @@ fn a_server_with_a_hundred_thousand_invented_hosts_keeps_out_nobody() {
 #[test]
 fn where_a_server_says_that_hosts_are_does_not_matter_if_another_one_is_right() {
     Seed::each(5, |seed| {
-        let mut world = World::new(seed, DELAY);
         let wrong = SocketAddr::from(([203, 0, 113, 9], 53));
-        let liar = add_liar(&mut world, |liar| liar.mapped = Some(wrong));
-        let honest = world.servers[0];
-        servers(&mut world, &[liar, honest]);
+        let (mut world, _) = beside_a_liar(seed, |liar| liar.mapped = Some(wrong));
         let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
         direct_within(&mut world, a, b, 3);

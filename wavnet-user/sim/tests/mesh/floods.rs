@@ -10,7 +10,7 @@ use wavnet_proto::{
 use wavnet_sim::{Datagram, Direction, HostId, Place, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
-    enemies::{add_liar, direct_within, servers},
+    enemies::{beside_a_liar, direct_within},
     liar::Asked,
     world::{Site, World, cone, pair},
 };
@@ -97,10 +97,7 @@ fn a_peer_that_begins_all_the_time_by_its_path_is_answered_now_and_then() {
 #[test]
 fn a_server_that_begins_in_a_peers_name_all_the_time_is_answered_now_and_then() {
     Seed::each(4, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let liar = add_liar(&mut world, |_| {});
-        let honest = world.servers[0];
-        servers(&mut world, &[liar, honest]);
+        let (mut world, liar) = beside_a_liar(seed, |_| {});
         let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
         direct_within(&mut world, a, b, 3);
@@ -127,10 +124,7 @@ fn a_server_that_begins_in_a_peers_name_all_the_time_is_answered_now_and_then() 
 #[test]
 fn many_that_begin_at_once_are_no_more_than_a_host_can_compute_for() {
     let seed = Seed::from_env_or(0);
-    let mut world = World::new(seed, DELAY);
-    let liar = add_liar(&mut world, |_| {});
-    let honest = world.servers[0];
-    servers(&mut world, &[liar, honest]);
+    let (mut world, liar) = beside_a_liar(seed, |_| {});
     let a = world.behind("a", NatConfig::port_restricted_cone(), cone());
     world.net.run_for(Duration::from_secs(2));
     let many: Vec<SecretKey> = (0..600).map(|_| SecretKey::generate(&mut world.rng)).collect();
@@ -169,10 +163,7 @@ fn many_that_begin_at_once_are_no_more_than_a_host_can_compute_for() {
 #[test]
 fn a_server_that_repeats_what_a_peer_has_begun_does_not_keep_it_out() {
     Seed::each(4, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let liar = add_liar(&mut world, |_| {});
-        let honest = world.servers[0];
-        servers(&mut world, &[liar, honest]);
+        let (mut world, liar) = beside_a_liar(seed, |_| {});
         let mut sites = ["a", "b"].map(|name| world.behind(name, NatConfig::port_restricted_cone(), cone()));
         // The one with the lower key begins.
         sites.sort_by_key(|site| site.key);
