@@ -19,6 +19,7 @@ mod node;
 mod pulses;
 mod relays;
 mod scale;
+mod searches;
 mod servers;
 mod trouble;
 mod twins;

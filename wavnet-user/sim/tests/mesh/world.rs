@@ -311,3 +311,9 @@ pub(crate) fn pair(seed: Seed, delay: Duration) -> (World, Site, Site) {
     assert!(direct.is_some(), "{}", world.net.trace());
     (world, a, b)
 }
+
+/// Both sides have a direct path in time.
+pub(crate) fn direct_within(world: &mut World, a: Site, b: Site, seconds: u64) {
+    let direct = world.until_paths(a, b, Duration::from_secs(seconds), |kind| kind == PathKind::Direct);
+    assert!(direct.is_some(), "{}", world.net.trace());
+}

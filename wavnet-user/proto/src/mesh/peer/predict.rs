@@ -77,7 +77,8 @@ impl Peer {
             Some(Obstacle::Both) => self.begins(cx),
             _ => false,
         };
-        is_ours && self.predictions < ATTEMPTS && self.step(cx).is_some() && cx.out.stun_server.is_some()
+        let is_known = cx.out.stun_server.is_some() && self.target().is_some();
+        is_ours && is_known && self.predictions < ATTEMPTS && self.step(cx).is_some()
     }
 
     /// Begins: asks where the counter is.

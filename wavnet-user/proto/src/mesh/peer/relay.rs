@@ -149,31 +149,37 @@ impl Peer {
     fn wants_relay(&self, now: Time) -> bool {
         let direct = || self.paths.selected().is_some_and(|p| !p.way.is_relayed() && p.works(now, self.doubted));
         let wanted = || self.standby.moved || self.standby.has_traffic(now) || !direct();
-        self.is_connected() && !self.has_relay(now) && wanted()
+        !self.has_relay(now) && wanted()
     }
 
-    /// Has servers asked for a relayed way, if one is wanted.
+    /// True if a relayed way is wanted from servers, or their word where the peer is.
+    fn wants_servers(&self, cx: &Context<'_>) -> bool {
+        self.is_connected() && (self.wants_relay(cx.now) || self.is_unseen(cx))
+    }
+
+    /// Has servers asked for a relayed way or where the peer is, if that is wanted.
     pub(super) fn seek_relay(&mut self, cx: &mut Context<'_>) {
-        if self.wants_relay(cx.now) {
+        if self.wants_servers(cx) {
             cx.timers.set_no_later(Timer::Connect(self.key), self.standby.next.max(cx.now));
         }
     }
 
-    /// Which of the servers that have the peer are to be asked now: those that relay, or all if we have moved. The next time is later.
+    /// Which of the servers that have the peer are to be asked now: those that relay, or all if it is about where we are, or the peer is. The next
+    /// time is later.
     pub(super) fn asks_for_relay<'a>(
         &mut self,
         cx: &mut Context<'_>,
         links: &'a [usize],
         relays: &'a [usize],
     ) -> &'a [usize] {
-        if !self.wants_relay(cx.now) || cx.now < self.standby.next {
+        if !self.wants_servers(cx) || cx.now < self.standby.next {
             return &[];
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << self.standby.asks.min(10)).min(LONGEST_PAUSE);
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         self.standby.asks = self.standby.asks.saturating_add(1);
         (self.standby.last, self.standby.next) = (cx.now, cx.now + pause + jitter);
-        if self.standby.moved { links } else { relays }
+        if self.standby.moved || self.is_unseen(cx) { links } else { relays }
     }
 
     /// A server has told both where the other one is.

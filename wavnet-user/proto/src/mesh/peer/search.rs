@@ -44,7 +44,9 @@ pub(super) struct Progress {
 }
 
 impl Peer {
+    /// Our part in a search; `None` while there is nothing to aim it at.
     fn side(&self, cx: &Context<'_>) -> Option<Side> {
+        self.target()?;
         match obstacle(&cx.local.nat, &self.nat)? {
             Obstacle::Ours => Some(Side::Hard),
             Obstacle::Theirs => Some(Side::Easy),
@@ -170,6 +172,14 @@ impl Peer {
         let is_target =
             |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4() && self.is_seen_at(c.addr.ip());
         self.candidates.iter().find(is_target).map(|c| c.addr)
+    }
+
+    /// True if a search could help, but no server has seen the peer where it says that it is: it has moved, and we were not told, or its word is all
+    /// there is.
+    pub(super) fn is_unseen(&self, cx: &Context<'_>) -> bool {
+        let tells = self.candidates.iter().any(|c| c.kind == CandidateKind::Mapped && c.addr.is_ipv4());
+        let helps = cx.local.settings.search && obstacle(&cx.local.nat, &self.nat).is_some();
+        tells && helps && self.target().is_none() && !self.has_direct(cx.now)
     }
 
     pub(super) fn is_seen_at(&self, ip: IpAddr) -> bool {

@@ -42,6 +42,9 @@ impl Peer {
         self.asked_for(cx, link);
         self.punch(cx, &candidates);
         self.introduced(cx);
+        if self.is_connected() {
+            self.consider_search(cx);
+        }
     }
 
     /// [`Timer::Tell`]: says who we are, until the peer has said that it knows.
@@ -137,6 +140,7 @@ impl Peer {
         }
         let candidates = self.candidates.clone();
         self.punch(cx, &candidates);
+        self.seek_relay(cx);
     }
 
     /// Puts in force which VNIs it may join.

@@ -167,8 +167,12 @@ impl Peer {
         // Each side has room for four, and not for the same four: where one is usable, that the peer does not take the others is no reason to have
         // them take turns.
         let has_usable = self.paths.iter().any(|p| p.is_usable(cx.now));
-        let is_worth_keeping =
-            |p: &Path| p.is_usable(cx.now) || p.is_settling(cx.now) || has_usable && p.seems_good(cx.now);
+        // Where each has chosen others, one side comes round: else there would be none that both have.
+        let comes_round = new.taken && !self.begins(cx);
+        let is_worth_keeping = |p: &Path| {
+            let may_be_taken = has_usable && p.seems_good(cx.now) && (p.taken || !comes_round);
+            p.is_usable(cx.now) || p.is_settling(cx.now) || may_be_taken
+        };
         let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
         let Some(worst) = worst.filter(|w| !is_worth_keeping(w) || new.is_better_than(w, cx.now)) else { return false };
         let id = worst.id;
