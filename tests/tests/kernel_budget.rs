@@ -1,6 +1,6 @@
 //! What the kernel side may cost, and what it makes of pins that are not as they should be.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use aya::{
     maps::{Array, MapData, MapInfo},
@@ -8,7 +8,7 @@ use aya::{
 };
 use wavnet_common::abi::{self, program};
 use wavnet_tests::kernel::{PinPath, SIZES, require, size_of};
-use wavnet_user::datapath::{Error, Sizes, down};
+use wavnet_user::datapath::{Datapath, Error, Sizes, down};
 
 /// What a program may cost.
 struct Budget {
@@ -37,7 +37,7 @@ const PER_CPU: u64 = 512 << 10;
 #[test]
 fn programs_stay_below_their_budgets() {
     let Some(pins) = require("kernel_budget::programs_stay_below_their_budgets") else { return };
-    let datapath = pins.open(SIZES).expect("the programs load");
+    let mut datapath = pins.open(SIZES).expect("the programs load");
     let mut over = Vec::new();
     for Budget { program, verified, code, stack } in BUDGETS {
         let size = size_of(datapath.program(program).expect("the object has it")).expect("the kernel tells its size");
@@ -49,6 +49,23 @@ fn programs_stay_below_their_budgets() {
         }
     }
     assert!(over.is_empty(), "{over:#?}");
+}
+
+/// The kernel's check of each program is most of an agent's start.
+#[test]
+fn what_few_hosts_need_is_loaded_when_it_is_needed() {
+    let Some(pins) = require("kernel_budget::what_few_hosts_need_is_loaded_when_it_is_needed") else { return };
+    let mut datapath = pins.open(SIZES).expect("the programs load");
+    let loaded = |datapath: &Datapath| {
+        let runs = datapath.program_runs().expect("the kernel tells");
+        runs.into_iter().map(|run| run.name).collect::<BTreeSet<String>>()
+    };
+    let before = loaded(&datapath);
+    datapath.program(program::UNDERLAY_XDP_GENERIC).expect("it loads");
+    let after = loaded(&datapath);
+    let more: Vec<&String> = after.difference(&before).collect();
+    assert_eq!(more, [program::UNDERLAY_XDP_GENERIC]);
+    assert_eq!(after.len(), BUDGETS.len());
 }
 
 #[test]

@@ -36,6 +36,8 @@ const CONFUSED: Duration = Duration::from_secs(62);
 const IDLE: u64 = 1000;
 const IDLE_PAIR: u64 = 500;
 const SEARCH: u64 = 2000;
+/// Until who idles has noticed that a path is dead.
+const NOTICED: Duration = Duration::from_secs(15);
 /// Until those who ask in vain ask seldom.
 const ASKS: Duration = Duration::from_secs(60);
 /// A server that the owner of a key cannot reach relays for him to where the twin was, until the lease is over; a renewed one may just have begun.
@@ -169,6 +171,9 @@ impl Story {
             self.settle();
         }
         if stays {
+            // Everybody may have had the right path just because nobody had noticed yet that it was dead.
+            self.net.run_for(NOTICED);
+            self.settle();
             if self.is_full {
                 // Who gets no relayed way asks for it ever more seldom.
                 self.net.run_for(ASKS);

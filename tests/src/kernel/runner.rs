@@ -21,7 +21,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// There is no such program, or it is that of XDP on a port.
-    pub fn runner(&self, hook: Hook) -> Result<Runner> {
+    pub fn runner(&mut self, hook: Hook) -> Result<Runner> {
         let (name, ifindex) = match hook {
             Hook::UnderlayXdp => (program::UNDERLAY_XDP, None),
             Hook::UnderlayTc => (program::UNDERLAY_TC, Some(self.devices.underlay)),

@@ -31,6 +31,7 @@ use wavnet_proto::command::Command as TableCommand;
 use wavnet_user::datapath::{Datapath, Error, Options, Sizes, TcWish, down};
 
 use super::{Capture, Frames, install};
+use crate::lab::binary::object;
 
 /// Small tables, so that full ones are met; the FDB has as many buckets as that of the host's tables in tests.
 pub const SIZES: Sizes = Sizes { ports: 64, vnis: 16, vteps: 64, members: 64, fdb_buckets: 64 };
@@ -71,7 +72,7 @@ impl Drop for PinPath {
 /// A directory for pins; or, printing `SKIP: <test>: <reason>`, none.
 ///
 /// # Panics
-/// Instead of skipping, when `WAVNET_REQUIRE_KERNEL=1` is set; and when the programs do not load though all is there.
+/// Instead of skipping, when `WAVNET_REQUIRE_KERNEL=1` is set.
 #[track_caller]
 pub fn require(test: &str) -> Option<PinPath> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -80,15 +81,9 @@ pub fn require(test: &str) -> Option<PinPath> {
     let reason = if !nix::unistd::geteuid().is_root() {
         "needs root; `cargo xtask test` elevates only the test binaries".to_owned()
     } else {
-        match pins.open(SIZES).map(drop) {
-            Ok(()) => {
-                if let Err(e) = down(pins.path()) {
-                    panic!("{test}: {e}");
-                }
-                return Some(pins);
-            }
-            Err(e @ Error::NoObject) => e.to_string(),
-            Err(e) => panic!("{test}: {e}"),
+        match object() {
+            Ok(()) => return Some(pins),
+            Err(e) => format!("{e:#}"),
         }
     };
     let strict = std::env::var("WAVNET_REQUIRE_KERNEL").is_ok_and(|v| v == "1");

@@ -89,8 +89,8 @@ impl Datapath {
     /// # Errors
     /// Those of the kernel.
     pub fn program_runs(&self) -> Result<Vec<ProgramRun>, Error> {
-        self.ebpf
-            .programs()
+        self.programs
+            .loaded()
             .map(|(name, program)| {
                 let info = info(program).map_err(|e| Error::program(name, e))?;
                 Ok(ProgramRun {

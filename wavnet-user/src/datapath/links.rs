@@ -4,14 +4,11 @@
 
 use std::path::Path;
 
-use aya::{
-    Ebpf,
-    programs::{
-        LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::{FdLink, LinkError, PinnedLink},
-        tc::{SchedClassifierLink, TcAttachOptions},
-        xdp::XdpLink,
-    },
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+    links::{FdLink, LinkError, PinnedLink},
+    tc::{SchedClassifierLink, TcAttachOptions},
+    xdp::XdpLink,
 };
 use wavnet_common::abi::program;
 use wavnet_proto::command::HookWish;
@@ -19,6 +16,7 @@ use wavnet_proto::command::HookWish;
 use super::{
     Datapath, Error, clsact, owner,
     pins::{list, remove},
+    programs::typed,
     sys,
 };
 
@@ -94,19 +92,6 @@ impl Tc {
 
 const UNDERLAY: Tc = Tc { program: program::UNDERLAY_TC, tcx: TCX_UNDERLAY, clsact: CLSACT_UNDERLAY };
 const PORT: Tc = Tc { program: program::PORT_TC, tcx: TCX_PORT, clsact: CLSACT_PORT };
-
-/// Loads every program into the kernel.
-pub(super) fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {
-    for (name, program) in ebpf.programs_mut() {
-        match program {
-            Program::Xdp(p) => p.load(),
-            Program::SchedClassifier(p) => p.load(),
-            _ => Ok(()),
-        }
-        .map_err(|e| Error::program(name, e))?;
-    }
-    Ok(())
-}
 
 impl Datapath {
     /// Attaches the underlay programs to an interface, or replaces the ones that are there.
@@ -220,7 +205,7 @@ impl Datapath {
     fn attach_xdp(&mut self, kind: &str, name: &'static str, ifindex: u32, xdp: XdpMode) -> Result<(), Error> {
         let path = self.pins.link(&pin(kind, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {name}"), e);
-        let program: &mut Xdp = find(&mut self.ebpf, name)?;
+        let program: &mut Xdp = typed(&mut self.programs, name)?;
         if let Some(old) = adopt(&path)? {
             let link = XdpLink::try_from(old).map_err(|e| Error::kernel(format!("adopting {}", path.display()), e))?;
             match program.attach_to_link(link).and_then(|id| program.take_link(id)) {
@@ -253,7 +238,7 @@ impl Datapath {
                 Err(e) => return Err(e),
             }
         }
-        clsact::attach(&links, find(&mut self.ebpf, tc.program)?, tc, ifindex, name)?;
+        clsact::attach(&links, typed(&mut self.programs, tc.program)?, tc, ifindex, name)?;
         // And the other way round: until here the tcx program took every frame.
         detach(&links, &pin(tc.tcx, ifindex))?;
         Ok(PortHook::Clsact)
@@ -262,7 +247,7 @@ impl Datapath {
     fn attach_tcx(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<(), Error> {
         let path = self.pins.link(&pin(tc.tcx, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {} to {name}", tc.program), e);
-        let program: &mut SchedClassifier = find(&mut self.ebpf, tc.program)?;
+        let program: &mut SchedClassifier = typed(&mut self.programs, tc.program)?;
         if let Some(old) = adopt(&path)? {
             let link = SchedClassifierLink::try_from(old)
                 .map_err(|e| Error::kernel(format!("adopting {}", path.display()), e))?;
@@ -351,14 +336,4 @@ fn keep(link: impl TryInto<FdLink, Error = LinkError>, path: &Path) -> Result<()
     let link = link.try_into().map_err(|e| Error::kernel("making the attachment last", e))?;
     link.pin(path).map_err(|e| Error::kernel(format!("pinning {}", path.display()), e))?;
     Ok(())
-}
-
-fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
-where
-    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    ebpf.program_mut(name)
-        .ok_or_else(|| Error::kernel(format!("finding program {name}"), "the object has no such program"))?
-        .try_into()
-        .map_err(|e| Error::program(name, e))
 }

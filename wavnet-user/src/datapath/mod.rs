@@ -27,10 +27,7 @@ mod sys;
 
 use std::path::PathBuf;
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{MapData, RingBuf},
-};
+use aya::maps::{MapData, RingBuf};
 use wavnet_common::abi::{self, Meta};
 use wavnet_proto::{command::Command, fabric::Adopted};
 
@@ -103,7 +100,7 @@ pub struct Options {
 
 /// Loaded programs and open maps. Dropping it changes nothing in the kernel.
 pub struct Datapath {
-    ebpf: Ebpf,
+    programs: programs::Programs,
     maps: maps::Maps,
     cookie: u32,
     fdb: FdbView,
@@ -124,7 +121,8 @@ impl Datapath {
     /// See [`Error`]: each says what to do.
     pub fn open(options: &Options) -> Result<Datapath, Error> {
         object::check_kernel()?;
-        let object = object::bytes()?;
+        // Before anything is made.
+        object::bytes()?;
         let pins = pins::PinDir::open(&options.bpffs)?;
         let found = pins.prepare(&options.sizes)?;
         let fresh = found.is_none();
@@ -134,44 +132,28 @@ impl Datapath {
             seed: options.seed.unwrap_or_else(object::random),
             ..Meta::UNWRITTEN
         });
-        let cookie = meta.cookie();
-        let mut loader = EbpfLoader::new();
-        let (log_drops, log_level): (u8, u8) =
-            if options.kernel_log { (1, aya_log::Level::Warn as u8) } else { (0, 0) };
-        let masks = maps::masks(&options.sizes);
-        for (name, mask) in &masks {
-            loader.override_global(name, mask, true);
-        }
-        loader.override_global("COOKIE", &cookie, true);
-        loader.override_global("SEED", &meta.seed, true);
-        loader.override_global("LOG_DROPS", &log_drops, true);
-        loader.override_global(aya_log::LEVEL, &log_level, true);
-        for (name, entries) in maps::entries(&options.sizes) {
-            loader.map_max_entries(name, entries);
-        }
-        for name in pins::map_names() {
-            loader.map_pin_path(name, pins.map(name));
-        }
-        let mut ebpf = loader.load(object).map_err(Error::load)?;
-        links::load_programs(&mut ebpf)?;
-        let mut maps = maps::Maps::take(&mut ebpf, meta.seed)?;
+        let pinned = pins::map_names().map(|name| (name, pins.map(name))).collect();
+        let recipe = programs::Recipe { sizes: options.sizes, meta, kernel_log: options.kernel_log, pinned };
+        let mut programs = programs::Programs::load(recipe)?;
+        let ebpf = programs.maps();
+        let mut maps = maps::Maps::take(ebpf, meta.seed)?;
         if fresh {
             maps.write_meta(&meta)?;
         } else {
             maps.renew_guards()?;
         }
-        let fdb = FdbView::map(&mut ebpf, meta.seed)?;
+        let fdb = FdbView::map(ebpf, meta.seed)?;
         if !fresh {
             let [members, ports, paths] = maps.mapped();
             mapped::recover(&[fdb.mapped(), members, ports, paths]);
         }
-        let events = Some(events::open(&mut ebpf)?);
-        let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut ebpf)?) } else { None };
+        let events = Some(events::open(ebpf)?);
+        let kernel_log = if options.kernel_log { Some(KernelLog::open(ebpf)?) } else { None };
         let stats = if options.program_stats { Some(counters::enable_stats()?) } else { None };
         Ok(Datapath {
-            ebpf,
+            programs,
             maps,
-            cookie,
+            cookie: meta.cookie(),
             fdb,
             events,
             kernel_log,

@@ -16,10 +16,10 @@ use wavnet_proto::{command::HookWish, relay::RelayCommand};
 
 use super::{
     Error, HookMode,
-    links::load_programs,
     mapped::{Mapped, Rows},
     maps::{Abi, enter, fail, take},
     object::{self, random},
+    programs::load_all,
 };
 
 /// How a relay's programs are attached to an interface.
@@ -60,7 +60,7 @@ impl Relay {
         loader.map_max_entries(map::LEGS, legs);
         loader.map_max_entries(map::LEG_OF_LABEL, rows);
         let mut ebpf = loader.load(bytes()?).map_err(Error::load)?;
-        load_programs(&mut ebpf)?;
+        load_all(&mut ebpf)?;
         Ok(Relay {
             config: take(&mut ebpf, map::RELAY_CONFIG)?,
             links: take(&mut ebpf, map::RELAY_LINKS)?,
