@@ -123,7 +123,7 @@ const XDP_REDIRECT: u32 = 4;
 const OUTER_DST: Range<usize> = 30..34;
 
 impl Net {
-    pub(crate) fn new(sandbox: &Sandbox) -> Result<Net> {
+    pub(crate) fn new(sandbox: &mut Sandbox) -> Result<Net> {
         let inner = udp4([0; 6], [0; 6], 64);
         let outer = |index| Outer { src: vtep_addr(index as u8), vni: vni(VNI_INDEX), ..Outer::default() };
         Ok(Net {
