@@ -32,7 +32,7 @@ pub(crate) enum Kernel {
     Also,
 }
 
-/// Binaries of kernel tests that run at a time: most of their time is spent waiting, for routes, leases and timeouts.
+/// Binaries of kernel tests that run at a time: some wait most of the time, for routes, leases and timeouts; for others the kernel checks programs.
 const SIDE_BY_SIDE: usize = 4;
 /// The same of others. Many of them have one test that takes long, and leave a CPU to others meanwhile.
 const AS_THE_USER: usize = 2;
