@@ -108,6 +108,7 @@ impl Mesh {
                 let cx = lend!(self, now);
                 peer.classify(cx);
                 peer.consider_search(cx);
+                peer.seek_relay(cx);
             }
             self.tell_all(now);
             self.settle(now);

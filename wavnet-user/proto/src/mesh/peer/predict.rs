@@ -151,13 +151,14 @@ impl Peer {
             return self.punch(cx, &candidates);
         }
         // Each is met by a mapping of our own.
-        let theirs = addrs.into_iter().filter(|addr| self.is_seen_at(addr.ip())).collect();
+        let theirs: Vec<_> = addrs.into_iter().filter(|addr| self.is_seen_at(addr.ip())).collect();
         if let Some(prediction) = &mut self.prediction {
             prediction.theirs = theirs;
             if let Stage::Told { .. } = prediction.stage {
                 self.go_on_predicting(cx);
             }
         } else if self.predictions < ATTEMPTS
+            && !theirs.is_empty()
             && self.step(cx).is_some()
             && cx.out.searching.is_none()
             && !self.has_direct(cx.now)

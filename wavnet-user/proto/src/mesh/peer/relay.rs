@@ -1,4 +1,4 @@
-//! The relayed ways to a peer: how they are kept while frames take a direct path, and how a server is asked for another one.
+//! The relayed ways to a peer: how they are kept while frames take a direct path, and how a server is asked for another one, or where the peer is.
 //!
 //! A relay has room for so many pairs, and each pulse over it costs the server one. So a relayed way that only stands by is pulsed once a
 //! minute while frames flow, and not at all while none do: both sides and the server then forget it. When the direct path is in doubt, or
@@ -35,6 +35,8 @@ pub(super) struct Standby {
     sought: Time,
     /// Servers are to tell the peer where we are now.
     moved: bool,
+    /// What was asked last was only where the peer is: there was a relayed way.
+    only_where: bool,
 }
 
 impl Standby {
@@ -158,7 +160,12 @@ impl Peer {
     }
 
     /// Has servers asked for a relayed way or where the peer is, if that is wanted.
-    pub(super) fn seek_relay(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::mesh) fn seek_relay(&mut self, cx: &mut Context<'_>) {
+        if self.standby.only_where && self.wants_relay(cx.now) {
+            // That is more urgent than what was asked in vain before.
+            (self.standby.only_where, self.standby.asks) = (false, 0);
+            self.standby.hurry(cx.now);
+        }
         if self.wants_servers(cx) {
             cx.timers.set_no_later(Timer::Connect(self.key), self.standby.next.max(cx.now));
         }
@@ -179,6 +186,7 @@ impl Peer {
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         self.standby.asks = self.standby.asks.saturating_add(1);
         (self.standby.last, self.standby.next) = (cx.now, cx.now + pause + jitter);
+        self.standby.only_where = !self.wants_relay(cx.now);
         if self.standby.moved || self.is_unseen(cx) { links } else { relays }
     }
 
