@@ -115,7 +115,7 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs and makes the maps, or takes over what another agent left in the directory.
+    /// Loads the programs that each host needs and makes the maps, or takes over what another agent left in the directory.
     ///
     /// # Errors
     /// See [`Error`]: each says what to do.
