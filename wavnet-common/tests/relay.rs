@@ -48,11 +48,12 @@ proptest! {
         let mut tables = RelayTables::new(&world);
         let fields = Outer { tos, id, udp_checksum, ttl, ..Outer::default() };
         let mut relay = |from, payload: &[u8]| {
-            let stimulus = RelayStimulus::new(hook, DEVICES.nic, sent(from, payload, &fields));
+            let frame = sent(from, payload, &fields);
+            // One in 65,536 looks as if a NIC had to complete it; what XDP passes is not counted by it.
+            prop_assume!(frame != summed(&frame, UdpSum::Partial));
+            let stimulus = RelayStimulus::new(hook, DEVICES.nic, frame);
             let outcome = run_relay(&mut tables, &stimulus);
             prop_assert_eq!(outcome.check_rules(&stimulus, &world), Ok(()));
-            // One in 65,536 looks as if a NIC had to complete it.
-            prop_assume!(!outcome.counts.contains_key(&RelayCount::LeftToServer));
             prop_assert!(!matches!(outcome.verdict, Verdict::Pass | Verdict::Drop), "{:?}", outcome);
             Ok(outcome.bytes[42..].to_vec())
         };

@@ -1,8 +1,11 @@
 //! What goes wrong: paths that die, NATs that reboot, hosts that move, servers that fail.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use wavnet_proto::{mesh::PathKind, time::Time};
+use wavnet_proto::{
+    mesh::{PathKind, Settings},
+    time::Time,
+};
 use wavnet_sim::{Attached, Direction, Fate, Network, Place, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
@@ -41,6 +44,27 @@ fn a_direct_path_that_dies_is_replaced_by_the_relay_within_a_second() {
         world.net.set_partition(&[ra], &[rb], false);
         let back = world.until_paths(a, b, Duration::from_secs(60), |kind| kind == PathKind::Direct);
         assert!(back.is_some(), "{}", world.net.trace());
+    });
+}
+
+/// What a host says of itself while nobody hears it is said again at ever longer intervals; and at once when it is heard.
+#[test]
+fn a_peer_that_is_reached_again_is_told_what_has_changed_meanwhile() {
+    Seed::each(10, |seed| {
+        let (mut world, a, b) = pair(seed);
+        let (ra, rb) = routers(a, b);
+        let server = world.servers[0].into();
+        world.net.set_partition(&[ra], &[rb, server], true);
+        let left = Settings { vnis: BTreeSet::new(), ..world.settings("a") };
+        world.configure(a, left);
+        world.net.run_for(Duration::from_secs(60));
+        assert_eq!((world.path(a, b), world.path(b, a)), (None, None));
+        world.net.set_partition(&[ra], &[rb, server], false);
+        let back = world.until_paths(a, b, Duration::from_secs(60), |_| true);
+        assert!(back.is_some(), "{}", world.net.trace());
+        // One way by a relay takes four times the delay of a link.
+        world.net.run_for(4 * DELAY);
+        assert_eq!(world.agent(b).admitted(a.key), Some(&BTreeSet::new()), "{}", world.net.trace());
     });
 }
 

@@ -31,9 +31,11 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// Who has said nothing of its NAT after so many tries of ordinary probes will not.
 const LISTEN: u32 = 2;
 /// After a question that was not answered, or answered with *later*: as a rule the peer is about to learn what is in front of it. It
-/// doubles up to [`LATER`].
+/// doubles up to [`LATER`], and after so many questions there is [`SELDOM`] an answer to be had.
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(2);
+const MANY: u32 = 30;
+const SELDOM: Duration = Duration::from_secs(30);
 
 /// How far a search is.
 #[derive(Debug)]
@@ -94,7 +96,8 @@ impl Peer {
         } else if self.side(cx) != Some(Side::Hard) {
             return;
         } else if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
-            pause = SOON.saturating_mul(1 << self.asks.min(3)).min(LATER);
+            let longest = if self.asks < MANY { LATER } else { SELDOM };
+            pause = SOON.saturating_mul(1 << self.asks.min(7)).min(longest);
             self.asks = self.asks.saturating_add(1);
             let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
             self.asked = [Some(ask.transaction), self.asked[0]];

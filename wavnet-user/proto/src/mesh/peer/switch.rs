@@ -141,6 +141,11 @@ impl Peer {
                 cx.out.event(Event::Path { peer: self.key, kind, after: cx.now.since(self.pathless) });
             }
             self.attend(cx);
+            if old.is_none() && kind.is_some() {
+                // While there was no path, what we said of ourselves may have been lost for long.
+                self.tells = 0;
+                self.tell_again(cx);
+            }
             self.pace_relays(cx);
         }
         self.stay(cx);
