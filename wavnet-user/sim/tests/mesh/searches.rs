@@ -209,6 +209,24 @@ fn a_peer_that_moves_while_our_nat_restarts_is_searched_for_where_it_is() {
     });
 }
 
+/// There is one prediction at a time. One for a host that answers nothing any more would be under way whenever the other one asks for its own.
+#[test]
+fn who_has_gone_holds_up_no_prediction_for_another_one() {
+    Seed::each(20, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let hub = world.behind("hub", NatConfig::symmetric_sequential(1), counting(1));
+        let gone = ["s", "t", "u", "v", "w", "x"]
+            .map(|name| world.behind(name, NatConfig::symmetric_sequential(1), counting(1)));
+        for site in gone {
+            let met = world.until_paths(hub, site, Duration::from_secs(2), |_| true);
+            assert!(met.is_some(), "{}", world.net.trace());
+        }
+        gone.into_iter().for_each(|site| drop(world.net.kill(site.host)));
+        let other = world.behind("other", NatConfig::symmetric_sequential(1), counting(1));
+        direct_within(&mut world, hub, other, 30);
+    });
+}
+
 /// Eight mappings of each meet, and each side takes frames from two of them at the most: they are to have one in common.
 #[test]
 fn two_symmetric_nats_that_both_count_are_passed_though_much_is_lost() {

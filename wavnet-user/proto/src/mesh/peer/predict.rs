@@ -14,6 +14,7 @@ use crate::{
     },
     nat::Ports,
     stun::{Builder, Class, TransactionId},
+    time::Time,
     transmit::{Socket, Transmit},
     wire::{
         Candidate, CandidateKind, Label, Message,
@@ -31,6 +32,8 @@ const QUESTIONS: u8 = 3;
 /// Between two probes by each socket, and how many there are.
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: u8 = 10;
+/// A peer without a path, by way of servers, is there for so long after it has said something.
+const HEARD: Duration = Duration::from_secs(15);
 
 /// How far a prediction is.
 #[derive(Debug)]
@@ -77,8 +80,13 @@ impl Peer {
             Some(Obstacle::Both) => self.begins(cx),
             _ => false,
         };
-        let is_known = cx.out.stun_server.is_some() && self.target().is_some();
+        let is_known = cx.out.stun_server.is_some() && self.target().is_some() && self.is_there(cx.now);
         is_ours && is_known && self.predictions < ATTEMPTS && self.step(cx).is_some()
+    }
+
+    /// True if it was there a moment ago. One that has gone answers nothing, and others wait meanwhile: there is one prediction at a time.
+    fn is_there(&self, now: Time) -> bool {
+        !self.is_lost(now) || now.since(self.last_heard) < HEARD
     }
 
     /// Begins: asks where the counter is.
@@ -94,6 +102,7 @@ impl Peer {
 
     /// [`Timer::Search`], while a prediction is under way.
     pub(super) fn go_on_predicting(&mut self, cx: &mut Context<'_>) {
+        let is_alone = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours);
         let Some(prediction) = &mut self.prediction else { return };
         match &mut prediction.stage {
             Stage::Asked { id, server, times } if *times < QUESTIONS => {
@@ -106,7 +115,8 @@ impl Peer {
                 cx.out.question = Some((id, self.key));
                 cx.timers.set(Timer::Search(self.key), cx.now + RETRY);
             }
-            Stage::Told { rounds } if *rounds < ROUNDS => {
+            // Who has not told its own addresses does nothing at ours, either.
+            Stage::Told { rounds } if *rounds < ROUNDS && (is_alone || !prediction.theirs.is_empty()) => {
                 *rounds += 1;
                 self.try_sockets(cx);
                 cx.timers.set(Timer::Search(self.key), cx.now + ROUND);
