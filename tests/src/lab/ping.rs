@@ -97,6 +97,22 @@ impl Ping {
         Loss { sent: self.shared.sent().len() as u64, received }
     }
 
+    /// How many of those sent so far are not answered, though there was time for it.
+    pub fn lost(&self) -> u64 {
+        let sent = self.so_far().sent;
+        let missing = || {
+            let answered = self.shared.answered();
+            (0..sent).filter(|n| !answered.contains(&(*n as u16))).count() as u64
+        };
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match missing() {
+                missing if missing == 0 || Instant::now() >= end => return missing,
+                _ => thread::sleep(self.interval),
+            }
+        }
+    }
+
     /// When the first answer came.
     pub fn first_answer(&self) -> Option<Instant> {
         self.shared.first_answer.get().copied()

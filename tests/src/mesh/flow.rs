@@ -27,9 +27,9 @@ impl Flow {
         Ok(Flow(ping))
     }
 
-    /// Pings that were not answered so far, those on their way among them.
+    /// Pings so far that are not answered, however late.
     pub fn lost(&self) -> u64 {
-        self.0.so_far().lost()
+        self.0.lost()
     }
 
     /// Does something, waits until frames flow steadily after it, and says for how long they did not since it was done, altogether.

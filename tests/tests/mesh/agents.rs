@@ -29,13 +29,11 @@ fn sound(a: &Site, b: &Site) -> Result<()> {
 /// Frames that may be lost when an agent ends and starts.
 const FEW: u64 = 5;
 
-/// Waits until no more than a few frames are missing. Those that are lost stay so; those that are late are told when this machine has time.
+/// No more than a few frames are lost.
 fn few_lost(case: &str, flow: &Flow, before: u64) -> Result<()> {
-    poll_until(case, SOON, || {
-        let lost = flow.lost().saturating_sub(before);
-        ensure!(lost <= FEW, "{lost} frames were lost");
-        Ok(())
-    })
+    let lost = flow.lost().saturating_sub(before);
+    ensure!(lost <= FEW, "{case}: {lost} frames were lost");
+    Ok(())
 }
 
 /// An agent starts without `[mesh]`, and ends: nothing in its maps is of a mesh any more.

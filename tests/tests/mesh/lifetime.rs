@@ -75,7 +75,8 @@ fn pulses_are_as_frequent_as_the_measured_lifetime_of_mappings_wants_them() {
         ensure!(state()? == before, "it was not idle, or took other paths: {before:?}, then {:?}", state()?);
         // The NAT lets in what the other side begins.
         let flow = Flow::start(&b, &a, SOON)?;
-        ensure!(flow.lost() <= 1, "{} were lost at first", flow.lost());
+        let lost = flow.lost();
+        ensure!(lost <= 1, "{lost} were lost at first");
         row("idle for three times as long, once it has measured that", "direct", 0);
         Ok(())
     });

@@ -116,7 +116,8 @@ fn pulses_keep_mappings_that_are_forgotten_otherwise() {
         ensure!(paths()? == before, "from {before:?} to {:?}", paths()?);
         ensure!(a.peer(&b)?.traffic.tx_frames == sent, "it was not idle");
         let flow = Flow::start(&a, &b, SOON)?;
-        ensure!(flow.lost() <= 1, "{} were lost at first", flow.lost());
+        let lost = flow.lost();
+        ensure!(lost <= 1, "{lost} were lost at first");
         row("idle for longer than the NATs remember", "direct", 0);
         Ok(())
     });

@@ -100,7 +100,8 @@ fn two_hosts_with_one_key_say_so_once_and_others_are_not_disturbed() {
             ensure!((1..=most).contains(&times), "{times} times in {}", site.agent.log());
         }
         flow.steady(SOON)?;
-        ensure!(flow.lost() <= 1, "{} frames of others were lost", flow.lost());
+        let lost = flow.lost();
+        ensure!(lost <= 1, "{lost} frames of others were lost");
         c.wait_for_path(&d, "direct", SOON)
     });
 }
@@ -166,7 +167,8 @@ fn what_comes_in_and_is_of_no_use_is_counted_by_reason_and_the_mesh_goes_on() {
             said_once(&a, reason.help())?;
         }
         flow.steady(SOON)?;
-        ensure!(flow.lost() <= 1, "{} frames were lost", flow.lost());
+        let lost = flow.lost();
+        ensure!(lost <= 1, "{lost} frames were lost");
         a.wait_for_path(&b, "direct", SOON)?;
         ensure!(mesh_of(&a.agent)?.servers[0].registered, "the server has lost it");
         ensure!(a.agent.cli("mesh")?.contains("dropped"), "{}", a.agent.cli("mesh")?);

@@ -69,7 +69,8 @@ fn established_paths_do_not_need_the_server() {
         })?;
         direct.steady(SOON)?;
         ensure!(said() == 1, "once and not more: {}", a.agent.log());
-        ensure!(direct.lost() <= 1, "{} frames were lost", direct.lost());
+        let lost = direct.lost();
+        ensure!(lost <= 1, "{lost} frames were lost");
         row("the server is killed, starts again, and is cut off", "direct", 0);
         world.public.host.ns.ip(&format!("{nic} up"))?;
         let route = format!("route replace default via {}", gateway(&world));
@@ -79,7 +80,8 @@ fn established_paths_do_not_need_the_server() {
         }
         let late = world.site(lab, &cone())?;
         meet("who comes later", (&late, &a), "direct", SOON)?;
-        ensure!(direct.lost() <= 1, "{} frames were lost", direct.lost());
+        let lost = direct.lost();
+        ensure!(lost <= 1, "{lost} frames were lost");
         Ok(())
     });
 }
