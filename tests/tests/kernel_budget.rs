@@ -69,6 +69,17 @@ fn what_few_hosts_need_is_loaded_when_it_is_needed() {
 }
 
 #[test]
+fn what_is_loaded_later_has_no_maps_of_its_own() {
+    let Some(pins) = require("kernel_budget::what_is_loaded_later_has_no_maps_of_its_own") else { return };
+    let mut datapath = pins.open(SIZES).expect("the programs load");
+    let map = pins.path().join("maps").join(abi::MAPS[0].name);
+    std::fs::remove_file(&map).expect("a pin");
+    let error = datapath.program(program::UNDERLAY_XDP_GENERIC).expect_err("its map has gone");
+    assert!(format!("{:#}", anyhow::Error::from(error)).contains(&map.display().to_string()));
+    assert!(!map.exists());
+}
+
+#[test]
 fn programs_load_with_logging_too() {
     let Some(pins) = require("kernel_budget::programs_load_with_logging_too") else { return };
     let mut options = pins.options(SIZES);

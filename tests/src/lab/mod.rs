@@ -53,6 +53,7 @@ use anyhow::{Context, Result};
 
 pub use cleanup::{clean_stale, on_interrupt};
 pub use require::{Need, missing, require};
+pub(crate) use require::{NOT_ROOT, skip};
 pub use wait::{poll_until, wait_until};
 
 use netns::Netns;

@@ -18,6 +18,9 @@ pub enum Need {
     Object,
 }
 
+/// Why a user skips what needs root.
+pub(crate) const NOT_ROOT: &str = "needs root; `cargo xtask test` elevates only the test binaries";
+
 /// What every lab uses.
 const BASE: &[Need] = &[Need::Tool("ip"), Need::Tool("bridge"), Need::Tool("ethtool"), Need::Tool("ping")];
 
@@ -34,19 +37,28 @@ pub fn require(test: &str, needs: &[Need]) -> Option<Lab> {
             Err(error) => panic!("{test}: {error:?}"),
         },
         Some(reason) => {
-            let strict = std::env::var("WAVNET_REQUIRE_KERNEL").is_ok_and(|v| v == "1");
-            assert!(!strict, "{test}: WAVNET_REQUIRE_KERNEL=1, but {reason}");
-            // Not by a macro: the test harness would keep that to itself.
-            let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
+            skip(test, &reason);
             None
         }
     }
 }
 
+/// Says that a test is skipped, and why.
+///
+/// # Panics
+/// Instead of it, when `WAVNET_REQUIRE_KERNEL=1` is set.
+#[track_caller]
+pub(crate) fn skip(test: &str, reason: &str) {
+    let strict = std::env::var("WAVNET_REQUIRE_KERNEL").is_ok_and(|v| v == "1");
+    assert!(!strict, "{test}: WAVNET_REQUIRE_KERNEL=1, but {reason}");
+    // Not by a macro: the test harness would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
+}
+
 /// The first thing that is missing, and how to get it.
 pub fn missing(needs: &[Need]) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
-        return Some("needs root; `cargo xtask test` elevates only the test binaries".into());
+        return Some(NOT_ROOT.into());
     }
     BASE.iter().chain(needs).find_map(|need| match need {
         Need::Tool(tool) => tools::find(tool).is_none().then(|| {

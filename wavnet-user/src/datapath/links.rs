@@ -16,7 +16,6 @@ use wavnet_proto::command::HookWish;
 use super::{
     Datapath, Error, clsact, owner,
     pins::{list, remove},
-    programs::typed,
     sys,
 };
 
@@ -205,7 +204,7 @@ impl Datapath {
     fn attach_xdp(&mut self, kind: &str, name: &'static str, ifindex: u32, xdp: XdpMode) -> Result<(), Error> {
         let path = self.pins.link(&pin(kind, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {name}"), e);
-        let program: &mut Xdp = typed(&mut self.programs, name)?;
+        let program: &mut Xdp = self.programs.typed(name)?;
         if let Some(old) = adopt(&path)? {
             let link = XdpLink::try_from(old).map_err(|e| Error::kernel(format!("adopting {}", path.display()), e))?;
             match program.attach_to_link(link).and_then(|id| program.take_link(id)) {
@@ -238,7 +237,7 @@ impl Datapath {
                 Err(e) => return Err(e),
             }
         }
-        clsact::attach(&links, typed(&mut self.programs, tc.program)?, tc, ifindex, name)?;
+        clsact::attach(&links, self.programs.typed(tc.program)?, tc, ifindex, name)?;
         // And the other way round: until here the tcx program took every frame.
         detach(&links, &pin(tc.tcx, ifindex))?;
         Ok(PortHook::Clsact)
@@ -247,7 +246,7 @@ impl Datapath {
     fn attach_tcx(&mut self, tc: Tc, ifindex: u32, name: &str) -> Result<(), Error> {
         let path = self.pins.link(&pin(tc.tcx, ifindex));
         let fail = |e: ProgramError| Error::kernel(format!("attaching {} to {name}", tc.program), e);
-        let program: &mut SchedClassifier = typed(&mut self.programs, tc.program)?;
+        let program: &mut SchedClassifier = self.programs.typed(tc.program)?;
         if let Some(old) = adopt(&path)? {
             let link = SchedClassifierLink::try_from(old)
                 .map_err(|e| Error::kernel(format!("adopting {}", path.display()), e))?;

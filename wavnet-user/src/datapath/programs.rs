@@ -39,6 +39,13 @@ impl Recipe {
         }
         loader.load(object::bytes()?).map_err(Error::load)
     }
+
+    /// A map that is no longer pinned would be made anew, and the program that is loaded now would have it for itself.
+    fn check_pins(&self, program: &str) -> Result<(), Error> {
+        let Some((_, path)) = self.pinned.iter().find(|(_, path)| !path.exists()) else { return Ok(()) };
+        let why = format!("somebody has removed {}; start the agent again", path.display());
+        Err(Error::kernel(format!("loading {program}"), why))
+    }
 }
 
 /// The programs.
@@ -79,11 +86,20 @@ impl Programs {
             return self.usual.program_mut(name).ok_or_else(missing);
         }
         if self.generic.is_none() {
+            self.recipe.check_pins(name)?;
             let mut generic = self.recipe.open()?;
             load(name, generic.program_mut(name).ok_or_else(missing)?)?;
             self.generic = Some(generic);
         }
         self.generic.as_mut().and_then(|generic| generic.program_mut(name)).ok_or_else(missing)
+    }
+
+    /// A program as the type that its user wants.
+    pub(super) fn typed<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, Error>
+    where
+        &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        self.get(name)?.try_into().map_err(|e| Error::program(name, e))
     }
 }
 
@@ -99,14 +115,6 @@ fn load(name: &str, program: &mut Program) -> Result<(), Error> {
         _ => Ok(()),
     }
     .map_err(|e| Error::program(name, e))
-}
-
-/// A program as the type that its user wants.
-pub(super) fn typed<'a, T>(programs: &'a mut Programs, name: &'static str) -> Result<&'a mut T, Error>
-where
-    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    programs.get(name)?.try_into().map_err(|e| Error::program(name, e))
 }
 
 impl Datapath {
