@@ -40,7 +40,7 @@ pub(super) fn mesh(f: &mut Families, m: &MeshInfo) {
     );
     f.counters(
         "wavnet_mesh_refused_total",
-        "How often identities that may not be peers (they are not on the list, or were revoked) tried to be, each counted once a minute at the most.",
+        "How often identities that may not be peers (they are not on the list, or were revoked) tried to be, each counted once a minute at the most, and a few in each minute.",
         [counter(&[], m.refused as f64)].into_iter(),
     );
     f.counters(

@@ -21,8 +21,10 @@ counted! {
     Handshake = "handshake",
     /// There are too many handshakes, of all or of this peer.
     HandshakeLimit = "handshake_limit",
-    /// Its sender may not be a peer, or there is no room for another one.
+    /// Its sender, or whom a server brings together with this host, may not be a peer.
     NotAllowed = "not_allowed",
+    /// There is no room for another peer.
+    Full = "full",
     /// Its MAC is wrong: the sender does not belong to the network.
     Mac = "mac",
     /// It does not decrypt.

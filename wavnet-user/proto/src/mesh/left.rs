@@ -11,7 +11,7 @@ impl Mesh {
         let now = self.clock.read(now);
         let mut at = now;
         for (way, key) in ways {
-            let Some(peer) = self.peer_or_new(now, key) else { continue };
+            let Ok(peer) = self.peer_or_new(now, key) else { continue };
             if peer.is_connected() {
                 continue;
             }
@@ -45,6 +45,6 @@ impl Mesh {
             return Some(*key);
         }
         let key = *self.out.left.get(way)?;
-        self.peer_or_new(now, key).map(|peer| peer.key)
+        self.peer_or_new(now, key).ok().map(|peer| peer.key)
     }
 }

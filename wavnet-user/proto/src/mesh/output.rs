@@ -172,7 +172,7 @@ pub enum Event {
         /// Who.
         peer: PublicKey,
     },
-    /// Somebody who may not be a peer tried to.
+    /// Somebody who may not be a peer tried to, or a server says so: told of a few in a minute, and of each once.
     Refused {
         /// Who.
         peer: PublicKey,

@@ -18,9 +18,9 @@ const HINTS: Rate = Rate { per_second: 50, burst: 50 };
 const HINTED: Rate = Rate { per_second: 200, burst: 400 };
 /// Handshakes that are computed for all peers together.
 const HANDSHAKES: Rate = Rate { per_second: 500, burst: 2000 };
-/// Between two words of somebody who is refused; and how many of them are remembered.
+/// Between two words of somebody who is refused; and of how many there is word in that time: a server may invent any number.
 const REFUSED: Duration = Duration::from_secs(60);
-const MOST_REFUSED: usize = 256;
+const MOST_REFUSED: usize = 8;
 
 /// Limits what others make us say and compute.
 #[derive(Debug, Default)]

@@ -144,7 +144,7 @@ impl Mesh {
         let mut delay = Duration::ZERO;
         for key in listed {
             let links = self.links_for(now, &key);
-            if self.peer_or_new(now, key).is_none() {
+            if self.peer_or_new(now, key).is_err() {
                 continue;
             }
             let idle = self.timers.at(Timer::Connect(key)).is_none();
@@ -159,22 +159,22 @@ impl Mesh {
         }
     }
 
-    /// The peer, made if there is room for another one and it may be one.
-    pub(super) fn peer_or_new(&mut self, now: Time, key: PublicKey) -> Option<&mut Peer> {
+    /// The peer, made if there is room for another one and it may be one; else why not.
+    pub(super) fn peer_or_new(&mut self, now: Time, key: PublicKey) -> Result<&mut Peer, Dropped> {
         if key == self.local.key || !self.local.settings.policy.admits(&key) {
-            return None;
+            return Err(Dropped::NotAllowed);
         }
         if !self.peers.contains_key(&key) {
-            if self.peers.len() >= self.local.settings.peers {
+            if self.is_full() {
                 self.make_room(now);
             }
-            if self.peers.len() >= self.local.settings.peers {
-                return None;
+            if self.is_full() {
+                return Err(Dropped::Full);
             }
             self.peers.insert(key, Peer::new(key, now));
             self.timers.set(Timer::Forget(key), now + SILENCE);
         }
-        self.peers.get_mut(&key)
+        self.peers.get_mut(&key).ok_or(Dropped::Full)
     }
 
     /// Who never answers gives way: a server that names hosts which do not exist is not to keep out those that do.
@@ -226,16 +226,17 @@ impl Mesh {
             remote: server,
             label: invite.label,
         });
-        if self.peer_or_new(now, key).is_none() {
-            return self.refuse(now, key);
+        if let Err(why) = self.peer_or_new(now, key) {
+            return self.refuse(now, key, why);
         }
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.invited(lend!(self, now), i, relay, invite);
         }
     }
 
-    fn refuse(&mut self, now: Time, key: PublicKey) {
-        if key != self.local.key && self.limits.tells(now, key) {
+    fn refuse(&mut self, now: Time, key: PublicKey, why: Dropped) {
+        self.drop(why);
+        if why == Dropped::NotAllowed && key != self.local.key && self.limits.tells(now, key) {
             self.out.event(Event::Refused { peer: key });
         }
     }
@@ -247,11 +248,10 @@ impl Mesh {
             Err(error) => return self.drop(error.into()),
         };
         match &datagram {
-            Datagram::Init(_) if self.peer_or_new(now, forward.peer).is_none() => {
-                self.drop(Dropped::NotAllowed);
-                self.refuse(now, forward.peer);
-            }
-            Datagram::Init(init) => self.handshake(now, Via::Server(i), forward.peer, init),
+            Datagram::Init(init) => match self.peer_or_new(now, forward.peer) {
+                Ok(_) => self.handshake(now, Via::Server(i), forward.peer, init),
+                Err(why) => self.refuse(now, forward.peer, why),
+            },
             _ => self.dispatch(now, Via::Server(i), None, datagram),
         }
     }

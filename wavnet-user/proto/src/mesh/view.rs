@@ -103,6 +103,12 @@ impl Mesh {
         self.peers.get(key).map(view)
     }
 
+    /// True if there are as many peers as there may be: no more are reached, whatever servers say.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.peers.len() >= self.local.settings.peers
+    }
+
     /// What is in front of this host.
     #[must_use]
     pub fn nat(&self) -> NatSummary {

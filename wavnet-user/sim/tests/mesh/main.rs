@@ -7,6 +7,7 @@ mod floods;
 mod frames;
 mod grid;
 mod impostor;
+mod invented;
 mod keys;
 mod labels;
 mod left;

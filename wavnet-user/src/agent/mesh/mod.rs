@@ -215,6 +215,9 @@ impl Overlay {
         let servers = if self.sockets.is_some() { self.mesh.servers() } else { Vec::new() };
         let troubled = servers.iter().filter_map(|s| Some((s.addr, s.trouble?)));
         all.extend(troubled.map(|(addr, trouble)| format!("rendezvous server {addr}: {trouble}")));
+        if self.mesh.is_full() {
+            all.push("there are as many peers as `limits.peers` allows: more hosts cannot be reached".to_owned());
+        }
         all.extend(self.closed.as_ref().map(|closed| {
             let Closed { at, why, .. } = closed;
             format!(
