@@ -13,7 +13,7 @@ use super::{
     settings::Limits,
 };
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Rate},
     time::Time,
     trust::{HandshakeError, NetworkId, Psk, PublicKey, Responder},
     wire::{Hello, Init},
@@ -27,20 +27,25 @@ pub(super) const VISIT: Duration = Duration::from_secs(15);
 const VISITORS: usize = 256;
 /// Those of one prefix take up one place in so many: there is room for others.
 const PREFIX_SHARE: usize = 4;
+/// HELLOs of a prefix, for each handshake that it may have: they cost less, some are lost, and anybody who has seen one can send it again.
+const HELLOS: u64 = 2;
 /// Draws of a session's index.
 const DRAWS: usize = 16;
 
-/// Limits of handshakes.
+/// Limits of handshakes, and of what comes before them.
 #[derive(Debug)]
 pub(super) struct Admission {
     all: Bucket,
     prefixes: Box<[Bucket]>,
+    /// Of HELLO there is no limit for all: who sends old ones from everywhere would use it up.
+    hellos: Box<[Bucket]>,
     seed: u64,
 }
 
 impl Admission {
     pub(super) fn new(seed: u64) -> Admission {
-        Admission { all: Bucket::default(), prefixes: vec![Bucket::default(); PREFIXES].into(), seed }
+        let buckets = || vec![Bucket::default(); PREFIXES].into();
+        Admission { all: Bucket::default(), prefixes: buckets(), hellos: buckets(), seed }
     }
 
     fn place(&self, ip: IpAddr) -> usize {
@@ -49,6 +54,14 @@ impl Admission {
         self.seed.hash(&mut hasher);
         Prefix::of(ip).hash(&mut hasher);
         hasher.finish() as usize % PREFIXES
+    }
+
+    /// True if another HELLO may be answered; it is then.
+    fn takes_hello(&mut self, now: Time, from: IpAddr, limits: &Limits) -> bool {
+        let Rate { per_second, burst } = limits.handshakes_of_prefix;
+        let rate = Rate { per_second: per_second.saturating_mul(HELLOS), burst: burst.saturating_mul(HELLOS) };
+        let place = self.place(from);
+        self.hellos.get_mut(place).is_some_and(|prefix| prefix.take(now, rate, 1))
     }
 
     /// True if another handshake may be computed; it is then.
@@ -74,6 +87,9 @@ impl Rendezvous {
         let served = self.networks.get(&hello.network).ok_or(Dropped::Network)?;
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         let cookie = responder.answer_hello(&mut self.jar, now, from, hello).map_err(reason)?;
+        if !self.admission.takes_hello(now, from.ip(), &self.settings.limits) {
+            return Err(Dropped::HelloLimit);
+        }
         self.out.send(from, cookie);
         self.counters.note(Done::Hello);
         Ok(())
@@ -85,12 +101,12 @@ impl Rendezvous {
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         // Wrong MACs and cookies cost little, and anybody can send them: they leave others room.
         responder.check_init(&self.jar, now, from, init).map_err(reason)?;
+        if !self.admission.takes(now, from.ip(), &limits) {
+            return Err(Dropped::HandshakeLimit);
+        }
         if let Some(response) = self.hosts.response(&init.ephemeral()) {
             self.out.send(from, response.to_vec());
             return Ok(());
-        }
-        if !self.admission.takes(now, from.ip(), &limits) {
-            return Err(Dropped::HandshakeLimit);
         }
         let request = responder.read_init(&self.jar, now, from, init, &mut self.rng).map_err(reason)?;
         let (network, key, remote) = (init.network, request.peer(), request.remote_index());

@@ -25,6 +25,8 @@ counted! {
     Forged = "forged",
     /// It came before, is too old to tell, or was overtaken by what counts now.
     Replayed = "replayed",
+    /// There are too many HELLOs of this prefix.
+    HelloLimit = "hello_limit",
     /// There are too many handshakes, of all or of this prefix.
     HandshakeLimit = "handshake_limit",
     /// Too many hosts have shaken hands and not registered.

@@ -83,7 +83,30 @@ fn handshakes_have_limits() {
     assert_eq!(handshakes(&mut world, 50_000 * 256), 40);
     assert_eq!(handshakes(&mut world, 50_000 * 512), 60);
     assert_eq!(handshakes(&mut world, 50_000 * 768), 60, "all together");
-    assert_eq!(world.dropped(Dropped::HandshakeLimit), 140);
+    // A prefix may say HELLO twice as often as it may shake hands.
+    assert_eq!((world.dropped(Dropped::HandshakeLimit), world.dropped(Dropped::HelloLimit)), (100, 40));
+}
+
+/// It is answered by less than it is long. But who has seen one can have the answers sent to anybody.
+#[test]
+fn a_hello_that_is_sent_again_and_again_is_answered_to_a_prefix_only_so_often() {
+    let mut wanted = settings([1]);
+    wanted.limits.handshakes_of_prefix.burst = 20;
+    wanted.limits.handshakes_of_prefix.per_second = 5;
+    let mut world = World::new(wanted);
+    let agent = world.agent(1);
+    let hello = world.agents[agent].client.hello();
+    let answers = |world: &mut World, from: usize, count: usize| {
+        world.sent.clear();
+        (0..count).for_each(|n| world.send_from(addr(from + n), &hello));
+        world.sent.len()
+    };
+    assert_eq!(answers(&mut world, 50_000, 1000), 40);
+    assert_eq!(answers(&mut world, 50_000 * 256, 10), 10, "another prefix");
+    world.pass(seconds(1));
+    assert_eq!(answers(&mut world, 50_000, 1000), 10, "a second later");
+    assert_eq!(world.dropped(Dropped::HelloLimit), 1950);
+    assert_eq!(world.server.view().visitors, 0);
 }
 
 #[test]
