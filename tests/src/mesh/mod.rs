@@ -64,6 +64,18 @@ pub struct Site {
     pub config: AgentConfig,
 }
 
+/// What makes a host a member of a network.
+#[derive(Clone, Debug, Default)]
+pub enum Member {
+    /// The server's key.
+    #[default]
+    Key,
+    /// Another one, in this file.
+    OtherKey(String),
+    /// Lists alone.
+    NoKey,
+}
+
 /// What a site is to be.
 #[derive(Clone, Debug, Default)]
 pub struct SiteSpec {
@@ -81,8 +93,8 @@ pub struct SiteSpec {
     pub vni: Option<Vni>,
     /// Lines for `[mesh]`.
     pub mesh: String,
-    /// File with the network's key, if another one than the server's.
-    pub network_key: Option<String>,
+    /// What makes it a member of the network.
+    pub member: Member,
     /// Static peers.
     pub peers: Vec<Ipv4Addr>,
     /// The agent takes the address that its NIC has at the time.
@@ -221,12 +233,13 @@ impl World {
         let key = String::from_utf8_lossy(&made.stdout).split_whitespace().last().context("a public key")?.to_owned();
         let hosts = [&self.public].into_iter().chain(self.others.iter().map(|(host, _)| host));
         let servers: Vec<String> = hosts.map(|on| format!("\"{}:4789\"", on.host.addr)).collect();
-        let network = spec.network_key.clone().unwrap_or_else(|| self.server.path("network.key"));
-        let table = format!(
-            "[mesh]\nservers = [{}]\nkey = \"{key_file}\"\nnetwork_key = \"{network}\"\n{}",
-            servers.join(", "),
-            spec.mesh,
-        );
+        let network = match &spec.member {
+            Member::Key => format!("network_key = \"{}\"\n", self.server.path("network.key")),
+            Member::OtherKey(file) => format!("network_key = \"{file}\"\n"),
+            Member::NoKey => String::new(),
+        };
+        let table =
+            format!("[mesh]\nservers = [{}]\nkey = \"{key_file}\"\n{network}{}", servers.join(", "), spec.mesh,);
         Ok((table, key))
     }
 

@@ -80,13 +80,19 @@ fn source(global: &Global, args: RendezvousArgs) -> Result<RendezvousSource> {
         return Ok(RendezvousSource::File(std::path::absolute(&file).unwrap_or(file)));
     }
     let RendezvousFlags { listen, other_address, other_port, key, access_key, .. } = args.flags;
-    let (Some(key), false, false) = (key, listen.is_empty(), access_key.is_empty()) else {
-        bail!(Usage("give --config FILE, or --listen ADDRESS:PORT, --key FILE and --access-key FILE".into()));
+    let has_network = !access_key.is_empty() || args.flags.allow.is_some();
+    let (Some(key), false, true) = (key, listen.is_empty(), has_network) else {
+        let say = "give --config FILE, or --listen ADDRESS:PORT, --key FILE and --access-key FILE (or --allow FILE)";
+        bail!(Usage(say.into()));
     };
     // They are read again on a reload, wherever the server stands then.
     let absolute = |file: PathBuf| std::path::absolute(&file).unwrap_or(file);
     let (allow, revoked) = (args.flags.allow.map(absolute), args.flags.revoked.map(absolute));
     let network = |access_key| NetworkFiles { access_key, allow: allow.clone(), revoked: revoked.clone() };
+    let mut networks: Vec<NetworkFiles> = access_key.into_iter().map(|file| network(Some(absolute(file)))).collect();
+    if networks.is_empty() {
+        networks.push(network(None));
+    }
     let defaults = RendezvousConfig::new();
     let config = RendezvousConfig {
         listen,
@@ -97,7 +103,7 @@ fn source(global: &Global, args: RendezvousArgs) -> Result<RendezvousSource> {
         run_dir: global.run_dir.clone().unwrap_or_else(|| defaults.run_dir.clone()),
         relay: !args.flags.no_relay,
         relay_xdp: args.flags.relay_xdp,
-        networks: access_key.into_iter().map(absolute).map(network).collect(),
+        networks,
         log: Log { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() },
         metrics: Metrics { listen: args.flags.metrics.0, program_run_time: false },
         ..defaults

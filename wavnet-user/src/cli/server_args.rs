@@ -70,7 +70,7 @@ pub(super) struct RendezvousFlags {
     /// File of this server's secret key
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "config")]
     pub(super) key: Option<PathBuf>,
-    /// File of a network's access key; repeat for more networks
+    /// File of a network's access key; repeat for more networks. A network without a key has --allow alone
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "config")]
     pub(super) access_key: Vec<PathBuf>,
     /// File of the public keys that may come [default: everybody who has the network's key]

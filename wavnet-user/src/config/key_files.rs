@@ -59,6 +59,9 @@ pub enum KeyFileError {
     /// Two access keys are of one network.
     #[error("{} and {} are access keys of the same network", .0.display(), .1.display())]
     Twice(PathBuf, PathBuf),
+    /// Two networks have no key.
+    #[error("there are two networks without a key, and nothing tells them apart")]
+    TwiceOpen,
     /// A network without a key, and no list of who belongs to it.
     #[error("{} is the access key of networks without a key: everybody has it, so the network needs a list of identities", .0.display())]
     Open(PathBuf),
@@ -76,6 +79,7 @@ impl KeyFileError {
                 "a line is a public key (`wavnet key public`), or that and VNIs: KEY 100,200; # begins a comment"
             }
             KeyFileError::Twice(..) => "name each network once",
+            KeyFileError::TwiceOpen => "give one of them a key, or make one list of both",
             KeyFileError::Open(_) => "give a list of identities (`allow`)",
         }
     }
@@ -189,7 +193,10 @@ pub fn of_server(config: &RendezvousConfig) -> Result<ServerFiles, KeyFileError>
         let KeyFile { key: network, exposed: of_access } = network(files)?;
         exposed.extend(of_access);
         if let Some(first) = seen.insert(network.id(), &files.access_key) {
-            return Err(KeyFileError::Twice(first.clone(), files.access_key.clone()));
+            return Err(match (first, &files.access_key) {
+                (Some(first), Some(second)) => KeyFileError::Twice(first.clone(), second.clone()),
+                _ => KeyFileError::TwiceOpen,
+            });
         }
         networks.push(network);
     }
@@ -197,9 +204,12 @@ pub fn of_server(config: &RendezvousConfig) -> Result<ServerFiles, KeyFileError>
 }
 
 fn network(files: &NetworkFiles) -> Result<KeyFile<Network>, KeyFileError> {
-    let KeyFile { key: access, exposed } = key::<AccessKey>(ACCESS_KEY, &files.access_key)?;
+    let KeyFile { key: access, exposed } = match &files.access_key {
+        Some(path) => key::<AccessKey>(ACCESS_KEY, path)?,
+        None => KeyFile { key: NetworkKey::open().access(), exposed: None },
+    };
     if access.network() == NetworkKey::open().id() && files.allow.is_none() {
-        return Err(KeyFileError::Open(files.access_key.clone()));
+        return Err(KeyFileError::Open(files.access_key.clone().unwrap_or_default()));
     }
     let mut network = Network::new(access);
     if let Some(path) = &files.allow {
@@ -274,14 +284,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("open.access");
         std::fs::write(&path, NetworkKey::open().access().to_text().as_bytes()).unwrap();
-        let mut files = NetworkFiles { access_key: path.clone(), allow: None, revoked: None };
+        let mut files = NetworkFiles { access_key: Some(path), allow: None, revoked: None };
         assert!(matches!(network(&files), Err(KeyFileError::Open(_))));
+        let without = NetworkFiles { access_key: None, ..files.clone() };
+        assert!(matches!(network(&without), Err(KeyFileError::Open(_))));
         std::fs::write(dir.path().join("allow"), "").unwrap();
         files.allow = Some(dir.path().join("allow"));
         assert!(network(&files).is_ok());
+        let without = NetworkFiles { access_key: None, ..files.clone() };
+        assert_eq!(network(&without).unwrap().key.id(), NetworkKey::open().id());
         let key = dir.path().join("key");
         std::fs::write(&key, SecretKey::generate(&mut Rng::from_seed([1; 32])).to_text().as_bytes()).unwrap();
-        let config = RendezvousConfig { key, networks: vec![files.clone(), files], ..RendezvousConfig::new() };
+        let config = RendezvousConfig { key, networks: vec![files.clone(), files.clone()], ..RendezvousConfig::new() };
         assert!(matches!(of_server(&config), Err(KeyFileError::Twice(..))));
+        for networks in [vec![without.clone(), without.clone()], vec![files, without]] {
+            let config = RendezvousConfig { networks, ..config.clone() };
+            assert!(matches!(of_server(&config), Err(KeyFileError::TwiceOpen)));
+        }
     }
 }

@@ -26,8 +26,8 @@ use super::{
 /// A network that the server serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkFiles {
-    /// Its access key.
-    pub access_key: PathBuf,
+    /// Its access key; `None`: a network without a key, whose hosts are known by `allow` alone.
+    pub access_key: Option<PathBuf>,
     /// The identities that may come; `None`: all that have the key.
     pub allow: Option<PathBuf>,
     /// Those that may not.
@@ -330,11 +330,15 @@ fn limits(root: &mut Section<'_, '_>, limits: &mut Limits, d: &mut Diagnostics) 
 fn networks(root: &mut Section<'_, '_>, config: &mut RendezvousConfig, d: &mut Diagnostics) {
     let (errors, at) = (d.0.len(), root.at().clone());
     for mut s in root.tables(d, "network") {
-        let access_key = s.require(d, "access_key", parsed(value::path));
-        let allow = s.get(d, "allow", parsed(value::path)).map(|l| l.value);
-        let revoked = s.get(d, "revoked", parsed(value::path)).map(|l| l.value);
+        let [access_key, allow, revoked] =
+            ["access_key", "allow", "revoked"].map(|name| s.get(d, name, parsed(value::path)).map(|l| l.value));
+        if access_key.is_none() && allow.is_none() {
+            d.add(s.at(), "network.access_key", "nothing says who belongs to this network").help(
+                "name its access key (`wavnet key access`) in access_key, or list identities in a file for allow",
+            );
+        }
         s.finish(d);
-        config.networks.extend(access_key.map(|key| NetworkFiles { access_key: key.value, allow, revoked }));
+        config.networks.push(NetworkFiles { access_key, allow, revoked });
     }
     if config.networks.is_empty() && d.0.len() == errors {
         d.add(&at, "network.access_key", "the server serves no network").help(

@@ -42,6 +42,7 @@ fn errors_say_where_and_what_to_do() {
             "[rendezvous]\nlisten = [\"192.0.2.1:1\"]\nother_address = [\"::2\"]\nother_port = 2\n",
             "no address of the family",
         ),
+        ("[[network]]\nrevoked = \"/r\"\n", "nothing says who belongs to this network"),
         ("[rendezvous]\nliste = []\n", "did you mean `listen`?"),
         ("[rendezvous]\nlease = \"1s\"\n", "from 30s to 12h"),
         ("[rendezvous]\nrelay_xdp = \"a/b\"\n", "interface"),
