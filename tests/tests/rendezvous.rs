@@ -1,6 +1,10 @@
 //! `wavnet rendezvous` as a process: STUN, hosts over real sockets, status and metrics, restart, bad files, and what it costs.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use wavnet_proto::wire::{Label, Message, message::ByeReason, opener};
@@ -9,7 +13,9 @@ use wavnet_tests::{
         self, Lab, Need,
         agent::{promtool_check, sum_of},
         netns::Netns,
-        tools, wait_until,
+        poll_until, tools,
+        udp::Udp,
+        wait_until,
     },
     rendezvous::{Host, Server, Shape, ask, register, resident},
 };
@@ -85,6 +91,32 @@ fn an_independent_client_finds_no_nat() {
         let out = ns.command("stun").args(["192.0.2.1:4789", "-v"]).output()?;
         let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
         ensure!(said.contains("Primary: Open"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn stun_that_is_no_request_is_ignored_and_the_log_says_so_once() {
+    lab::run("stun_that_is_no_request_is_ignored_and_the_log_says_so_once", &[Need::Wavnet], |lab| {
+        let ns = namespace(lab)?;
+        let mut server = Server::start(lab, &ns, &both_families())?;
+        let socket = Udp::bind(&ns, Ipv4Addr::new(192, 0, 2, 2), 6000)?;
+        let answer = [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let too_short = [&[0, 1, 0, 40, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        for sent in [2.0, 4.0, 6.0] {
+            for wrong in [&answer, &too_short] {
+                socket.send_bytes(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 4789), wrong)?;
+            }
+            poll_until("them to be counted and told of", SOON, || {
+                let page = server.metrics()?;
+                let ignored = sum_of(&page, "wavnet_rendezvous_stun_total", &["result=\"ignored\""]);
+                ensure!(ignored == Some(sent), "{ignored:?}");
+                let log = server.process()?.log();
+                ensure!(log.matches("STUN that is no request, or a wrong one").count() == 1, "{log}");
+                Ok(())
+            })?;
+        }
+        assert_eq!(server.status()?.counters.stun_answered, 0);
         Ok(())
     });
 }

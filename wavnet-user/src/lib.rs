@@ -8,6 +8,7 @@ pub mod config;
 pub mod datapath;
 pub mod doctor;
 mod ethtool;
+mod firsts;
 pub mod metrics;
 pub mod nat;
 pub mod netlink;

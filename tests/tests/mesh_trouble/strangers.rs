@@ -15,7 +15,7 @@ use wavnet_tests::{
         raw::RawSocket,
         udp::Udp,
     },
-    mesh::{NEEDS, Site, SiteSpec, World, meet, mesh_of, row},
+    mesh::{Member, NEEDS, Site, SiteSpec, World, meet, mesh_of, row},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -55,7 +55,7 @@ fn keys_lists_and_vnis_keep_out_who_does_not_belong() {
         let listed = listed.split_whitespace().last().context("a public key")?;
         fs::write(&list, format!("{listed}\n"))?;
 
-        let of_other_network = SiteSpec { network_key: Some(file), ..cone() };
+        let of_other_network = SiteSpec { member: Member::OtherKey(file), ..cone() };
         let with_list = SiteSpec { mesh: format!("allow = \"{list}\"\n"), ..cone() };
         let specs = [&SiteSpec::default(), &cone(), &of_other_network, &with_list, &cone().vni(200)];
         let [a, b, foreign, choosy, apart] = world.sites(lab, specs)?;
@@ -91,6 +91,39 @@ fn keys_lists_and_vnis_keep_out_who_does_not_belong() {
     });
 }
 
+#[test]
+fn lists_do_without_a_key() {
+    lab::run("lists_do_without_a_key", NEEDS, |lab| {
+        let mut world = World::new(lab, None)?;
+        let (list, config) = (lab.path("allow"), world.server.path("rendezvous.toml"));
+        let allow = format!("allow = \"{}\"\n", list.display());
+        fs::write(&list, "")?;
+        fs::write(&config, format!("{}\n[[network]]\n{allow}", fs::read_to_string(&config)?))?;
+        world.server.reload()?;
+        let cone = SiteSpec::behind(Some(NatKind::PortRestrictedCone));
+        let listed = SiteSpec { member: Member::NoKey, mesh: allow, ..cone.clone() };
+        let [mut a, mut b, other, with_key] = world.sites(lab, [&listed, &listed, &listed, &cone])?;
+        poll_until("the server to refuse who is not listed", SOON, || {
+            let server = &mesh_of(&a.agent)?.servers[0];
+            ensure!(server.error.as_ref().is_some_and(|e| e.contains("not on the server's list")), "{server:?}");
+            Ok(())
+        })?;
+        fs::write(&list, format!("{}\n{} 100 # in one VNI\n", a.key, b.key))?;
+        world.server.reload()?;
+        // A reload would do, but who was refused asks ever more seldom.
+        for site in [&mut a, &mut b] {
+            site.agent.kill();
+            site.agent.launch()?;
+        }
+        meet("lists, and no key", (&a, &b), "direct", SOON)?;
+        for (site, stranger) in [(&a, &other), (&b, &other), (&a, &with_key), (&b, &with_key)] {
+            not_connected(site, stranger)?;
+            not_connected(stranger, site)?;
+        }
+        Ok(())
+    });
+}
+
 /// Frames from an address that nobody has proved; and from a peer's address, but not the port that it has proved.
 fn forged_frames_are_dropped(lab: &Lab, world: &mut World, a: &Site, b: &Site) -> Result<()> {
     let forger = world.internet.host(lab, "forger", 1, None)?.host;
@@ -108,6 +141,11 @@ fn forged_frames_are_dropped(lab: &Lab, world: &mut World, a: &Site, b: &Site) -
         ensure!(now == before + 2, "{before}, then {now}");
         Ok(())
     })?;
+    // The log says so of each reason, and says it once.
+    for _ in 0..2 {
+        from.iter().try_for_each(|socket| socket.send_bytes(SocketAddrV4::new(a.host.addr, 4789), &payload))?;
+        poll_until("the log to say it", SOON, || said(a, Reason::UnknownPath.help(), 1))?;
+    }
     let forged = nic.drain(|frame| has_mark(frame, "forged"))?;
     ensure!(forged.is_empty(), "{} forged frames came through", forged.len());
     ensure!(a.agent.fdb()?.iter().all(|entry| entry.mac != FORGED), "it was learned");

@@ -1,8 +1,9 @@
 //! What is done from time to time.
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
+use wavnet_common::reason::Reason;
 
-use super::{Agent, convert};
+use super::{Agent, convert, numbers};
 use crate::{
     api::model::{FdbChange, FdbEvent},
     datapath::FdbEntry,
@@ -43,6 +44,19 @@ impl Agent {
                 let from = names.places.get(&entry.place).map(convert::place_info);
                 self.tell_watchers(FdbEvent { event, vni: *vni, mac: entry.mac, from, to: None });
             }
+        }
+    }
+
+    /// Says for which reasons the kernel's programs have begun to drop frames; each is said once.
+    pub(super) fn tell_drops(&mut self) {
+        let drops = numbers::or_default(self.datapath.drops());
+        let news = self.told.drops.news(drops.into_iter().map(|(reason, n)| (reason.label(), n)));
+        for reason in Reason::ALL.iter().filter(|reason| news.contains(&reason.label())) {
+            info!(
+                reason = reason.label(),
+                "frames are dropped, the first time for this reason (more is counted): {}",
+                reason.help()
+            );
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::firsts::Firsts;
+
 /// More names than this are counted rather than listed.
 pub(super) const NAMES: usize = 5;
 
@@ -67,6 +69,8 @@ pub(super) struct Told {
     said: BTreeSet<Matter>,
     /// Seen the last time, and not said yet: a state that lasts no longer than that is none.
     seen: BTreeSet<Matter>,
+    /// Reasons for which the kernel's programs drop frames.
+    pub(super) drops: Firsts,
 }
 
 /// What is to be said now.

@@ -23,6 +23,7 @@ impl Agent {
         let news = self.told.news(&now);
         news.came.iter().for_each(|words| warn!("{words}"));
         news.went.iter().for_each(|words| info!("no longer: {words}"));
+        self.tell_drops();
     }
 
     /// What the operator should look at, in words.

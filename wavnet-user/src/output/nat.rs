@@ -111,7 +111,7 @@ fn meaning(n: &NatInfo) -> (Color, &'static str) {
         ),
         "symmetric" => (
             Color::Yellow,
-            "a mapping for each destination: direct paths with cones, some after a search; with symmetric NATs over a relay",
+            "a mapping for each destination: direct paths with cones, some after a search; with symmetric NATs over a relay, unless both count their ports",
         ),
         "symmetric-firewall" => {
             (Color::Green, "no NAT, but only who was sent to gets in: direct paths; with symmetric NATs after a search")

@@ -6,6 +6,7 @@
 
 mod core;
 mod datagrams;
+mod drops;
 mod keeper;
 mod kernel;
 mod metrics;
@@ -65,6 +66,7 @@ use crate::{
         Exposed, RelayXdp, RendezvousConfig, RendezvousSource,
         key_files::{self, ServerFiles},
     },
+    firsts::Firsts,
     metrics::{Endpoint, Rendered},
     notify::Notifier,
     random,
@@ -103,6 +105,8 @@ struct Shell {
     stun: Vec<std::net::SocketAddr>,
     reloads: (u64, u64),
     notifier: Notifier,
+    /// What is dropped beside the core.
+    drops: Firsts,
 }
 
 /// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration, keys and lists again. Hosts are not told that it ends: they need not notice.
@@ -151,8 +155,9 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
                 if let Some(thread) = shell.ended() {
                     break Err(anyhow::anyhow!("the server's {thread} has failed; the log says why"));
                 }
-                if shell.shown().await.is_some() {
+                if let Some(numbers) = shell.numbers().await {
                     shell.notifier.alive();
+                    shell.tell_drops(&numbers);
                 }
             }
         }
@@ -243,6 +248,7 @@ impl Shell {
             stun,
             reloads,
             notifier,
+            drops: Firsts::default(),
         };
         Ok(shell)
     }
@@ -293,6 +299,13 @@ impl Shell {
         let (facts, stats) = (Arc::clone(&self.facts), Arc::clone(&self.stats));
         let (shown, kernel) = (self.shown().await?, self.report(false));
         Some(metrics::Numbers { facts, shown, kernel, stats, reloads: self.reloads })
+    }
+
+    /// Says what has begun to be dropped beside the core; each kind is said once.
+    fn tell_drops(&mut self, numbers: &metrics::Numbers) {
+        for kind in self.drops.news(drops::kinds(numbers)) {
+            info!("{kind}: the first ones (more is counted)");
+        }
     }
 
     async fn answer(&mut self, call: Call) {
