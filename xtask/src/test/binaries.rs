@@ -14,10 +14,10 @@ use crate::{compile, process::shown, workspace::Workspace};
 const KERNEL_PACKAGE: &str = "tests";
 
 /// Those of them that need the machine for themselves: they fill all CPUs, or look at how fast something is.
-const ALONE: [&str; 6] = ["adaptive", "bench", "endurance", "kernel_fdb_stress", "order", "wan_lab"];
+const ALONE: [&str; 6] = ["adaptive", "endurance", "kernel_fdb_stress", "order", "thousand", "wan_lab"];
 
 /// The tests of these names, kernel tests and the simulator's, take longest, and wait most of the time: they begin first.
-const LONGEST: [&str; 2] = ["mesh", "mesh_trouble"];
+const LONGEST: [&str; 3] = ["bench", "mesh", "mesh_trouble"];
 
 /// Beside whom a test binary runs, and as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
