@@ -52,8 +52,8 @@ use std::{
 use anyhow::{Context, Result};
 
 pub use cleanup::{clean_stale, on_interrupt};
-pub use require::{Need, missing, require};
 pub(crate) use require::{NOT_ROOT, skip};
+pub use require::{Need, missing, require};
 pub use wait::{poll_until, wait_until};
 
 use netns::Netns;
