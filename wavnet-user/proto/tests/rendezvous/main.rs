@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod abuse;
+mod crowds;
 mod directory;
 mod hosts;
 mod meeting;
