@@ -5,19 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Counters by name, each of which is news once: when it first grows beyond what it was at first.
 #[derive(Debug, Default)]
 pub(crate) struct Firsts {
-    before: Option<BTreeMap<&'static str, u64>>,
+    before: BTreeMap<&'static str, u64>,
     told: BTreeSet<&'static str>,
 }
 
 impl Firsts {
-    /// Those that have grown for the first time. What there is the first time is no news: an earlier process may have told of it.
+    /// What there is by now is no news: an earlier process has counted it.
+    pub(crate) fn begin(&mut self, counts: impl IntoIterator<Item = (&'static str, u64)>) {
+        self.before = counts.into_iter().collect();
+    }
+
+    /// Those that have grown for the first time.
     pub(crate) fn news(&mut self, counts: impl IntoIterator<Item = (&'static str, u64)>) -> Vec<&'static str> {
-        let now: BTreeMap<&'static str, u64> = counts.into_iter().collect();
-        let before = self.before.get_or_insert_with(|| now.clone());
-        let has_grown = |(name, n): (&'static str, u64)| {
-            (n > before.get(name).copied().unwrap_or_default() && self.told.insert(name)).then_some(name)
-        };
-        now.into_iter().filter_map(has_grown).collect()
+        let mut news = Vec::new();
+        for (name, n) in counts {
+            if n > self.before.get(name).copied().unwrap_or_default() && self.told.insert(name) {
+                news.push(name);
+            }
+        }
+        news
     }
 }
 
@@ -29,6 +35,7 @@ mod tests {
     fn each_is_told_once_and_what_was_there_is_not() {
         let mut firsts = Firsts::default();
         let none: [&str; 0] = [];
+        firsts.begin([("a", 5), ("b", 0)]);
         assert_eq!(firsts.news([("a", 5), ("b", 0)]), none);
         assert_eq!(firsts.news([("a", 5), ("b", 1)]), ["b"]);
         assert_eq!(firsts.news([("a", 6), ("b", 9), ("c", 1)]), ["a", "c"]);

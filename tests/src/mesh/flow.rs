@@ -32,6 +32,11 @@ impl Flow {
         self.0.lost()
     }
 
+    /// Pings that were not answered so far, those on their way among them.
+    pub fn missing(&self) -> u64 {
+        self.0.so_far().lost()
+    }
+
     /// Does something, waits until frames flow steadily after it, and says for how long they did not since it was done, altogether.
     ///
     /// # Errors

@@ -42,12 +42,13 @@ fn established_paths_do_not_need_the_server() {
         let (direct, relayed) = (Flow::start(&a, &b, SOON)?, Flow::start(&c, &d, SOON)?);
         kill(&mut world.server)?;
         poll_until("relayed frames to be lost", SOON, || {
-            let lost = relayed.lost();
-            ensure!(lost >= 20, "{lost}");
+            let missing = relayed.missing();
+            ensure!(missing >= 20, "{missing}");
             Ok(())
         })?;
         let gap = relayed.gap(SOON, || world.server.launch())?;
-        ensure!(gap < Duration::from_secs(1), "nothing is relayed for {gap:?} after the server is back");
+        // By the server's store: both sides need not find each other again, which takes longer.
+        ensure!(gap < Duration::from_secs(5), "nothing is relayed for {gap:?} after the server is back");
         row("the server is killed, and starts again (since then)", "relayed", gap.as_millis());
         for site in [&a, &b, &c, &d] {
             wait_registered(site, 0, true)?;

@@ -3,7 +3,7 @@
 use tracing::{debug, info, warn};
 use wavnet_common::reason::Reason;
 
-use super::{Agent, convert, numbers};
+use super::{Agent, convert};
 use crate::{
     api::model::{FdbChange, FdbEvent},
     datapath::FdbEntry,
@@ -49,12 +49,13 @@ impl Agent {
 
     /// Says for which reasons the kernel's programs have begun to drop frames; each is said once.
     pub(super) fn tell_drops(&mut self) {
-        let drops = numbers::or_default(self.datapath.drops());
+        // What cannot be read now can be the next time, or a scrape says why.
+        let Ok(drops) = self.datapath.drops() else { return };
         let news = self.told.drops.news(drops.into_iter().map(|(reason, n)| (reason.label(), n)));
         for reason in Reason::ALL.iter().filter(|reason| news.contains(&reason.label())) {
             info!(
                 reason = reason.label(),
-                "frames are dropped, the first time for this reason (more is counted): {}",
+                "frames are dropped, for this reason the first time since the agent has started (more is counted): {}",
                 reason.help()
             );
         }

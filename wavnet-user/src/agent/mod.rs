@@ -170,6 +170,7 @@ impl Agent {
             let (ports, vnis, peers) = (adopted.ports.len(), adopted.vnis.len(), adopted.vteps.len());
             info!(ports, vnis, peers, "taking over from an earlier agent");
         }
+        let told = told::Told::after(&datapath.drops()?);
         let mesh = Overlay::open(&config)?;
         let fabric = Fabric::new(convert::limits(&sizes), &adopted);
         let occupants = Occupants::new(&adopted);
@@ -181,11 +182,10 @@ impl Agent {
                 }
             });
         }
-        // The monitor first: what happens between the two is then heard.
-        let monitor = Monitor::open()?;
         Ok(Agent {
+            // The monitor first: what happens between the two is then heard.
+            monitor: Monitor::open()?,
             netlink: Netlink::open()?,
-            monitor,
             additions: Additions::new(&config.agent.run_dir, created_ns),
             source,
             config,
@@ -203,7 +203,7 @@ impl Agent {
             watchers: broadcast::Sender::new(WATCH),
             moves: events::Limiter::default(),
             complaints: execute::Complaints::default(),
-            told: told::Told::default(),
+            told,
             notifier: Notifier::from_env(),
             started: (Instant::now(), SystemTime::now()),
             created_ns,

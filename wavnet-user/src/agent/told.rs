@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wavnet_common::reason::Reason;
+
 use crate::firsts::Firsts;
 
 /// More names than this are counted rather than listed.
@@ -81,6 +83,13 @@ pub(super) struct News {
 }
 
 impl Told {
+    /// After an earlier agent, whose programs have dropped so much.
+    pub(super) fn after(drops: &[(Reason, u64)]) -> Told {
+        let mut told = Told::default();
+        told.drops.begin(drops.iter().map(|(reason, n)| (reason.label(), *n)));
+        told
+    }
+
     /// What is news if this is what there is now.
     pub(super) fn news(&mut self, now: &[Warning]) -> News {
         let now: BTreeSet<Matter> = now.iter().flat_map(single).collect();

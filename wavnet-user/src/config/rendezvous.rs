@@ -330,9 +330,10 @@ fn limits(root: &mut Section<'_, '_>, limits: &mut Limits, d: &mut Diagnostics) 
 fn networks(root: &mut Section<'_, '_>, config: &mut RendezvousConfig, d: &mut Diagnostics) {
     let (errors, at) = (d.0.len(), root.at().clone());
     for mut s in root.tables(d, "network") {
+        let before = d.0.len();
         let [access_key, allow, revoked] =
             ["access_key", "allow", "revoked"].map(|name| s.get(d, name, parsed(value::path)).map(|l| l.value));
-        if access_key.is_none() && allow.is_none() {
+        if access_key.is_none() && allow.is_none() && d.0.len() == before {
             d.add(s.at(), "network.access_key", "nothing says who belongs to this network").help(
                 "name its access key (`wavnet key access`) in access_key, or list identities in a file for allow",
             );

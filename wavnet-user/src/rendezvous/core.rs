@@ -192,7 +192,7 @@ fn tell(event: &Event) {
         Event::Moved { network, host, from, to } => debug!(%network, %host, %from, %to, "a host has moved"),
         Event::Left { network, host, why } => info!(%network, %host, "a host has gone: {why}"),
         Event::Refused { network, host, addr } => {
-            warn!(%network, %host, %addr, "refused a host that has the network's key and is not on its list, or was revoked");
+            warn!(%network, %host, %addr, "refused a host: it is not on the network's list, or was revoked (a few are named in a minute)");
         }
         Event::Duplicate { network, host, held, other } => {
             warn!(%network, %host, %held, %other, "two hosts have the same secret key: make another one for one of them");

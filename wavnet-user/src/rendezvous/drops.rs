@@ -2,18 +2,17 @@
 
 use wavnet_common::abi::relay::RelayCount;
 
-use super::{metrics::Numbers, stats::get};
+use super::stats::{Stats, get};
 
 /// How often each kind has happened, in words.
-pub(super) fn kinds(n: &Numbers) -> impl Iterator<Item = (&'static str, u64)> {
-    let stats = [
-        ("STUN that is no request, or a wrong one", get(&n.stats.stun_ignored)),
-        ("requests of STUN whose source has had as many answers as it may", get(&n.stats.stun_too_fast)),
-        ("datagrams that found the server's queue full", get(&n.stats.queue_full)),
-        ("datagrams longer than any that hosts send", get(&n.stats.too_long)),
+pub(super) fn kinds(stats: &Stats, kernel: &[(RelayCount, u64)]) -> impl Iterator<Item = (&'static str, u64)> {
+    let threads = [
+        ("STUN that is no request, or a wrong one", get(&stats.stun_ignored)),
+        ("requests of STUN whose source has had as many answers as it may", get(&stats.stun_too_fast)),
+        ("datagrams that found the server's queue full", get(&stats.queue_full)),
+        ("datagrams longer than any that hosts send", get(&stats.too_long)),
     ];
-    let kernel = n.kernel.counts.iter().filter_map(|(what, n)| Some((words(*what)?, *n)));
-    stats.into_iter().chain(kernel)
+    threads.into_iter().chain(kernel.iter().filter_map(|(what, n)| Some((words(*what)?, *n))))
 }
 
 /// `None`: that is as it should be, or goes on to the server.

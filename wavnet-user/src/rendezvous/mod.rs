@@ -155,9 +155,9 @@ pub async fn run(source: RendezvousSource) -> Result<()> {
                 if let Some(thread) = shell.ended() {
                     break Err(anyhow::anyhow!("the server's {thread} has failed; the log says why"));
                 }
-                if let Some(numbers) = shell.numbers().await {
+                shell.tell_drops();
+                if shell.shown().await.is_some() {
                     shell.notifier.alive();
-                    shell.tell_drops(&numbers);
                 }
             }
         }
@@ -302,8 +302,9 @@ impl Shell {
     }
 
     /// Says what has begun to be dropped beside the core; each kind is said once.
-    fn tell_drops(&mut self, numbers: &metrics::Numbers) {
-        for kind in self.drops.news(drops::kinds(numbers)) {
+    fn tell_drops(&mut self) {
+        let kernel = self.kernel.as_ref().map(|relay| relay.counts()).unwrap_or_default();
+        for kind in self.drops.news(drops::kinds(&self.stats, &kernel)) {
             info!("{kind}: the first ones (more is counted)");
         }
     }

@@ -16,14 +16,19 @@ const KERNEL_PACKAGE: &str = "tests";
 /// Those of them that need the machine for themselves: they fill all CPUs, or look at how fast something is.
 const ALONE: [&str; 6] = ["adaptive", "endurance", "kernel_fdb_stress", "order", "thousand", "wan_lab"];
 
+/// Those that fill all CPUs and look at nothing's speed: the others that do so are the user's tests.
+const BUSY: [&str; 1] = ["bench"];
+
 /// The tests of these names, kernel tests and the simulator's, take longest, and wait most of the time: they begin first.
-const LONGEST: [&str; 3] = ["bench", "mesh", "mesh_trouble"];
+const LONGEST: [&str; 2] = ["mesh", "mesh_trouble"];
 
 /// Beside whom a test binary runs, and as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Company {
     /// As the user.
     Unprivileged,
+    /// As root, beside those of the user.
+    KernelBusy,
     /// As root, beside others of this kind: each has names of its own for all that it makes.
     Kernel,
     /// As root, beside nothing.
@@ -79,6 +84,7 @@ fn binary(workspace: &Path, line: &str) -> Option<TestBinary> {
     let company = match kernel {
         false => Company::Unprivileged,
         true if ALONE.contains(&target) => Company::KernelAlone,
+        true if BUSY.contains(&target) => Company::KernelBusy,
         true => Company::Kernel,
     };
     Some(TestBinary { name: format!("{}/{target}", directory.display()), path, package, company })

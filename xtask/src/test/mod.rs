@@ -72,9 +72,12 @@ pub(crate) fn all(workspace: &Workspace, filter: Option<&str>, kernel: Kernel, m
     let mut failures = Vec::new();
     let of = |company| binaries.iter().filter(move |binary| binary.company == company);
     let mut outcomes = Vec::new();
-    if kernel == Kernel::Also {
-        outcomes.extend(run_each(workspace, of(Company::Unprivileged), AS_THE_USER, filter, missing)?);
-    }
+    let users = of(Company::Unprivileged).filter(|_| kernel == Kernel::Also);
+    let (users, busy) = thread::scope(|scope| {
+        let busy = scope.spawn(|| run_each(workspace, of(Company::KernelBusy), 1, filter, missing));
+        (run_each(workspace, users, AS_THE_USER, filter, missing), joined(busy.join()))
+    });
+    outcomes.extend(users?.into_iter().chain(busy?));
     outcomes.extend(run_each(workspace, of(Company::Kernel), SIDE_BY_SIDE, filter, missing)?);
     outcomes.extend(run_each(workspace, of(Company::KernelAlone), 1, filter, missing)?);
     for (binary, outcome) in outcomes {
@@ -108,17 +111,21 @@ fn run_each<'a>(
     let worker = || {
         let mut outcomes = Vec::new();
         while let Some(binary) = next() {
-            outcomes.push((binary, run(workspace, binary, filter, missing, at_a_time > 1)?));
+            let beside = at_a_time > 1 || binary.company == Company::KernelBusy;
+            outcomes.push((binary, run(workspace, binary, filter, missing, beside)?));
             interrupt::check()?;
         }
         Ok(outcomes)
     };
     let all: Vec<Result<Vec<_>>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(worker)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join());
-        ended.map(|ended| ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that ran tests panicked")))).collect()
+        workers.into_iter().map(|worker| joined(worker.join())).collect()
     });
     Ok(all.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn joined<T>(ended: thread::Result<Result<T>>) -> Result<T> {
+    ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that ran tests panicked")))
 }
 
 fn run(

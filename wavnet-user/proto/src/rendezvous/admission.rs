@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bucket::{Bucket, Rate},
     time::Time,
-    trust::{HandshakeError, NetworkId, Psk, PublicKey, Responder},
+    trust::{HandshakeError, NetworkId, NetworkKey, Psk, PublicKey, Responder},
     wire::{Hello, Init},
 };
 
@@ -29,6 +29,8 @@ const VISITORS: usize = 256;
 const PREFIX_SHARE: usize = 4;
 /// HELLOs of a prefix, for each handshake that it may have: they cost less, some are lost, and anybody who has seen one can send it again.
 const HELLOS: u64 = 2;
+/// Of all handshakes the hosts of the network without a key have one in so many: anybody can be one.
+const OPEN_SHARE: u64 = 4;
 /// Draws of a session's index.
 const DRAWS: usize = 16;
 
@@ -36,6 +38,8 @@ const DRAWS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Admission {
     all: Bucket,
+    /// The share of the network without a key.
+    open: Bucket,
     prefixes: Box<[Bucket]>,
     /// Of HELLO there is no limit for all: who sends old ones from everywhere would use it up.
     hellos: Box<[Bucket]>,
@@ -45,7 +49,7 @@ pub(super) struct Admission {
 impl Admission {
     pub(super) fn new(seed: u64) -> Admission {
         let buckets = || vec![Bucket::default(); PREFIXES].into();
-        Admission { all: Bucket::default(), prefixes: buckets(), hellos: buckets(), seed }
+        Admission { all: Bucket::default(), open: Bucket::default(), prefixes: buckets(), hellos: buckets(), seed }
     }
 
     fn place(&self, ip: IpAddr) -> usize {
@@ -64,12 +68,16 @@ impl Admission {
         self.hellos.get_mut(place).is_some_and(|prefix| prefix.take(now, rate, 1))
     }
 
-    /// True if another handshake may be computed; it is then.
-    fn takes(&mut self, now: Time, from: IpAddr, limits: &Limits) -> bool {
+    /// True if another handshake of this network may be answered; it is then.
+    fn takes(&mut self, now: Time, from: IpAddr, network: NetworkId, limits: &Limits) -> bool {
+        let Rate { per_second, burst } = limits.handshakes;
+        let share = Rate { per_second: (per_second / OPEN_SHARE).max(1), burst: (burst / OPEN_SHARE).max(1) };
         let place = self.place(from);
         let Some(prefix) = self.prefixes.get_mut(place) else { return false };
-        // A prefix that has had its share leaves the others theirs.
-        prefix.take(now, limits.handshakes_of_prefix, 1) && self.all.take(now, limits.handshakes, 1)
+        // Who has had its share leaves the others theirs.
+        prefix.take(now, limits.handshakes_of_prefix, 1)
+            && (network != NetworkKey::open().id() || self.open.take(now, share, 1))
+            && self.all.take(now, limits.handshakes, 1)
     }
 }
 
@@ -87,7 +95,9 @@ impl Rendezvous {
         let served = self.networks.get(&hello.network).ok_or(Dropped::Network)?;
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         let cookie = responder.answer_hello(&mut self.jar, now, from, hello).map_err(reason)?;
-        if !self.admission.takes_hello(now, from.ip(), &self.settings.limits) {
+        // Old ones that come as if from a host's neighbours do not keep it out.
+        let is_known = self.hosts.by_addr(from).is_some();
+        if !is_known && !self.admission.takes_hello(now, from.ip(), &self.settings.limits) {
             return Err(Dropped::HelloLimit);
         }
         self.out.send(from, cookie);
@@ -101,7 +111,7 @@ impl Rendezvous {
         let responder = Responder::new(&self.secret, Psk::Access(&served.network.access));
         // Wrong MACs and cookies cost little, and anybody can send them: they leave others room.
         responder.check_init(&self.jar, now, from, init).map_err(reason)?;
-        if !self.admission.takes(now, from.ip(), &limits) {
+        if !self.admission.takes(now, from.ip(), init.network, &limits) {
             return Err(Dropped::HandshakeLimit);
         }
         if let Some(response) = self.hosts.response(&init.ephemeral()) {

@@ -7,6 +7,8 @@ use crate::{time::Time, trust::PublicKey};
 const EVERY: Duration = Duration::from_secs(60);
 /// Subjects that are remembered; with more of them in a minute, some are not told at all.
 const MOST: usize = 1024;
+/// Of hosts that may not come: where a network has no key, anybody can invent them.
+const MOST_REFUSED: usize = 8;
 
 /// What is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,21 +20,28 @@ pub(super) enum Subject {
 
 /// When what was told.
 #[derive(Debug, Default)]
-pub(super) struct Damper(BTreeMap<Subject, Time>);
+pub(super) struct Damper {
+    refused: BTreeMap<Subject, Time>,
+    others: BTreeMap<Subject, Time>,
+}
 
 impl Damper {
     /// True if it is to be told now.
     pub(super) fn tells(&mut self, now: Time, subject: Subject) -> bool {
-        if self.0.get(&subject).is_some_and(|told| now.since(*told) < EVERY) {
+        let (told, most) = match subject {
+            Subject::Refused(_) => (&mut self.refused, MOST_REFUSED),
+            Subject::Duplicate(_) | Subject::Full => (&mut self.others, MOST),
+        };
+        if told.get(&subject).is_some_and(|told| now.since(*told) < EVERY) {
             return false;
         }
-        if self.0.len() >= MOST {
-            self.0.retain(|_, told| now.since(*told) < EVERY);
+        if told.len() >= most {
+            told.retain(|_, told| now.since(*told) < EVERY);
         }
-        if self.0.len() >= MOST {
+        if told.len() >= most {
             return false;
         }
-        self.0.insert(subject, now);
+        told.insert(subject, now);
         true
     }
 }
@@ -50,12 +59,13 @@ mod tests {
             damper.tells(Time::ZERO, Subject::Full) && !damper.tells(later - Duration::from_nanos(1), Subject::Full)
         );
         assert!(damper.tells(later, Subject::Full));
-        let mut told = |now| {
+        let mut told = |now, subject: fn(PublicKey) -> Subject| {
             let keys = (0..2 * MOST).map(|_| SecretKey::generate(&mut rng).public());
-            keys.filter(|key| damper.tells(now, Subject::Refused(*key))).count()
+            keys.filter(|key| damper.tells(now, subject(*key))).count()
         };
-        assert_eq!(told(later), MOST - 1);
-        assert_eq!(told(later), 0);
-        assert_eq!(told(later + EVERY), MOST, "what is old makes room");
+        assert_eq!(told(later, Subject::Duplicate), MOST - 1);
+        assert_eq!(told(later, Subject::Duplicate), 0);
+        assert_eq!(told(later, Subject::Refused), MOST_REFUSED, "beside all others");
+        assert_eq!(told(later + EVERY, Subject::Duplicate), MOST, "what is old makes room");
     }
 }

@@ -46,7 +46,7 @@ pub struct Limits {
     pub hosts: usize,
     /// Pairs of hosts with labels: without them a pair has no relay. One that nothing used for three minutes is given up.
     pub relays: usize,
-    /// Handshakes that are computed for all, each about 0.2 ms of a CPU.
+    /// Handshakes that are answered for all, each about 0.2 ms of a CPU; the network without a key has a quarter of them.
     pub handshakes: Rate,
     /// The same for one source prefix: 24 bits of IPv4, 48 of IPv6.
     pub handshakes_of_prefix: Rate,

@@ -1,6 +1,13 @@
 //! More of what comes before a session than a server takes.
 
-use wavnet_proto::rendezvous::{Done, Dropped, testing::settings};
+use wavnet_proto::{
+    policy::Policy,
+    rendezvous::{
+        Done, Dropped, Network,
+        testing::{Client, access, settings},
+    },
+    trust::{AccessKey, NetworkKey},
+};
 
 use crate::world::{World, addr, seconds};
 
@@ -49,6 +56,34 @@ fn a_hello_that_is_sent_again_and_again_is_answered_to_a_prefix_only_so_often() 
     assert_eq!(answers(&mut world, 50_000, 1000), 10, "a second later");
     assert_eq!(world.dropped(Dropped::HelloLimit), 1950);
     assert_eq!(world.server.view().visitors, 0);
+    // Whom the server knows is not kept out by those who say that they are its neighbours.
+    world.pass(seconds(10));
+    let known = world.registered(1, "known", &[7]);
+    assert_eq!(answers(&mut world, 100, 1000), 39, "its own HELLO is counted");
+    assert_eq!(answers(&mut world, known, 1), 1);
+}
+
+/// Anybody can be a host of it, as far as the handshake.
+#[test]
+fn the_network_without_a_key_leaves_others_their_handshakes() {
+    let mut wanted = settings([1]);
+    let mut open = Network::new(NetworkKey::open().access());
+    open.policy = Policy::Listed(Default::default());
+    wanted.networks.push(open);
+    wanted.limits.handshakes.burst = 80;
+    let mut world = World::new(wanted);
+    let handshakes = |world: &mut World, access: AccessKey, count: usize| {
+        let before = world.done(Done::Handshake);
+        for _ in 0..count {
+            let client = Client::new(access.clone(), world.rng.fork());
+            let agent = world.agent_with(client);
+            let hello = world.agents[agent].client.hello();
+            world.send(agent, &hello);
+        }
+        world.done(Done::Handshake) - before
+    };
+    assert_eq!(handshakes(&mut world, NetworkKey::open().access(), 100), 20);
+    assert_eq!(handshakes(&mut world, access(1), 100), 60);
 }
 
 #[test]

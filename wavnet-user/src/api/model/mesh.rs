@@ -17,7 +17,7 @@ pub struct MeshInfo {
     /// Frames that were held back while a peer changed its path, and given up: there were too many, or it took too long.
     #[serde(default)]
     pub held_frames_lost: u64,
-    /// How often identities that may not be peers tried to be, each counted once a minute at the most.
+    /// How often identities that may not be peers tried to be, each counted once a minute at the most, and a few in each minute.
     #[serde(default)]
     pub refused: u64,
     /// Datagrams to the mesh, and messages in them, that were dropped, by reason.

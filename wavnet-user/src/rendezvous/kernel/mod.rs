@@ -177,6 +177,11 @@ impl KernelRelay {
         Some(hook(&self.lock().attached.as_ref()?.1))
     }
 
+    /// What became of datagrams so far.
+    pub(super) fn counts(&self) -> Vec<(RelayCount, u64)> {
+        self.lock().counts()
+    }
+
     /// How it is. `busiest`: with those that have sent most.
     pub(super) fn report(&self, busiest: bool) -> Report {
         let inner = self.lock();

@@ -335,7 +335,7 @@ impl Peer {
         cx.timers.set(Timer::Rekey(self.key), cx.now + sessions::LOOK);
         cx.timers.set(Timer::Forget(self.key), cx.now + SILENCE);
         // A peer that has started anew knows nothing of us, and counts from the start.
-        (self.told, self.tells, self.generation, self.whereabouts) = (0, 0, 0, 0);
+        (self.told, self.tells, self.generation, self.whereabouts, self.asks) = (0, 0, 0, 0, 0);
         self.tell(cx);
         for way in self.take_left(cx) {
             self.find_or_add(cx, way);

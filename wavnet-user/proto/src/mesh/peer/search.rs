@@ -34,6 +34,7 @@ const LISTEN: u32 = 2;
 /// doubles up to [`LATER`], and after so many questions there is [`SELDOM`] an answer to be had.
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(2);
+const FEW: u32 = 3;
 const MANY: u32 = 30;
 const SELDOM: Duration = Duration::from_secs(30);
 
@@ -109,6 +110,10 @@ impl Peer {
 
     pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
         let side = self.side(cx).filter(|_| cx.local.settings.search && !self.has_direct(cx.now));
+        if said.phase == Said::LATER && self.asked.contains(&Some(said.transaction)) {
+            // It is there, and busy: who waits for long is not to come after all who begin to ask.
+            self.asks = self.asks.min(FEW);
+        }
         match (said.phase, side) {
             // GO was lost.
             (Said::ASK, Some(Side::Easy)) if self.search.is_some() => {
