@@ -220,7 +220,7 @@ fn addresses_are_tried_again_twelve_seconds_after_the_second_try() {
 }
 
 /// Two hosts on the internet that have eight more addresses each: what one sends to the other one's n-th comes from its own n-th.
-fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
+pub(crate) fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
     let mut world = World::new(seed, DELAY);
     let sites = ["x", "y"].map(|name| world.add_agent(SegmentId::INTERNET, name, Kind::Open.summary()));
     let main = sites.map(|site| world.net.main_address(site.host));
