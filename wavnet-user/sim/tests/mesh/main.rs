@@ -18,6 +18,7 @@ mod nats;
 mod node;
 mod pulses;
 mod relays;
+mod roaming;
 mod scale;
 mod searches;
 mod servers;

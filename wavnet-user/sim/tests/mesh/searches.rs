@@ -17,7 +17,7 @@ use crate::{
 const DELAY: Duration = Duration::from_millis(10);
 
 /// What a classification finds of a symmetric NAT that counts.
-fn counting(step: i16) -> NatSummary {
+pub(crate) fn counting(step: i16) -> NatSummary {
     NatSummary { ports: Ports::Sequential(step), ..Kind::Symmetric.summary() }
 }
 
