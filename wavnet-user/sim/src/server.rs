@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr};
 
 use wavnet_proto::{
-    rendezvous::Rendezvous,
+    rendezvous::{Command, Rendezvous, persist::Saved},
     stun::server::{LONGEST_ANSWER, Responder},
     time::Time,
     transmit::{Socket, Transmit},
@@ -13,21 +13,28 @@ use crate::Node;
 
 /// A rendezvous server.
 pub struct Server {
-    /// The core. What it wants kept is forgotten.
+    /// The core.
     pub core: Rendezvous,
+    /// What it wants kept: a store, for another one to start from.
+    pub saved: Saved,
     stun: Vec<Responder>,
     answers: Vec<Transmit>,
 }
 
 impl Server {
-    /// Around a core.
+    /// Around a core. What that one was started from is to be put into its store.
     #[must_use]
     pub fn new(core: Rendezvous) -> Server {
-        Server { core, stun: Vec::new(), answers: Vec::new() }
+        Server { core, saved: Saved::default(), stun: Vec::new(), answers: Vec::new() }
     }
 
     fn settle(&mut self) {
-        while self.core.poll_command().is_some() {}
+        while let Some(command) = self.core.poll_command() {
+            // It relays by itself: there is no other table to keep up to date.
+            if let Command::Save(change) = command {
+                self.saved.apply(change);
+            }
+        }
         while self.core.poll_event().is_some() {}
     }
 }

@@ -11,7 +11,7 @@ use wavnet_proto::{
     mesh::{self, Event, Mesh, PathKind, Settings},
     nat::{Filtering, Mapping, NatSummary},
     policy::Policy,
-    rendezvous::{self, Rendezvous},
+    rendezvous::{self, Rendezvous, persist::Saved},
     rng::Rng,
     time::Time,
     trust::{NetworkKey, PublicKey, SecretKey},
@@ -75,7 +75,7 @@ impl World {
 
     pub(crate) fn add_server(&mut self) {
         let key = SecretKey::generate(&mut self.rng);
-        let node = Host::Server(Box::new(Server::new(self.server(&key))));
+        let node = self.server_node(&key, Saved::default());
         let addrs = [self.net.vacant_v4(SegmentId::INTERNET), self.net.vacant_v6(SegmentId::INTERNET)];
         let host = self.net.add_host(SegmentId::INTERNET, &addrs, node);
         self.net.set_link(host, &LinkConfig::delayed(self.delay));
@@ -88,15 +88,23 @@ impl World {
         self.server_keys[i].public()
     }
 
-    fn server(&mut self, key: &SecretKey) -> Rendezvous {
+    fn server_node(&mut self, key: &SecretKey, saved: Saved) -> Host {
         let settings = rendezvous::Settings::new(vec![rendezvous::Network::new(self.network.access())]);
-        Rendezvous::new(settings, key.clone(), Default::default(), self.rng.bytes(), self.net.now())
+        let core = Rendezvous::new(settings, key.clone(), saved.clone(), self.rng.bytes(), self.net.now());
+        let mut server = Server::new(core);
+        server.saved = saved;
+        Host::Server(Box::new(server))
     }
 
     /// A server that was killed and has forgotten everything starts again.
     pub(crate) fn restart_server(&mut self, i: usize) {
+        self.restart_server_with(i, Saved::default());
+    }
+
+    /// A server that was killed starts again from its store.
+    pub(crate) fn restart_server_with(&mut self, i: usize, saved: Saved) {
         let key = self.server_keys[i].clone();
-        let node = Host::Server(Box::new(Server::new(self.server(&key))));
+        let node = self.server_node(&key, saved);
         self.net.restart(self.servers[i], node);
     }
 
