@@ -14,6 +14,7 @@ use wavnet_proto::{
     rendezvous::{self, Rendezvous, persist::Saved},
     rng::Rng,
     time::Time,
+    transmit::Socket,
     trust::{NetworkKey, PublicKey, SecretKey},
     wire::Name,
 };
@@ -81,6 +82,18 @@ impl World {
         self.net.set_link(host, &LinkConfig::delayed(self.delay));
         self.servers.push(host);
         self.server_keys.push(key);
+    }
+
+    /// The first server has another address and another port for STUN: hosts can find out all about their NATs (RFC 5780).
+    pub(crate) fn add_other_addresses(&mut self) {
+        const OTHER_PORT: u16 = 4790;
+        let (server, other) = (self.servers[0], self.net.vacant_v4(SegmentId::INTERNET));
+        let main = self.net.main_address(server);
+        let addrs: Vec<IpAddr> = self.net.addresses(server).iter().copied().chain([other]).collect();
+        self.net.move_host(server, SegmentId::INTERNET, &addrs);
+        for (n, ip, port) in [(1, main.ip(), OTHER_PORT), (2, other, main.port()), (3, other, OTHER_PORT)] {
+            self.net.bind(server, Socket::Other(n), SocketAddr::new(ip, port));
+        }
     }
 
     /// A server's public key.
