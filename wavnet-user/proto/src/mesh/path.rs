@@ -191,6 +191,11 @@ impl Path {
         self.unlabelled = true;
     }
 
+    /// When the last thing left by it that was answered.
+    pub(super) fn last_worked(&self) -> Time {
+        self.verified
+    }
+
     /// True if it works as far as is known, or it is about to show whether it does.
     pub(super) fn is_promising(&self, now: Time) -> bool {
         let is_new = !self.known && self.tries < TRIES;

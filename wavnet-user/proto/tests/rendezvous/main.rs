@@ -10,4 +10,5 @@ mod meeting;
 mod model;
 mod relay;
 mod restart;
+mod versions;
 mod world;

@@ -8,19 +8,27 @@ use wavnet_proto::{
     rng::Rng,
     time::Time,
     transmit::{Socket, Transmit},
+    trust::SecretKey,
 };
-use wavnet_sim::{Agent, Node, SocketRequest};
+use wavnet_sim::{Agent, LinkConfig, Node, SegmentId, SocketRequest, nat::NatConfig};
+
+use crate::{
+    node::Host,
+    world::{Site, World},
+};
 
 /// The agent has numbers below this one for its own sockets.
 const FIRST_SOCKET: u16 = 1000;
 
-/// An agent that classifies its NAT, as the agent's shell has it do: at once, with the lifetime, and the mesh is told of each report.
+/// An agent that classifies its NAT, as the agent's shell has it do: at once, with the lifetime, and the mesh is told of each report, and of what the
+/// mapping depends on before that.
 pub(crate) struct Classified {
     pub(crate) agent: Agent,
     servers: Vec<StunServer>,
     rng: Rng,
     classifier: Option<Classifier>,
     requests: VecDeque<SocketRequest>,
+    is_early: bool,
     /// What it has found out so far.
     pub(crate) reports: Vec<NatSummary>,
 }
@@ -29,7 +37,19 @@ impl Classified {
     /// It asks these servers.
     pub(crate) fn new(mesh: Mesh, servers: Vec<StunServer>, rng: Rng) -> Classified {
         let (requests, reports) = (VecDeque::new(), Vec::new());
-        Classified { agent: Agent::new(mesh), servers, rng, classifier: None, requests, reports }
+        Classified { agent: Agent::new(mesh), servers, rng, classifier: None, requests, is_early: true, reports }
+    }
+
+    /// Filters are recognised by silence, which takes some seconds.
+    fn tell_early(&mut self, now: Time) {
+        let Some(summary) = self.classifier.as_ref().map(|c| c.report().summary).filter(|_| self.is_early) else {
+            return;
+        };
+        if summary.mapping.is_dependent() {
+            self.is_early = false;
+            self.agent.mesh.set_nat(now, summary);
+            self.agent.settle(now);
+        }
     }
 
     fn settle(&mut self, now: Time) {
@@ -40,6 +60,7 @@ impl Classified {
                 }
                 Event::CloseSocket(n) => self.requests.push_back(SocketRequest::Close(Socket::Extra(n))),
                 Event::Report(report) => {
+                    self.is_early = false;
                     self.reports.push(report.summary);
                     self.agent.mesh.set_nat(now, report.summary);
                     self.agent.settle(now);
@@ -53,6 +74,7 @@ impl Classified {
 impl Node for Classified {
     fn handle_input(&mut self, now: Time, socket: Socket, local: SocketAddr, from: SocketAddr, payload: &[u8]) {
         if self.classifier.as_mut().is_some_and(|c| c.handle_input(now, socket, from, payload)) {
+            self.tell_early(now);
             return self.settle(now);
         }
         self.agent.handle_input(now, socket, local, from, payload);
@@ -98,4 +120,26 @@ impl Node for Classified {
     fn poll_socket_request(&mut self) -> Option<SocketRequest> {
         self.requests.pop_front().or_else(|| self.agent.poll_socket_request())
     }
+}
+
+/// Such a host behind a NAT of its own, or behind none.
+pub(crate) fn classified(world: &mut World, name: &str, nat: Option<NatConfig>) -> Site {
+    let router = nat.map(|nat| world.add_router(nat));
+    let segment = router.map_or(SegmentId::INTERNET, |router| world.net.lan(router));
+    let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings(name));
+    let servers = settings.servers.iter().map(|s| StunServer { address: s.addr, others: Vec::new() }).collect();
+    let (key, rng) = (secret.public(), world.rng.fork());
+    let node = Classified::new(Mesh::new(settings, secret, world.rng.bytes()), servers, rng);
+    let addr = world.net.vacant_v4(segment);
+    let host = world.net.add_host(segment, &[addr], Host::Classified(Box::new(node)));
+    if router.is_none() {
+        world.net.set_link(host, &LinkConfig::delayed(world.delay));
+    }
+    Site { host, key, router }
+}
+
+/// What such a host has found out last.
+pub(crate) fn last_report(world: &World, site: Site) -> Option<NatSummary> {
+    let Host::Classified(node) = world.net.node(site.host) else { panic!("it classifies nothing") };
+    node.reports.last().copied()
 }

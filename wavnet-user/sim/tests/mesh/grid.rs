@@ -13,6 +13,7 @@ use wavnet_sim::{
 };
 
 use crate::{
+    classified::{classified, last_report},
     node::VNI,
     world::{Site, World},
 };
@@ -149,6 +150,35 @@ fn every_pair_of_mapping_and_filtering_gets_the_path_that_it_can_have() {
         for a in OTHERS {
             KINDS.into_iter().for_each(|b| check(seed, a, b));
             OTHERS.into_iter().for_each(|b| check(seed, a, b));
+        }
+    });
+}
+
+/// Nobody is told what is in front of it: it asks a server's STUN, and paths do not wait for that.
+#[test]
+fn every_pair_that_classifies_its_nats_by_itself_gets_the_path_that_it_can_have() {
+    Seed::each(4, |seed| {
+        for (a, b) in KINDS.into_iter().flat_map(|a| KINDS.map(|b| (a, b))) {
+            let mut world = World::new(seed, Duration::from_millis(10));
+            world.add_other_addresses();
+            let (x, y) = (classified(&mut world, "x", a.nat()), classified(&mut world, "y", b.nat()));
+            let start = world.net.now();
+            let any = world.until_paths(x, y, Duration::from_secs(1), |_| true);
+            assert!(any.is_some(), "{a:?} {b:?}: no path\n{}", world.net.trace());
+            let most = Duration::from_secs(if a.needs_search(b) { 90 } else { 1 });
+            let most = most.saturating_sub(world.net.now().since(start));
+            let direct = world.until_paths(x, y, most, |kind| kind == PathKind::Direct);
+            assert_eq!(direct.is_some(), !a.defeats(b), "{a:?} {b:?}\n{}", world.net.trace());
+            // What they find out makes no other path of it.
+            world.net.run_until(world.net.now().max(start + Duration::from_secs(30)));
+            for (site, other, kind) in [(x, y, a), (y, x, b)] {
+                let path = if a.defeats(b) { PathKind::Relayed } else { PathKind::Direct };
+                assert_eq!(world.path(site, other), Some(path), "{a:?} {b:?}\n{}", world.net.trace());
+                let found = last_report(&world, site).expect("a report");
+                let expected = kind.summary();
+                assert_eq!((found.mapping, found.filtering), (expected.mapping, expected.filtering), "{found:?}");
+                assert!(entries(&world, site) <= u64::from(ENTRIES), "{a:?} {b:?}: {}", entries(&world, site));
+            }
         }
     });
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use wavnet_proto::{
-    mesh::{Mesh, PathKind, Settings},
-    nat::{NatSummary, StunServer},
-    trust::SecretKey,
+    mesh::{PathKind, Settings},
+    nat::NatSummary,
 };
 use wavnet_sim::{
     Seed,
@@ -13,25 +12,11 @@ use wavnet_sim::{
 };
 
 use crate::{
-    classified::Classified,
-    node::Host,
+    classified::{classified, last_report},
     world::{Site, World, cone, pair},
 };
 
 const DELAY: Duration = Duration::from_millis(10);
-
-/// Such a host behind a NAT.
-fn classified(world: &mut World, nat: NatConfig) -> Site {
-    let router = world.add_router(nat);
-    let lan = world.net.lan(router);
-    let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings("a"));
-    let servers = settings.servers.iter().map(|s| StunServer { address: s.addr, others: Vec::new() }).collect();
-    let (key, rng) = (secret.public(), world.rng.fork());
-    let node = Classified::new(Mesh::new(settings, secret, world.rng.bytes()), servers, rng);
-    let addr = world.net.vacant_v4(lan);
-    let host = world.net.add_host(lan, &[addr], Host::Classified(Box::new(node)));
-    Site { host, key, router: Some(router) }
-}
 
 /// Pulses that frames' path has had so far.
 fn pulses(world: &World, from: Site, to: Site) -> u64 {
@@ -45,14 +30,14 @@ fn the_measured_lifetime_of_a_mapping_decides_how_often_both_sides_send_pulses()
         for timeout in [6, 9, 30] {
             let mut world = World::new(seed, DELAY);
             let timeouts = Timeouts::fixed(Duration::from_secs(timeout));
-            let a = classified(&mut world, NatConfig { timeouts, ..NatConfig::port_restricted_cone() });
+            let a = classified(&mut world, "a", Some(NatConfig { timeouts, ..NatConfig::port_restricted_cone() }));
             let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
             let direct = world.until_paths(a, b, Duration::from_secs(2), |kind| kind == PathKind::Direct);
             assert!(direct.is_some(), "{}", world.net.trace());
             world.net.run_for(Duration::from_secs(150));
-            let Host::Classified(node) = world.net.node(a.host) else { panic!("it was one") };
-            let lifetime = node.reports.last().map_or(0, |report| u64::from(report.lifetime));
-            assert!((timeout * 3 / 4..timeout).contains(&lifetime), "{timeout} s: {:?}", node.reports);
+            let report = last_report(&world, a);
+            let lifetime = report.map_or(0, |report| u64::from(report.lifetime));
+            assert!((timeout * 3 / 4..timeout).contains(&lifetime), "{timeout} s: {report:?}");
             // Twice within that time, and not less often than by default.
             let period = (Duration::from_secs(lifetime) * 2 / 5).min(Settings::PULSE);
             let (since, before) = (world.net.now(), [pulses(&world, a, b), pulses(&world, b, a)]);

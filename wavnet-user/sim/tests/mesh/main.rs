@@ -19,6 +19,7 @@ mod nats;
 mod node;
 mod pulses;
 mod relays;
+mod roaming;
 mod scale;
 mod searches;
 mod servers;

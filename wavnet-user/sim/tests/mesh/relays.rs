@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use wavnet_proto::{mesh::PathKind, rendezvous::Dropped};
+use wavnet_proto::{
+    mesh::{PathKind, Way},
+    rendezvous::Dropped,
+};
 use wavnet_sim::{Attached, Direction, Network, Place, Seed, SegmentId, TapId, nat::NatConfig};
 
 use crate::{
     grid::Kind,
     node::Host,
+    trouble::of_many_addresses,
     world::{Site, World, pair},
 };
 
@@ -223,4 +227,33 @@ fn a_relayed_pair_shakes_hands_by_the_relay() {
     let counters = world.net.node(world.servers[0]).server().core.view().counters;
     assert_eq!(counters.dropped(Dropped::Mac), 0, "{counters:?}");
     assert_eq!((world.path(a, b), world.path(b, a)), (Some(PathKind::Relayed), Some(PathKind::Relayed)));
+}
+
+/// There is room for four paths, and there are nine that are direct. Should these all end at once, as those of one search do, the relay is ready: also
+/// if it was forgotten, and comes when they have taken all places.
+#[test]
+fn while_frames_flow_the_relay_has_its_place_beside_direct_paths_however_many() {
+    Seed::each(6, |seed| {
+        let (mut world, [x, y], _) = of_many_addresses(seed);
+        let direct = world.until_paths(x, y, 2 * SECOND, |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        let every = Duration::from_millis(50);
+        for round in 0..2 {
+            // That frames flow counts from the fifth second on.
+            let end = world.net.now() + 7 * SECOND;
+            world.longest_gap(x, y, every, end);
+            for _ in 0..20 {
+                let end = world.net.now() + SECOND;
+                world.longest_gap(x, y, every, end);
+                for site in [x, y] {
+                    let ways: Vec<Way> = world.agent(site).ways().map(|(_, way)| way).collect();
+                    let relayed = ways.iter().filter(|way| way.is_relayed()).count();
+                    assert_eq!((relayed, ways.len()), (1, 4), "{round}: {ways:?}\n{}", world.net.trace());
+                }
+            }
+            world.rest(x, y);
+            world.net.run_for(FORGOTTEN);
+            assert_eq!(pairs(&world), 0);
+        }
+    });
 }

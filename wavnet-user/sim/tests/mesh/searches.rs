@@ -9,6 +9,7 @@ use wavnet_proto::{
 use wavnet_sim::{Chance, Direction, Network, Order, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
+    classified::classified,
     grid::Kind,
     node::Host,
     world::{Site, World, cone, direct_within},
@@ -17,7 +18,7 @@ use crate::{
 const DELAY: Duration = Duration::from_millis(10);
 
 /// What a classification finds of a symmetric NAT that counts.
-fn counting(step: i16) -> NatSummary {
+pub(crate) fn counting(step: i16) -> NatSummary {
     NatSummary { ports: Ports::Sequential(step), ..Kind::Symmetric.summary() }
 }
 
@@ -93,6 +94,27 @@ fn two_nats_that_count_are_passed_as_soon_as_both_sides_know_them() {
         for site in [a, b] {
             let peak = world.net.router_stats(site.router.expect("a NAT")).flows.peak;
             assert!(peak <= 30, "seed {seed}: {peak}");
+        }
+    });
+}
+
+/// A host that classifies its NAT by itself takes ports of it for that. A cone is told as such after four seconds, when silence has shown its filter.
+#[test]
+fn nats_that_count_are_recognised_and_passed_by_prediction() {
+    Seed::each(6, |seed| {
+        for step in [1, 3] {
+            for nat in [NatConfig::port_restricted_cone(), NatConfig::symmetric_sequential(1)] {
+                let mut world = World::new(seed, DELAY);
+                world.add_other_addresses();
+                let a = classified(&mut world, "a", Some(NatConfig::symmetric_sequential(step)));
+                let b = classified(&mut world, "b", Some(nat));
+                direct_within(&mut world, a, b, 8);
+                assert_eq!(world.agent(a).mesh.nat().ports, Ports::Sequential(step.cast_signed()));
+                for site in [a, b] {
+                    let peak = world.net.router_stats(site.router.expect("a NAT")).flows.peak;
+                    assert!(peak <= 100, "{peak}: no search among all ports");
+                }
+            }
         }
     });
 }

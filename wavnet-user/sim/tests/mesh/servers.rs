@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wavnet_proto::{
     mesh::{Event, PathKind, ServerTrouble, Settings},
+    rendezvous::persist::Saved,
     trust::SecretKey,
 };
 use wavnet_sim::{Direction, Network, Place, Seed, nat::NatConfig};
@@ -67,21 +68,51 @@ fn a_server_that_dies_at_any_step_and_returns_brings_them_together() {
     assert!(early * 2 > runs && early < runs, "it died early enough, and late enough, {early} times of {runs}");
 }
 
+/// The server dies while it relays frames for two hosts, and starts again after so long, from its store or without. For how long no frames came from
+/// then on, and whether the relayed way is that of before.
+fn gap_after_restart(seed: Seed, away: Duration, keeps: bool) -> (Duration, bool) {
+    const OFTEN: Duration = Duration::from_millis(10);
+    let mut world = World::new(seed, DELAY);
+    let symmetric = Kind::Symmetric.summary();
+    let [a, b] = ["a", "b"].map(|name| world.behind(name, NatConfig::symmetric(), symmetric));
+    assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
+    // No timer is always due then.
+    let at = world.net.now() + Duration::from_secs(10) + Duration::from_millis(170) * seed.0 as u32;
+    world.longest_gap(a, b, OFTEN, at);
+    let ways = |world: &World| [world.agent(a).way_to(b.key), world.agent(b).way_to(a.key)];
+    let before = ways(&world);
+    let killed = world.net.kill(world.servers[0]).expect("it ran");
+    world.longest_gap(a, b, OFTEN, at + away);
+    let saved = if keeps { killed.server().saved.clone() } else { Saved::default() };
+    world.restart_server_with(0, saved);
+    let gap = world.longest_gap(a, b, Duration::from_millis(5), at + away + Duration::from_secs(5));
+    assert_eq!([world.path(a, b), world.path(b, a)], [Some(PathKind::Relayed); 2], "{}", world.net.trace());
+    for site in [a, b] {
+        assert!(world.agent(site).mesh.servers()[0].registered, "{}", world.net.trace());
+    }
+    (gap, ways(&world) == before)
+}
+
+/// Hosts that know of no restart go on; those that have given up the relayed way meanwhile look every 400 ms whether the server is there.
 #[test]
-fn a_server_that_restarts_without_memory_relays_again() {
+fn a_server_that_returns_with_its_store_relays_at_once_or_within_a_second() {
+    Seed::each(6, |seed| {
+        for away in [0, 300, 700, 2000, 10_000, 100_000] {
+            let most = Duration::from_millis(if away <= 300 { 100 } else { 1000 });
+            let (gap, same) = gap_after_restart(seed, Duration::from_millis(away), true);
+            assert!(same && gap < most, "away for {away} ms: {gap:?}");
+        }
+    });
+}
+
+/// Both hosts have to register first, and get other labels.
+#[test]
+fn a_server_that_returns_without_memory_relays_again_within_a_second_and_a_half() {
     Seed::each(10, |seed| {
-        let mut world = World::new(seed, DELAY);
-        let symmetric = Kind::Symmetric.summary();
-        let a = world.behind("a", NatConfig::symmetric(), symmetric);
-        let b = world.behind("b", NatConfig::symmetric(), symmetric);
-        assert!(world.until_paths(a, b, Duration::from_secs(3), |_| true).is_some());
-        world.net.run_for(Duration::from_secs(10));
-        world.restart_server(0);
-        let at = world.net.now();
-        let gap = world.longest_gap(a, b, Duration::from_millis(10), at + Duration::from_secs(20));
-        assert!(gap < Duration::from_secs(4), "{gap:?}\n{}", world.net.trace());
-        assert_eq!(world.path(a, b), Some(PathKind::Relayed));
-        assert!(world.agent(a).mesh.servers()[0].registered);
+        for away in [0, 300, 700, 2000, 10_000, 100_000] {
+            let (gap, same) = gap_after_restart(seed, Duration::from_millis(away), false);
+            assert!(!same && gap < Duration::from_millis(1500), "away for {away} ms: {gap:?}");
+        }
     });
 }
 

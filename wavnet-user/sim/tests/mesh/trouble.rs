@@ -11,7 +11,7 @@ use wavnet_sim::{Attached, Direction, Fate, Network, Place, Seed, SegmentId, nat
 use crate::{
     grid::Kind,
     node::Host,
-    world::{Site, World, cone},
+    world::{Site, World, cone, direct_within},
 };
 
 const DELAY: Duration = Duration::from_millis(20);
@@ -80,15 +80,22 @@ fn an_idle_path_that_dies_is_replaced_within_fifteen_seconds() {
     });
 }
 
+/// It gives the host the port of before, or another one.
 #[test]
 fn a_nat_that_reboots_is_passed_again_within_a_second() {
     Seed::each(10, |seed| {
-        let (mut world, a, b) = pair(seed);
-        let router = a.router.expect("a NAT");
-        let at = world.net.now() + Duration::from_secs(2);
-        world.net.at(at, move |net: &mut Network<Host>| net.reboot(router));
-        let gap = longest_gap(&mut world, a, b, at + Duration::from_secs(4));
-        assert!(gap < Duration::from_secs(1), "{gap:?}\n{}", world.net.trace());
+        for keeps in [true, false] {
+            let mut world = World::new(seed, DELAY);
+            let mut nat = NatConfig::port_restricted_cone();
+            nat.ports.preserve = keeps;
+            let [a, b] = ["a", "b"].map(|name| world.behind(name, nat.clone(), cone()));
+            direct_within(&mut world, a, b, 5);
+            let router = a.router.expect("a NAT");
+            let at = world.net.now() + Duration::from_secs(2);
+            world.net.at(at, move |net: &mut Network<Host>| net.reboot(router));
+            let gap = longest_gap(&mut world, a, b, at + Duration::from_secs(4));
+            assert!(gap < Duration::from_secs(1), "keeps {keeps}: {gap:?}\n{}", world.net.trace());
+        }
     });
 }
 
@@ -220,7 +227,7 @@ fn addresses_are_tried_again_twelve_seconds_after_the_second_try() {
 }
 
 /// Two hosts on the internet that have eight more addresses each: what one sends to the other one's n-th comes from its own n-th.
-fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
+pub(crate) fn of_many_addresses(seed: Seed) -> (World, [Site; 2], Vec<[IpAddr; 2]>) {
     let mut world = World::new(seed, DELAY);
     let sites = ["x", "y"].map(|name| world.add_agent(SegmentId::INTERNET, name, Kind::Open.summary()));
     let main = sites.map(|site| world.net.main_address(site.host));

@@ -11,9 +11,10 @@ use wavnet_proto::{
     mesh::{self, Event, Mesh, PathKind, Settings},
     nat::{Filtering, Mapping, NatSummary},
     policy::Policy,
-    rendezvous::{self, Rendezvous},
+    rendezvous::{self, Rendezvous, persist::Saved},
     rng::Rng,
     time::Time,
+    transmit::Socket,
     trust::{NetworkKey, PublicKey, SecretKey},
     wire::Name,
 };
@@ -75,7 +76,7 @@ impl World {
 
     pub(crate) fn add_server(&mut self) {
         let key = SecretKey::generate(&mut self.rng);
-        let node = Host::Server(Box::new(Server::new(self.server(&key))));
+        let node = self.server_node(&key, Saved::default());
         let addrs = [self.net.vacant_v4(SegmentId::INTERNET), self.net.vacant_v6(SegmentId::INTERNET)];
         let host = self.net.add_host(SegmentId::INTERNET, &addrs, node);
         self.net.set_link(host, &LinkConfig::delayed(self.delay));
@@ -83,20 +84,40 @@ impl World {
         self.server_keys.push(key);
     }
 
+    /// The first server has another address and another port for STUN: hosts can find out all about their NATs (RFC 5780).
+    pub(crate) fn add_other_addresses(&mut self) {
+        const OTHER_PORT: u16 = 4790;
+        let (server, other) = (self.servers[0], self.net.vacant_v4(SegmentId::INTERNET));
+        let main = self.net.main_address(server);
+        let addrs: Vec<IpAddr> = self.net.addresses(server).iter().copied().chain([other]).collect();
+        self.net.move_host(server, SegmentId::INTERNET, &addrs);
+        for (n, ip, port) in [(1, main.ip(), OTHER_PORT), (2, other, main.port()), (3, other, OTHER_PORT)] {
+            self.net.bind(server, Socket::Other(n), SocketAddr::new(ip, port));
+        }
+    }
+
     /// A server's public key.
     pub(crate) fn server_key(&self, i: usize) -> PublicKey {
         self.server_keys[i].public()
     }
 
-    fn server(&mut self, key: &SecretKey) -> Rendezvous {
+    fn server_node(&mut self, key: &SecretKey, saved: Saved) -> Host {
         let settings = rendezvous::Settings::new(vec![rendezvous::Network::new(self.network.access())]);
-        Rendezvous::new(settings, key.clone(), Default::default(), self.rng.bytes(), self.net.now())
+        let core = Rendezvous::new(settings, key.clone(), saved.clone(), self.rng.bytes(), self.net.now());
+        let mut server = Server::new(core);
+        server.saved = saved;
+        Host::Server(Box::new(server))
     }
 
     /// A server that was killed and has forgotten everything starts again.
     pub(crate) fn restart_server(&mut self, i: usize) {
+        self.restart_server_with(i, Saved::default());
+    }
+
+    /// A server that was killed starts again from its store.
+    pub(crate) fn restart_server_with(&mut self, i: usize, saved: Saved) {
         let key = self.server_keys[i].clone();
-        let node = Host::Server(Box::new(Server::new(self.server(&key))));
+        let node = self.server_node(&key, saved);
         self.net.restart(self.servers[i], node);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Context, Peer, Time, Timer, Way};
 use crate::mesh::{
     output::Command,
-    path::{Challenge, WayId},
+    path::{Challenge, Path, WayId},
     pulse::Health,
 };
 
@@ -105,6 +105,11 @@ impl Peer {
         let Some(path) = self.paths.get_mut(id) else { return };
         path.died(cx.now);
         cx.timers.stop(Timer::Pulse(self.key, id));
+        if self.paths.selected == Some(id) {
+            // What has ended it may have ended others, as a NAT that all direct ones lead through: each is to show that it has worked since.
+            self.doubted = self.doubted.max(self.paths.get(id).map(Path::last_worked));
+            self.check_others(cx, id);
+        }
         self.reselect(cx);
         self.probe(cx, id);
         self.seek_relay(cx);

@@ -173,8 +173,16 @@ impl Peer {
             let may_be_taken = has_usable && p.seems_good(cx.now) && (p.taken || !comes_round);
             p.is_usable(cx.now) || p.is_settling(cx.now) || may_be_taken
         };
-        let worst = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p)).min_by_key(|p| rank(p));
-        let Some(worst) = worst.filter(|w| !is_worth_keeping(w) || new.is_better_than(w, cx.now)) else { return false };
+        // Direct ones lead through the same NATs, as a rule, and die together. What is left then is a relay, so that one of the four is a relay's.
+        let relays = |p: &Path| p.way.is_relayed() && (p.is_usable(cx.now) || p.is_settling(cx.now));
+        let is_last_relay = |p: &Path| relays(p) && self.paths.iter().filter(|p| relays(p)).count() == 1;
+        let has_relay = || self.paths.iter().any(|p| p.way.is_relayed() && p.slot.is_some() && p.seems_good(cx.now));
+        let gives_way = |w: &Path| {
+            let is_needed = new.way.is_relayed() && !has_relay();
+            !is_worth_keeping(w) || is_needed || new.is_better_than(w, cx.now)
+        };
+        let others = self.paths.iter().filter(|p| p.slot.is_some() && !in_use(p) && !is_last_relay(p));
+        let Some(worst) = others.min_by_key(|p| rank(p)).filter(|w| gives_way(w)) else { return false };
         let id = worst.id;
         self.drop_path(cx, id);
         true
