@@ -108,7 +108,7 @@ impl Mesh {
                 let cx = lend!(self, now);
                 peer.classify(cx);
                 peer.consider_search(cx);
-                peer.seek_relay(cx);
+                peer.seek_servers(cx);
             }
             self.tell_all(now);
             self.settle(now);

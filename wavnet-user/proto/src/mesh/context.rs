@@ -106,6 +106,8 @@ pub(super) struct Output {
     pub(super) disowned: Vec<u32>,
     /// A peer has lost its last path.
     pub(super) lost: bool,
+    /// This host may be elsewhere, as servers see it.
+    pub(super) displaced: bool,
     /// Servers whose relay does not answer.
     pub(super) doubtful: BTreeSet<SocketAddr>,
     /// The ways that frames are taken from.

@@ -293,10 +293,9 @@ impl Mesh {
         if std::mem::take(&mut self.out.lost) && self.is_cut_off(now) {
             (0..self.links.len()).for_each(|i| self.timers.set_no_later(Timer::ServerPulse(i), now));
         }
-        for server in std::mem::take(&mut self.out.doubtful) {
-            for link in self.links.iter_mut().filter(|link| link.server.addr == server) {
-                link.doubt(lend!(self, now));
-            }
+        let (all, doubtful) = (std::mem::take(&mut self.out.displaced), std::mem::take(&mut self.out.doubtful));
+        for link in self.links.iter_mut().filter(|link| all || doubtful.contains(&link.server.addr)) {
+            link.doubt(lend!(self, now));
         }
     }
 

@@ -112,6 +112,28 @@ fn a_pair_that_a_search_or_a_prediction_has_brought_together_is_back_within_a_se
     });
 }
 
+/// Frames have flowed for as long as it takes until a relay is wanted, and it is on its way: none is asked for.
+#[test]
+fn a_nat_that_reboots_while_the_relay_is_being_set_up_is_passed_within_a_second() {
+    Seed::each(20, |seed| {
+        for symmetric in [None, Some(false), Some(true)] {
+            let mut world = World::new(seed, DELAY);
+            let (nat, summary) = symmetric.map_or_else(|| (drawing(), cone()), hard);
+            let a = world.behind("a", nat, summary);
+            let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
+            direct_within(&mut world, a, b, 120);
+            world.rest(a, b);
+            world.net.run_for(300 * SECOND);
+            let end = world.net.now() + Duration::from_millis(5050 + 10 * seed.0);
+            world.longest_gap(a, b, Duration::from_millis(10), end);
+            world.net.reboot(a.router.expect("a NAT"));
+            let end = world.net.now() + 2 * SECOND;
+            let gap = world.longest_gap(a, b, Duration::from_millis(5), end);
+            assert!(gap < SECOND, "{symmetric:?}: {gap:?}\n{}", world.net.trace());
+        }
+    });
+}
+
 /// The next frame opens it for the path that this side's frames take. Those of the other side may come by another one, which stays shut.
 #[test]
 fn a_cone_that_reboots_and_keeps_ports_is_passed_again_without_the_relay() {

@@ -118,14 +118,14 @@ impl Peer {
             self.renew = true;
         }
         let unknown = !self.is_connected() || self.renew || self.greeting.is_some();
-        let missed = self.asks_for_relay(cx, links, relays);
+        let missed = self.servers_to_ask(cx, links, relays);
         if !unknown && !self.needs(links) {
             self.connects = 0;
             if let Some(since) = self.suspect {
                 cx.timers.set_no_later(Timer::Connect(self.key), since + verify);
             }
             if missed.is_empty() {
-                self.seek_relay(cx);
+                self.seek_servers(cx);
                 return asked;
             }
         } else {
@@ -134,7 +134,7 @@ impl Peer {
             cx.timers.set(Timer::Connect(self.key), cx.now + pause + jitter);
             self.connects = self.connects.saturating_add(1);
         }
-        self.seek_relay(cx);
+        self.seek_servers(cx);
         let peer = self.key;
         let connect = |cx: &mut Context<'_>| {
             let candidates = cx.local.candidates();

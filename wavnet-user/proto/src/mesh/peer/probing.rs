@@ -69,7 +69,7 @@ impl Peer {
             } else {
                 self.drop_path(cx, id)
             }
-            return self.seek_relay(cx);
+            return self.seek_servers(cx);
         }
         if path.next_probe(cx.now).is_some_and(|at| at <= cx.now) {
             let way = path.way;

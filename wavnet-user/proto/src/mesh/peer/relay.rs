@@ -119,7 +119,7 @@ impl Peer {
         if self.is_connected() && !self.has_relay(cx.now) {
             self.standby.moved = true;
             self.standby.hurry(cx.now);
-            self.seek_relay(cx);
+            self.seek_servers(cx);
         }
     }
 
@@ -138,7 +138,7 @@ impl Peer {
         if self.is_connected() {
             (self.punches, self.proposed) = (0, false);
             cx.timers.set_no_later(Timer::Punch(self.key), at);
-            self.seek_relay(cx);
+            self.seek_servers(cx);
         } else {
             cx.timers.set_no_later(Timer::Connect(self.key), at);
         }
@@ -160,7 +160,7 @@ impl Peer {
     }
 
     /// Has servers asked for a relayed way or where the peer is, if that is wanted.
-    pub(in crate::mesh) fn seek_relay(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::mesh) fn seek_servers(&mut self, cx: &mut Context<'_>) {
         if self.standby.only_where && self.wants_relay(cx.now) {
             // That is more urgent than what was asked in vain before.
             (self.standby.only_where, self.standby.asks) = (false, 0);
@@ -173,7 +173,7 @@ impl Peer {
 
     /// Which of the servers that have the peer are to be asked now: those that relay, or all if it is about where we are, or the peer is. The next
     /// time is later.
-    pub(super) fn asks_for_relay<'a>(
+    pub(super) fn servers_to_ask<'a>(
         &mut self,
         cx: &mut Context<'_>,
         links: &'a [usize],
@@ -193,7 +193,7 @@ impl Peer {
     /// A server has told both where the other one is.
     pub(super) fn introduced(&mut self, cx: &mut Context<'_>) {
         self.standby.moved = false;
-        self.seek_relay(cx);
+        self.seek_servers(cx);
     }
 
     /// A relayed way works, or the peer has come anew: the next time it is missed, servers are asked at once.

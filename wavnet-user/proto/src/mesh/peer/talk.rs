@@ -140,7 +140,7 @@ impl Peer {
         }
         let candidates = self.candidates.clone();
         self.punch(cx, &candidates);
-        self.seek_relay(cx);
+        self.seek_servers(cx);
     }
 
     /// Puts in force which VNIs it may join.

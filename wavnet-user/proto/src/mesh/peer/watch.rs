@@ -35,6 +35,9 @@ impl Peer {
         if health != Health::Good && path.way.is_relayed() {
             // It may have started anew, and know no labels of before.
             cx.out.doubtful.insert(path.way.remote);
+        } else if health != Health::Good && self.busy && self.paths.selected == Some(id) {
+            // Our NAT may have given us another port: servers are to tell that to those with whom a relay is only just being set up.
+            cx.out.displaced = true;
         }
         match health {
             Health::Dead => return self.died(cx, id),
@@ -42,7 +45,7 @@ impl Peer {
             _ => {}
         }
         if health != Health::Good {
-            self.seek_relay(cx);
+            self.seek_servers(cx);
         }
         match self.paths.get_mut(id).map_or(Challenge::Wait, |path| path.challenge(cx.now)) {
             Challenge::Failed => return self.died(cx, id),
@@ -112,7 +115,7 @@ impl Peer {
         }
         self.reselect(cx);
         self.probe(cx, id);
-        self.seek_relay(cx);
+        self.seek_servers(cx);
         if !self.has_direct(cx.now) {
             self.punches = 0;
             cx.timers.set_no_later(Timer::Punch(self.key), cx.now);
@@ -142,7 +145,7 @@ impl Peer {
             && let Some(path) = self.paths.get_mut(id)
         {
             path.unlabel();
-            self.seek_relay(cx);
+            self.seek_servers(cx);
         }
     }
 

@@ -70,7 +70,7 @@ impl Peer {
         if self.has_direct(cx.now) {
             return self.look_around(cx);
         }
-        self.seek_relay(cx);
+        self.seek_servers(cx);
         if !proposed {
             self.propose(cx);
             // The peer tries when it hears that, and so do we, but for the first time, when nothing may be in the way: what comes to a
