@@ -238,8 +238,7 @@ impl World {
             Member::OtherKey(file) => format!("network_key = \"{file}\"\n"),
             Member::NoKey => String::new(),
         };
-        let table =
-            format!("[mesh]\nservers = [{}]\nkey = \"{key_file}\"\n{network}{}", servers.join(", "), spec.mesh,);
+        let table = format!("[mesh]\nservers = [{}]\nkey = \"{key_file}\"\n{network}{}", servers.join(", "), spec.mesh);
         Ok((table, key))
     }
 

@@ -31,11 +31,12 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// Who has said nothing of its NAT after so many tries of ordinary probes will not.
 const LISTEN: u32 = 2;
 /// After a question that was not answered, or answered with *later*: as a rule the peer is about to learn what is in front of it. It
-/// doubles up to [`LATER`], and after so many questions there is [`SELDOM`] an answer to be had.
+/// doubles up to [`LATER`].
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(2);
-const FEW: u32 = 3;
+/// So many questions without an answer, and the next pauses double on up to [`SELDOM`]. A peer that says *later* is there: as after a few.
 const MANY: u32 = 30;
+const FEW: u32 = 3;
 const SELDOM: Duration = Duration::from_secs(30);
 
 /// How far a search is.
