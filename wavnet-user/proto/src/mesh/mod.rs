@@ -213,6 +213,7 @@ impl Mesh {
                     _ => link.pulse(cx, cut_off),
                 }
                 self.own_link(i);
+                self.forget_mapped(now, i);
             }
             Timer::Connect(key) => self.connect(now, key),
             Timer::Forget(key) => self.forget(now, key),

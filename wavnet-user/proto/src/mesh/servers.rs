@@ -1,6 +1,10 @@
 //! What servers say, and what peers it leads to.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     Context, Dropped, Event, Link, Mesh, Peer, Timer, Way, lend,
@@ -11,7 +15,7 @@ use crate::{
     transmit::Socket,
     trust::PublicKey,
     wire::{
-        Datagram, Label, Message,
+        Candidate, Datagram, Label, Message,
         message::{ByeReason, Forward, Invite},
     },
 };
@@ -98,17 +102,41 @@ impl Mesh {
         // Where servers saw us that we have lost, somebody else may be by now.
         let links = &self.links;
         self.local.mapped.retain(|j, _| *j == i || links.get(*j).is_some_and(|link| link.is_up(now)));
-        if self.local.candidates() == before {
+        if self.say_where(now, &before) {
+            for peer in self.peers.values_mut() {
+                peer.tell_moved(lend!(self, now));
+            }
+        }
+    }
+
+    /// Where a server saw us that is silent now, nobody is to look for us if those that answer see us elsewhere: this host has moved since.
+    pub(super) fn forget_mapped(&mut self, now: Time, i: usize) {
+        let Some(at) = self.local.mapped.get(&i).copied() else { return };
+        if !self.links.get(i).is_some_and(|link| link.is_silent(now)) {
             return;
+        }
+        let is_sound = |j: usize| self.links.get(j).is_some_and(|link| link.is_sound(now));
+        let others = self.local.mapped.iter().filter(|(j, seen)| is_sound(**j) && seen.is_ipv4() == at.is_ipv4());
+        let ips: Vec<IpAddr> = others.map(|(_, seen)| seen.ip()).collect();
+        if ips.is_empty() || ips.contains(&at.ip()) {
+            return;
+        }
+        let before = self.local.candidates();
+        self.local.mapped.remove(&i);
+        self.say_where(now, &before);
+    }
+
+    /// Tells others where this host is to be reached. False if that is as before.
+    fn say_where(&mut self, now: Time, before: &[Candidate]) -> bool {
+        if self.local.candidates() == before {
+            return false;
         }
         self.local.generation += 1;
         for link in &mut self.links {
             link.touch(lend!(self, now));
         }
-        for peer in self.peers.values_mut() {
-            peer.tell_anew(lend!(self, now));
-            peer.tell_moved(lend!(self, now));
-        }
+        self.tell_all(now);
+        true
     }
 
     /// True if no server answers, and a peer is not to be reached: this host may be cut off, and nothing but an answer tells when that is over.

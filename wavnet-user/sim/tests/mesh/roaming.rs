@@ -150,3 +150,35 @@ fn a_cone_that_reboots_and_keeps_ports_is_passed_again_without_the_relay() {
         }
     });
 }
+
+/// Two servers saw a host where it was, and the one that is left sees it where it has moved to. A search is aimed there, and so is a prediction.
+#[test]
+fn a_host_that_moves_while_a_server_is_gone_is_sought_where_it_is() {
+    Seed::each(12, |seed| {
+        for (kinds, moves) in [([true, true], 0), ([true, true], 1), ([true, false], 0), ([true, false], 1)] {
+            for silence in [Duration::from_millis(50), 40 * SECOND] {
+                let mut world = World::new(seed, DELAY);
+                world.add_server();
+                let (nat, summary) = hard(true);
+                let places = kinds.map(|counts| if counts { (nat.clone(), summary) } else { (drawing(), cone()) });
+                let [a, b] = [0, 1].map(|n| world.behind(["a", "b"][n], places[n].0.clone(), places[n].1));
+                direct_within(&mut world, a, b, 120);
+                world.net.kill(world.servers[0]);
+                world.net.run_for(silence);
+                let moved = [a, b][moves];
+                let router = world.add_router(places[moves].0.clone());
+                let lan = world.net.lan(router);
+                let addr = world.net.vacant_v4(lan);
+                world.net.move_host(moved.host, lan, &[addr]);
+                // Direct paths of before are found to be dead.
+                world.net.run_for(10 * SECOND);
+                direct_within(&mut world, a, b, 60);
+                let views = world.agent(moved).mesh.servers();
+                assert!(
+                    views[0].mapped.is_none() && views[1].mapped.is_some(),
+                    "{kinds:?} {moves} {silence:?}: {views:?}"
+                );
+            }
+        }
+    });
+}
