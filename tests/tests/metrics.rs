@@ -17,7 +17,7 @@ use wavnet_tests::{
         raw::RawSocket,
         stream,
     },
-    mesh::{NEEDS, SiteSpec, World, mesh_of},
+    mesh::{NEEDS, SiteSpec, World, server_of},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ fn a_real_scrape_of_a_mesh_satisfies_promtool() {
         let external = a.router.as_ref().context("a router")?.external();
         let page = a.agent.metrics()?;
         promtool_check(lab, &page)?;
-        let mapped = mesh_of(&a.agent)?.servers[0].mapped.context("a mapped address")?;
+        let mapped = server_of(&a.agent, 0)?.mapped.context("a mapped address")?;
         ensure!(mapped.ip() == external && mapped.port() != 4789, "{mapped}");
         let (server, peer) = (format!("server=\"{}:4789\"", world.public.host.addr), format!("peer=\"{}\"", b.key));
         is("wavnet_mesh_server_registered", &[&server], 1.0)?;

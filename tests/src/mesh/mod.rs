@@ -9,7 +9,7 @@ use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use wavnet_common::addr::{Mac, Vni};
-use wavnet_user::api::model::{MeshInfo, MeshPeer};
+use wavnet_user::api::model::{MeshInfo, MeshPeer, MeshServer};
 
 use crate::{
     lab::{
@@ -276,6 +276,15 @@ impl World {
 pub fn mesh_of(agent: &Agent) -> Result<MeshInfo> {
     let value: serde_json::Value = serde_json::from_str(&agent.cli("mesh --json")?)?;
     serde_json::from_value(value["mesh"].clone()).context("the shape of `mesh --json`")
+}
+
+/// How an agent sees its n-th rendezvous server.
+///
+/// # Errors
+/// It does not answer, or does not know of it (yet): servers are there once they are resolved.
+pub fn server_of(agent: &Agent, n: usize) -> Result<MeshServer> {
+    let servers = mesh_of(agent)?.servers;
+    servers.into_iter().nth(n).with_context(|| format!("no server {n} yet"))
 }
 
 impl Site {

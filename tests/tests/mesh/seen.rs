@@ -7,7 +7,7 @@ use serde_json::Value;
 use wavnet_proto::mesh::Dropped;
 use wavnet_tests::{
     lab::{self, agent::sum_of, host::Host, nat::NatKind, poll_until, raw::RawSocket, udp::Udp},
-    mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, mesh_of},
+    mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, server_of},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -45,7 +45,7 @@ fn said_once(site: &Site, words: &str) -> Result<()> {
     })
 }
 
-fn server_of(world: &World) -> SocketAddrV4 {
+fn address_of_server(world: &World) -> SocketAddrV4 {
     SocketAddrV4::new(world.public.host.addr, 4789)
 }
 
@@ -58,13 +58,13 @@ fn a_host_that_a_server_has_no_room_for_says_so() {
         world.server.reload()?;
         let first = world.site(lab, &SiteSpec::default())?;
         poll_until("the first host to be in", SOON, || {
-            let servers = mesh_of(&first.agent)?.servers;
-            ensure!(servers[0].registered, "{servers:?}");
+            let server = server_of(&first.agent, 0)?;
+            ensure!(server.registered, "{server:?}");
             Ok(())
         })?;
         let second = world.site(lab, &SiteSpec::default())?;
         let words = "it has no room for another host";
-        warned(&second, server_of(&world), words, SOON)?;
+        warned(&second, address_of_server(&world), words, SOON)?;
         said_once(&second, words)?;
         ensure!(first.agent.status()?.warnings.iter().all(|w| !w.contains("rendezvous")), "{:?}", first.agent.status());
         Ok(())
@@ -84,7 +84,7 @@ fn two_hosts_with_one_key_say_so_once_and_others_are_not_disturbed() {
         let flow = Flow::start(&c, &d, SOON)?;
         twin.agent.launch()?;
         let words = "another host has registered with this host's identity";
-        warned(&one, server_of(&world), words, SOON)?;
+        warned(&one, address_of_server(&world), words, SOON)?;
         // The first one comes back and drives out the other one; then that one does the same once more.
         poll_until("the two to take turns", TURN, || {
             let page = world.server.metrics()?;
@@ -94,7 +94,7 @@ fn two_hosts_with_one_key_say_so_once_and_others_are_not_disturbed() {
         })?;
         // The twin had a key of its own before, and may have been registered with that.
         for (site, most) in [(&one, 1), (&twin, 2)] {
-            warned(site, server_of(&world), words, SOON)?;
+            warned(site, address_of_server(&world), words, SOON)?;
             said_once(site, words)?;
             let times = said(site, "registered with a rendezvous server");
             ensure!((1..=most).contains(&times), "{times} times in {}", site.agent.log());
@@ -170,7 +170,7 @@ fn what_comes_in_and_is_of_no_use_is_counted_by_reason_and_the_mesh_goes_on() {
         let lost = flow.lost();
         ensure!(lost <= 1, "{lost} frames were lost");
         a.wait_for_path(&b, "direct", SOON)?;
-        ensure!(mesh_of(&a.agent)?.servers[0].registered, "the server has lost it");
+        ensure!(server_of(&a.agent, 0)?.registered, "the server has lost it");
         ensure!(a.agent.cli("mesh")?.contains("dropped"), "{}", a.agent.cli("mesh")?);
 
         world.server.process()?.kill();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use wavnet_tests::{
     lab::{self, host::Host, nat::NatKind, ping, poll_until, raw::RawSocket},
-    mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, mesh_of, row},
+    mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, row, server_of},
     rendezvous::Server,
 };
 
@@ -18,8 +18,7 @@ fn cone() -> SiteSpec {
 /// Waits until the n-th server has a site, or until the site says that it does not answer.
 fn wait_registered(site: &Site, n: usize, registered: bool) -> Result<()> {
     poll_until(&format!("server {n}: {registered}"), SOON, || {
-        let mesh = mesh_of(&site.agent)?;
-        let server = &mesh.servers[n];
+        let server = server_of(&site.agent, n)?;
         ensure!(server.error.is_none() == registered && (server.registered || !registered), "{server:?}");
         Ok(())
     })

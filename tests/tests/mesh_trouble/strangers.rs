@@ -15,7 +15,7 @@ use wavnet_tests::{
         raw::RawSocket,
         udp::Udp,
     },
-    mesh::{Member, NEEDS, Site, SiteSpec, World, meet, mesh_of, row},
+    mesh::{Member, NEEDS, Site, SiteSpec, World, meet, mesh_of, row, server_of},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -63,7 +63,7 @@ fn keys_lists_and_vnis_keep_out_who_does_not_belong() {
         forged_frames_are_dropped(lab, &mut world, &a, &b)?;
 
         poll_until("the foreign agent to say it", SOON, || said(&foreign, "check its address", 1))?;
-        let server = &mesh_of(&foreign.agent)?.servers[0];
+        let server = server_of(&foreign.agent, 0)?;
         ensure!(!server.registered && server.error.is_some(), "{server:?}");
         let page = world.server.metrics()?;
         let refused = sum_of(&page, "wavnet_rendezvous_drops_total", &["reason=\"unknown_network\""]);
@@ -82,7 +82,7 @@ fn keys_lists_and_vnis_keep_out_who_does_not_belong() {
         })?;
         said(&choosy, "refused: it is not on the list", 2)?;
         said(&foreign, "check its address", 1)?;
-        let hosts = mesh_of(&apart.agent)?.servers[0].hosts;
+        let hosts = server_of(&apart.agent, 0)?.hosts;
         ensure!(hosts == 0, "it sees {hosts} hosts, and shares no VNI with any");
         for case in ["another network key", "not on the list", "no VNI in common"] {
             row(case, "none", "–");
@@ -104,7 +104,7 @@ fn lists_do_without_a_key() {
         let listed = SiteSpec { member: Member::NoKey, mesh: allow, ..cone.clone() };
         let [mut a, mut b, other, with_key] = world.sites(lab, [&listed, &listed, &listed, &cone])?;
         poll_until("the server to refuse who is not listed", SOON, || {
-            let server = &mesh_of(&a.agent)?.servers[0];
+            let server = server_of(&a.agent, 0)?;
             ensure!(server.error.as_ref().is_some_and(|e| e.contains("not on the server's list")), "{server:?}");
             Ok(())
         })?;

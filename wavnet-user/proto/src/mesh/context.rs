@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     budget::Budget,
+    mapped::Mapped,
     output::{Command, Event, PathId, Way},
     path::WayId,
     paths::Paths,
@@ -44,7 +45,7 @@ pub(super) struct Local {
     /// The main socket's addresses, one for each of the host's.
     pub(super) hosts: Vec<SocketAddr>,
     /// How servers see it.
-    pub(super) mapped: BTreeMap<usize, SocketAddr>,
+    pub(super) mapped: BTreeMap<usize, Mapped>,
     /// What is in front of it.
     pub(super) nat: NatSummary,
     /// Counts what others are to be told anew.
@@ -58,7 +59,7 @@ impl Local {
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let mut seen = BTreeSet::new();
         let hosts = self.hosts.iter().map(|addr| Candidate { kind: CandidateKind::Host, addr: *addr });
-        let mapped = self.mapped.values().map(|addr| Candidate { kind: CandidateKind::Mapped, addr: *addr });
+        let mapped = self.mapped.values().map(|seen| Candidate { kind: CandidateKind::Mapped, addr: seen.addr });
         // What servers saw first: it is what works for most, and a host with many addresses must not push it out.
         mapped.chain(hosts).filter(|c| seen.insert(c.addr)).take(MAX_CANDIDATES).collect()
     }

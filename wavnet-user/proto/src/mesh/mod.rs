@@ -18,6 +18,7 @@ mod context;
 mod drops;
 mod left;
 mod link;
+mod mapped;
 mod nat;
 mod output;
 mod path;
@@ -213,7 +214,7 @@ impl Mesh {
                     _ => link.pulse(cx, cut_off),
                 }
                 self.own_link(i);
-                self.forget_mapped(now, i);
+                self.forget_outdated(now);
             }
             Timer::Connect(key) => self.connect(now, key),
             Timer::Forget(key) => self.forget(now, key),

@@ -1,10 +1,6 @@
 //! What servers say, and what peers it leads to.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Context, Dropped, Event, Link, Mesh, Peer, Timer, Way, lend,
@@ -15,7 +11,7 @@ use crate::{
     transmit::Socket,
     trust::PublicKey,
     wire::{
-        Candidate, Datagram, Label, Message,
+        Datagram, Label, Message,
         message::{ByeReason, Forward, Invite},
     },
 };
@@ -93,50 +89,6 @@ impl Mesh {
         let stands_in = |link: &&Link| is_ipv4(link.index) || !is_ipv4(i);
         let mut twins = self.links.iter().filter(leads_there).filter(stands_in);
         twins.any(|link| link.is_sound(now) || link.index < i && link.is_calling())
-    }
-
-    /// A server sees us at another address: others must know.
-    fn mapped(&mut self, now: Time, i: usize, mapped: SocketAddr) {
-        let before = self.local.candidates();
-        self.local.mapped.insert(i, mapped);
-        // Where servers saw us that we have lost, somebody else may be by now.
-        let links = &self.links;
-        self.local.mapped.retain(|j, _| *j == i || links.get(*j).is_some_and(|link| link.is_up(now)));
-        if self.say_where(now, &before) {
-            for peer in self.peers.values_mut() {
-                peer.tell_moved(lend!(self, now));
-            }
-        }
-    }
-
-    /// Where a server saw us that is silent now, nobody is to look for us if those that answer see us elsewhere: this host has moved since.
-    pub(super) fn forget_mapped(&mut self, now: Time, i: usize) {
-        let Some(at) = self.local.mapped.get(&i).copied() else { return };
-        if !self.links.get(i).is_some_and(|link| link.is_silent(now)) {
-            return;
-        }
-        let is_sound = |j: usize| self.links.get(j).is_some_and(|link| link.is_sound(now));
-        let others = self.local.mapped.iter().filter(|(j, seen)| is_sound(**j) && seen.is_ipv4() == at.is_ipv4());
-        let ips: Vec<IpAddr> = others.map(|(_, seen)| seen.ip()).collect();
-        if ips.is_empty() || ips.contains(&at.ip()) {
-            return;
-        }
-        let before = self.local.candidates();
-        self.local.mapped.remove(&i);
-        self.say_where(now, &before);
-    }
-
-    /// Tells others where this host is to be reached. False if that is as before.
-    fn say_where(&mut self, now: Time, before: &[Candidate]) -> bool {
-        if self.local.candidates() == before {
-            return false;
-        }
-        self.local.generation += 1;
-        for link in &mut self.links {
-            link.touch(lend!(self, now));
-        }
-        self.tell_all(now);
-        true
     }
 
     /// True if no server answers, and a peer is not to be reached: this host may be cut off, and nothing but an answer tells when that is over.

@@ -83,7 +83,7 @@ impl Mesh {
             addr: link.server.addr,
             registered: link.is_up(now),
             trouble: link.lasting_trouble(now),
-            mapped: self.local.mapped.get(&link.index).copied(),
+            mapped: self.local.mapped.get(&link.index).map(|seen| seen.addr),
             relays: link.relays,
             stun: link.stun.clone(),
             hosts: link.directory.len(),

@@ -153,7 +153,8 @@ impl Link {
         let answers_again = self.is_silent(cx.now);
         let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
         let first = self.lease.replace(lease).is_none();
-        (self.lease_ends, self.requests, self.asked) = (cx.now + lease, 0, None);
+        (self.registered_at, self.lease_ends) = (cx.now, cx.now + lease);
+        (self.requests, self.asked) = (0, None);
         (self.stale, self.relays) = (false, answer.relay);
         self.stun.clone_from(&answer.stun);
         cx.timers.set(Timer::Register(self.index), cx.now + lease / 3);
@@ -163,7 +164,7 @@ impl Link {
         }
         cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));
         self.changed(cx, answer.version);
-        let is_elsewhere = cx.local.mapped.get(&self.index) != Some(&answer.mapped);
+        let is_elsewhere = cx.local.mapped.get(&self.index).is_none_or(|seen| seen.addr != answer.mapped);
         let may = if is_elsewhere { self.moves.may(cx.now) } else { Ok(()) };
         if let Err(at) = may {
             // It is asked again then.

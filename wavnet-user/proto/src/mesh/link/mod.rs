@@ -59,6 +59,8 @@ pub(super) struct Link {
     lease: Option<Duration>,
     /// When it ends unless it is extended.
     lease_ends: Time,
+    /// When it last answered so.
+    registered_at: Time,
     /// REGISTER goes out, and not REFRESH: what was told is not what is so.
     stale: bool,
     /// The last request's number, and which of them may still be answered by REGISTERED.
@@ -115,6 +117,7 @@ impl Link {
             requests: 0,
             lease: None,
             lease_ends: Time::ZERO,
+            registered_at: Time::ZERO,
             stale: true,
             request: 0,
             asked: None,
@@ -136,6 +139,11 @@ impl Link {
     /// True if the server has us.
     pub(super) fn is_up(&self, now: Time) -> bool {
         self.session.is_some() && self.lease.is_some() && now < self.lease_ends
+    }
+
+    /// When it last said where it sees us.
+    pub(super) fn registered_at(&self) -> Time {
+        self.registered_at
     }
 
     /// True if it has us, and answers.

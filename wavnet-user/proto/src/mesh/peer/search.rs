@@ -176,36 +176,30 @@ impl Peer {
         self.scatter(cx, &ways);
     }
 
-    /// Where the peer's one mapping is: of what it tells, where a server saw it last.
+    /// Where the peer's one mapping is, if a server has seen it at that address.
     pub(super) fn target(&self) -> Option<SocketAddr> {
-        let at = |ip: &IpAddr| self.mapped().find(|addr| addr.ip() == *ip);
-        self.seen_at.iter().flatten().find_map(at)
-    }
-
-    /// Where servers see it by its own word.
-    fn mapped(&self) -> impl Iterator<Item = SocketAddr> {
-        let is_mapped = |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4();
-        self.candidates.iter().filter(is_mapped).map(|c| c.addr)
+        let is_target =
+            |c: &&Candidate| c.kind == CandidateKind::Mapped && c.addr.is_ipv4() && self.is_seen_at(c.addr.ip());
+        self.candidates.iter().find(is_target).map(|c| c.addr)
     }
 
     /// True if a search could help, but no server has seen the peer where it says that it is: it has moved, and we were not told, or its word is all
     /// there is.
     pub(super) fn is_unseen(&self, cx: &Context<'_>) -> bool {
+        let tells = self.candidates.iter().any(|c| c.kind == CandidateKind::Mapped && c.addr.is_ipv4());
         let helps = cx.local.settings.search && obstacle(&cx.local.nat, &self.nat).is_some();
-        helps && self.mapped().any(|addr| !self.is_seen_at(addr.ip())) && !self.has_direct(cx.now)
+        tells && helps && self.target().is_none() && !self.has_direct(cx.now)
     }
 
     pub(super) fn is_seen_at(&self, ip: IpAddr) -> bool {
         self.seen_at.contains(&Some(ip))
     }
 
-    /// A server has seen the peer there. The last place comes first.
+    /// A server has seen the peer there.
     pub(super) fn note_seen(&mut self, ip: IpAddr) {
-        let last = self.seen_at.len() - 1;
-        let place = self.seen_at.iter().position(|seen| *seen == Some(ip)).unwrap_or(last);
-        if let Some(upto) = self.seen_at.get_mut(..=place) {
-            upto.rotate_right(1);
-            upto[0] = Some(ip);
+        if !self.is_seen_at(ip) {
+            self.seen_at.rotate_right(1);
+            self.seen_at[0] = Some(ip);
         }
     }
 
@@ -254,35 +248,4 @@ const LEFTOVERS: Duration = Duration::from_secs(35);
 /// True if what an earlier search has left in NATs is gone.
 pub(in crate::mesh) fn is_rested(searched: Option<Time>, now: Time) -> bool {
     searched.is_none_or(|at| now.since(at) >= LEFTOVERS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{rng::Rng, trust::SecretKey};
-
-    #[test]
-    fn a_search_is_aimed_where_a_server_saw_the_peer_last_of_what_it_tells() {
-        let key = SecretKey::generate(&mut Rng::from_seed([7; 32])).public();
-        let mut peer = Peer::new(key, Time::ZERO);
-        let addr = |n: u8| SocketAddr::from(([198, 18, 0, n], 4789));
-        let told = |peer: &mut Peer, all: &[u8]| {
-            let candidate = |n: &u8| Candidate { kind: CandidateKind::Mapped, addr: addr(*n) };
-            peer.candidates = all.iter().map(candidate).collect();
-        };
-        told(&mut peer, &[1, 2]);
-        assert_eq!(peer.target(), None, "its word is all there is");
-        for last in [1, 2, 1] {
-            peer.note_seen(addr(last).ip());
-            assert_eq!(peer.target(), Some(addr(last)));
-        }
-        // Servers that lie about many places do not make it forget where it was seen just before.
-        for n in 11..14 {
-            peer.note_seen(addr(n).ip());
-        }
-        assert_eq!(peer.target(), Some(addr(1)));
-        assert!(!peer.is_seen_at(addr(2).ip()));
-        told(&mut peer, &[2]);
-        assert_eq!(peer.target(), None);
-    }
 }
