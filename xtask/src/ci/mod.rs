@@ -2,7 +2,7 @@
 
 mod dependencies;
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, thread, time::Instant};
 
 use anyhow::Result;
 use wavnet_ebpf_builder::{self as builder, RustcVersion, Toolchain};
@@ -21,16 +21,20 @@ struct Step {
     run: fn(&Workspace) -> Result<Summary>,
 }
 
+/// Steps that need cargo-deny.
+const LICENCES: &str = "licences";
+const ADVISORIES: &str = "advisories";
+
 /// In the order that fails fastest.
 const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
     Step { name: "pure", run: dependencies::pure },
     Step { name: "setup", run: set_up },
-    Step { name: "licences", run: dependencies::licences },
-    Step { name: "advisories", run: dependencies::advisories },
     Step { name: "clippy", run: clippy },
     Step { name: "clippy-ebpf", run: clippy_ebpf },
     Step { name: "clippy-fuzz", run: clippy_fuzz },
+    Step { name: LICENCES, run: dependencies::licences },
+    Step { name: ADVISORIES, run: dependencies::advisories },
     Step { name: "tests", run: tests },
     Step { name: "docs", run: docs },
     Step { name: "demonstration", run: demonstration },
@@ -44,9 +48,21 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// Runs the steps that are named, or all; a step that fails does not keep the next from running.
 pub(crate) fn command(workspace: &Workspace, wanted: &[String]) -> Result<ExitCode> {
     interrupt::defer()?;
+    let steps: Vec<&Step> =
+        STEPS.iter().filter(|step| wanted.is_empty() || wanted.iter().any(|name| name == step.name)).collect();
+    thread::scope(|scope| {
+        if steps.iter().any(|step| [LICENCES, ADVISORIES].contains(&step.name)) {
+            // Compiled beside the steps before, which leave a CPU to it now and then. If it fails, those that need it say why.
+            scope.spawn(|| setup::cargo_deny(workspace).map(drop));
+        }
+        run_each(workspace, &steps)
+    })
+}
+
+fn run_each(workspace: &Workspace, steps: &[&Step]) -> Result<ExitCode> {
     let mut sum = Summary::default();
     let mut report = Vec::new();
-    for step in STEPS.iter().filter(|step| wanted.is_empty() || wanted.iter().any(|name| name == step.name)) {
+    for step in steps {
         println!("\n=== {}", step.name);
         let start = Instant::now();
         let summary = (step.run)(workspace).unwrap_or_else(|error| {
@@ -81,8 +97,7 @@ fn fmt(workspace: &Workspace) -> Result<Summary> {
 }
 
 fn set_up(workspace: &Workspace) -> Result<Summary> {
-    setup::ensure(workspace)?;
-    done(setup::cargo_deny(workspace).map(|_| ()))
+    done(setup::ensure(workspace))
 }
 
 fn clippy(workspace: &Workspace) -> Result<Summary> {

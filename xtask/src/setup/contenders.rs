@@ -1,11 +1,9 @@
 //! What else carries VMs' frames, for the benchmark to compare with.
 
-use std::path::Path;
-
 use anyhow::Result;
 
-use super::{linker::remove_build_directory, unpacked::Package};
-use crate::{process::run_long, workspace::Workspace};
+use super::{cargo, unpacked::Package};
+use crate::workspace::Workspace;
 
 pub(super) const PACKAGES: &[Package] = &[
     Package {
@@ -33,20 +31,8 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
         package.ensure(workspace, &home, &bin)?;
     }
     if !bin.join(VPNCLOUD).is_file() {
-        compile(workspace, &home)?;
+        cargo::install(workspace, VPNCLOUD, &home, |cargo| cargo)?;
     }
     println!("Contenders of the benchmark: {}", bin.display());
     Ok(())
-}
-
-fn compile(workspace: &Workspace, home: &Path) -> Result<()> {
-    let version = workspace.pin(VPNCLOUD)?;
-    let mut cargo = workspace.cargo("install");
-    cargo
-        .args([VPNCLOUD, "--locked", "--version", &format!("^{version}"), "--root"])
-        .arg(home)
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_TARGET_DIR", workspace.toolchain().join("build"));
-    run_long(workspace, "vpncloud: compile", &mut cargo)?;
-    remove_build_directory(workspace)
 }

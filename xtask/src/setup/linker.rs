@@ -1,7 +1,7 @@
 //! bpf-linker, compiled for the LLVM of the compiler in use.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use wavnet_ebpf_builder::linker;
 
-use super::{apt, compiler};
-use crate::{process::run_long, workspace::Workspace};
+use super::{apt, cargo, compiler};
+use crate::workspace::Workspace;
 
 /// Installs a linker if none reads what the compilers write.
 pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
@@ -71,26 +71,14 @@ fn install(workspace: &Workspace, llvm: u32, library: &Path) -> Result<()> {
     for name in [Path::new("libLLVM.so"), Path::new(file_name)] {
         link(library, &lib.join(name))?;
     }
-    let version = workspace.pin("bpf-linker")?;
-    let mut cargo = workspace.cargo("install");
-    cargo
-        .args(["bpf-linker", "--locked", "--no-default-features"])
-        .args(["--version", &format!("^{version}"), "--features", &format!("llvm-{llvm}")])
-        .arg("--root")
-        .arg(&home)
-        .env("LLVM_PREFIX", &home)
-        .env_remove("RUSTFLAGS")
-        // The work is done in LLVM's library; what is around it need not be fast, but be compiled soon.
-        .envs([("CARGO_PROFILE_RELEASE_DEBUG", "0"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")])
-        .env("CARGO_TARGET_DIR", workspace.toolchain().join("build"));
     let libraries = format!("{}:{}", lib.display(), compiler::library_path(&workspace.toolchain().join("ebpf/root")));
-    run_long(workspace, "bpf-linker: compile", &mut cargo).with_context(|| {
-        format!(
-            "bpf-linker {version} for LLVM {llvm} cannot be compiled; another one can be named by {}",
-            linker::LINKER_VARIABLE
-        )
-    })?;
-    remove_build_directory(workspace)?;
+    cargo::install(workspace, "bpf-linker", &home, |cargo| {
+        cargo.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
+        // The work is done in LLVM's library; what is around it need not be fast, but be compiled soon.
+        cargo.envs([("CARGO_PROFILE_RELEASE_DEBUG", "0"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")]);
+        cargo.env("LLVM_PREFIX", &home)
+    })
+    .with_context(|| format!("for LLVM {llvm}; another linker can be named by {}", linker::LINKER_VARIABLE))?;
     let bin = workspace.compiler_bin();
     compiler::wrapper(&bin.join("bpf-linker"), &home.join("bin/bpf-linker"), &libraries)?;
     let note = bin.join("bpf-linker.llvm");
@@ -98,17 +86,6 @@ fn install(workspace: &Workspace, llvm: u32, library: &Path) -> Result<()> {
     match linker::probe(&bin.join("bpf-linker")) {
         Ok(_) => Ok(()),
         Err(why) => bail!("bpf-linker was compiled and does not start: {why}"),
-    }
-}
-
-/// Removes what cargo compiled tools in.
-pub(super) fn remove_build_directory(workspace: &Workspace) -> Result<()> {
-    let build = workspace.toolchain().join("build");
-    match fs::remove_dir_all(&build) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", build.display()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: gets what is missing. Every part first looks whether there is anything to do.
 
 mod apt;
+mod cargo;
 mod compiler;
 mod contenders;
 mod linker;

@@ -4,13 +4,13 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result};
 
-use super::{apt, linker::remove_build_directory, unpacked::Package};
+use super::{apt, cargo, unpacked::Package};
 use crate::{
-    process::run_long,
     programs::{self, PROMTOOL, STUN},
     workspace::Workspace,
 };
@@ -46,22 +46,16 @@ pub(super) fn promtool(workspace: &Workspace) -> Result<()> {
     fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))
 }
 
-/// Gets cargo-deny if it is missing.
+/// Gets cargo-deny if it is missing. Who asks meanwhile waits.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
+    static GETTING: Mutex<()> = Mutex::new(());
+    let _getting = GETTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = programs::find("cargo-deny", &workspace.path()) {
         return Ok(found);
     }
-    let version = workspace.pin("cargo-deny")?;
-    let mut cargo = workspace.cargo("install");
-    cargo
+    cargo::install(workspace, "cargo-deny", &workspace.toolchain(), |cargo| {
         // It runs for a second: unoptimised it is compiled in a third of the time.
-        .args(["cargo-deny", "--locked", "--debug", "--version", &format!("^{version}")])
-        .arg("--root")
-        .arg(workspace.toolchain())
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .env("CARGO_TARGET_DIR", workspace.toolchain().join("build"));
-    run_long(workspace, "cargo-deny: compile", &mut cargo)?;
-    remove_build_directory(workspace)?;
+        cargo.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0")
+    })?;
     Ok(workspace.tools_bin().join("cargo-deny"))
 }
