@@ -17,6 +17,7 @@ use super::{
     search,
     settings::Settings,
     timer::Timer,
+    turns::Turns,
 };
 use crate::{
     rng::Rng,
@@ -120,8 +121,8 @@ pub(super) struct Output {
     /// A server to ask for a mapping, and for which peer which question was asked.
     pub(super) stun_server: Option<SocketAddr>,
     pub(super) question: Option<(TransactionId, PublicKey)>,
-    /// Whom a search is under way for: one at a time, for the sake of the NATs.
-    pub(super) searching: Option<PublicKey>,
+    /// Whom a search or prediction is under way for, and who waits.
+    pub(super) turns: Turns,
     /// When the last search ended.
     pub(super) searched: Option<Time>,
     /// Extra sockets that are open, and the one that was opened last.

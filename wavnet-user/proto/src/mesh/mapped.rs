@@ -30,7 +30,7 @@ impl Mesh {
         }
     }
 
-    /// A server may have fallen silent. Where it saw us nobody is to look for us if we have left that place since.
+    /// A server may be gone. Where it saw us nobody is to look for us if we have left that place since.
     pub(super) fn forget_outdated(&mut self, now: Time) {
         let outdated = self.outdated(now);
         if !outdated.is_empty() {
@@ -40,7 +40,7 @@ impl Mesh {
         }
     }
 
-    /// Servers that do not answer and have seen this host where it is no longer: another one has said since then that it is elsewhere.
+    /// Servers that are gone and have seen this host where it is no longer: another one has said since then that it is elsewhere.
     fn outdated(&self, now: Time) -> Vec<usize> {
         let mapped = &self.local.mapped;
         // Of such a NAT's ports no two servers see the same.
@@ -49,8 +49,8 @@ impl Mesh {
             a.is_ipv4() == b.is_ipv4() && (a.ip() != b.ip() || a.port() != b.port() && !has_ports)
         };
         let is_outdated = |i: &usize, seen: &Mapped| {
-            let silent = self.links.get(*i).filter(|link| link.is_silent(now) || !link.is_up(now));
-            silent.is_some_and(|link| {
+            let gone = self.links.get(*i).filter(|link| link.is_gone(now));
+            gone.is_some_and(|link| {
                 let says = |later: &Mapped| later.since > link.registered_at() && is_elsewhere(later.addr, seen.addr);
                 mapped.values().any(says)
             })

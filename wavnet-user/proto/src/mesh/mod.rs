@@ -33,6 +33,7 @@ mod servers;
 mod settings;
 mod steady;
 mod timer;
+mod turns;
 mod view;
 
 use std::{collections::BTreeMap, time::Duration};

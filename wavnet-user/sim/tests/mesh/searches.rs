@@ -6,7 +6,7 @@ use wavnet_proto::{
     mesh::{ENTRIES, PathKind},
     nat::{NatSummary, Ports},
 };
-use wavnet_sim::{Chance, Direction, Network, Order, Seed, SegmentId, nat::NatConfig};
+use wavnet_sim::{Attached, Chance, Direction, Network, Order, Seed, SegmentId, nat::NatConfig};
 
 use crate::{
     classified::classified,
@@ -246,6 +246,23 @@ fn who_has_gone_holds_up_no_prediction_for_another_one() {
         gone.into_iter().for_each(|site| drop(world.net.kill(site.host)));
         let other = world.behind("other", NatConfig::symmetric_sequential(1), counting(1));
         direct_within(&mut world, hub, other, 30);
+    });
+}
+
+/// Each is busy with one that it cannot reach whenever the other one asks: who asked in vain is called when it is over.
+#[test]
+fn predictions_in_vain_in_step_hold_up_none_for_each_other() {
+    Seed::each(40, |seed| {
+        let mut world = World::new(seed, DELAY);
+        let all =
+            ["a", "b", "c", "d", "e"].map(|name| world.behind(name, NatConfig::symmetric_sequential(1), counting(1)));
+        let [a, b, others @ ..] = all;
+        let at = |site: Site| Attached::from(site.router.expect("a NAT"));
+        for (i, one) in others.into_iter().enumerate() {
+            let rest: Vec<Attached> = all[..i + 2].iter().copied().map(at).collect();
+            world.net.set_partition(&[at(one)], &rest, true);
+        }
+        direct_within(&mut world, a, b, 40);
     });
 }
 

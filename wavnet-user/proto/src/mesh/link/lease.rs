@@ -153,8 +153,7 @@ impl Link {
         let answers_again = self.is_silent(cx.now);
         let lease = Duration::from_secs(answer.lease.max(SHORTEST).into());
         let first = self.lease.replace(lease).is_none();
-        (self.registered_at, self.lease_ends) = (cx.now, cx.now + lease);
-        (self.requests, self.asked) = (0, None);
+        (self.lease_ends, self.requests, self.asked) = (cx.now + lease, 0, None);
         (self.stale, self.relays) = (false, answer.relay);
         self.stun.clone_from(&answer.stun);
         cx.timers.set(Timer::Register(self.index), cx.now + lease / 3);
@@ -166,9 +165,10 @@ impl Link {
         self.changed(cx, answer.version);
         let is_elsewhere = cx.local.mapped.get(&self.index).is_none_or(|seen| seen.addr != answer.mapped);
         let may = if is_elsewhere { self.moves.may(cx.now) } else { Ok(()) };
-        if let Err(at) = may {
+        match may {
+            Ok(()) => self.registered_at = cx.now,
             // It is asked again then.
-            cx.timers.set_no_later(Timer::Register(self.index), at);
+            Err(at) => cx.timers.set_no_later(Timer::Register(self.index), at),
         }
         News { moved: is_elsewhere && may.is_ok(), answers_again }
     }

@@ -59,7 +59,7 @@ pub(super) struct Link {
     lease: Option<Duration>,
     /// When it ends unless it is extended.
     lease_ends: Time,
-    /// When it last answered so.
+    /// When it last said where it sees us.
     registered_at: Time,
     /// REGISTER goes out, and not REFRESH: what was told is not what is so.
     stale: bool,
@@ -141,7 +141,12 @@ impl Link {
         self.session.is_some() && self.lease.is_some() && now < self.lease_ends
     }
 
-    /// When it last said where it sees us.
+    /// True if it has us no more, or answers no requests. What becomes of pulses does not count: they may need longer to come back than an answer.
+    pub(super) fn is_gone(&self, now: Time) -> bool {
+        !self.is_up(now) || self.requests >= SILENT_AFTER || self.trouble == Some(ServerTrouble::Silent)
+    }
+
+    /// When it last said where it sees us, and was believed.
     pub(super) fn registered_at(&self) -> Time {
         self.registered_at
     }

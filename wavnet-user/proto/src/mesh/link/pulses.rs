@@ -49,7 +49,7 @@ impl Link {
     }
 
     /// True if it has not answered for longer than chance explains.
-    pub(in crate::mesh) fn is_silent(&self, now: Time) -> bool {
+    pub(super) fn is_silent(&self, now: Time) -> bool {
         let told = self.trouble == Some(ServerTrouble::Silent);
         told || self.requests > LOST_BY_CHANCE || self.pulses.health(now) == Health::Dead
     }

@@ -16,7 +16,7 @@ mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -105,6 +105,8 @@ pub(super) struct Peer {
     looks: u32,
     prediction: Option<Prediction>,
     predictions: u32,
+    /// The addresses that it has told while another prediction was under way, and when.
+    told_while_busy: Option<(Time, Vec<SocketAddr>)>,
     search: Option<Progress>,
     /// Searches since the last one that was not in vain.
     searches: u32,
@@ -165,6 +167,7 @@ impl Peer {
             looks: 0,
             prediction: None,
             predictions: 0,
+            told_while_busy: None,
             search: None,
             searches: 0,
             asks: 0,

@@ -29,6 +29,9 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// Before the question is asked once more, and how often it is.
 const RETRY: Duration = Duration::from_millis(400);
 const QUESTIONS: u8 = 3;
+/// For how long the peer's answer is waited for, and how old what it has told may be when it is answered.
+const ANSWER: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_millis(1500);
 /// Between two probes by each socket, and how many there are.
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: u8 = 10;
@@ -74,14 +77,21 @@ impl Peer {
 
     /// Whether a prediction is to be tried before (or in place of) a search.
     pub(super) fn may_predict(&self, cx: &Context<'_>) -> bool {
-        let is_ours = match obstacle(&cx.local.nat, &self.nat) {
-            Some(Obstacle::Ours) => true,
-            // One of them begins.
-            Some(Obstacle::Both) => self.begins(cx),
-            _ => false,
-        };
+        // Where both NATs count, one of them begins.
+        let is_ours = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours) || self.begins(cx);
         let is_known = cx.out.stun_server.is_some() && self.target().is_some() && self.is_there(cx.now);
         is_ours && is_known && self.predictions < ATTEMPTS && self.step(cx).is_some()
+    }
+
+    /// Whether the peer, which has begun, is to be answered.
+    pub(super) fn can_answer(&self, cx: &Context<'_>) -> bool {
+        self.predictions < ATTEMPTS && self.step(cx).is_some() && !self.has_direct(cx.now)
+    }
+
+    /// What the peer has told while another prediction was under way, if it still waits for an answer.
+    pub(super) fn take_told(&mut self, now: Time) -> Option<Vec<SocketAddr>> {
+        let (at, theirs) = self.told_while_busy.take()?;
+        (now.since(at) < FRESH).then_some(theirs)
     }
 
     /// True if it was there a moment ago. One that has gone answers nothing, and others wait meanwhile: there is one prediction at a time.
@@ -92,7 +102,9 @@ impl Peer {
     /// Begins: asks where the counter is.
     pub(super) fn predict(&mut self, cx: &mut Context<'_>, theirs: Vec<SocketAddr>) {
         let Some(server) = cx.out.stun_server else { return };
-        cx.out.searching = Some(self.key);
+        cx.out.turns.begin(self.key);
+        let is_both = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Both);
+        cx.out.turns.set_waiting(is_both && theirs.is_empty());
         self.predictions = self.predictions.saturating_add(1);
         let sockets = cx.out.open_sockets(1 + MAPPINGS);
         let stage = Stage::Asked { id: TransactionId::new(cx.rng.bytes()), server, times: 0 };
@@ -102,6 +114,14 @@ impl Peer {
 
     /// [`Timer::Search`], while a prediction is under way.
     pub(super) fn go_on_predicting(&mut self, cx: &mut Context<'_>) {
+        if cx.out.turns.makes_way() == Some(self.key) {
+            // It has left nothing in the NATs.
+            let searched = cx.out.searched;
+            self.predictions = self.predictions.saturating_sub(1);
+            self.stop_search(cx);
+            cx.out.searched = searched;
+            return self.consider_search(cx);
+        }
         let is_alone = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours);
         let Some(prediction) = &mut self.prediction else { return };
         match &mut prediction.stage {
@@ -133,7 +153,7 @@ impl Peer {
         let step = self.step(cx);
         let Some(prediction) = &mut self.prediction else { return };
         let (Stage::Asked { id: asked, .. }, Some(step)) = (&prediction.stage, step) else { return };
-        if *asked != id {
+        if *asked != id || cx.out.turns.makes_way() == Some(self.key) {
             return;
         }
         prediction.stage = Stage::Told { rounds: 0 };
@@ -144,7 +164,7 @@ impl Peer {
         if obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours) || self.knows_theirs() {
             self.go_on_predicting(cx);
         } else {
-            cx.timers.set(Timer::Search(self.key), cx.now + Duration::from_secs(2));
+            cx.timers.set(Timer::Search(self.key), cx.now + ANSWER);
         }
         self.say_anyhow(cx, &[Message::Candidates(said)]);
     }
@@ -163,17 +183,19 @@ impl Peer {
         // Each is met by a mapping of our own.
         let theirs: Vec<_> = addrs.into_iter().filter(|addr| self.is_seen_at(addr.ip())).collect();
         if let Some(prediction) = &mut self.prediction {
+            cx.out.turns.set_waiting(false);
             prediction.theirs = theirs;
             if let Stage::Told { .. } = prediction.stage {
                 self.go_on_predicting(cx);
             }
-        } else if self.predictions < ATTEMPTS
-            && !theirs.is_empty()
-            && self.step(cx).is_some()
-            && cx.out.searching.is_none()
-            && !self.has_direct(cx.now)
-        {
-            self.predict(cx, theirs);
+        } else if !theirs.is_empty() && self.can_answer(cx) {
+            if cx.out.turns.are_free() {
+                self.predict(cx, theirs);
+            } else {
+                self.told_while_busy = Some((cx.now, theirs));
+                cx.out.turns.is_asked_by(self.key);
+                make_way(cx);
+            }
         }
     }
 
@@ -203,5 +225,12 @@ impl Peer {
                 cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
             }
         }
+    }
+}
+
+/// Has a prediction that only waits end at once, if a peer waits for our answer.
+fn make_way(cx: &mut Context<'_>) {
+    if let Some(key) = cx.out.turns.makes_way() {
+        cx.timers.set(Timer::Search(key), cx.now);
     }
 }

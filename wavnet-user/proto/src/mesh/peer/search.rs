@@ -87,17 +87,20 @@ impl Peer {
         if self.search.is_some() {
             return self.go_on(cx);
         }
+        let is_called = cx.out.turns.take(self.key);
         if self.has_direct(cx.now) || !self.is_connected() {
             return;
         }
         let mut pause = LATER;
-        if self.may_predict(cx) {
-            if cx.out.searching.is_none() {
-                return self.predict(cx, Vec::new());
+        let told = self.take_told(cx.now).filter(|_| is_called && self.can_answer(cx));
+        if told.is_some() || self.may_predict(cx) {
+            if cx.out.turns.are_free() {
+                return self.predict(cx, told.unwrap_or_default());
             }
+            cx.out.turns.will_ask(self.key);
         } else if self.side(cx) != Some(Side::Hard) {
             return;
-        } else if cx.out.searching.is_none() && cx.out.may_search(cx.now) {
+        } else if cx.out.turns.are_free() && cx.out.may_search(cx.now) {
             let longest = if self.asks < MANY { LATER } else { SELDOM };
             pause = SOON.saturating_mul(1 << self.asks.min(7)).min(longest);
             self.asks = self.asks.saturating_add(1);
@@ -122,7 +125,7 @@ impl Peer {
             }
             (Said::ASK, Some(Side::Easy)) => {
                 let rested = self.search_over.is_none_or(|at| cx.now.since(at) >= back_off(self.searches) / 2);
-                let free = rested && cx.out.searching.is_none() && cx.out.may_search(cx.now);
+                let free = rested && cx.out.turns.are_free() && cx.out.may_search(cx.now);
                 let phase = if free { Said::GO } else { Said::LATER };
                 self.say_anyhow(cx, &[Message::Search(Said { phase, ..said })]);
                 if free {
@@ -132,7 +135,7 @@ impl Peer {
             // Whoever says so unasked would have us search at its pace and not at ours.
             (Said::GO, Some(Side::Hard))
                 if self.asked.contains(&Some(said.transaction))
-                    && cx.out.searching.is_none()
+                    && cx.out.turns.are_free()
                     && cx.out.may_search(cx.now) =>
             {
                 self.begin(cx, Side::Hard);
@@ -142,7 +145,7 @@ impl Peer {
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
-        cx.out.searching = Some(self.key);
+        cx.out.turns.begin(self.key);
         (self.asks, self.asked) = (0, [None; 2]);
         self.searches = self.searches.saturating_add(1);
         self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
@@ -216,8 +219,10 @@ impl Peer {
         if search.is_none() && prediction.is_none() {
             return;
         }
-        cx.out.searching = None;
         cx.timers.stop(Timer::Search(self.key));
+        if let Some(next) = cx.out.turns.end() {
+            cx.timers.set_no_later(Timer::Search(next), cx.now);
+        }
         if search.is_some() {
             self.search_over = Some(cx.now);
         }
