@@ -226,17 +226,22 @@ impl Mesh {
             | Timer::Switch(key)
             | Timer::Search(key)
             | Timer::Rekey(key) => {
-                let Some(peer) = self.peers.get_mut(&key) else { return };
-                match timer {
-                    Timer::Tell(_) => peer.tell_again(cx),
-                    Timer::Probe(_, id) => peer.probe(cx, id),
-                    Timer::Pulse(_, id) => peer.pulse(cx, id),
-                    Timer::Punch(_) => peer.punch_again(cx),
-                    Timer::Switch(_) => peer.switch_now(cx),
-                    Timer::Search(_) => peer.search(cx),
-                    _ => peer.rekey(cx, index),
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    match timer {
+                        Timer::Tell(_) => peer.tell_again(cx),
+                        Timer::Probe(_, id) => peer.probe(cx, id),
+                        Timer::Pulse(_, id) => peer.pulse(cx, id),
+                        Timer::Punch(_) => peer.punch_again(cx),
+                        Timer::Switch(_) => peer.switch_now(cx),
+                        Timer::Search(_) => peer.search(cx),
+                        _ => peer.rekey(cx, index),
+                    }
+                    self.settle_owners(key);
                 }
-                self.settle_owners(key);
+                let next = if timer == Timer::Search(key) { self.out.turns.pass(key, now) } else { None };
+                if let Some(next) = next {
+                    self.timers.set_no_later(Timer::Search(next), now);
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     mesh::{
         nat::{Obstacle, obstacle},
         predict::{MAPPINGS, predicted},
+        turns::FRESH,
     },
     nat::Ports,
     stun::{Builder, Class, TransactionId},
@@ -29,9 +30,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// Before the question is asked once more, and how often it is.
 const RETRY: Duration = Duration::from_millis(400);
 const QUESTIONS: u8 = 3;
-/// For how long the peer's answer is waited for, and how old what it has told may be when it is answered.
+/// For how long the peer's answer is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
-const FRESH: Duration = Duration::from_millis(1500);
 /// Between two probes by each socket, and how many there are.
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: u8 = 10;
@@ -57,6 +57,11 @@ enum Stage {
 }
 
 impl Prediction {
+    /// Nothing was sent to the peer's addresses yet: it may say which they are.
+    fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Asked { .. }) || self.theirs.is_empty()
+    }
+
     pub(super) fn owns(&self, n: u16) -> bool {
         self.sockets.contains(&n)
     }
@@ -88,10 +93,26 @@ impl Peer {
         self.predictions < ATTEMPTS && self.step(cx).is_some() && !self.has_direct(cx.now)
     }
 
-    /// What the peer has told while another prediction was under way, if it still waits for an answer.
-    pub(super) fn take_told(&mut self, now: Time) -> Option<Vec<SocketAddr>> {
-        let (at, theirs) = self.told_while_busy.take()?;
-        (now.since(at) < FRESH).then_some(theirs)
+    /// It is its turn: answers what it has told while another prediction was under way, if it still waits for that.
+    pub(super) fn answer_told(&mut self, cx: &mut Context<'_>) -> bool {
+        let told = self.told_while_busy.take().filter(|(at, _)| cx.now.since(*at) < FRESH && self.can_answer(cx));
+        let Some((at, theirs)) = told else { return false };
+        if cx.out.turns.are_free() {
+            self.predict(cx, theirs);
+        } else {
+            self.remember_told(cx, at, theirs);
+        }
+        true
+    }
+
+    /// What it has told is to be answered when it is its turn.
+    fn remember_told(&mut self, cx: &mut Context<'_>, at: Time, theirs: Vec<SocketAddr>) {
+        self.told_while_busy = Some((at, theirs));
+        cx.out.turns.is_asked_by(self.key, at);
+        // One that only waits ends at once.
+        if let Some(key) = cx.out.turns.makes_way(cx.now) {
+            cx.timers.set(Timer::Search(key), cx.now);
+        }
     }
 
     /// True if it was there a moment ago. One that has gone answers nothing, and others wait meanwhile: there is one prediction at a time.
@@ -114,13 +135,18 @@ impl Peer {
 
     /// [`Timer::Search`], while a prediction is under way.
     pub(super) fn go_on_predicting(&mut self, cx: &mut Context<'_>) {
-        if cx.out.turns.makes_way() == Some(self.key) {
+        if cx.out.turns.makes_way(cx.now) == Some(self.key) {
             // It has left nothing in the NATs.
             let searched = cx.out.searched;
             self.predictions = self.predictions.saturating_sub(1);
+            let told = self.prediction.as_ref().is_some_and(|p| matches!(p.stage, Stage::Told { .. }));
             self.stop_search(cx);
             cx.out.searched = searched;
-            return self.consider_search(cx);
+            if !told {
+                return self.consider_search(cx);
+            }
+            // Its answer, which comes too late now, is tried for a while.
+            return cx.timers.set_no_later(Timer::Search(self.key), cx.now + ANSWER);
         }
         let is_alone = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours);
         let Some(prediction) = &mut self.prediction else { return };
@@ -153,7 +179,7 @@ impl Peer {
         let step = self.step(cx);
         let Some(prediction) = &mut self.prediction else { return };
         let (Stage::Asked { id: asked, .. }, Some(step)) = (&prediction.stage, step) else { return };
-        if *asked != id || cx.out.turns.makes_way() == Some(self.key) {
+        if *asked != id || cx.out.turns.makes_way(cx.now) == Some(self.key) {
             return;
         }
         prediction.stage = Stage::Told { rounds: 0 };
@@ -182,20 +208,22 @@ impl Peer {
         }
         // Each is met by a mapping of our own.
         let theirs: Vec<_> = addrs.into_iter().filter(|addr| self.is_seen_at(addr.ip())).collect();
-        if let Some(prediction) = &mut self.prediction {
-            cx.out.turns.set_waiting(false);
-            prediction.theirs = theirs;
-            if let Stage::Told { .. } = prediction.stage {
-                self.go_on_predicting(cx);
+        if theirs.is_empty() {
+            return;
+        }
+        // Else an answer comes too late: its mappings are bound to others than those that would be made now.
+        let can_answer = !self.begins(cx) && self.can_answer(cx);
+        match &mut self.prediction {
+            Some(prediction) if prediction.is_open() => {
+                cx.out.turns.set_waiting(false);
+                prediction.theirs = theirs;
+                if let Stage::Told { .. } = prediction.stage {
+                    self.go_on_predicting(cx);
+                }
             }
-        } else if !theirs.is_empty() && self.can_answer(cx) {
-            if cx.out.turns.are_free() {
-                self.predict(cx, theirs);
-            } else {
-                self.told_while_busy = Some((cx.now, theirs));
-                cx.out.turns.is_asked_by(self.key);
-                make_way(cx);
-            }
+            _ if !can_answer => {}
+            None if cx.out.turns.are_free() => self.predict(cx, theirs),
+            _ => self.remember_told(cx, cx.now, theirs),
         }
     }
 
@@ -225,12 +253,5 @@ impl Peer {
                 cx.out.transmits.push_back(Transmit { from: way.socket, to: way.remote, payload });
             }
         }
-    }
-}
-
-/// Has a prediction that only waits end at once, if a peer waits for our answer.
-fn make_way(cx: &mut Context<'_>) {
-    if let Some(key) = cx.out.turns.makes_way() {
-        cx.timers.set(Timer::Search(key), cx.now);
     }
 }

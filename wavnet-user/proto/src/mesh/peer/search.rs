@@ -87,15 +87,16 @@ impl Peer {
         if self.search.is_some() {
             return self.go_on(cx);
         }
-        let is_called = cx.out.turns.take(self.key);
         if self.has_direct(cx.now) || !self.is_connected() {
             return;
         }
         let mut pause = LATER;
-        let told = self.take_told(cx.now).filter(|_| is_called && self.can_answer(cx));
-        if told.is_some() || self.may_predict(cx) {
+        if cx.out.turns.is_called(self.key) && self.answer_told(cx) {
+            return;
+        }
+        if self.may_predict(cx) {
             if cx.out.turns.are_free() {
-                return self.predict(cx, told.unwrap_or_default());
+                return self.predict(cx, Vec::new());
             }
             cx.out.turns.will_ask(self.key);
         } else if self.side(cx) != Some(Side::Hard) {
@@ -220,7 +221,7 @@ impl Peer {
             return;
         }
         cx.timers.stop(Timer::Search(self.key));
-        if let Some(next) = cx.out.turns.end() {
+        if let Some(next) = cx.out.turns.end(cx.now) {
             cx.timers.set_no_later(Timer::Search(next), cx.now);
         }
         if search.is_some() {
