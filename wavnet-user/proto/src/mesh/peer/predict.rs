@@ -255,3 +255,109 @@ impl Peer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mesh::{Mesh, Settings, lend},
+        nat::{Filtering, Mapping, NatSummary},
+        policy::Policy,
+        rng::Rng,
+        trust::{NetworkKey, PublicKey, SecretKey},
+        wire::Name,
+    };
+
+    const NOW: Time = Time::from_nanos(1_000_000_000);
+
+    fn addrs(ports: std::ops::Range<u16>) -> Vec<SocketAddr> {
+        ports.map(|port| ([192, 0, 2, 1], port).into()).collect()
+    }
+
+    /// A host behind a NAT that counts, and two peers behind such NATs: one that begins, and one that it is the host's part to ask.
+    fn host() -> (Mesh, PublicKey, PublicKey) {
+        let mut rng = Rng::from_seed([5; 32]);
+        let mut secrets: [SecretKey; 3] = std::array::from_fn(|_| SecretKey::generate(&mut rng));
+        secrets.sort_by_key(SecretKey::public);
+        let [asks, own, asked] = secrets;
+        let network = NetworkKey::generate(&mut rng);
+        let settings = Settings {
+            name: Name::default(),
+            servers: Vec::new(),
+            access: network.access(),
+            member: network.member(),
+            policy: Policy::Network,
+            vnis: std::collections::BTreeSet::new(),
+            pulse: Settings::PULSE,
+            search: true,
+            peers: 2,
+        };
+        let mut mesh = Mesh::new(settings, own, [6; 32]);
+        mesh.local.nat = NatSummary {
+            mapping: Mapping::AddressAndPortDependent,
+            filtering: Filtering::AddressAndPortDependent,
+            ports: Ports::Sequential(1),
+            ..NatSummary::default()
+        };
+        mesh.out.stun_server = Some(([192, 0, 2, 9], 4789).into());
+        let peers = [asks, asked].map(|secret| secret.public());
+        for key in peers {
+            let mut peer = Peer::new(key, NOW);
+            peer.nat = mesh.local.nat;
+            peer.candidates = vec![Candidate { kind: CandidateKind::Mapped, addr: addrs(1..2)[0] }];
+            peer.note_seen(addrs(1..2)[0].ip());
+            mesh.peers.insert(key, peer);
+        }
+        (mesh, peers[0], peers[1])
+    }
+
+    fn with<R>(mesh: &mut Mesh, key: PublicKey, act: impl FnOnce(&mut Peer, &mut Context<'_>) -> R) -> R {
+        act(mesh.peers.get_mut(&key).expect("a peer"), lend!(mesh, NOW))
+    }
+
+    fn theirs(mesh: &mut Mesh, key: PublicKey) -> Option<Vec<SocketAddr>> {
+        with(mesh, key, |peer, _| peer.prediction.as_ref().map(|prediction| prediction.theirs.clone()))
+    }
+
+    /// Each address that is tried is a mapping of our NAT.
+    #[test]
+    fn who_tells_addresses_all_the_time_has_few_of_them_tried() {
+        let (mut mesh, asks, _) = host();
+        with(&mut mesh, asks, |peer, cx| peer.hear_predicted(cx, addrs(2000..2014)));
+        let (id, _) = mesh.out.question.expect("a question of STUN");
+        with(&mut mesh, asks, |peer, cx| peer.measured(cx, id, ([192, 0, 2, 7], 5000).into()));
+        for n in 0..50 {
+            with(&mut mesh, asks, |peer, cx| peer.hear_predicted(cx, addrs(3000 + n..3014 + n)));
+        }
+        assert_eq!(theirs(&mut mesh, asks), Some(addrs(2000..2014)));
+        // The last ones have their turn afterwards.
+        let rounds = (0..).take_while(|_| {
+            with(&mut mesh, asks, |peer, cx| peer.go_on_predicting(cx));
+            theirs(&mut mesh, asks).is_some()
+        });
+        assert!(rounds.count() < ROUNDS.into());
+        assert!(mesh.out.turns.is_called(asks));
+        assert!(with(&mut mesh, asks, |peer, cx| peer.answer_told(cx)));
+        assert_eq!(theirs(&mut mesh, asks), Some(addrs(3049..3063)));
+    }
+
+    #[test]
+    fn a_prediction_that_only_waits_makes_way_for_who_waits_for_us() {
+        let (mut mesh, asks, asked) = host();
+        with(&mut mesh, asked, |peer, cx| peer.predict(cx, Vec::new()));
+        let (id, _) = mesh.out.question.expect("a question of STUN");
+        with(&mut mesh, asked, |peer, cx| peer.measured(cx, id, ([192, 0, 2, 7], 5000).into()));
+        with(&mut mesh, asks, |peer, cx| peer.hear_predicted(cx, addrs(2000..2014)));
+        assert_eq!(mesh.timers.at(Timer::Search(asked)), Some(NOW));
+        with(&mut mesh, asked, |peer, cx| peer.go_on_predicting(cx));
+        assert_eq!((theirs(&mut mesh, asked), mesh.timers.at(Timer::Search(asks))), (None, Some(NOW)));
+        let attempts = with(&mut mesh, asked, |peer, _| peer.predictions);
+        assert_eq!((attempts, mesh.out.searched), (0, None), "it has cost nothing");
+        assert!(with(&mut mesh, asks, |peer, cx| peer.answer_told(cx)));
+        // What the other one answers now is for mappings that are none.
+        with(&mut mesh, asked, |peer, cx| peer.hear_predicted(cx, addrs(4000..4014)));
+        assert_eq!(theirs(&mut mesh, asks), Some(addrs(2000..2014)));
+        let told = with(&mut mesh, asked, |peer, _| peer.told_while_busy.is_some());
+        assert!(!told && theirs(&mut mesh, asked).is_none());
+    }
+}
