@@ -28,7 +28,7 @@ pub(super) struct MeshFlags {
     /// Period of keep-alives on idle paths, 1s to 10s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = mesh::pulse, conflicts_with = "config", requires = "rendezvous")]
     pulse: Duration,
-    /// Do not search for paths through symmetric NATs
+    /// Do not search for paths through symmetric NATs, nor foretell their ports
     #[arg(long, conflicts_with = "config", requires = "rendezvous")]
     no_search: bool,
 }

@@ -101,7 +101,7 @@ pub(super) enum RendezvousCommand {
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         config: Option<PathBuf>,
     },
-    /// Let the server read its configuration, keys and lists again
+    /// Let the server read its configuration, the networks' keys and the lists again
     Reload {
         /// The server with this configuration
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -95,7 +95,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Default lease: agents refresh it when half is over.
+    /// Default lease: agents refresh it when a third is over.
     pub const LEASE: Duration = Duration::from_secs(120);
 
     /// With everything by default.
