@@ -44,6 +44,9 @@ const ASKS: Duration = Duration::from_secs(60);
 const TWINS: Duration = Duration::from_secs(150);
 /// Entries of a host in its NAT while nothing is searched.
 const FEW_ENTRIES: usize = 100;
+/// Entries of another host in one's NAT that searches: three predictions of eight ports after each time that it tries all addresses, of which there are
+/// four and more within the half minute that a NAT remembers, and these addresses.
+const PREDICTED: usize = 150;
 /// Paths to one peer that frames are taken from, and that are known.
 const TAKEN: usize = 4;
 const KNOWN: usize = 40;
@@ -238,7 +241,7 @@ impl Story {
             let peak = self.net.router_stats(*router).flows.peak;
             let again = if self.search { self.seen.shifts.saturating_sub(self.sites.len()) * most / 2 } else { 0 };
             // A search is between two; others open their ways, and predict ports, meanwhile.
-            let others = if self.search { FEW_ENTRIES * count.saturating_sub(2) } else { 0 };
+            let others = if self.search { PREDICTED * count.saturating_sub(2) } else { 0 };
             assert!(peak <= most * hosts + again + others, "{peak} entries in {router} for {hosts} hosts");
         }
         for server in self.servers.iter().filter(|server| self.runs(**server)) {
