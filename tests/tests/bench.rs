@@ -73,19 +73,21 @@ const NAT: [Need; 3] = [Need::Wavnet, Need::Tool("nft"), Need::Tool("conntrack")
 #[test]
 fn a_cell_of_the_wan_has_the_rates_and_round_trips_that_its_link_allows() {
     lab::run("a_cell_of_the_wan_has_the_rates_and_round_trips_that_its_link_allows", &NAT, |_| {
-        let rtt = Duration::from_millis(4);
-        let (time, trips) = (Duration::from_millis(300), Duration::from_millis(300));
+        let rtt = Duration::from_millis(20);
+        let (time, trips) = (Duration::from_secs(1), Duration::from_millis(300));
         let plan = wan::Plan { rtts: vec![rtt], links: vec![20], without_nat: Some(rtt), runs: 1, time, trips };
         let mut seen = 0;
         let found = wan::run(&plan, |_| seen += 1)?;
         let [row] = &found.rows[..] else { anyhow::bail!("{found:?}") };
-        ensure!((seen, row.rtt_ms, row.link_mbps, row.runs) == (1, 4.0, 20, 1), "{row:?}");
-        // By the headers; and a queue that fills before the counting begins may empty into it.
+        ensure!((seen, row.rtt_ms, row.link_mbps, row.runs) == (1, 20.0, 20, 1), "{row:?}");
+        // What was not read before the counting begins is counted: half a second's worth, if the reader had no CPU for so long.
         let without_nat = row.without_nat_mbps.unwrap_or_default();
         for rate in [row.underlay_mbps, row.overlay_mbps, without_nat] {
-            ensure!(rate > 1.0 && rate < 20.5, "{row:?}");
+            ensure!(rate > 1.0 && rate < 32.0, "{row:?}");
         }
-        ensure!(row.underlay_rtt_ms > 3.5 && row.overlay_rtt_ms > 3.5, "{row:?}");
+        // The emulator is never early. What a round trip takes beside it was measured while others may have had the CPUs.
+        let least = 20.0 - found.own_rtt_ms - 0.2;
+        ensure!(found.own_rtt_ms < 10.0 && row.underlay_rtt_ms > least && row.overlay_rtt_ms > least, "{found:?}");
         ensure!(row.ratio > 0.0 && row.nat_ratio.is_some_and(|ratio| ratio > 0.0), "{row:?}");
         Ok(())
     });

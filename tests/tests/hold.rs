@@ -84,10 +84,16 @@ impl Net {
         self.cores[0].settle()
     }
 
-    /// Holds frames back, and sends on first those and then the others; how many they were.
-    fn hold_for_a_while(&mut self) -> Result<u64> {
+    /// Holds back more than so many frames, and sends on first those and then the others; how many they were.
+    fn hold_for_a_while(&mut self, least: u64) -> Result<u64> {
         self.hold(Hold::Hold)?;
         thread::sleep(Duration::from_millis(100));
+        let slot = self.cores[0].slot(id(2))?;
+        let holds = self.cores[0].datapath().holds();
+        wait_until("frames to be held back", SOON, || {
+            let (held, released) = holds.counts(slot);
+            Ok(held >= released + least)
+        })?;
         self.hold(Hold::Drain)?;
         let sent = self.drain()?;
         thread::sleep(Duration::from_millis(20));
@@ -143,7 +149,7 @@ fn what_is_held_back_arrives_in_order_and_nothing_is_lost() {
             thread::scope(|scope| {
                 let sending = scope.spawn(|| send(&sender, &stop));
                 let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
-                let held = (0..5).map(|_| net.hold_for_a_while()).collect::<Result<Vec<u64>>>();
+                let held = (0..5).map(|_| net.hold_for_a_while(101)).collect::<Result<Vec<u64>>>();
                 stop.store(true, Ordering::Relaxed);
                 let sent = sending.join().expect("the sender runs to its end")?;
                 let got = receiving.join().expect("the receiver runs to its end")?;
@@ -163,7 +169,7 @@ fn super_packets_and_floods_are_held_back_as_frames() {
         thread::scope(|scope| {
             let (server, client) = (net.vms[1].ns.clone(), net.vms[0].ns.clone());
             let bulk = scope.spawn(move || stream::bulk(&server, ip(2), &client, 40_000_000));
-            let held = (0..5).map(|_| net.hold_for_a_while()).collect::<Result<Vec<u64>>>();
+            let held = (0..5).map(|_| net.hold_for_a_while(0)).collect::<Result<Vec<u64>>>();
             bulk.join().expect("it runs to its end")?;
             println!("of a TCP connection {:?} frames were held back", held?);
             Ok::<_, anyhow::Error>(())

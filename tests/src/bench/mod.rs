@@ -21,7 +21,7 @@ mod setting;
 mod turns;
 pub mod wan;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub use machine::Disturbance;
 pub use plan::Plan;
 pub use report::{Against, Curve, Point, Report, Row, Summary, plots};
 pub use run::run;
+
+/// What did not come by then does not come.
+const TOO_LATE: Duration = Duration::from_secs(10);
 
 /// Writes what a bench has found to a file, as JSON.
 ///

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
+    TOO_LATE,
     affinity::{Side, pin},
     rig::{Rig, vm_addr},
 };
@@ -20,8 +21,6 @@ const PORT: u16 = 7;
 const SIZE: usize = 64;
 /// A lost request is sent again after this.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Nobody answers so late.
-const TOO_LATE: Duration = Duration::from_secs(10);
 
 /// How both sides wait for a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,6 +119,11 @@ impl Agent {
         Ok(())
     }
 
+    /// Its process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Waits until the process that was started answers.
     ///
     /// # Errors
@@ -131,7 +136,7 @@ impl Agent {
                 return Ok(Some(ended));
             }
             let pid = self.status()?.pid;
-            let ours = self.process.as_ref().map(Process::pid);
+            let ours = self.pid();
             ensure!(Some(pid) == ours, "process {pid} answers, not {ours:?}");
             Ok(None)
         })?;

@@ -59,6 +59,13 @@ pub(super) fn register(leftover: Leftover) {
     registry().insert(leftover);
 }
 
+/// The same for what is made now: who cleans up waits until it is, so it is not removed before.
+pub(super) fn register_with<T>(leftover: Leftover, make: impl FnOnce() -> T) -> T {
+    let mut registry = registry();
+    registry.insert(leftover);
+    make()
+}
+
 /// It has been removed.
 pub(super) fn forget(leftover: &Leftover) {
     registry().remove(leftover);

@@ -21,6 +21,9 @@ pub struct Host {
     pub addr: Ipv4Addr,
 }
 
+/// Frames that a tap keeps until they are read.
+const TAP_QUEUE: u32 = 20_000;
+
 impl Host {
     /// Name of the underlay NIC.
     pub const NIC: &str = "u0";
@@ -48,6 +51,9 @@ impl Host {
         let port = format!("tap-{}", spec.name);
         let near = Tap::create(&self.ns, &port, spec.mtu)?;
         let far = Tap::create(&ns, Vm::NIC, spec.mtu)?;
+        // What the stand-in does not read in time is lost: it may have no CPU for a while.
+        self.ns.ip(&format!("link set dev {port} txqueuelen {TAP_QUEUE}"))?;
+        ns.ip(&format!("link set dev {} txqueuelen {TAP_QUEUE}", Vm::NIC))?;
         Vm::on_tap(ns, port, spec, Pump::start(near, far)?)
     }
 

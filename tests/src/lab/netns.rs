@@ -41,8 +41,8 @@ impl Drop for Inner {
 
 impl Netns {
     pub(super) fn create(name: &str, logs: &Path) -> Result<Netns> {
-        cleanup::register(Leftover::Netns(name.to_owned()));
-        tools::output(tools::command("ip").args(["netns", "add", name]))?;
+        let add = || tools::output(tools::command("ip").args(["netns", "add", name]));
+        cleanup::register_with(Leftover::Netns(name.to_owned()), add)?;
         let path = Path::new(NETNS_DIR).join(name);
         let fd = File::open(&path).with_context(|| format!("opening {}", path.display()))?.into();
         let netns = Netns(Arc::new(Inner { name: name.to_owned(), fd, logs: logs.to_owned() }));

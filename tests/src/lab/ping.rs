@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 
 use super::{frame::checksum, netns::Netns, poll_until};
 
@@ -75,6 +75,8 @@ impl Ping {
         let what = format!("ping {} -> {target}", from.short_name());
         let open = || {
             let fd = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
+            // Answers that wait until they are counted are not lost.
+            setsockopt(&fd, sockopt::RcvBufForce, &(8 << 20)).context("SO_RCVBUFFORCE")?;
             // std's type serves any socket that sends and receives datagrams.
             let socket = UdpSocket::from(fd);
             socket.connect((target, 0))?;

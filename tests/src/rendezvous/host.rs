@@ -17,9 +17,11 @@ use wavnet_proto::{
 use crate::lab::netns::Netns;
 
 /// How long an answer may take before the request is sent again.
-const ANSWER: Duration = Duration::from_millis(500);
+const ANSWER: Duration = Duration::from_secs(3);
 /// How often a request is sent.
-const TRIES: usize = 20;
+const TRIES: usize = 5;
+/// What comes later than this does not come soon.
+const SOON: Duration = Duration::from_millis(500);
 
 /// A host of a network.
 pub struct Host {
@@ -46,7 +48,7 @@ impl Host {
     /// The socket cannot reach the server's address family.
     pub fn with(socket: UdpSocket, server: SocketAddr, access: AccessKey, seed: u64) -> Result<Host> {
         socket.connect(server)?;
-        socket.set_read_timeout(Some(ANSWER))?;
+        socket.set_read_timeout(Some(SOON))?;
         let mut bytes = [7; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let client = Client::new(access, Rng::from_seed(bytes));
@@ -80,8 +82,9 @@ impl Host {
             let hello = self.client.hello();
             // Refused as long as the server is not there.
             let _ = self.socket.send(&hello);
-            while let Some(heard) = self.hear()? {
-                if heard.is_connected {
+            let sent = Instant::now();
+            while sent.elapsed() < ANSWER {
+                if self.hear()?.is_some_and(|heard| heard.is_connected) {
                     return Ok(());
                 }
             }
@@ -97,8 +100,10 @@ impl Host {
         for _ in 0..TRIES {
             let datagram = self.client.say(messages).context("no session")?;
             let _ = self.socket.send(&datagram);
-            while let Some(heard) = self.hear()? {
-                if let Some(found) = heard.messages.iter().find_map(&answer) {
+            let sent = Instant::now();
+            while sent.elapsed() < ANSWER {
+                let heard = self.hear()?.map(|heard| heard.messages).unwrap_or_default();
+                if let Some(found) = heard.iter().find_map(&answer) {
                     return Ok(found);
                 }
             }

@@ -47,9 +47,9 @@ pub fn ask(
     server: SocketAddr,
 ) -> Result<(SocketAddr, Option<SocketAddr>, Option<SocketAddr>)> {
     let socket = ns.enter(|| UdpSocket::bind(from).with_context(|| format!("binding {from}")))?;
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
     let mut buffer = [0; 2048];
-    for n in 0..20 {
+    for n in 0..5 {
         socket.send_to(&request(n), server)?;
         let Ok((len, origin)) = socket.recv_from(&mut buffer) else { continue };
         ensure!(origin == server, "{server} was asked, and {origin} answers");

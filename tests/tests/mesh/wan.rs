@@ -8,6 +8,7 @@ use wavnet_tests::{
         self,
         nat::{NatKind, RouterSpec},
         ping::Ping,
+        poll_until,
         wan::{Impairment, LinkSpec, Way},
     },
     mesh::{NEEDS, Site, SiteSpec, World, meet, row},
@@ -38,10 +39,14 @@ fn a_long_way_with_loss_is_a_path_that_stays() {
         let pings = ping.so_far();
         ensure!([a.path_changes(), b.path_changes()] == before, "frames took another path: {}", a.agent.log());
         let path = |from: &Site, to: &Site| from.peer(to)?.selected().cloned().context("no path");
-        let paths = [path(&a, &b)?, path(&b, &a)?];
-        for path in &paths {
-            ensure!(path.rtt_ms.is_some_and(|ms| (195.0..260.0).contains(&ms)), "{paths:?}");
-        }
+        let mut paths = [path(&a, &b)?, path(&b, &a)?];
+        // An agent that had no CPU for a moment has measured that, too.
+        poll_until("round trips of the distance", Duration::from_secs(5), || {
+            paths = [path(&a, &b)?, path(&b, &a)?];
+            let fits = paths.iter().all(|path| path.rtt_ms.is_some_and(|ms| (195.0..260.0).contains(&ms)));
+            ensure!(fits, "{paths:?}");
+            Ok(())
+        })?;
         let loss = (paths[0].loss + paths[1].loss) / 2.0;
         ensure!(LOSS.contains(&loss), "{loss} of the pulses were lost: {paths:?}");
         // A tenth is lost of what goes there and comes back.

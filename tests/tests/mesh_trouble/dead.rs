@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use wavnet_tests::{
     lab::{self, nat::NatKind, poll_until},
     mesh::{NEEDS, SiteSpec, World, flow::Flow, meet, row, wall::walls},
@@ -31,7 +31,7 @@ fn a_direct_path_that_dies_is_replaced_in_a_second_while_frames_flow_and_in_fift
         let flow = Flow::start(&a, &b, SOON)?;
         for round in 0..2 {
             let gap = flow.gap_with(SOON, || walls([&a, &b], true))?;
-            ensure!(gap < BUSY, "round {round}: no frames for {gap:?}");
+            gap.below(BUSY).with_context(|| format!("round {round}"))?;
             a.wait_for_path(&b, "relayed", SOON)?;
             b.wait_for_path(&a, "relayed", SOON)?;
             row("the direct path dies while frames flow", "relayed", gap.as_millis());

@@ -13,7 +13,11 @@ use wavnet_tests::{
         poll_until,
         udp::Udp,
     },
-    mesh::{NEEDS, Site, SiteSpec, World, flow::Flow, meet, row},
+    mesh::{
+        NEEDS, Site, SiteSpec, World,
+        flow::{Flow, Gap},
+        meet, row,
+    },
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -27,8 +31,8 @@ fn remote(from: &Site, to: &Site) -> Result<SocketAddr> {
 }
 
 /// Waits until frames flow directly both ways; they are back, and it took no longer than it may.
-fn direct(case: &str, a: &Site, b: &Site, gap: Duration) -> Result<()> {
-    ensure!(gap < BACK, "{case}: no frames for {gap:?}");
+fn direct(case: &str, a: &Site, b: &Site, gap: Gap) -> Result<()> {
+    gap.below(BACK).with_context(|| case.to_owned())?;
     a.wait_for_path(b, "direct", SOON)?;
     b.wait_for_path(a, "direct", SOON)?;
     row(case, "direct", gap.as_millis());

@@ -17,7 +17,8 @@ fn cone() -> SiteSpec {
 
 /// Waits until the n-th server has a site, or until the site says that it does not answer.
 fn wait_registered(site: &Site, n: usize, registered: bool) -> Result<()> {
-    poll_until(&format!("server {n}: {registered}"), SOON, || {
+    // It takes some seconds until a server is said not to answer.
+    poll_until(&format!("server {n}: {registered}"), 2 * SOON, || {
         let server = server_of(&site.agent, n)?;
         ensure!(server.error.is_none() == registered && (server.registered || !registered), "{server:?}");
         Ok(())
@@ -47,7 +48,7 @@ fn established_paths_do_not_need_the_server() {
         })?;
         let gap = relayed.gap(SOON, || world.server.launch())?;
         // By the server's store: both sides need not find each other again, which takes longer.
-        ensure!(gap < Duration::from_secs(5), "nothing is relayed for {gap:?} after the server is back");
+        gap.below(Duration::from_secs(5)).context("after the server is back")?;
         row("the server is killed, and starts again (since then)", "relayed", gap.as_millis());
         for site in [&a, &b, &c, &d] {
             wait_registered(site, 0, true)?;
@@ -110,7 +111,7 @@ fn one_of_two_servers_brings_together_whom_the_other_no_longer_can() {
             false => &mut world.others[0].1,
         };
         let gap = flow.gap_with(SOON, || kill(server))?;
-        ensure!(gap < Duration::from_secs(1), "no frames for {gap:?}");
+        gap.below(Duration::from_secs(1))?;
         row("the one of two servers that relays is killed", "relayed", gap.as_millis());
         let late = world.site(lab, &SiteSpec::behind(Some(NatKind::FullCone)))?;
         meet("who comes when one of two servers is dead", (&late, &a), "direct", 2 * SOON)?;

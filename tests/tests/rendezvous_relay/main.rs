@@ -335,9 +335,8 @@ fn without_the_kernel_the_server_relays_by_itself() {
         server.configure(&shape(machines, "", ""))?;
         let none = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
         server.launch_by(&none)?;
-        let log = server.process()?.log();
-        let told = log.lines().filter(|line| line.contains("the server relays") && line.contains("CAP_BPF")).count();
-        ensure!(told == 1, "{log}");
+        let told = |line: &&str| line.contains("the server relays") && line.contains("CAP_BPF");
+        wait_until("it to say so once", SOON, || Ok(server.process()?.log().lines().filter(told).count() == 1))?;
         server = check(server, machines, "user-space", None)?;
         ensure!(server.status()?.warnings.is_empty(), "{:?}", server.status()?.warnings);
         server.stop()?;
