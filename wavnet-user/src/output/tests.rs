@@ -19,7 +19,7 @@ fn status_reads_well() {
         status(&s, false),
         "\
 agent          hypervisor-1
-version        0.1.0 (map ABI 3), process 4711
+version        0.1.0 (map ABI 7), process 4711
 running for    1m 0s, counting for 1d 0h
 configuration  /etc/wavnet.toml
 pins           /sys/fs/bpf/wavnet
