@@ -84,7 +84,7 @@ impl Net {
         self.cores[0].settle()
     }
 
-    /// Holds back more than so many frames, and sends on first those and then the others; how many they were.
+    /// Holds back so many frames at the least, and sends on first those and then the others; how many they were.
     fn hold_for_a_while(&mut self, least: u64) -> Result<u64> {
         self.hold(Hold::Hold)?;
         thread::sleep(Duration::from_millis(100));

@@ -24,7 +24,8 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug)]
 pub struct Gap {
     took: Duration,
-    /// For how long at the most one of the agents wanted a CPU meanwhile and had none: what else the machine does is not their fault.
+    /// For how long the agents, both together, wanted a CPU meanwhile and had none, each by its thread that waited longest: what else the machine does is
+    /// not their fault.
     waited: Duration,
 }
 

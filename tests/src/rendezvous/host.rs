@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use wavnet_proto::{
     rendezvous::testing::{Client, Heard},
     rng::Rng,
@@ -78,18 +78,8 @@ impl Host {
     /// # Errors
     /// The server does not answer.
     pub fn connect(&mut self) -> Result<()> {
-        for _ in 0..TRIES {
-            let hello = self.client.hello();
-            // Refused as long as the server is not there.
-            let _ = self.socket.send(&hello);
-            let sent = Instant::now();
-            while sent.elapsed() < ANSWER {
-                if self.hear()?.is_some_and(|heard| heard.is_connected) {
-                    return Ok(());
-                }
-            }
-        }
-        bail!("the server does not shake hands")
+        let connected = |heard: &Heard| heard.is_connected.then_some(());
+        self.repeat(|client| Ok(client.hello()), connected)?.context("the server does not shake hands")
     }
 
     /// Says something until there is a message that answers it.
@@ -97,18 +87,29 @@ impl Host {
     /// # Errors
     /// None comes.
     pub fn ask<T>(&mut self, messages: &[Message], answer: impl Fn(&Message) -> Option<T>) -> Result<T> {
+        let say = |client: &mut Client| client.say(messages).context("no session");
+        let answered = |heard: &Heard| heard.messages.iter().find_map(&answer);
+        self.repeat(say, answered)?.with_context(|| format!("no answer to {messages:?}"))
+    }
+
+    /// Sends something, again and again, until what is looked for is heard.
+    fn repeat<T>(
+        &mut self,
+        mut say: impl FnMut(&mut Client) -> Result<Vec<u8>>,
+        find: impl Fn(&Heard) -> Option<T>,
+    ) -> Result<Option<T>> {
         for _ in 0..TRIES {
-            let datagram = self.client.say(messages).context("no session")?;
+            let datagram = say(&mut self.client)?;
+            // Refused as long as the server is not there.
             let _ = self.socket.send(&datagram);
             let sent = Instant::now();
             while sent.elapsed() < ANSWER {
-                let heard = self.hear()?.map(|heard| heard.messages).unwrap_or_default();
-                if let Some(found) = heard.iter().find_map(&answer) {
-                    return Ok(found);
+                if let Some(found) = self.hear()?.as_ref().and_then(&find) {
+                    return Ok(Some(found));
                 }
             }
         }
-        bail!("no answer to {messages:?}")
+        Ok(None)
     }
 
     /// Registers with this name and these VNIs; where the server sees it.

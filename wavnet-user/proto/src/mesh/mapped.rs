@@ -18,10 +18,9 @@ impl Mesh {
     pub(super) fn mapped(&mut self, now: Time, i: usize, addr: SocketAddr) {
         let before = self.local.candidates();
         self.local.mapped.insert(i, Mapped { addr, since: now });
-        let is_up = |i: usize| self.links.get(i).is_some_and(|link| link.is_up(now));
         // Where servers saw us that we have lost, somebody else may be by now.
-        let gone: Vec<usize> = self.local.mapped.keys().copied().filter(|j| *j != i && !is_up(*j)).collect();
-        self.unmap(&gone);
+        let links = &self.links;
+        self.local.mapped.retain(|j, _| *j == i || links.get(*j).is_some_and(|link| link.is_up(now)));
         self.unmap(&self.outdated(now));
         if self.say_where(now, &before) {
             for peer in self.peers.values_mut() {

@@ -238,8 +238,9 @@ impl Mesh {
                     }
                     self.settle_owners(key);
                 }
-                let next = if timer == Timer::Search(key) { self.out.turns.pass(key, now) } else { None };
-                if let Some(next) = next {
+                if timer == Timer::Search(key)
+                    && let Some(next) = self.out.turns.pass(key, now)
+                {
                     self.timers.set_no_later(Timer::Search(next), now);
                 }
             }

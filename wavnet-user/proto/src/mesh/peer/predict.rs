@@ -85,12 +85,17 @@ impl Peer {
         // Where both NATs count, one of them begins.
         let is_ours = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours) || self.begins(cx);
         let is_known = cx.out.stun_server.is_some() && self.target().is_some() && self.is_there(cx.now);
-        is_ours && is_known && self.predictions < ATTEMPTS && self.step(cx).is_some()
+        is_ours && is_known && self.has_attempts(cx)
+    }
+
+    /// Whether one more may help.
+    fn has_attempts(&self, cx: &Context<'_>) -> bool {
+        self.predictions < ATTEMPTS && self.step(cx).is_some()
     }
 
     /// Whether the peer, which has begun, is to be answered.
-    pub(super) fn can_answer(&self, cx: &Context<'_>) -> bool {
-        self.predictions < ATTEMPTS && self.step(cx).is_some() && !self.has_direct(cx.now)
+    fn can_answer(&self, cx: &Context<'_>) -> bool {
+        self.has_attempts(cx) && !self.has_direct(cx.now)
     }
 
     /// It is its turn: answers what it has told while another prediction was under way, if it still waits for that.
