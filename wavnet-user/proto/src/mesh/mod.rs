@@ -202,7 +202,9 @@ impl Mesh {
 
     fn run_out(&mut self, now: Time, timer: Timer) {
         let index = self.fresh_index();
-        self.out.stun_server = self.links.iter().find(|link| link.is_sound(now)).map(|link| link.server.addr);
+        // Ports are predicted where IPv4 is translated.
+        let asks = |link: &&Link| link.is_sound(now) && link.server.addr.is_ipv4();
+        self.out.stun_server = self.links.iter().find(asks).map(|link| link.server.addr);
         let cut_off = matches!(timer, Timer::ServerPulse(_)) && self.is_cut_off(now);
         let cx = lend!(self, now);
         match timer {

@@ -29,6 +29,8 @@ const ROUNDS: u8 = 3;
 const ROUND: Duration = Duration::from_secs(1);
 /// After the last datagram, until the attempt has failed.
 const REST: Duration = Duration::from_secs(1);
+/// An attempt that has found something is given up then, at the latest: others wait for their turn.
+const LONGEST: Duration = Duration::from_secs(8);
 /// Before the next attempt, at first; it doubles each time up to [`BACK_OFF_LONGEST`].
 const BACK_OFF: Duration = Duration::from_secs(30);
 const BACK_OFF_LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -104,6 +106,11 @@ impl Search {
         };
         let next = if self.sent == most && (self.side == Side::Easy || self.round + 1 == ROUNDS) { REST } else { PACE };
         (step, now + next)
+    }
+
+    /// True if what was found may still take its time to show where it leads, after all was sent.
+    pub(super) fn may_wait(&self, now: Time) -> bool {
+        now.since(self.started) < LONGEST
     }
 
     fn port(&self, i: u16) -> u16 {

@@ -20,7 +20,8 @@ use wavnet_sim::{
 use crate::{
     grid::Kind,
     node::Host,
-    world::{Site, World, cone},
+    searches::counting,
+    world::{Site, World, cone, direct_within},
 };
 
 const DELAY: Duration = Duration::from_millis(20);
@@ -241,5 +242,51 @@ fn a_server_with_two_addresses_takes_no_host_for_its_own_twin() {
             assert!(world.agent(x).mesh.servers().iter().any(|server| server.registered), "{v4}");
             world.net.remove_filter(filter);
         }
+    });
+}
+
+/// A host with both families behind a router that translates IPv4.
+fn dual_behind(world: &mut World, n: u16, name: &str, nat: NatConfig, summary: NatSummary) -> Site {
+    let (external, v6) = (world.net.vacant_v4(SegmentId::INTERNET), format!("2001:db8:{n}::/64"));
+    let mut config = RouterConfig::nat(external, format!("10.9.{n}.0/24").parse().expect("a prefix"), nat);
+    config.inside.push(v6.parse().expect("a prefix"));
+    let router = world.net.add_router(SegmentId::INTERNET, config);
+    world.net.set_link(router, &LinkConfig::delayed(DELAY));
+    let lan = world.net.lan(router);
+    let addrs = [world.net.vacant_v4(lan), world.net.vacant_v6(lan)];
+    let (secret, settings) = (SecretKey::generate(&mut world.rng), world.settings(name));
+    Site { router: Some(router), ..world.add_agent_as(lan, &addrs, settings, secret, summary) }
+}
+
+/// What a family that vanishes has carried is sought by the other one at once, and not when better paths are looked for.
+#[test]
+fn a_family_that_vanishes_is_made_up_for_though_that_takes_a_search() {
+    Seed::each(6, |seed| {
+        let mut world = world_of_both(seed);
+        let x = dual_behind(&mut world, 1, "x", NatConfig::symmetric(), Kind::Symmetric.summary());
+        let y = dual_behind(&mut world, 2, "y", NatConfig::port_restricted_cone(), cone());
+        direct_within(&mut world, x, y, 3);
+        world.net.run_for(Duration::from_secs(100));
+        let left: Vec<_> = world.net.addresses(x.host).iter().copied().filter(IpAddr::is_ipv4).collect();
+        world.net.move_host(x.host, world.net.lan(x.router.expect("a router")), &left);
+        world.net.run_for(Duration::from_secs(1));
+        direct_within(&mut world, x, y, 15);
+    });
+}
+
+/// Where the server is asked by IPv6 first: what it says of that tells nothing of IPv4's ports.
+#[test]
+fn ports_are_predicted_by_ipv4_though_the_first_server_is_reached_by_ipv6() {
+    Seed::each(6, |seed| {
+        let mut world = World::new(seed, DELAY);
+        world.add_server();
+        let addrs = world.servers.iter().zip([true, false]).map(|(server, v6)| {
+            let mut sockets = world.net.sockets(*server).into_iter().map(|(_, addr)| addr);
+            sockets.find(|addr| addr.is_ipv6() == v6).expect("both families")
+        });
+        world.server_addrs = Some(addrs.collect());
+        let x = dual_behind(&mut world, 1, "x", NatConfig::symmetric_sequential(1), counting(1));
+        let y = world.behind("y", NatConfig::symmetric_sequential(1), counting(1));
+        direct_within(&mut world, x, y, 10);
     });
 }

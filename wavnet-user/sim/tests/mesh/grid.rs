@@ -129,7 +129,8 @@ fn check(seed: Seed, a: Kind, b: Kind) {
     let start = world.net.now();
     let any = world.until_paths(x, y, Duration::from_secs(1), |_| true);
     assert!(any.is_some(), "{a:?} {b:?}: no path\n{}", world.net.trace());
-    let most = if a.needs_search(b) { Duration::from_secs(90) } else { Duration::from_secs(1) };
+    // One search in 36 is in vain, and two in a row are one in 1,300: with a thousand seeds there are some.
+    let most = if a.needs_search(b) { Duration::from_secs(150) } else { Duration::from_secs(1) };
     let most = most.saturating_sub(world.net.now().since(start));
     let direct = world.until_paths(x, y, most, |kind| kind == PathKind::Direct);
     assert_eq!(direct.is_some(), !a.defeats(b), "{a:?} {b:?}\n{}", world.net.trace());

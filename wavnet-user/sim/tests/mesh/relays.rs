@@ -257,3 +257,48 @@ fn while_frames_flow_the_relay_has_its_place_beside_direct_paths_however_many() 
         }
     });
 }
+
+/// Relayed ways of this host to that one; whether it takes frames from each.
+fn relayed(world: &World, from: Site, to: Site) -> Vec<bool> {
+    let peer = world.agent(from).mesh.peer(&to.key).expect("a peer");
+    peer.paths.iter().filter(|path| path.way.is_relayed()).map(|path| path.id.is_some()).collect()
+}
+
+/// Frames flow when a second server relays, too, and there is no place for its way. It is not kept for ever when nothing flows any more.
+#[test]
+fn a_relayed_way_that_there_was_no_place_for_is_forgotten_as_well() {
+    Seed::each(6, |seed| {
+        let (mut world, [x, y], _) = of_many_addresses(seed);
+        let direct = world.until_paths(x, y, 2 * SECOND, |kind| kind == PathKind::Direct);
+        assert!(direct.is_some(), "{}", world.net.trace());
+        world.add_server();
+        for (site, name) in [(x, "x"), (y, "y")] {
+            let settings = world.settings(name);
+            world.configure(site, settings);
+        }
+        world.net.run_for(2 * FORGOTTEN);
+        let end = world.net.now() + 10 * SECOND;
+        world.longest_gap(x, y, Duration::from_millis(50), end);
+        assert!(relayed(&world, x, y).contains(&false), "{:?}", relayed(&world, x, y));
+        world.rest(x, y);
+        world.net.run_for(FORGOTTEN);
+        assert_eq!([relayed(&world, x, y), relayed(&world, y, x)].concat(), []);
+        for server in &world.servers {
+            assert_eq!(world.net.node(*server).server().core.view().relays, 0);
+        }
+    });
+}
+
+/// Frames must flow for a while until they count: the relay that is given up meanwhile comes back.
+#[test]
+fn frames_that_begin_when_the_relay_is_about_to_be_given_up_have_one() {
+    Seed::each(2, |seed| {
+        for wait in 140..160 {
+            let (mut world, a, b) = pair(seed, DELAY);
+            world.net.run_for(wait * SECOND);
+            let end = world.net.now() + 10 * SECOND;
+            world.longest_gap(a, b, Duration::from_millis(50), end);
+            assert_eq!((relayed(&world, a, b), relayed(&world, b, a)), (vec![true], vec![true]), "after {wait} s");
+        }
+    });
+}

@@ -112,8 +112,8 @@ pub(super) struct Peer {
     searches: u32,
     /// How often the peer was asked for the next one, in vain so far.
     asks: u32,
-    /// The last two of these questions: whoever says that it begins answers one of them.
-    asked: [Option<u64>; 2],
+    /// The last ones of these questions: whoever says that it begins answers one of them.
+    asked: [Option<u64>; 4],
     /// Where servers have said that it is, the last ones. Only there is a search aimed at: what the peer says of itself may be anybody's.
     seen_at: [Option<IpAddr>; 4],
     /// When the last one ended.
@@ -171,7 +171,7 @@ impl Peer {
             search: None,
             searches: 0,
             asks: 0,
-            asked: [None; 2],
+            asked: [None; 4],
             seen_at: [None; 4],
             search_over: None,
             switch: None,

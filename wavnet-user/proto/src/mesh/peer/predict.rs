@@ -62,6 +62,11 @@ impl Prediction {
         matches!(self.stage, Stage::Asked { .. }) || self.theirs.is_empty()
     }
 
+    /// It has left mappings in the NATs.
+    pub(super) fn has_sent(&self) -> bool {
+        matches!(self.stage, Stage::Told { rounds } if rounds > 0)
+    }
+
     pub(super) fn owns(&self, n: u16) -> bool {
         self.sockets.contains(&n)
     }
@@ -141,12 +146,9 @@ impl Peer {
     /// [`Timer::Search`], while a prediction is under way.
     pub(super) fn go_on_predicting(&mut self, cx: &mut Context<'_>) {
         if cx.out.turns.makes_way(cx.now) == Some(self.key) {
-            // It has left nothing in the NATs.
-            let searched = cx.out.searched;
             self.predictions = self.predictions.saturating_sub(1);
             let told = self.prediction.as_ref().is_some_and(|p| matches!(p.stage, Stage::Told { .. }));
             self.stop_search(cx);
-            cx.out.searched = searched;
             if !told {
                 return self.consider_search(cx);
             }

@@ -70,14 +70,13 @@ impl Peer {
         }
         let at = cx.now + SUSTAINED;
         let relayed: Vec<WayId> = self.paths.iter().filter(|p| p.way.is_relayed()).map(|p| p.id).collect();
-        if !self.has_relay(cx.now) {
-            cx.timers.set_no_later(Timer::Connect(self.key), at);
-        }
+        // One that is there now may be given up until then.
+        cx.timers.set_no_later(Timer::Connect(self.key), at);
         relayed.into_iter().for_each(|id| cx.timers.set_no_later(Timer::Pulse(self.key, id), at));
     }
 
     /// True if frames take a direct path, and this one is a relay's.
-    fn stands_by(&self, path: &Path) -> bool {
+    pub(super) fn stands_by(&self, path: &Path) -> bool {
         path.way.is_relayed() && self.paths.selected().is_some_and(|p| !p.way.is_relayed())
     }
 

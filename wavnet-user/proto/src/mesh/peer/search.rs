@@ -39,6 +39,9 @@ const MANY: u32 = 30;
 const FEW: u32 = 3;
 const SELDOM: Duration = Duration::from_secs(30);
 
+/// Between two looks whether what a search has found still has to show where it leads.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How far a search is.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -57,6 +60,11 @@ impl Peer {
             // So many ports on both sides would have to meet that no router could bear it.
             Obstacle::Both => None,
         }
+    }
+
+    /// True if a search can find a way.
+    pub(super) fn may_be_searched(&self, cx: &Context<'_>) -> bool {
+        cx.local.settings.search && self.side(cx).is_some()
     }
 
     /// Whether a search is worth it; if so, when.
@@ -106,7 +114,8 @@ impl Peer {
             pause = SOON.saturating_mul(1 << self.asks.min(7)).min(longest);
             self.asks = self.asks.saturating_add(1);
             let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
-            self.asked = [Some(ask.transaction), self.asked[0]];
+            self.asked.rotate_right(1);
+            self.asked[0] = Some(ask.transaction);
             self.say_anyhow(cx, &[Message::Search(ask)]);
         }
         let jitter = Duration::from_millis(cx.rng.below(500)).min(pause / 4);
@@ -147,7 +156,7 @@ impl Peer {
 
     fn begin(&mut self, cx: &mut Context<'_>, side: Side) {
         cx.out.turns.begin(self.key);
-        (self.asks, self.asked) = (0, [None; 2]);
+        (self.asks, self.asked) = (0, Default::default());
         self.searches = self.searches.saturating_add(1);
         self.search = Some(Progress { search: Search::new(side, cx.now, cx.rng), sockets: Vec::new() });
         self.go_on(cx);
@@ -158,6 +167,12 @@ impl Peer {
         let Some(progress) = &mut self.search else { return };
         let (step, next) = progress.search.step(cx.now);
         if step == Step::Over {
+            // On long ways it takes longer to find out where what was found leads.
+            let found = |socket| matches!(socket, Socket::Extra(n) if progress.sockets.contains(&n));
+            let is_open = self.paths.iter().any(|p| !p.proven && found(p.way.socket));
+            if is_open && progress.search.may_wait(cx.now) {
+                return cx.timers.set(Timer::Search(self.key), cx.now + LOOK);
+            }
             self.stop_search(cx);
             return self.consider_search(cx);
         }
@@ -228,12 +243,9 @@ impl Peer {
             self.search_over = Some(cx.now);
         }
         // What predictions in vain have left there counts as well.
-        if search.is_some() || !self.has_direct(cx.now) {
+        let in_vain = prediction.as_ref().is_some_and(Prediction::has_sent) && !self.has_direct(cx.now);
+        if search.is_some() || in_vain {
             cx.out.searched = Some(cx.now);
-        }
-        if self.has_direct(cx.now) {
-            // None before it was in vain. What it has left in NATs has its time to go all the same.
-            self.searches = 0;
         }
         let sockets = search.map(|s| s.sockets).into_iter().chain(prediction.map(Prediction::into_sockets));
         for n in sockets.flatten() {

@@ -47,7 +47,7 @@ impl Peer {
         if health != Health::Good {
             self.seek_servers(cx);
         }
-        match self.paths.get_mut(id).map_or(Challenge::Wait, |path| path.challenge(cx.now)) {
+        match self.challenge(cx, id) {
             Challenge::Failed => return self.died(cx, id),
             Challenge::Ask => self.ask(cx, id),
             Challenge::Wait => {}
@@ -57,6 +57,9 @@ impl Peer {
             self.add_proven(cx);
         }
         if let Some(path) = self.paths.get(id).filter(|path| path.slot.is_none()) {
+            if self.gives_up(path) <= cx.now {
+                return self.drop_path(cx, id);
+            }
             let pause = if path.is_challenged() { REST } else { idle };
             return cx.timers.set(Timer::Pulse(self.key, id), cx.now + pause.min(LONGEST_REST));
         }
@@ -73,6 +76,19 @@ impl Peer {
         let next = path.due(cx).min(if path.is_challenged() { cx.now + REST } else { Time::END });
         let gives_up = self.paths.get(id).map_or(Time::END, |path| self.gives_up(path));
         cx.timers.set(Timer::Pulse(self.key, id), next.min(gives_up).max(cx.now + TICK));
+    }
+
+    /// Whether the peer itself is to be asked for by this path. Not by a relayed way that only stands by, and that there was no room for: else it
+    /// would be kept for good.
+    fn challenge(&mut self, cx: &Context<'_>, id: WayId) -> Challenge {
+        let rests = self.paths.get(id).is_some_and(|p| p.slot.is_none() && !p.is_challenged() && self.stands_by(p));
+        let path = self.paths.get_mut(id).filter(|_| !rests);
+        let challenge = path.map_or(Challenge::Wait, |path| path.challenge(cx.now));
+        if challenge == Challenge::Ask && self.paths.selected == Some(id) {
+            // Each time that this was said may have been lost.
+            self.paths.get_mut(id).into_iter().for_each(|path| path.tell_selected = path.tell_selected.max(1));
+        }
+        challenge
     }
 
     /// Another peer says something from the end of this path: is this one still there?

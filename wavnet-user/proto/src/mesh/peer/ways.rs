@@ -91,18 +91,28 @@ impl Peer {
     fn has_punched(&mut self, cx: &mut Context<'_>) {
         // Both may have proposed it to each other.
         if cx.now.since(self.punched) >= REST {
-            (self.looks, self.predictions) = (0, 0);
+            self.looks = 0;
+            // A NAT that only seems to count is searched: predictions in vain, which each leave something there, are not to put that off for ever.
+            if self.searches > 0 || !self.may_be_searched(cx) {
+                self.predictions = 0;
+            }
             (self.punched, self.punches) = (cx.now, self.punches.saturating_add(1));
-            self.consider_search(cx);
         }
-        let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6)));
-        cx.timers.set(Timer::Punch(self.key), cx.now + pause.min(LAST_PUNCH));
+        self.consider_search(cx);
+        let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6))).min(LAST_PUNCH);
+        // Hosts that have lost each other at the same time are not to try others in step for ever.
+        let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
+        cx.timers.set(Timer::Punch(self.key), cx.now + pause + jitter);
     }
 
-    /// The peer has proposed to try, and we have.
+    /// The peer has proposed to try, and we have. Where there is no path it hears nothing else of us, and begins nothing with one that may be gone.
     pub(super) fn was_proposed(&mut self, cx: &mut Context<'_>) {
         if !self.has_direct(cx.now) && !self.proposed {
+            let rested = cx.now.since(self.punched) >= REST;
             self.has_punched(cx);
+            if rested && self.is_lost(cx.now) && !self.begins(cx) {
+                self.propose(cx);
+            }
         }
     }
 
