@@ -22,8 +22,8 @@ pub(super) const NOBODY: [u8; 3] = [203, 0, 113];
 /// The number of a frame that no host has sent.
 pub(super) const FORGED: u32 = u32::MAX;
 
-/// Until everybody has found whom there is to find, nothing in the way any more: longer than any pause.
-const QUIET: Duration = Duration::from_secs(420);
+/// Until everybody has found whom there is to find, nothing in the way any more: longer than any pause, and a search after it.
+const QUIET: Duration = Duration::from_secs(480);
 /// Before the first look whether they have, and the longest time between two.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_secs(16);

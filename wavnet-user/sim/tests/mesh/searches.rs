@@ -34,7 +34,8 @@ fn a_symmetric_nat_that_counts_is_passed_by_prediction() {
             // Attempts that were not in vain do not count.
             for _ in 0..5 {
                 world.net.run_for(Duration::from_secs(40));
-                world.net.reboot(a.router.expect("a NAT"));
+                let external = world.net.vacant_v4(SegmentId::INTERNET);
+                world.net.renumber(a.router.expect("a NAT"), &[external]);
                 world.net.run_for(Duration::from_secs(25));
                 direct_within(&mut world, a, b, 10);
             }
