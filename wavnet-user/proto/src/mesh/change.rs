@@ -85,6 +85,7 @@ impl Mesh {
                 peer.drop_family(cx, *v4);
             }
             if lost {
+                peer.forget_attempts();
                 peer.doubt_all(cx);
                 peer.tell_moved(cx);
             }
@@ -98,6 +99,8 @@ impl Mesh {
     pub fn set_nat(&mut self, now: Time, nat: NatSummary) {
         let now = self.clock.read(now);
         if self.local.nat != nat {
+            let kind = |nat: &NatSummary| (nat.mapping, nat.filtering, nat.ports);
+            let is_other = kind(&self.local.nat) != kind(&nat);
             self.local.nat = nat;
             self.local.generation += 1;
             for link in &mut self.links {
@@ -106,6 +109,9 @@ impl Mesh {
             }
             for peer in self.peers.values_mut() {
                 let cx = lend!(self, now);
+                if is_other {
+                    peer.forget_attempts();
+                }
                 peer.classify(cx);
                 peer.consider_search(cx);
                 peer.seek_servers(cx);

@@ -25,6 +25,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// Who has lived for so long is as one that has never died.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
+/// A path that was found by a search, or a prediction, was not found in vain if it works for so long.
+const LASTED: Duration = Duration::from_secs(60);
+
 /// How long a proof lasts.
 const PROOF: Duration = Duration::from_secs(60);
 /// Probes without an answer after which there is none; and the shortest pause between them.
@@ -266,6 +269,11 @@ impl Path {
         (self.proven, self.taken) = (false, false);
         self.asked.clear();
         self.retry();
+    }
+
+    /// True if it has worked for so long that what has found it was worth it.
+    pub(super) fn has_lasted(&self, now: Time) -> bool {
+        self.proven && now.since(self.proven_at) >= LASTED
     }
 
     /// It has died.

@@ -75,6 +75,13 @@ impl Turns {
         self.called == Some(peer)
     }
 
+    /// This peer is no more: it waits no longer. Whose turn it is, if it was its.
+    pub(super) fn forget(&mut self, peer: PublicKey, now: Time) -> Option<PublicKey> {
+        self.asked.retain(|(waiting, _)| *waiting != peer);
+        self.to_ask.retain(|waiting| *waiting != peer);
+        self.pass(peer, now)
+    }
+
     /// This peer has had its turn: whose is next, if it had no use for it.
     pub(super) fn pass(&mut self, peer: PublicKey, now: Time) -> Option<PublicKey> {
         self.called.take_if(|called| *called == peer)?;
@@ -127,5 +134,19 @@ mod tests {
         assert_eq!(turns.makes_way(later), None);
         turns.is_asked_by(d, later);
         assert_eq!((turns.makes_way(later), turns.end(later)), (Some(a), Some(d)));
+    }
+
+    #[test]
+    fn who_is_no_more_neither_waits_nor_keeps_its_turn() {
+        let mut rng = Rng::from_seed([5; 32]);
+        let [a, b, c, d] = std::array::from_fn(|_| SecretKey::generate(&mut rng).public());
+        let (mut turns, now) = (Turns::default(), Time::ZERO);
+        turns.begin(a);
+        [b, c].into_iter().for_each(|peer| turns.is_asked_by(peer, now));
+        turns.will_ask(d);
+        assert_eq!((turns.forget(c, now), turns.end(now)), (None, Some(b)));
+        assert_eq!(turns.forget(b, now), Some(d), "it was called, and others wait");
+        turns.begin(d);
+        assert_eq!((turns.forget(d, now), turns.are_free()), (None, false), "what is under way is ended by itself");
     }
 }

@@ -105,6 +105,8 @@ pub(super) struct Peer {
     looks: u32,
     prediction: Option<Prediction>,
     predictions: u32,
+    /// When attempts in vain were last forgotten, as both sides tried all addresses once more.
+    renewed: Time,
     /// The addresses that it has told while another prediction was under way, and when.
     told_while_busy: Option<(Time, Vec<SocketAddr>)>,
     search: Option<Progress>,
@@ -167,6 +169,7 @@ impl Peer {
             looks: 0,
             prediction: None,
             predictions: 0,
+            renewed: Time::ZERO,
             told_while_busy: None,
             search: None,
             searches: 0,
@@ -250,6 +253,9 @@ impl Peer {
 
     /// Ends everything with it.
     pub(super) fn expel(&mut self, cx: &mut Context<'_>) {
+        if let Some(next) = cx.out.turns.forget(self.key, cx.now) {
+            cx.timers.set_no_later(Timer::Search(next), cx.now);
+        }
         self.stop_search(cx);
         self.forget_left(cx);
         self.sessions.clear(&mut cx.out.disowned);

@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Context, Peer, Timer, Way};
+use super::{Context, Peer, Timer, Way, search::LOOK};
 use crate::{
     mesh::{
         nat::{Obstacle, obstacle},
@@ -35,6 +35,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Between two probes by each socket, and how many there are.
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: u8 = 10;
+/// Looks afterwards whether what was found leads to the peer, at the most.
+const LOOKS: u8 = 10;
 /// A peer without a path, by way of servers, is there for so long after it has said something.
 const HEARD: Duration = Duration::from_secs(15);
 
@@ -91,6 +93,15 @@ impl Peer {
         let is_ours = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours) || self.begins(cx);
         let is_known = cx.out.stun_server.is_some() && self.target().is_some() && self.is_there(cx.now);
         is_ours && is_known && self.has_attempts(cx)
+    }
+
+    /// True if it is the peer that is to begin one, if any.
+    pub(super) fn waits_for_prediction(&self, cx: &Context<'_>) -> bool {
+        match obstacle(&cx.local.nat, &self.nat) {
+            Some(Obstacle::Theirs) => true,
+            Some(Obstacle::Both) => !self.begins(cx),
+            Some(Obstacle::Ours) | None => false,
+        }
     }
 
     /// Whether one more may help.
@@ -156,6 +167,7 @@ impl Peer {
             return cx.timers.set_no_later(Timer::Search(self.key), cx.now + ANSWER);
         }
         let is_alone = obstacle(&cx.local.nat, &self.nat) == Some(Obstacle::Ours);
+        let has_found = self.prediction.as_ref().is_some_and(|prediction| self.has_found(&prediction.sockets));
         let Some(prediction) = &mut self.prediction else { return };
         match &mut prediction.stage {
             Stage::Asked { id, server, times } if *times < QUESTIONS => {
@@ -173,6 +185,10 @@ impl Peer {
                 *rounds += 1;
                 self.try_sockets(cx);
                 cx.timers.set(Timer::Search(self.key), cx.now + ROUND);
+            }
+            Stage::Told { rounds } if *rounds < ROUNDS + LOOKS && has_found => {
+                *rounds += 1;
+                cx.timers.set(Timer::Search(self.key), cx.now + LOOK);
             }
             _ => {
                 self.stop_search(cx);

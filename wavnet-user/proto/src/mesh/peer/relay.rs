@@ -165,6 +165,11 @@ impl Peer {
             (self.standby.only_where, self.standby.asks) = (false, 0);
             self.standby.hurry(cx.now);
         }
+        // Frames that have just begun to flow may go on.
+        let sustained = self.standby.since.map(|since| since + SUSTAINED).filter(|at| *at > cx.now);
+        if let Some(at) = sustained {
+            cx.timers.set_no_later(Timer::Connect(self.key), at);
+        }
         if self.wants_servers(cx) {
             cx.timers.set_no_later(Timer::Connect(self.key), self.standby.next.max(cx.now));
         }

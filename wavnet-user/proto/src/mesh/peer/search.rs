@@ -40,7 +40,7 @@ const FEW: u32 = 3;
 const SELDOM: Duration = Duration::from_secs(30);
 
 /// Between two looks whether what a search has found still has to show where it leads.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 /// How far a search is.
 #[derive(Debug)]
@@ -62,29 +62,40 @@ impl Peer {
         }
     }
 
-    /// True if a search can find a way.
-    pub(super) fn may_be_searched(&self, cx: &Context<'_>) -> bool {
-        cx.local.settings.search && self.side(cx).is_some()
+    /// When the next search is due, if one can find a way and it is ours to ask. Predictions come before the first one, and then do not put it off.
+    fn search_due(&self, cx: &Context<'_>) -> Option<Time> {
+        let asks = cx.local.settings.search && self.side(cx) == Some(Side::Hard);
+        let rested = || self.search_over.filter(|_| self.searches > 0).map(|at| at + back_off(self.searches));
+        asks.then(|| rested().unwrap_or(cx.now))
+    }
+
+    /// Whether predictions in vain may be followed by others. A NAT that only seems to count is to be searched first.
+    pub(super) fn may_predict_anew(&self, cx: &Context<'_>) -> bool {
+        self.searches > 0 || self.search_due(cx).is_none()
+    }
+
+    /// Whether ports are to be predicted now, before (or in place of) a search.
+    fn is_to_predict(&self, cx: &Context<'_>) -> bool {
+        let waits = self.searches > 0 && self.search_due(cx).is_some_and(|due| due <= cx.now);
+        !waits && self.may_predict(cx)
     }
 
     /// Whether a search is worth it; if so, when.
     pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
         let idle = self.search.is_none() && self.prediction.is_none();
         // Who has not said what its NAT is like is about to, as a rule; a prediction before that is made for another kind.
-        let is_early = self.may_predict(cx) && self.nat == NatSummary::default() && self.punches < LISTEN;
+        let predicts = self.is_to_predict(cx);
+        let is_early = predicts && self.nat == NatSummary::default() && self.punches < LISTEN;
         if !cx.local.settings.search || !idle || is_early || self.has_direct(cx.now) {
             return;
         }
-        let pause = if self.may_predict(cx) {
-            if self.predictions == 0 { PATIENCE } else { predict::PAUSE }
-        } else if self.side(cx) != Some(Side::Hard) {
-            return;
-        } else if self.searches == 0 {
-            PATIENCE
-        } else {
-            back_off(self.searches)
+        let at = match self.search_due(cx) {
+            _ if predicts && self.predictions > 0 => cx.now + predict::PAUSE,
+            _ if predicts => cx.now + PATIENCE,
+            Some(due) => due.max(cx.now + PATIENCE),
+            None => return,
         };
-        cx.timers.set_no_later(Timer::Search(self.key), cx.now + pause);
+        cx.timers.set_no_later(Timer::Search(self.key), at);
     }
 
     /// [`Timer::Search`]: asks, or goes on.
@@ -102,24 +113,33 @@ impl Peer {
         if cx.out.turns.is_called(self.key) && self.answer_told(cx) {
             return;
         }
-        if self.may_predict(cx) {
+        if self.is_to_predict(cx) {
             if cx.out.turns.are_free() {
                 return self.predict(cx, Vec::new());
             }
             cx.out.turns.will_ask(self.key);
-        } else if self.side(cx) != Some(Side::Hard) {
-            return;
-        } else if cx.out.turns.are_free() && cx.out.may_search(cx.now) {
-            let longest = if self.asks < MANY { LATER } else { SELDOM };
-            pause = SOON.saturating_mul(1 << self.asks.min(7)).min(longest);
-            self.asks = self.asks.saturating_add(1);
-            let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
-            self.asked.rotate_right(1);
-            self.asked[0] = Some(ask.transaction);
-            self.say_anyhow(cx, &[Message::Search(ask)]);
+        } else {
+            match self.search_due(cx) {
+                None => return,
+                Some(due) if due > cx.now => return cx.timers.set(Timer::Search(self.key), due),
+                Some(_) if cx.out.turns.are_free() && cx.out.may_search(cx.now) => pause = self.ask_for_search(cx),
+                Some(_) => {}
+            }
         }
         let jitter = Duration::from_millis(cx.rng.below(500)).min(pause / 4);
         cx.timers.set(Timer::Search(self.key), cx.now + pause + jitter);
+    }
+
+    /// Asks the peer to begin with us; when to ask again.
+    fn ask_for_search(&mut self, cx: &mut Context<'_>) -> Duration {
+        let longest = if self.asks < MANY { LATER } else { SELDOM };
+        let pause = SOON.saturating_mul(1 << self.asks.min(7)).min(longest);
+        self.asks = self.asks.saturating_add(1);
+        let ask = Said { transaction: cx.rng.u64(), phase: Said::ASK };
+        self.asked.rotate_right(1);
+        self.asked[0] = Some(ask.transaction);
+        self.say_anyhow(cx, &[Message::Search(ask)]);
+        pause
     }
 
     pub(super) fn hear_search(&mut self, cx: &mut Context<'_>, said: Said) {
@@ -167,10 +187,8 @@ impl Peer {
         let Some(progress) = &mut self.search else { return };
         let (step, next) = progress.search.step(cx.now);
         if step == Step::Over {
-            // On long ways it takes longer to find out where what was found leads.
-            let found = |socket| matches!(socket, Socket::Extra(n) if progress.sockets.contains(&n));
-            let is_open = self.paths.iter().any(|p| !p.proven && found(p.way.socket));
-            if is_open && progress.search.may_wait(cx.now) {
+            let waits = |p: &Progress| p.search.may_wait(cx.now) && self.has_found(&p.sockets);
+            if self.search.as_ref().is_some_and(waits) {
                 return cx.timers.set(Timer::Search(self.key), cx.now + LOOK);
             }
             self.stop_search(cx);
@@ -193,6 +211,12 @@ impl Peer {
             Step::Over => Vec::new(),
         };
         self.scatter(cx, &ways);
+    }
+
+    /// True if something has come by one of these sockets that has yet to show where it leads: on long ways that takes longer.
+    pub(super) fn has_found(&self, sockets: &[u16]) -> bool {
+        let is_by = |socket| matches!(socket, Socket::Extra(n) if sockets.contains(&n));
+        self.paths.iter().any(|p| !p.proven && is_by(p.way.socket))
     }
 
     /// Where the peer's one mapping is, if a server has seen it at that address.
@@ -220,6 +244,11 @@ impl Peer {
             self.seen_at.rotate_right(1);
             self.seen_at[0] = Some(ip);
         }
+    }
+
+    /// Attempts of before say nothing of the next ones.
+    pub(in crate::mesh) fn forget_attempts(&mut self) {
+        (self.searches, self.predictions) = (0, 0);
     }
 
     /// True if this extra socket is this peer's.

@@ -55,8 +55,6 @@ impl Peer {
             self.select(cx, choice);
         }
         if self.has_direct(cx.now) {
-            // None before it was in vain. What that has left in NATs has its time to go all the same.
-            (self.searches, self.predictions) = (0, 0);
             self.stop_search(cx);
         }
     }

@@ -90,19 +90,31 @@ impl Peer {
     /// rest at the same time.
     fn has_punched(&mut self, cx: &mut Context<'_>) {
         // Both may have proposed it to each other.
-        if cx.now.since(self.punched) >= REST {
+        let is_first = cx.now.since(self.punched) >= REST;
+        if is_first {
             self.looks = 0;
-            // A NAT that only seems to count is searched: predictions in vain, which each leave something there, are not to put that off for ever.
-            if self.searches > 0 || !self.may_be_searched(cx) {
-                self.predictions = 0;
-            }
+            self.renew_predictions(cx);
             (self.punched, self.punches) = (cx.now, self.punches.saturating_add(1));
         }
-        self.consider_search(cx);
-        let pause = FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6))).min(LAST_PUNCH);
+        if is_first || cx.timers.at(Timer::Search(self.key)).is_none() {
+            self.consider_search(cx);
+        }
+        let pause = self.punch_pause();
         // Hosts that have lost each other at the same time are not to try others in step for ever.
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         cx.timers.set(Timer::Punch(self.key), cx.now + pause + jitter);
+    }
+
+    /// Until both sides try once more, at the least.
+    fn punch_pause(&self) -> Duration {
+        FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6))).min(LAST_PUNCH)
+    }
+
+    /// Both sides try anew: ports may be predicted once more. Not as often as the peer proposes it.
+    fn renew_predictions(&mut self, cx: &Context<'_>) {
+        if cx.now.since(self.renewed) >= self.punch_pause() / 2 && self.may_predict_anew(cx) {
+            (self.predictions, self.renewed) = (0, cx.now);
+        }
     }
 
     /// The peer has proposed to try, and we have. Where there is no path it hears nothing else of us, and begins nothing with one that may be gone.
@@ -110,7 +122,7 @@ impl Peer {
         if !self.has_direct(cx.now) && !self.proposed {
             let rested = cx.now.since(self.punched) >= REST;
             self.has_punched(cx);
-            if rested && self.is_lost(cx.now) && !self.begins(cx) {
+            if rested && self.is_lost(cx.now) && self.waits_for_prediction(cx) {
                 self.propose(cx);
             }
         }
@@ -273,6 +285,8 @@ impl Peer {
     pub(super) fn remove_from_service(&mut self, cx: &mut Context<'_>, id: WayId) {
         self.leave(cx, id);
         let Some(path) = self.paths.get_mut(id) else { return };
+        // Its frames that come by it are dropped from now on.
+        path.theirs = false;
         if let Some(slot) = path.slot.take() {
             cx.out.ways.remove(&path.way);
             cx.out.command(Command::RemovePath { path: slot });
