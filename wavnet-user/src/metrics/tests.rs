@@ -139,6 +139,26 @@ fn docs_list_exactly_the_metrics_there_are() {
     assert_eq!(rendered, documented);
 }
 
+#[test]
+fn docs_say_what_each_reason_for_a_drop_means() {
+    let row = |label: &str, help: &str| format!("| `{label}` | {help} |");
+    let rows = |heading: &str| -> Vec<String> {
+        let section = DOCS
+            .split_once(heading)
+            .expect(heading)
+            .1
+            .lines()
+            .skip_while(|l| !l.starts_with("| `"))
+            .collect::<Vec<_>>();
+        section.into_iter().take_while(|l| l.starts_with("| `")).map(String::from).collect()
+    };
+    let mesh: Vec<_> = wavnet_proto::mesh::Dropped::ALL.iter().map(|why| row(why.label(), why.help())).collect();
+    assert_eq!(rows("### Why the mesh drops"), mesh);
+    let server: Vec<_> =
+        wavnet_proto::rendezvous::Dropped::ALL.iter().map(|why| row(why.label(), why.help())).collect();
+    assert_eq!(rows("### Why the server drops"), server);
+}
+
 /// promtool from PATH or from the project's own tools.
 fn promtool() -> Option<PathBuf> {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/toolchain/bin");

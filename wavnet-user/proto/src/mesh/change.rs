@@ -90,6 +90,7 @@ impl Mesh {
                 peer.tell_moved(cx);
             }
             peer.punch_known(cx);
+            peer.consider_search(cx);
         }
         self.tell_all(now);
         self.settle(now);
@@ -99,8 +100,6 @@ impl Mesh {
     pub fn set_nat(&mut self, now: Time, nat: NatSummary) {
         let now = self.clock.read(now);
         if self.local.nat != nat {
-            let kind = |nat: &NatSummary| (nat.mapping, nat.filtering, nat.ports);
-            let is_other = kind(&self.local.nat) != kind(&nat);
             self.local.nat = nat;
             self.local.generation += 1;
             for link in &mut self.links {
@@ -109,9 +108,6 @@ impl Mesh {
             }
             for peer in self.peers.values_mut() {
                 let cx = lend!(self, now);
-                if is_other {
-                    peer.forget_attempts();
-                }
                 peer.classify(cx);
                 peer.consider_search(cx);
                 peer.seek_servers(cx);

@@ -272,8 +272,8 @@ impl Path {
     }
 
     /// True if it has worked for so long that what has found it was worth it.
-    pub(super) fn has_lasted(&self, now: Time) -> bool {
-        self.proven && now.since(self.proven_at) >= LASTED
+    pub(super) fn has_lasted(&self) -> bool {
+        self.proven && self.taken && self.proved.since(self.proven_at) >= LASTED
     }
 
     /// It has died.

@@ -262,6 +262,7 @@ impl Peer {
     /// Its session is over, and none has taken its place: who is at the other end of its paths is not known any more.
     fn lost(&mut self, cx: &mut Context<'_>) {
         self.stop_search(cx);
+        self.note_lasted();
         self.drop_all_paths(cx);
         (self.connects, self.renew, self.suspect) = (0, false, None);
         cx.out.disowned.extend(self.greeting.take().map(|greeting| greeting.index()));

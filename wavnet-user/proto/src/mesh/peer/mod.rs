@@ -28,6 +28,7 @@ use self::{
 };
 use super::{
     context::Context,
+    nat::Obstacle,
     output::{Command, Event, Way},
     path::Said,
     paths::Paths,
@@ -110,6 +111,8 @@ pub(super) struct Peer {
     /// The addresses that it has told while another prediction was under way, and when.
     told_while_busy: Option<(Time, Vec<SocketAddr>)>,
     search: Option<Progress>,
+    /// What was last to be overcome.
+    obstacle: Option<Obstacle>,
     /// Searches since the last one that was not in vain.
     searches: u32,
     /// How often the peer was asked for the next one, in vain so far.
@@ -172,6 +175,7 @@ impl Peer {
             renewed: Time::ZERO,
             told_while_busy: None,
             search: None,
+            obstacle: None,
             searches: 0,
             asks: 0,
             asked: [None; 4],

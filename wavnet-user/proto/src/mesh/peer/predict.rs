@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: u8 = 10;
 /// Looks afterwards whether what was found leads to the peer, at the most.
-const LOOKS: u8 = 10;
+const LOOKS: u8 = 4;
 /// A peer without a path, by way of servers, is there for so long after it has said something.
 const HEARD: Duration = Duration::from_secs(15);
 

@@ -71,17 +71,25 @@ impl Peer {
 
     /// Whether predictions in vain may be followed by others. A NAT that only seems to count is to be searched first.
     pub(super) fn may_predict_anew(&self, cx: &Context<'_>) -> bool {
-        self.searches > 0 || self.search_due(cx).is_none()
+        let is_free = self.search.is_none() && is_rested(self.search_over, cx.now);
+        is_free && (self.searches > 0 || self.is_put_off() || self.search_due(cx).is_none())
     }
 
     /// Whether ports are to be predicted now, before (or in place of) a search.
-    fn is_to_predict(&self, cx: &Context<'_>) -> bool {
-        let waits = self.searches > 0 && self.search_due(cx).is_some_and(|due| due <= cx.now);
+    pub(super) fn is_to_predict(&self, cx: &Context<'_>) -> bool {
+        let is_due = self.searches > 0 && self.search_due(cx).is_some_and(|due| due <= cx.now);
+        let waits = is_due && !self.is_put_off() && cx.out.may_search(cx.now);
         !waits && self.may_predict(cx)
+    }
+
+    /// True if the peer has no time for a search: ports may be predicted meanwhile.
+    fn is_put_off(&self) -> bool {
+        self.asks >= FEW
     }
 
     /// Whether a search is worth it; if so, when.
     pub(in crate::mesh) fn consider_search(&mut self, cx: &mut Context<'_>) {
+        self.note_obstacle(cx);
         let idle = self.search.is_none() && self.prediction.is_none();
         // Who has not said what its NAT is like is about to, as a rule; a prediction before that is made for another kind.
         let predicts = self.is_to_predict(cx);
@@ -96,6 +104,15 @@ impl Peer {
             None => return,
         };
         cx.timers.set_no_later(Timer::Search(self.key), at);
+    }
+
+    /// What was tried in vain before says nothing of what stands in the way now.
+    fn note_obstacle(&mut self, cx: &Context<'_>) {
+        let Some(now) = obstacle(&cx.local.nat, &self.nat) else { return };
+        if self.obstacle.replace(now).is_some_and(|before| before != now) {
+            self.renew_predictions(cx);
+            self.searches = 0;
+        }
     }
 
     /// [`Timer::Search`]: asks, or goes on.
@@ -241,8 +258,16 @@ impl Peer {
     /// A server has seen the peer there.
     pub(super) fn note_seen(&mut self, ip: IpAddr) {
         if !self.is_seen_at(ip) {
+            self.forget_attempts();
             self.seen_at.rotate_right(1);
             self.seen_at[0] = Some(ip);
+        }
+    }
+
+    /// A direct path has lasted: no attempt before it was in vain.
+    pub(super) fn note_lasted(&mut self) {
+        if self.paths.iter().any(|path| !path.way.is_relayed() && path.has_lasted()) {
+            self.forget_attempts();
         }
     }
 
@@ -270,6 +295,9 @@ impl Peer {
         }
         if search.is_some() {
             self.search_over = Some(cx.now);
+        }
+        if prediction.is_some() && self.has_direct(cx.now) {
+            self.predictions = 0;
         }
         // What predictions in vain have left there counts as well.
         let in_vain = prediction.as_ref().is_some_and(Prediction::has_sent) && !self.has_direct(cx.now);

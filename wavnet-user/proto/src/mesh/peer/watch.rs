@@ -121,10 +121,7 @@ impl Peer {
 
     /// A path no longer works. The peer may still use it for a while, so frames are taken until probes have failed as well.
     fn died(&mut self, cx: &mut Context<'_>, id: WayId) {
-        if self.paths.get(id).is_some_and(|path| !path.way.is_relayed() && path.has_lasted(cx.now)) {
-            // No attempt before it was in vain.
-            self.forget_attempts();
-        }
+        self.note_lasted();
         let Some(path) = self.paths.get_mut(id) else { return };
         path.died(cx.now);
         cx.timers.stop(Timer::Pulse(self.key, id));

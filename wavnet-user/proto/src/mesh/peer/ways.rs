@@ -24,6 +24,8 @@ use crate::{
 pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
 /// The longest pause between two tries.
 const LAST_PUNCH: Duration = Duration::from_secs(300);
+/// From then on ports may be predicted anew, if both sides try once more.
+const RENEWAL: Duration = Duration::from_secs(60);
 /// Between two looks whether there is a better path than the direct one that there is; it doubles each time up to [`LAST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 const LAST_LOOK: Duration = Duration::from_secs(600);
@@ -96,7 +98,9 @@ impl Peer {
             self.renew_predictions(cx);
             (self.punched, self.punches) = (cx.now, self.punches.saturating_add(1));
         }
-        if is_first || cx.timers.at(Timer::Search(self.key)).is_none() {
+        // That the peer is there may be news.
+        let is_heard = self.is_lost(cx.now) && self.is_to_predict(cx);
+        if is_first || is_heard || cx.timers.at(Timer::Search(self.key)).is_none() {
             self.consider_search(cx);
         }
         let pause = self.punch_pause();
@@ -110,9 +114,10 @@ impl Peer {
         FIRST_PUNCH.saturating_mul(3u32.saturating_pow(self.punches.min(6))).min(LAST_PUNCH)
     }
 
-    /// Both sides try anew: ports may be predicted once more. Not as often as the peer proposes it.
-    fn renew_predictions(&mut self, cx: &Context<'_>) {
-        if cx.now.since(self.renewed) >= self.punch_pause() / 2 && self.may_predict_anew(cx) {
+    /// Both sides try anew: ports may be predicted once more. Not as often as the peer proposes it, and not on top of what a search has left in NATs.
+    pub(super) fn renew_predictions(&mut self, cx: &Context<'_>) {
+        let pause = (self.punch_pause() / 2).min(RENEWAL);
+        if cx.now.since(self.renewed) >= pause && self.may_predict_anew(cx) {
             (self.predictions, self.renewed) = (0, cx.now);
         }
     }
