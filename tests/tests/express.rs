@@ -2,13 +2,19 @@
 //! itself.
 
 use std::{
+    mem::offset_of,
     net::{SocketAddrV4, UdpSocket},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, Map, MapData};
 use nix::sys::socket::{setsockopt, sockopt};
-use wavnet_common::{addr::Mac, reason::Reason};
+use wavnet_common::{
+    abi::{Port, PortFlags, map},
+    addr::Mac,
+    reason::Reason,
+};
 use wavnet_tests::lab::{
     self, Lab, Need,
     agent::Agent,
@@ -301,14 +307,28 @@ fn a_super_packet_in_a_frames_clothes_goes_nowhere() {
     });
 }
 
+/// The agent has told its programs that a VM may send super-packets of datagrams.
+fn sends_super_packets(agent: &Agent) -> Result<bool> {
+    const SLOTS: u32 = 8;
+    let pinned = Map::Array(MapData::from_pin(agent.pins().join("maps").join(map::PORTS))?);
+    let ports: Array<MapData, [u8; size_of::<Port>()]> = pinned.try_into()?;
+    for slot in 0..SLOTS {
+        let port = ports.get(&slot, 0)?;
+        let at = offset_of!(Port, flags);
+        if u16::from_ne_bytes([port[at], port[at + 1]]) & PortFlags::DATAGRAM_GSO != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Super-packets of datagrams between single ones of the same flow: XDP carries neither, once it knows.
 #[test]
 fn datagrams_and_their_super_packets_stay_in_order() {
     lab::run("express::datagrams_and_their_super_packets_stay_in_order", &[Need::Wavnet], |lab| {
         let taps = Taps::start(lab, TAPS)?;
         taps.near.take(VnetTap::ALL_OFFLOADS)?;
-        // The agent hears of it, if it has a CPU.
-        std::thread::sleep(Duration::from_secs(1));
+        wait_until("the agent to hear of it", SOON, || sends_super_packets(&taps.agents[0]))?;
         let mut wanted = Vec::new();
         for n in 0..200 {
             let (header, frame, whole) = datagram(10 + n);

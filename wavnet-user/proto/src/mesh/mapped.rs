@@ -24,7 +24,10 @@ impl Mesh {
         self.unmap(&self.outdated(now));
         if self.say_where(now, &before) {
             for peer in self.peers.values_mut() {
-                peer.tell_moved(lend!(self, now));
+                let cx = lend!(self, now);
+                peer.start_over(now);
+                peer.tell_moved(cx);
+                peer.consider_search(cx);
             }
         }
     }

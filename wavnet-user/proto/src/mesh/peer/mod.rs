@@ -111,8 +111,8 @@ pub(super) struct Peer {
     /// The addresses that it has told while another prediction was under way, and when.
     told_while_busy: Option<(Time, Vec<SocketAddr>)>,
     search: Option<Progress>,
-    /// What was last to be overcome.
-    obstacle: Option<Obstacle>,
+    /// What was last to be overcome, and how our NAT counts if that helps.
+    obstacle: Option<(Obstacle, Option<i16>)>,
     /// Searches since the last one that was not in vain.
     searches: u32,
     /// How often the peer was asked for the next one, in vain so far.

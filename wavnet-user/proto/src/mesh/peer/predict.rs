@@ -80,7 +80,7 @@ impl Prediction {
 
 impl Peer {
     /// How far each port of our NAT is from the one before, if that helps to reach this peer.
-    fn step(&self, cx: &Context<'_>) -> Option<i16> {
+    pub(super) fn step(&self, cx: &Context<'_>) -> Option<i16> {
         match (obstacle(&cx.local.nat, &self.nat)?, cx.local.nat.ports) {
             (Obstacle::Ours | Obstacle::Both, Ports::Sequential(step)) => Some(step),
             _ => None,
@@ -328,7 +328,7 @@ mod tests {
             let mut peer = Peer::new(key, NOW);
             peer.nat = mesh.local.nat;
             peer.candidates = vec![Candidate { kind: CandidateKind::Mapped, addr: addrs(1..2)[0] }];
-            peer.note_seen(addrs(1..2)[0].ip());
+            peer.note_seen(NOW, addrs(1..2)[0].ip());
             mesh.peers.insert(key, peer);
         }
         (mesh, peers[0], peers[1])

@@ -39,6 +39,8 @@ const MANY: u32 = 30;
 const FEW: u32 = 3;
 const SELDOM: Duration = Duration::from_secs(30);
 
+/// After a search the next one is as soon as if it were the first, because somebody says that one of both is elsewhere, no sooner than this.
+const START_OVER: Duration = Duration::from_secs(300);
 /// Between two looks whether what a search has found still has to show where it leads.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
@@ -108,10 +110,11 @@ impl Peer {
 
     /// What was tried in vain before says nothing of what stands in the way now.
     fn note_obstacle(&mut self, cx: &Context<'_>) {
-        let Some(now) = obstacle(&cx.local.nat, &self.nat) else { return };
+        let Some(obstacle) = obstacle(&cx.local.nat, &self.nat) else { return };
+        let now = (obstacle, self.step(cx));
         if self.obstacle.replace(now).is_some_and(|before| before != now) {
             self.renew_predictions(cx);
-            self.searches = 0;
+            self.start_over(cx.now);
         }
     }
 
@@ -256,9 +259,9 @@ impl Peer {
     }
 
     /// A server has seen the peer there.
-    pub(super) fn note_seen(&mut self, ip: IpAddr) {
+    pub(super) fn note_seen(&mut self, now: Time, ip: IpAddr) {
         if !self.is_seen_at(ip) {
-            self.forget_attempts();
+            self.start_over(now);
             self.seen_at.rotate_right(1);
             self.seen_at[0] = Some(ip);
         }
@@ -273,7 +276,14 @@ impl Peer {
 
     /// Attempts of before say nothing of the next ones.
     pub(in crate::mesh) fn forget_attempts(&mut self) {
-        (self.searches, self.predictions) = (0, 0);
+        (self.searches, self.asks, self.predictions) = (0, 0, 0);
+    }
+
+    /// The same, on somebody's word. He is not to have routers searched at his pace.
+    pub(in crate::mesh) fn start_over(&mut self, now: Time) {
+        if self.search.is_none() && self.search_over.is_none_or(|at| now.since(at) >= START_OVER) {
+            self.forget_attempts();
+        }
     }
 
     /// True if this extra socket is this peer's.

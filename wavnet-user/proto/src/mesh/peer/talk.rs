@@ -32,7 +32,7 @@ impl Peer {
             self.relayed_by(cx, way);
         }
         let mapped = Candidate { kind: CandidateKind::Mapped, addr: invite.mapped };
-        self.note_seen(invite.mapped.ip());
+        self.note_seen(cx.now, invite.mapped.ip());
         let candidates: Vec<Candidate> = std::iter::once(mapped).chain(invite.candidates).collect();
         // Once the session stands the peer's own word counts, and not the server's.
         if !self.is_connected() {
