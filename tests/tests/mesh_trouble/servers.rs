@@ -134,7 +134,7 @@ fn a_server_may_be_killed_at_any_step() {
         meet("before the server is killed", (&a, &b), "direct", SOON)?;
         let wire = RawSocket::open(&world.public.host.ns, Host::NIC)?;
         // HELLO, INIT, REGISTER; then asking for the directory and for the peer, and the classification.
-        for step in [1, 2, 3, 5] {
+        for step in 1..=5 {
             b.agent.kill();
             wire.drain(|_| false)?;
             b.agent.begin("")?;

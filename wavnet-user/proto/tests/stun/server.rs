@@ -279,7 +279,7 @@ fn addresses_that_cannot_be_are_refused() {
 proptest! {
     /// An answer answers its request, comes from a socket that there is, and is not much longer than the request.
     #[test]
-    fn nothing_amplifies(
+    fn an_answer_is_at_most_twice_as_long_on_the_wire(
         id in any::<[u8; 16]>(), cookie: bool, by in 0..4_usize, layout in 0..3_usize,
         values in vec((prop_oneof![0_u16..0x30, 0x8020..0x8030_u16], vec(any::<u8>(), 0..2000)), 0..6),
     ) {

@@ -193,9 +193,11 @@ fn a_search_is_no_attack_on_a_router_without_an_input_filter() {
 /// Several peers want a search of one host at once: one after the other gets it, and what flows on the relay goes on flowing.
 #[test]
 fn several_peers_that_need_a_search_get_it_one_after_the_other() {
-    Seed::each(3, |seed| {
+    Seed::each(4, |seed| {
         let mut world = World::new(seed, DELAY);
-        let hub = world.behind("hub", NatConfig::port_restricted_cone(), cone());
+        // A router without an input filter makes an entry for whatever comes.
+        let nat = NatConfig { open_input: seed.0 % 2 == 1, ..NatConfig::port_restricted_cone() };
+        let hub = world.behind("hub", nat, cone());
         let symmetric = Kind::Symmetric.summary();
         let others: Vec<Site> =
             (0..5).map(|n| world.behind(&format!("s{n}"), NatConfig::symmetric(), symmetric)).collect();
@@ -296,9 +298,8 @@ fn predictions_in_vain_in_step_hold_up_none_for_each_other() {
 fn who_makes_way_for_one_in_vain_meets_the_other_one_all_the_same() {
     Seed::each(60, |seed| {
         let mut world = World::new(seed, DELAY);
-        let sites = ["x", "y", "z"].map(|name| world.behind(name, NatConfig::symmetric_sequential(1), counting(1)));
+        let mut sites = ["x", "y", "z"].map(|name| world.behind(name, NatConfig::symmetric_sequential(1), counting(1)));
         // Who asks whom is by the keys.
-        let mut sites = sites;
         sites.sort_by_key(|site| site.key);
         let [x, y, z] = sites;
         let at = |site: Site| [Attached::from(site.router.expect("a NAT"))];
