@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use wavnet_user::api::model::HookMode;
 
 use super::{Site, SiteSpec, World, mesh_of};
 use crate::lab::{Lab, nat::NatKind, ping::Ping, poll_until};
@@ -98,6 +99,10 @@ pub fn measure(lab: &Lab, a: NatKind, b: NatKind, most: Duration) -> Result<Row>
     let ping = Ping::start(&first.vm.ns, second.addr, PERIOD)?;
     first.agent.wait_answers()?;
     second.agent.wait_answers()?;
+    for site in [&first, &second] {
+        let hook = site.agent.status()?.underlay.hook_mode;
+        ensure!(hook == Some(HookMode::XdpDriver), "the underlay's hook is {hook:?}");
+    }
     let wanted = expected(a, b);
     let path = |from: &Site, to: &Site| {
         let peer = from.peer(to)?;
