@@ -76,6 +76,7 @@ impl Mesh {
         if before.is_empty() {
             self.greet_some(now, 0..self.links.len());
         }
+        let is_elsewhere = before.iter().all(|addr| !self.local.hosts.contains(addr));
         let lost = before.iter().any(|addr| !self.local.hosts.contains(addr));
         let has = |v4: bool| self.local.hosts.iter().any(|addr| addr.is_ipv4() == v4);
         let families = [true, false].map(|v4| (v4, has(v4)));
@@ -85,7 +86,12 @@ impl Mesh {
                 peer.drop_family(cx, *v4);
             }
             if lost {
-                peer.forget_attempts();
+                // What was tried elsewhere says nothing here.
+                if is_elsewhere {
+                    peer.forget_attempts()
+                } else {
+                    peer.start_over(now)
+                }
                 peer.doubt_all(cx);
                 peer.tell_moved(cx);
             }

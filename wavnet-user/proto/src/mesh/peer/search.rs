@@ -71,10 +71,14 @@ impl Peer {
         asks.then(|| rested().unwrap_or(cx.now))
     }
 
+    /// True if NATs have forgotten the last search with this peer.
+    fn is_rested(&self, cx: &Context<'_>) -> bool {
+        self.search.is_none() && is_rested(self.search_over, cx.now)
+    }
+
     /// Whether predictions in vain may be followed by others. A NAT that only seems to count is to be searched first.
     pub(super) fn may_predict_anew(&self, cx: &Context<'_>) -> bool {
-        let is_free = self.search.is_none() && is_rested(self.search_over, cx.now);
-        is_free && (self.searches > 0 || self.is_put_off() || self.search_due(cx).is_none())
+        self.is_rested(cx) && (self.searches > 0 || self.is_put_off() || self.search_due(cx).is_none())
     }
 
     /// Whether ports are to be predicted now, before (or in place of) a search.
@@ -109,13 +113,19 @@ impl Peer {
     }
 
     /// What was tried in vain before says nothing of what stands in the way now.
-    fn note_obstacle(&mut self, cx: &Context<'_>) {
+    fn note_obstacle(&mut self, cx: &mut Context<'_>) {
         let Some(obstacle) = obstacle(&cx.local.nat, &self.nat) else { return };
         let now = (obstacle, self.step(cx));
-        if self.obstacle.replace(now).is_some_and(|before| before != now) {
+        if self.obstacle.is_some_and(|before| before != now) {
+            if !self.is_rested(cx) {
+                // Not on top of what is in the NATs still. When a search is over this is considered anew.
+                let at = self.search_over.filter(|_| self.search.is_none()).map(|at| at + LEFTOVERS);
+                return at.into_iter().for_each(|at| cx.timers.set_no_later(Timer::Search(self.key), at));
+            }
             self.renew_predictions(cx);
             self.start_over(cx.now);
         }
+        self.obstacle = Some(now);
     }
 
     /// [`Timer::Search`]: asks, or goes on.
@@ -129,6 +139,7 @@ impl Peer {
         if self.has_direct(cx.now) || !self.is_connected() {
             return;
         }
+        self.note_obstacle(cx);
         let mut pause = LATER;
         if cx.out.turns.is_called(self.key) && self.answer_told(cx) {
             return;

@@ -24,8 +24,9 @@ use crate::{
 pub(super) const FIRST_PUNCH: Duration = Duration::from_secs(4);
 /// The longest pause between two tries.
 const LAST_PUNCH: Duration = Duration::from_secs(300);
-/// From then on ports may be predicted anew, if both sides try once more.
+/// Between two times that both sides try once more and predict ports anew, after so many.
 const RENEWAL: Duration = Duration::from_secs(60);
+const SOON: u32 = 3;
 /// Between two looks whether there is a better path than the direct one that there is; it doubles each time up to [`LAST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 const LAST_LOOK: Duration = Duration::from_secs(600);
@@ -116,7 +117,7 @@ impl Peer {
 
     /// Both sides try anew: ports may be predicted once more. Not as often as the peer proposes it, and not on top of what a search has left in NATs.
     pub(super) fn renew_predictions(&mut self, cx: &Context<'_>) {
-        let pause = (self.punch_pause() / 2).min(RENEWAL);
+        let pause = if self.punches < SOON { FIRST_PUNCH } else { RENEWAL };
         if cx.now.since(self.renewed) >= pause && self.may_predict_anew(cx) {
             (self.predictions, self.renewed) = (0, cx.now);
         }
