@@ -31,8 +31,7 @@ impl Turns {
 
     /// That for this peer begins.
     pub(super) fn begin(&mut self, peer: PublicKey) {
-        self.asked.retain(|(waiting, _)| *waiting != peer);
-        self.to_ask.retain(|waiting| *waiting != peer);
+        self.waits_no_more(peer);
         (self.under_way, self.only_waits) = (Some(peer), false);
     }
 
@@ -77,9 +76,13 @@ impl Turns {
 
     /// This peer is no more: it waits no longer. Whose turn it is, if it was its.
     pub(super) fn forget(&mut self, peer: PublicKey, now: Time) -> Option<PublicKey> {
+        self.waits_no_more(peer);
+        self.pass(peer, now)
+    }
+
+    fn waits_no_more(&mut self, peer: PublicKey) {
         self.asked.retain(|(waiting, _)| *waiting != peer);
         self.to_ask.retain(|waiting| *waiting != peer);
-        self.pass(peer, now)
     }
 
     /// This peer has had its turn: whose is next, if it had no use for it.

@@ -20,12 +20,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// By then a way that nothing uses is forgotten by both hosts and by the server.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
-fn routers(a: Site, b: Site) -> [Attached; 2] {
+pub(crate) fn routers(a: Site, b: Site) -> [Attached; 2] {
     [a, b].map(|site| site.router.expect("a NAT").into())
 }
 
 /// Nothing goes from one router to the other any more, or it does again.
-fn cut(net: &mut Network<Host>, [a, b]: [Attached; 2], cut: bool) {
+pub(crate) fn cut(net: &mut Network<Host>, [a, b]: [Attached; 2], cut: bool) {
     net.set_partition(&[a], &[b], cut);
 }
 

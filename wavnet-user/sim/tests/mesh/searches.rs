@@ -14,6 +14,7 @@ use crate::{
     classified::classified,
     grid::Kind,
     node::Host,
+    relays::{cut, routers},
     world::{Site, World, cone, direct_within},
 };
 
@@ -302,12 +303,11 @@ fn who_makes_way_for_one_in_vain_meets_the_other_one_all_the_same() {
         // Who asks whom is by the keys.
         sites.sort_by_key(|site| site.key);
         let [x, y, z] = sites;
-        let at = |site: Site| [Attached::from(site.router.expect("a NAT"))];
         world.net.set_link(z.router.expect("a NAT"), &LinkConfig::delayed(DELAY * 3));
-        world.net.set_partition(&at(x), &at(y), true);
-        world.net.set_partition(&at(y), &at(z), true);
+        cut(&mut world.net, routers(x, y), true);
+        cut(&mut world.net, routers(y, z), true);
         world.net.run_for(Duration::from_secs(20));
-        world.net.set_partition(&at(y), &at(z), false);
+        cut(&mut world.net, routers(y, z), false);
         direct_within(&mut world, y, z, 60);
     });
 }
@@ -319,11 +319,10 @@ fn two_nats_that_count_are_passed_late_where_nothing_is_relayed() {
         let mut world = World::new(seed, DELAY);
         world.relays(false);
         let [a, b] = ["a", "b"].map(|name| world.behind(name, NatConfig::symmetric_sequential(1), counting(1)));
-        let at = |site: Site| [Attached::from(site.router.expect("a NAT"))];
-        world.net.set_partition(&at(a), &at(b), true);
+        cut(&mut world.net, routers(a, b), true);
         world.net.run_for(Duration::from_secs(200));
         assert_eq!(world.path(a, b), None);
-        world.net.set_partition(&at(a), &at(b), false);
+        cut(&mut world.net, routers(a, b), false);
         // Both sides try at the longest pause, some more often than others.
         direct_within(&mut world, a, b, 400);
     });
@@ -336,10 +335,9 @@ fn a_nat_that_only_seems_to_count_is_searched_after_a_long_cut() {
         let mut world = World::new(seed, DELAY);
         let a = world.behind("a", NatConfig::symmetric(), counting(1));
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
-        let at = |site: Site| [Attached::from(site.router.expect("a NAT"))];
-        world.net.set_partition(&at(a), &at(b), true);
+        cut(&mut world.net, routers(a, b), true);
         world.net.run_for(Duration::from_secs(3600));
-        world.net.set_partition(&at(a), &at(b), false);
+        cut(&mut world.net, routers(a, b), false);
         direct_within(&mut world, a, b, 45 * 60);
     });
 }
@@ -362,8 +360,7 @@ fn a_host_that_moves_behind_a_nat_that_counts_is_met_by_prediction_whatever_was_
         let mut world = World::new(seed, DELAY);
         let a = world.behind("a", NatConfig::symmetric(), counting(1));
         let b = world.behind("b", NatConfig::port_restricted_cone(), cone());
-        let at = |site: Site| [Attached::from(site.router.expect("a NAT"))];
-        world.net.set_partition(&at(a), &at(b), true);
+        cut(&mut world.net, routers(a, b), true);
         world.net.run_for(Duration::from_secs(1800));
         let router = world.add_router(NatConfig::symmetric_sequential(1));
         let lan = world.net.lan(router);

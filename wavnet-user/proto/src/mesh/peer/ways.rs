@@ -91,8 +91,9 @@ impl Peer {
 
     /// Both sides have tried: the next time is later, for both. What came too early to a router without an input filter is forgotten only if both
     /// rest at the same time.
-    fn has_punched(&mut self, cx: &mut Context<'_>) {
-        // Both may have proposed it to each other.
+    ///
+    /// False: they had just done so. Both may have proposed it to each other.
+    fn has_punched(&mut self, cx: &mut Context<'_>) -> bool {
         let is_first = cx.now.since(self.punched) >= REST;
         if is_first {
             self.looks = 0;
@@ -108,6 +109,7 @@ impl Peer {
         // Hosts that have lost each other at the same time are not to try others in step for ever.
         let jitter = pause.mul_f64(cx.rng.below(256) as f64 / 1024.0);
         cx.timers.set(Timer::Punch(self.key), cx.now + pause + jitter);
+        is_first
     }
 
     /// Until both sides try once more, at the least.
@@ -125,12 +127,9 @@ impl Peer {
 
     /// The peer has proposed to try, and we have. Where there is no path it hears nothing else of us, and begins nothing with one that may be gone.
     pub(super) fn was_proposed(&mut self, cx: &mut Context<'_>) {
-        if !self.has_direct(cx.now) && !self.proposed {
-            let rested = cx.now.since(self.punched) >= REST;
-            self.has_punched(cx);
-            if rested && self.is_lost(cx.now) && self.waits_for_prediction(cx) {
-                self.propose(cx);
-            }
+        let is_first = !self.has_direct(cx.now) && !self.proposed && self.has_punched(cx);
+        if is_first && self.is_lost(cx.now) && self.waits_for_prediction(cx) {
+            self.propose(cx);
         }
     }
 
