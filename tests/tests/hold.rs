@@ -2,14 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddrV4, UdpSocket},
-    sync::atomic::{AtomicBool, Ordering},
+    net::SocketAddrV4,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_common::{
     abi::{Arrival, Count, Endpoint, Hold, LocalPort},
     addr::{Mac, PeerId},
@@ -24,7 +22,7 @@ use wavnet_tests::lab::{
     core::{Core, Setup, UDP_PORT},
     frame::{has_mark, marked},
     host::{Host, Vm, VmSpec},
-    numbered,
+    numbered::{Numbered, Tally},
     overlay::{SOON, blue, ip, mac},
     ping,
     raw::RawSocket,
@@ -123,41 +121,17 @@ impl Net {
     }
 }
 
-/// Numbered datagrams in small bursts; how many.
-fn send(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
-    let mut number = 0u64;
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..8 {
-            number += 1;
-            socket.send_to(&number.to_be_bytes(), SocketAddrV4::new(ip(2), 7000))?;
-        }
-        thread::sleep(Duration::from_micros(300));
-    }
-    Ok(number)
-}
-
 #[test]
 fn what_is_held_back_arrives_in_order_and_nothing_is_lost() {
     for (name, mode) in [("tc", PortMode::Throughput), ("xdp", PortMode::PacketRate)] {
         lab::run(&format!("hold::what_is_held_back_arrives_in_order_and_nothing_is_lost ({name})"), &[], |lab| {
             let mut net = Net::start(lab, mode)?;
-            let receiver = net.vms[1].ns.enter(|| Ok(UdpSocket::bind("0.0.0.0:7000")?))?;
-            setsockopt(&receiver, sockopt::RcvBufForce, &(64 << 20))?;
-            receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
-            let stop = AtomicBool::new(false);
-            let sender = net.vms[0].ns.enter(|| Ok(UdpSocket::bind(SocketAddrV4::new(ip(1), 0))?))?;
-            thread::scope(|scope| {
-                let sending = scope.spawn(|| send(&sender, &stop));
-                let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
-                let held = (0..5).map(|_| net.hold_for_a_while(101)).collect::<Result<Vec<u64>>>();
-                stop.store(true, Ordering::Relaxed);
-                let sent = sending.join().expect("the sender runs to its end")?;
-                let got = receiving.join().expect("the receiver runs to its end")?;
-                let held = held?;
-                println!("{name}: {got} of {sent} arrived, {held:?} were held back");
-                ensure!(got == sent && held.iter().all(|held| *held > 100), "{got} of {sent} arrived");
-                Ok(())
-            })
+            let flow = Numbered::start((&net.vms[0].ns, ip(1)), (&net.vms[1].ns, ip(2)), 24)?;
+            let held = (0..5).map(|_| net.hold_for_a_while(101)).collect::<Result<Vec<u64>>>()?;
+            let Tally { sent, arrived } = flow.finish()?;
+            println!("{name}: {arrived} of {sent} arrived, {held:?} were held back");
+            ensure!(arrived == sent && held.iter().all(|held| *held > 100), "{arrived} of {sent} arrived");
+            Ok(())
         });
     }
 }

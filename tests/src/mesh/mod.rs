@@ -3,6 +3,7 @@
 pub mod crowd;
 pub mod flow;
 pub mod grid;
+pub mod order;
 pub mod wall;
 
 use std::{fmt::Display, fs, net::Ipv4Addr, time::Duration};

@@ -1,39 +1,23 @@
 //! Frames move from the relay to a direct path: none is lost, and none overtakes another.
 
-use std::{
-    fs,
-    net::{SocketAddrV4, UdpSocket},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
 use wavnet_tests::{
     lab::{
         self, Need,
         nat::{NatKind, RouterSpec},
-        numbered, poll_until,
+        numbered::{Numbered, Tally},
+        poll_until,
         wan::{Impairment, LinkSpec},
     },
-    mesh::{Site, SiteSpec, World, mesh_of, wall::walls},
+    mesh::{Site, SiteSpec, World, mesh_of, order, wall::walls},
 };
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// Numbered datagrams, some thousand in a second; how many.
-fn send(socket: &UdpSocket, to: SocketAddrV4, stop: &AtomicBool) -> Result<u64> {
-    let mut number = 0u64;
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..8 {
-            number += 1;
-            socket.send_to(&number.to_be_bytes(), to)?;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    Ok(number)
-}
+/// Datagrams in a burst; there are a thousand bursts in a second.
+const BURST: u64 = 8;
 
 fn held(site: &Site) -> Result<f64> {
     site.agent.metric("wavnet_held_frames_total", &[])
@@ -41,29 +25,24 @@ fn held(site: &Site) -> Result<f64> {
 
 /// While frames flow the sites meet; how many frames were sent, and how many of them were held back.
 fn meet(a: &Site, b: &Site) -> Result<(u64, u64)> {
-    let receiver = b.vm.ns.enter(|| Ok(UdpSocket::bind((b.addr, 7000))?))?;
-    setsockopt(&receiver, sockopt::RcvBufForce, &(64 << 20))?;
-    receiver.set_read_timeout(Some(Duration::from_millis(500)))?;
-    let sender = a.vm.ns.enter(|| Ok(UdpSocket::bind((a.addr, 0))?))?;
-    let (stop, before, to) = (AtomicBool::new(false), held(a)?, SocketAddrV4::new(b.addr, 7000));
-    thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&sender, to, &stop));
-        let receiving = scope.spawn(|| numbered::ascending(&receiver, &stop));
-        let met = walls([a, b], false).and_then(|()| a.wait_for_path(b, "direct", SOON)).and_then(|()| {
-            poll_until("nothing to be held back any more", SOON, || {
-                let was = held(a)?;
-                thread::sleep(Duration::from_millis(200));
-                ensure!(held(a)? == was, "frames are held back");
-                Ok(())
-            })
-        });
-        stop.store(true, Ordering::Relaxed);
-        let sent = sending.join().expect("the sender runs to its end")?;
-        let got = receiving.join().expect("the receiver runs to its end")?;
-        met?;
-        let held = held(a)? - before;
-        ensure!(got == sent, "{got} of {sent} arrived; {held} were held back, {:?}", mesh_of(&a.agent)?);
-        Ok((sent, held as u64))
+    let before = held(a)?;
+    let flow = Numbered::start((&a.vm.ns, a.addr), (&b.vm.ns, b.addr), BURST)?;
+    walls([a, b], false)?;
+    a.wait_for_path(b, "direct", SOON)?;
+    nothing_held(a)?;
+    let Tally { sent, arrived } = flow.finish()?;
+    let held = held(a)? - before;
+    ensure!(arrived == sent, "{arrived} of {sent} arrived; {held} were held back, {:?}", mesh_of(&a.agent)?);
+    Ok((sent, held as u64))
+}
+
+/// Waits until no more frames are held back.
+fn nothing_held(site: &Site) -> Result<()> {
+    poll_until("nothing to be held back any more", SOON, || {
+        let was = held(site)?;
+        thread::sleep(Duration::from_millis(200));
+        ensure!(held(site)? == was, "frames are held back");
+        Ok(())
     })
 }
 
@@ -77,14 +56,9 @@ fn frames_move_from_the_relay_to_a_direct_path_in_order_and_none_is_lost() {
             let router = RouterSpec::new(NatKind::PortRestrictedCone).link(wan(5));
             let spec = SiteSpec { router: Some(router), tap, ..SiteSpec::default() };
             let (a, b) = (world.site(lab, &spec)?, world.site(lab, &spec)?);
-            // What is sent in an order arrives in it, whichever CPU sent it.
-            for site in [&a, &b] {
-                if let Some(router) = &site.router {
-                    router.ns.run("ethtool", &["-K", "h1", "gro", "on"])?;
-                    router.ns.run("ethtool", &["-L", "h1", "rx", "1", "tx", "1"])?;
-                }
-                site.host.ns.run("ethtool", &["-L", "u0", "rx", "1", "tx", "1"])?;
-            }
+            let routers = [&a, &b].into_iter().filter_map(|site| site.router.as_ref()).map(|router| &router.ns);
+            let others = [&a.host.ns, &b.host.ns, &world.internet.ns, &world.public.host.ns];
+            order::keep(&routers.chain(others).collect::<Vec<_>>())?;
             walls([&a, &b], true)?;
             for round in 0..3 {
                 for (one, other) in [(&a, &b), (&b, &a)] {
@@ -118,34 +92,20 @@ fn an_agent_that_dies_while_it_holds_frames_back_leaves_none_held_back() {
         b.wait_for_path(&a, "relayed", SOON)?;
         let pings = |a: &Site| a.vm.ns.run("ping", &["-c", "1", "-W", "1", &b.addr.to_string()]).map(drop);
         poll_until("frames to pass", SOON, || pings(&a))?;
-        let sender = a.vm.ns.enter(|| Ok(UdpSocket::bind((a.addr, 0))?))?;
-        let (stop, before, to) = (AtomicBool::new(false), held(&a)?, SocketAddrV4::new(b.addr, 7000));
-        thread::scope(|scope| {
-            let sending = scope.spawn(|| send(&sender, to, &stop));
-            let outcome = walls([&a, &b], false)
-                .and_then(|()| {
-                    poll_until("frames to be held back", SOON, || {
-                        ensure!(held(&a)? > before);
-                        Ok(())
-                    })
-                })
-                .and_then(|()| {
-                    a.agent.kill();
-                    a.agent.launch()?;
-                    a.agent.wait_ready()?;
-                    a.wait_for_path(&b, "direct", SOON)?;
-                    poll_until("frames to pass again", SOON, || pings(&a))?;
-                    poll_until("nothing to be held back any more", SOON, || {
-                        let was = held(&a)?;
-                        thread::sleep(Duration::from_millis(200));
-                        ensure!(held(&a)? == was, "frames are held back");
-                        Ok(())
-                    })
-                });
-            stop.store(true, Ordering::Relaxed);
-            sending.join().expect("the sender runs to its end")?;
-            outcome
-        })
+        let before = held(&a)?;
+        // Frames die with the agent.
+        let _flow = Numbered::start((&a.vm.ns, a.addr), (&b.vm.ns, b.addr), BURST)?;
+        walls([&a, &b], false)?;
+        poll_until("frames to be held back", SOON, || {
+            ensure!(held(&a)? > before);
+            Ok(())
+        })?;
+        a.agent.kill();
+        a.agent.launch()?;
+        a.agent.wait_ready()?;
+        a.wait_for_path(&b, "direct", SOON)?;
+        poll_until("frames to pass again", SOON, || pings(&a))?;
+        nothing_held(&a)
     });
 }
 

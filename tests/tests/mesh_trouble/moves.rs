@@ -16,7 +16,7 @@ use wavnet_tests::{
     mesh::{
         NEEDS, Site, SiteSpec, World,
         flow::{Flow, Gap},
-        meet, row,
+        meet, row, server_of,
     },
 };
 
@@ -30,12 +30,12 @@ fn remote(from: &Site, to: &Site) -> Result<SocketAddr> {
     peer.selected().map(|path| path.remote).context("no path")
 }
 
-/// Waits until frames flow directly both ways; they are back, and it took no longer than it may.
-fn direct(case: &str, a: &Site, b: &Site, gap: Gap) -> Result<()> {
+/// Waits until frames take paths of this kind both ways; they are back, and it took no longer than it may.
+fn back(case: &str, kind: &str, (a, b): (&Site, &Site), gap: Gap) -> Result<()> {
     gap.below(BACK).with_context(|| case.to_owned())?;
-    a.wait_for_path(b, "direct", SOON)?;
-    b.wait_for_path(a, "direct", SOON)?;
-    row(case, "direct", gap.as_millis());
+    a.wait_for_path(b, kind, SOON)?;
+    b.wait_for_path(a, kind, SOON)?;
+    row(case, kind, gap.as_millis());
     Ok(())
 }
 
@@ -53,20 +53,20 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
         let before = remote(&b, &a)?;
         let router = a.router.as_ref().context("a router")?;
         let gap = flow.gap_with(SOON, || router.reboot())?;
-        direct("its router restarts: another port", &a, &b, gap)?;
+        back("its router restarts: another port", "direct", (&a, &b), gap)?;
         let after = remote(&b, &a)?;
         ensure!(after.port() != before.port(), "{before}, then {after}");
 
         let router = a.router.as_mut().context("a router")?;
         let mut new = Ipv4Addr::UNSPECIFIED;
         let gap = flow.gap(SOON, || router.change_address().map(|address| new = address))?;
-        direct("its router gets another address", &a, &b, gap)?;
+        back("its router gets another address", "direct", (&a, &b), gap)?;
         let now = remote(&b, &a)?.ip();
         ensure!(now == IpAddr::V4(new), "{new}, but frames go to {now}");
 
         let router = b.router.as_ref().context("a router")?;
         let gap = flow.gap_with(SOON, || router.reboot())?;
-        direct("the other side's router restarts: the same port", &a, &b, gap)?;
+        back("the other side's router restarts: the same port", "direct", (&a, &b), gap)?;
 
         let gap = flow.gap(SOON, || {
             let new = Ipv4Addr::from(u32::from(a.host.addr) + 50);
@@ -75,7 +75,7 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
             a.host.ns.ip(&format!("address add {new}/24 dev u0"))?;
             a.host.ns.ip(&format!("route replace default via {gateway}")).map(drop)
         })?;
-        direct("the host gets another address on its LAN", &a, &b, gap)?;
+        back("the host gets another address on its LAN", "direct", (&a, &b), gap)?;
 
         let old = a.router.as_ref().context("a router")?;
         let gap = flow.gap(SOON, || elsewhere.adopt(&mut a.host, old))?;
@@ -85,7 +85,37 @@ fn frames_come_back_when_nats_forget_and_hosts_move() {
             ensure!(now == external, "{now}");
             Ok(())
         })?;
-        direct("the host moves behind another router", &a, &b, gap)
+        back("the host moves behind another router", "direct", (&a, &b), gap)
+    });
+}
+
+#[test]
+fn frames_come_back_when_symmetric_nats_forget() {
+    lab::run("frames_come_back_when_symmetric_nats_forget", NEEDS, |lab| {
+        let mut world = World::new(lab, None)?;
+        let [draws, cone] = [NatKind::SymmetricRandom, NatKind::FullCone].map(|kind| SiteSpec::behind(Some(kind)));
+        let [a, b] = world.sites(lab, [&draws, &cone])?;
+        let apart = draws.vni(101);
+        let [c, d] = world.sites(lab, [&apart, &apart])?;
+        for (case, kind, near, far) in [
+            ("a symmetric NAT restarts, opposite a full cone", "direct", &a, &b),
+            ("one of two symmetric NATs restarts", "relayed", &c, &d),
+        ] {
+            meet("before a symmetric NAT restarts", (near, far), kind, SOON)?;
+            let flow = Flow::start(near, far, SOON)?;
+            let mapped = || Ok::<_, anyhow::Error>(server_of(&near.agent, 0)?.mapped);
+            let (before, path) = (mapped()?, remote(far, near)?);
+            let router = near.router.as_ref().context("a router")?;
+            let gap = flow.gap_with(SOON, || router.reboot())?;
+            back(case, kind, (near, far), gap)?;
+            poll_until("the server to see another port", SOON, || {
+                ensure!(mapped()? != before, "{before:?}");
+                Ok(())
+            })?;
+            let now = remote(far, near)?;
+            ensure!(kind == "relayed" || now != path, "frames still go to {path}");
+        }
+        Ok(())
     });
 }
 

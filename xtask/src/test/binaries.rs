@@ -20,7 +20,7 @@ const ALONE: [&str; 6] = ["adaptive", "endurance", "kernel_fdb_stress", "order",
 const BUSY: [&str; 1] = ["bench"];
 
 /// The tests of these names, kernel tests and the simulator's, take longest, and wait most of the time: they begin first.
-const LONGEST: [&str; 2] = ["mesh", "mesh_trouble"];
+const LONGEST: [&str; 3] = ["mesh", "mesh_trouble", "takeover"];
 
 /// Beside whom a test binary runs, and as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
