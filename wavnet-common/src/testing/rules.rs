@@ -24,7 +24,8 @@ impl Outcome {
             Verdict::Drop(reason) => rule(self.tally.drops.contains_key(&reason), "a drop is counted")?,
             Verdict::Consumed => {
                 let noted = self.tally.count(Count::PulseReturned);
-                rule(drops + copies + noted > 0, "what is consumed went somewhere, or was noted")?;
+                let errands = self.errands.len() as u64;
+                rule(drops + copies + errands + noted > 0, "what is consumed went somewhere, or was noted")?;
             }
             Verdict::Answered => {
                 let addresses = |frame: &[u8]| (frame[..6].to_vec(), frame[6..12].to_vec());
