@@ -101,7 +101,7 @@ fn frames_come_back_when_symmetric_nats_forget() {
             ("a symmetric NAT restarts, opposite a full cone", "direct", &a, &b),
             ("one of two symmetric NATs restarts", "relayed", &c, &d),
         ] {
-            meet("before a symmetric NAT restarts", (near, far), kind, SOON)?;
+            meet(&format!("before {case}"), (near, far), kind, SOON)?;
             let flow = Flow::start(near, far, SOON)?;
             let mapped = || Ok::<_, anyhow::Error>(server_of(&near.agent, 0)?.mapped);
             let (before, path) = (mapped()?, remote(far, near)?);
