@@ -100,10 +100,7 @@ fn the_relay_of_a_nearer_server_takes_over() {
         let symmetric = SiteSpec::behind(Some(NatKind::SymmetricRandom));
         let [a, b] = world.sites(lab, [&symmetric, &symmetric])?;
         meet("by a server that is 50 ms away", (&a, &b), "relayed", SOON)?;
-        let routers = [&a, &b].into_iter().filter_map(|site| site.router.as_ref()).map(|router| &router.ns);
-        let others = [&a, &b].map(|site| &site.host.ns).into_iter().chain([&world.internet.ns]);
-        let servers = [&world.public, &world.others[0].0].map(|on| &on.host.ns);
-        order::keep(&routers.chain(others).chain(servers).collect::<Vec<_>>())?;
+        order::keep_between(&world, [&a, &b])?;
 
         let server = &mut world.others[0].1;
         let gap = none_lost([&a, &b], || {

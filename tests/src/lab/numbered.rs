@@ -26,7 +26,7 @@ const LARGE: usize = 1400;
 #[derive(Debug)]
 pub struct Numbered {
     stop: Arc<AtomicBool>,
-    /// Who sends, and who receives; each counts. None when they have ended.
+    /// Who sends, and who receives; each counts. Empty once they have been waited for.
     threads: Vec<JoinHandle<Result<u64>>>,
 }
 

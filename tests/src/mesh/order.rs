@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::{Site, World};
 use crate::lab::netns::Netns;
 
 /// Has all veths in these namespaces hand on what they get in the order in which it was sent, whichever CPUs sent it: one that has several queues, or
@@ -25,4 +26,15 @@ pub fn keep(namespaces: &[&Netns]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same of everything between two sites, the world's servers among it.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_between(world: &World, sites: [&Site; 2]) -> Result<()> {
+    let routers = sites.into_iter().filter_map(|site| site.router.as_ref()).map(|router| &router.ns);
+    let hosts = sites.into_iter().map(|site| &site.host.ns);
+    let servers = [&world.public].into_iter().chain(world.others.iter().map(|(on, _)| on)).map(|on| &on.host.ns);
+    keep(&routers.chain(hosts).chain([&world.internet.ns]).chain(servers).collect::<Vec<_>>())
 }

@@ -56,9 +56,7 @@ fn frames_move_from_the_relay_to_a_direct_path_in_order_and_none_is_lost() {
             let router = RouterSpec::new(NatKind::PortRestrictedCone).link(wan(5));
             let spec = SiteSpec { router: Some(router), tap, ..SiteSpec::default() };
             let (a, b) = (world.site(lab, &spec)?, world.site(lab, &spec)?);
-            let routers = [&a, &b].into_iter().filter_map(|site| site.router.as_ref()).map(|router| &router.ns);
-            let others = [&a.host.ns, &b.host.ns, &world.internet.ns, &world.public.host.ns];
-            order::keep(&routers.chain(others).collect::<Vec<_>>())?;
+            order::keep_between(&world, [&a, &b])?;
             walls([&a, &b], true)?;
             for round in 0..3 {
                 for (one, other) in [(&a, &b), (&b, &a)] {
