@@ -103,13 +103,6 @@ impl Seen {
     }
 }
 
-/// What is not as it must be.
-struct Fault {
-    what: String,
-    /// Between two of whom it is left to chance which path they have.
-    by_chance: bool,
-}
-
 impl Story {
     /// At every moment: frames come from whom they seem to, and from nobody who may not be there; and from where their senders are. The agents
     /// check what they are told to do.
@@ -157,7 +150,7 @@ impl Story {
             self.look();
             match self.fault() {
                 None => return,
-                Some(fault) if self.net.now() >= end => self.fail(&fault.what),
+                Some(fault) if self.net.now() >= end => self.fail(&fault),
                 Some(_) => pause = (pause * 2).min(LOOK),
             }
         }
@@ -198,22 +191,15 @@ impl Story {
             let pairs = (self.sites.len() * (self.sites.len() - 1) / 2) as u64;
             assert!(sent < IDLE + IDLE_PAIR * pairs + SEARCH * searches, "{sent} datagrams in {LOOK:?} of nothing");
             self.look();
-            let mut fault = self.fault();
-            if fault.as_ref().is_some_and(|fault| fault.by_chance) {
-                // The path may have come only now, over a way that had died unnoticed.
-                self.net.run_for(NOTICED);
-                self.look();
-                fault = self.fault();
-            }
-            if let Some(fault) = fault {
-                self.fail(&fault.what);
+            if let Some(fault) = self.fault() {
+                self.fail(&fault);
             }
         }
         self.check_room();
     }
 
     /// What is wrong, if anything is.
-    fn fault(&mut self) -> Option<Fault> {
+    fn fault(&mut self) -> Option<String> {
         let count = self.sites.len();
         let running: Vec<usize> = (0..count).filter(|i| self.runs(self.sites[*i].host)).collect();
         let pairs = running.iter().flat_map(|i| (0..count).map(move |id| (*i, id)));
@@ -222,8 +208,7 @@ impl Story {
             let (right, path) = (self.right(i, id), self.path(i, id));
             if !right.contains(&path) {
                 let [a, b] = [i, id].map(|n| self.sites[n].nat);
-                let what = format!("host {i} ({a:?}) has {path:?} to host {id} ({b:?}), and not one of {right:?}");
-                return Some(Fault { what, by_chance: right.len() > 1 });
+                return Some(format!("host {i} ({a:?}) has {path:?} to host {id} ({b:?}), and not one of {right:?}"));
             }
         }
         // What is sent to two with one key comes to one of them.
@@ -240,9 +225,7 @@ impl Story {
         let wrong = sent.iter().find(|sent| came(sent) != self.takes(sent.2, sent.0));
         wrong.map(|(i, id, j, _)| {
             let (path, takes) = (self.path(*i, *id), self.takes(*j, *i));
-            let what =
-                format!("host {i} has {path:?} to host {id}; its frames are to be taken: {takes}, and are not so");
-            Fault { what, by_chance: self.right(*i, *id).len() > 1 }
+            format!("host {i} has {path:?} to host {id}; its frames are to be taken: {takes}, and are not so")
         })
     }
 

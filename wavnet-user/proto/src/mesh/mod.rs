@@ -62,6 +62,9 @@ use crate::{
     wire::NatSummary,
 };
 
+/// Who does nothing for so long though timers have run out has slept, or its clock was put forward.
+const SLEPT: Duration = Duration::from_secs(2);
+
 /// Whose session an index names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
@@ -73,6 +76,8 @@ enum Owner {
 #[derive(Debug)]
 pub struct Mesh {
     clock: Steady,
+    /// When it was last looked which timers have run out.
+    ran: Time,
     local: Local,
     rng: Rng,
     timers: Timers<Timer>,
@@ -118,6 +123,7 @@ impl Mesh {
         };
         let mut mesh = Mesh {
             clock: Steady::default(),
+            ran: Time::ZERO,
             local,
             rng,
             timers: Timers::default(),
@@ -173,6 +179,10 @@ impl Mesh {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         let now = self.clock.read(now);
+        let ran = std::mem::replace(&mut self.ran, now);
+        if self.timers.next().is_some_and(|due| now.since(due.max(ran)) >= SLEPT) {
+            self.peers.values_mut().for_each(|peer| peer.woke(lend!(self, now)));
+        }
         while let Some(timer) = self.timers.pop(now) {
             self.run_out(now, timer);
             self.settle(now);

@@ -1,6 +1,6 @@
 //! One way to a peer: whether it leads there, and how well.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use super::{
     context::Context,
@@ -22,6 +22,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 const PROBATION: Duration = Duration::from_secs(1);
 /// What the peer needs to say that it takes frames from a path, at the most.
 const SETTLING: Duration = Duration::from_secs(1);
+/// A way that frames are not taken from is not watched. Who has not shown for so long that it works may have died meanwhile.
+const UNWATCHED: Duration = Duration::from_secs(2);
 /// Who has lived for so long is as one that has never died.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
@@ -60,8 +62,9 @@ pub(super) struct Path {
     pub(super) kind: PathKind,
     /// Frames from there are taken: the shell was told, and calls it so.
     pub(super) slot: Option<PathId>,
-    /// Since when.
-    pub(super) served: Time,
+    /// Since when; and the peer has answered a probe since, and so knows it.
+    served: Time,
+    is_told: bool,
     /// The peer has answered a probe of ours from there: it is the peer's.
     pub(super) proven: bool,
     /// It has done so at some time.
@@ -101,6 +104,7 @@ impl Path {
             kind,
             slot: None,
             served: Time::ZERO,
+            is_told: false,
             proven: false,
             known: false,
             taken: false,
@@ -163,6 +167,7 @@ impl Path {
         let Some((_, sent)) = place.and_then(|place| self.asked.remove(place)) else { return false };
         self.pulses.seen(Some(now.since(sent)));
         self.verified = self.verified.max(sent);
+        self.is_told = self.slot.is_some();
         (self.proved, self.challenges) = (now, 0);
         self.hear(now);
         if !self.proven {
@@ -213,11 +218,16 @@ impl Path {
     /// Whether the peer itself is still there. Pulses do not say: whoever has its address now, and knows us, answers them.
     pub(super) fn challenge(&mut self, now: Time) -> Challenge {
         let since = self.last_try.map_or(Duration::MAX, |at| now.since(at));
-        if self.challenges == 0 && now.since(self.proved) < PROOF || since < self.pulses.patience().max(CHALLENGE) {
+        if self.challenges == 0 && !self.is_proof_over(now) || since < self.pulses.patience().max(CHALLENGE) {
             return Challenge::Wait;
         }
         self.challenges = self.challenges.saturating_add(1);
         if self.challenges > CHALLENGES { Challenge::Failed } else { Challenge::Ask }
+    }
+
+    /// True if the peer itself is to be asked for anew.
+    pub(super) fn is_proof_over(&self, now: Time) -> bool {
+        now.since(self.proved) >= PROOF
     }
 
     /// Somebody else says something from there.
@@ -242,11 +252,20 @@ impl Path {
 
     /// When to probe it (again); `None`: there is nothing to find out, or no hope.
     pub(super) fn next_probe(&self, now: Time) -> Option<Time> {
-        if self.proven && self.taken || self.tries >= TRIES {
+        let is_told = self.slot.is_none() || self.is_told;
+        if self.proven && self.taken && is_told || self.tries >= TRIES {
             return None;
         }
         let pause = FIRST_PAUSE * 2u32.pow(u32::from(self.tries.saturating_sub(1)).min(5));
         Some(self.last_try.map_or(now, |at| at + pause.min(LONGEST)))
+    }
+
+    /// Frames from there are taken from now on. It may have been proved long ago: the peer is to hear of it by a probe, and that may be lost.
+    pub(super) fn serve(&mut self, now: Time, slot: PathId) {
+        (self.slot, self.served, self.is_told) = (Some(slot), now, false);
+        // These do not say so yet.
+        self.asked.clear();
+        self.retry();
     }
 
     /// When its next pulse is due, or it is to be looked whether an answer has come.
@@ -307,15 +326,36 @@ impl Path {
         self.slot.is_some() && self.proven && self.taken && self.pulses.health(now) != Health::Dead
     }
 
+    /// True if it has not shown lately that it works. Of one that is watched that says nothing: those that idle are pulsed seldom.
+    pub(super) fn is_old(&self, now: Time) -> bool {
+        now.since(self.verified) >= UNWATCHED
+    }
+
     /// True if it works, frames are taken from it, and the peer has hardly had the time to say that it takes frames from there.
     pub(super) fn is_settling(&self, now: Time) -> bool {
         self.seems_good(now) && !self.taken && now.since(self.served) < SETTLING
     }
 
+    /// True if it has not shown that it works since frames are taken from it, nor for a while before that.
+    fn is_uncertain(&self) -> bool {
+        self.is_old(self.served)
+    }
+
+    /// True if frames can be sent by it, and nothing is known that speaks against it.
+    pub(super) fn is_sound(&self, now: Time, doubted: Option<Time>) -> bool {
+        self.is_usable(now) && !self.is_uncertain() && !self.is_stale(now, doubted)
+    }
+
     /// True if it has not shown that it still works, though it had the time to, since there was reason to doubt it.
     pub(super) fn is_stale(&self, now: Time, doubted: Option<Time>) -> bool {
-        self.unlabelled
-            || doubted.is_some_and(|since| self.verified < since && now.since(since) >= self.pulses.patience())
+        let had_time = |since: Time| now.since(since) >= self.pulses.patience();
+        let is_overdue = |since: Time| self.verified < since && had_time(since);
+        self.unlabelled || self.is_uncertain() && had_time(self.served) || doubted.is_some_and(is_overdue)
+    }
+
+    /// Of ways that are not known to work the one for which this is the greatest should be tried first: when it last worked, above all.
+    pub(super) fn freshness(&self) -> impl Ord + use<> {
+        (!self.unlabelled, self.verified, !self.way.is_relayed(), Reverse(self.rtt()))
     }
 
     /// Smoothed round trip, and how far from it others are.
@@ -342,22 +382,4 @@ impl Path {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-    use crate::{transmit::Socket, wire::Label};
-
-    #[test]
-    fn what_was_asked_before_it_died_proves_nothing() {
-        let (mut rng, at) = (Rng::from_seed([1; 32]), |ms| Time::ZERO + Duration::from_millis(ms));
-        let way = Way { socket: Socket::Main, remote: SocketAddr::from(([192, 0, 2, 1], 4789)), label: Label::ZERO };
-        let mut path = Path::new(WayId(1), way, PathKind::Direct, Duration::from_secs(10));
-        let [first, late] = [0, 1].map(|ms| path.probe(at(ms), &mut rng));
-        assert!(path.answered(at(20), first) && path.proven);
-        path.died(at(5000));
-        assert!(!path.answered(at(5001), late) && !path.proven, "its answer may have been on the way for long");
-        let now = path.probe(at(5002), &mut rng);
-        assert!(path.answered(at(5020), now) && path.proven);
-    }
-}
+mod tests;

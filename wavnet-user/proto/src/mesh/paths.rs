@@ -63,18 +63,30 @@ impl Paths {
         self.get(self.selected?)
     }
 
+    /// Of these ways the one to try first, as none is known to work.
+    pub(super) fn freshest<'a>(ways: impl Iterator<Item = &'a Path>) -> Option<&'a Path> {
+        ways.max_by_key(|p| p.freshness())
+    }
+
     /// The path that frames should take. `stay`: those of a kind were compared a moment ago. `doubted`: when each was to show anew that it works.
     pub(super) fn choose(&self, now: Time, stay: bool, doubted: Option<Time>) -> Option<WayId> {
-        let fresh = |p: &&Path| p.is_usable(now) && !p.is_stale(now, doubted);
-        let current = self.selected().filter(fresh);
-        let start = current.or_else(|| self.list.iter().find(fresh));
+        let sound = |p: &&Path| p.is_sound(now, doubted);
+        let current = self.selected().filter(sound);
+        let start = current.or_else(|| self.list.iter().find(sound));
         let Some(start) = start else {
             // Nothing is known to work. What there was may.
             let usable = |p: &&Path| p.is_usable(now);
-            return self.selected().filter(usable).or_else(|| self.list.iter().find(usable)).map(|p| p.id);
+            return self
+                .selected()
+                .filter(usable)
+                .or_else(|| Paths::freshest(self.list.iter().filter(usable)))
+                .map(|p| p.id);
         };
-        let usable = self.list.iter().filter(fresh);
-        let best = usable.fold(start, |best, path| if path.is_better_than(best, now) { path } else { best });
+        let best = self
+            .list
+            .iter()
+            .filter(sound)
+            .fold(start, |best, path| if path.is_better_than(best, now) { path } else { best });
         if stay && current.is_some_and(|c| c.way.is_relayed() == best.way.is_relayed()) {
             return Some(start.id);
         }
@@ -82,9 +94,11 @@ impl Paths {
     }
 
     /// The best of the others.
-    pub(super) fn best_but(&self, id: WayId, now: Time) -> Option<WayId> {
-        let usable = self.list.iter().filter(|p| p.id != id && p.is_usable(now));
-        usable.reduce(|best, path| if path.is_better_than(best, now) { path } else { best }).map(|p| p.id)
+    pub(super) fn best_but(&self, id: WayId, now: Time, doubted: Option<Time>) -> Option<WayId> {
+        let others = || self.list.iter().filter(|p| p.id != id && p.is_usable(now));
+        let sound = others().filter(|p| p.is_sound(now, doubted));
+        let best = sound.reduce(|best, path| if path.is_better_than(best, now) { path } else { best });
+        best.or_else(|| Paths::freshest(others())).map(|p| p.id)
     }
 
     /// True if the one in use is known to work.

@@ -32,7 +32,10 @@ fn keys_are_replaced_every_hour_without_an_interruption() {
             let end = since + Duration::from_secs(3 * 3600);
             let gap = world.longest_gap(a, b, Duration::from_millis(200), end);
             assert!(gap < Duration::from_millis(1500), "{gap:?}");
-            assert_eq!(world.path_changes(a, since) + world.path_changes(b, since), 0, "{:?}", world.agent(a).events);
+            let changes = world.path_changes(a, since) + world.path_changes(b, since);
+            // A path that loses a tenth of what is asked is taken for dead by chance once in about a hundred hours, and is back after a round trip.
+            let most = if loss == 0 { 0 } else { 2 };
+            assert!(changes <= most, "{:?}\n{:?}", world.agent(a).events, world.agent(b).events);
             let begun: usize =
                 taps.iter().map(|tap| world.net.captured(*tap).filter(|c| inits(&c.datagram.payload)).count()).sum();
             // Those that go by way of the server are not seen.

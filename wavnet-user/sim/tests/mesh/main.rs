@@ -1,5 +1,6 @@
 //! Agents behind NATs find each other: the mesh core and the rendezvous core in simulated networks.
 
+mod admission;
 mod classified;
 mod enemies;
 mod families;

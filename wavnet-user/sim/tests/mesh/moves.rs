@@ -171,7 +171,7 @@ fn a_host_that_slept_is_back_within_a_second_and_after_long_within_a_second_and_
 fn a_host_that_slept_and_has_nothing_to_send_is_back_with_its_next_pulse() {
     Seed::each(6, |seed| {
         for (asleep, most) in [(Asleep::Counts, 2), (Asleep::StandsStill, 6)] {
-            for seconds in [5, 20, 60, 600, 7200] {
+            for seconds in [5, 20, 21, 60, 600, 7200] {
                 let (mut world, a, b) = pair(seed, DELAY);
                 world.net.run_for(Duration::from_secs(10));
                 world.net.suspend(a.host);

@@ -161,7 +161,7 @@ impl Link {
         if is_news && !self.is_rivalled(cx.now) {
             cx.out.event(Event::Registered { server: self.index, mapped: answer.mapped });
         }
-        cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now));
+        cx.timers.set_no_later(Timer::ServerPulse(self.index), self.pulses.next(cx.now).max(cx.now));
         self.changed(cx, answer.version);
         let is_elsewhere = cx.local.mapped.get(&self.index).is_none_or(|seen| seen.addr != answer.mapped);
         let may = if is_elsewhere { self.moves.may(cx.now) } else { Ok(()) };

@@ -242,7 +242,7 @@ impl Peer {
     /// The way that messages go by; `None`: by way of a server.
     pub(super) fn best_way(&self, now: Time) -> Option<Way> {
         let selected = self.paths.selected().filter(|p| p.seems_good(now));
-        let proven = || self.paths.iter().find(|p| p.proven && p.seems_good(now));
+        let proven = || Paths::freshest(self.paths.iter().filter(|p| p.seems_good(now)));
         // Nothing speaks against it yet, and it costs the server least.
         let untried = || self.paths.iter().find(|p| p.way.is_relayed() && p.is_untried());
         selected.or_else(proven).or_else(untried).map(|p| p.way)

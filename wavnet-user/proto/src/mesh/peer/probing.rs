@@ -57,6 +57,15 @@ impl Peer {
         self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
     }
 
+    /// Before the peer is admitted no way is watched but once a minute. Which of them still lead there shows now, so that what is said next goes by one that does.
+    pub(super) fn ask_unwatched(&mut self, cx: &mut Context<'_>) {
+        if self.admitted.is_some() {
+            return;
+        }
+        let ids: Vec<WayId> = self.paths.iter().filter(|p| p.proven).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.ask(cx, id));
+    }
+
     /// [`Timer::Probe`]: probes a way, or opens it while there is no session, if that is due.
     pub(in crate::mesh) fn probe(&mut self, cx: &mut Context<'_>, id: WayId) {
         let connected = self.is_connected();

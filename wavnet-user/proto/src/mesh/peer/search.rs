@@ -120,7 +120,7 @@ impl Peer {
             if !self.is_rested(cx) {
                 // Not on top of what is in the NATs still. When a search is over this is considered anew.
                 let at = self.search_over.filter(|_| self.search.is_none()).map(|at| at + LEFTOVERS);
-                return at.into_iter().for_each(|at| cx.timers.set_no_later(Timer::Search(self.key), at));
+                return at.into_iter().for_each(|at| cx.timers.set_no_later(Timer::Search(self.key), at.max(cx.now)));
             }
             self.renew_predictions(cx);
             self.start_over(cx.now);

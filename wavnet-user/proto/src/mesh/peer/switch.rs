@@ -156,7 +156,7 @@ impl Peer {
         let Some(path) = self.paths.selected.and_then(|id| self.paths.get_mut(id)) else { return };
         path.pulses.set_busy(self.busy);
         path.tell_selected = TOLD;
-        let (id, at) = (path.id, path.pulses.next(cx.now));
+        let (id, at) = (path.id, path.pulses.next(cx.now).max(cx.now));
         cx.timers.set_no_later(Timer::Pulse(self.key, id), at);
         self.repeat_selected(cx, id);
     }
@@ -185,7 +185,7 @@ impl Peer {
             self.stay(cx);
         }
         if self.paths.selected == Some(id) {
-            let others = self.paths.best_but(id, cx.now);
+            let others = self.paths.best_but(id, cx.now, self.doubted);
             self.select(cx, others);
         }
     }

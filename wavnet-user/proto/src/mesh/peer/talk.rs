@@ -51,6 +51,7 @@ impl Peer {
     pub(in crate::mesh) fn tell_again(&mut self, cx: &mut Context<'_>) {
         if self.is_connected() && self.told != cx.local.generation {
             self.tell(cx);
+            self.ask_unwatched(cx);
         }
     }
 

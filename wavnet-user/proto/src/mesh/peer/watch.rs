@@ -99,6 +99,14 @@ impl Peer {
         }
     }
 
+    /// This host slept. The peer may be about to give up paths over which its kernel answers our pulses until then: it is to hear of us now.
+    pub(in crate::mesh) fn woke(&mut self, cx: &mut Context<'_>) {
+        // Who is to be asked for anew is so by the next pulse.
+        let is_watched = |p: &&Path| p.proven && p.slot.is_some() && !self.stands_by(p) && !p.is_proof_over(cx.now);
+        let ids: Vec<WayId> = self.paths.iter().filter(is_watched).map(|p| p.id).collect();
+        ids.into_iter().for_each(|id| self.ask(cx, id));
+    }
+
     /// Another peer has proved that it is at the end of this path.
     pub(in crate::mesh) fn usurped(&mut self, cx: &mut Context<'_>, id: WayId) {
         self.remove_from_service(cx, id);
@@ -174,6 +182,6 @@ impl Peer {
         self.note_traffic(cx, busy);
         let Some(path) = self.paths.selected.and_then(|id| self.paths.get_mut(id)) else { return };
         path.pulses.set_busy(busy);
-        cx.timers.set_no_later(Timer::Pulse(self.key, path.id), path.pulses.next(cx.now));
+        cx.timers.set_no_later(Timer::Pulse(self.key, path.id), path.pulses.next(cx.now).max(cx.now));
     }
 }

@@ -158,7 +158,10 @@ impl Peer {
         if self.admitted.is_none() {
             return;
         }
-        let ready: Vec<WayId> = self.paths.iter().filter(|p| p.proven && p.slot.is_none()).map(|p| p.id).collect();
+        let mut ready: Vec<&Path> = self.paths.iter().filter(|p| p.proven && p.slot.is_none()).collect();
+        // There may not be room for all: those that may have died come last.
+        ready.sort_by_key(|p| p.is_old(cx.now));
+        let ready: Vec<WayId> = ready.into_iter().map(|p| p.id).collect();
         for id in ready {
             self.take_into_service(cx, id);
         }
@@ -175,13 +178,15 @@ impl Peer {
         }
         let Some(slot) = cx.out.take_slot(cx.local.settings.peers) else { return };
         let Some(path) = self.paths.get_mut(id) else { return cx.out.free_slot(slot) };
-        (path.slot, path.served) = (Some(slot), cx.now);
+        path.serve(cx.now, slot);
         let (way, transaction, flags) = (path.way, path.probe(cx.now, cx.rng), path.flags());
         cx.out.ways.insert(way, (self.key, id));
         cx.out.command(Command::AddPath { path: slot, peer: self.key, way });
         cx.timers.set(Timer::Pulse(self.key, id), cx.now);
         // The peer waits for this word before it sends frames.
         self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
+        // That word may be lost: the time for the next one is set.
+        self.probe(cx, id);
     }
 
     /// Gives up the worst path that nobody's frames take, if it is worse than this one. Dead ones go first; one that the peer may be about to take
