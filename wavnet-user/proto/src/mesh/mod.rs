@@ -62,7 +62,7 @@ use crate::{
     wire::NatSummary,
 };
 
-/// Who does nothing for so long though timers have run out has slept, or its clock was put forward.
+/// Who does nothing for so long though timers have run out has stood still (its clock shows it), or its clock was put forward.
 const SLEPT: Duration = Duration::from_secs(2);
 
 /// Whose session an index names.

@@ -353,7 +353,7 @@ impl Path {
         self.unlabelled || self.is_uncertain() && had_time(self.served) || doubted.is_some_and(is_overdue)
     }
 
-    /// Of ways that are not known to work the one for which this is the greatest should be tried first: when it last worked, above all.
+    /// Of ways that are not known to work the one for which this is the greatest should be tried first: by when it last worked, unless its relay no longer has its label.
     pub(super) fn freshness(&self) -> impl Ord + use<> {
         (!self.unlabelled, self.verified, !self.way.is_relayed(), Reverse(self.rtt()))
     }

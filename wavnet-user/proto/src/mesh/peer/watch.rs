@@ -99,7 +99,7 @@ impl Peer {
         }
     }
 
-    /// This host slept. The peer may be about to give up paths over which its kernel answers our pulses until then: it is to hear of us now.
+    /// This host stood still. The peer may be about to give up paths over which its kernel answers our pulses until then: it is to hear of us now.
     pub(in crate::mesh) fn woke(&mut self, cx: &mut Context<'_>) {
         // Who is to be asked for anew is so by the next pulse.
         let is_watched = |p: &&Path| p.proven && p.slot.is_some() && !self.stands_by(p) && !p.is_proof_over(cx.now);
