@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use wavnet_common::addr::Vni;
 use wavnet_proto::mesh::PathKind;
-use wavnet_sim::{Chance, Direction, Fate, FilterId, LinkConfig, Place, Seed, nat::NatConfig};
+use wavnet_sim::{Chance, Direction, Fate, FilterId, LinkConfig, Network, Place, Seed, nat::NatConfig};
 
 use crate::{
+    node::Host,
     relays::{cut, routers},
     world::{Site, World, cone},
 };
@@ -40,8 +41,8 @@ fn keep_from(world: &mut World, site: Site) -> FilterId {
     })
 }
 
-fn knows(world: &World, one: Site, other: Site) -> bool {
-    world.agent(one).admitted(other.key).is_some()
+fn knows(net: &Network<Host>, one: Site, other: Site) -> bool {
+    net.node(one.host).agent().admitted(other.key).is_some()
 }
 
 /// Two relayed ways, one longer than the other one, are found while PEER_HELLO does not arrive, and one may die so long before it does. How many of
@@ -51,7 +52,7 @@ fn lost_after(seed: Seed, dies: Option<usize>, before: Duration) -> usize {
     world.net.set_link(world.servers[1], &LinkConfig::delayed(3 * DELAY));
     let filter = keep_from(&mut world, a);
     world.net.run_for(20 * SECOND);
-    assert_eq!((knows(&world, a, b), knows(&world, b, a)), (false, true), "{}", world.net.trace());
+    assert_eq!((knows(&world.net, a, b), knows(&world.net, b, a)), (false, true), "{}", world.net.trace());
     let view = world.agent(a).mesh.peer(&b.key).expect("a session");
     assert_eq!(view.paths.iter().filter(|path| path.kind == PathKind::Relayed && path.rtt.is_some()).count(), 2);
     if let Some(dies) = dies {
@@ -107,16 +108,13 @@ fn those_who_know_each_other_late_have_a_path_soon_even_if_much_is_lost() {
         let (mut world, a, b) = pair_by_relays(seed);
         let filters = [a, b].map(|site| keep_from(&mut world, site));
         world.net.run_for(20 * SECOND);
-        assert!(!knows(&world, a, b) && !knows(&world, b, a));
+        assert!(!knows(&world.net, a, b) && !knows(&world.net, b, a));
         filters.into_iter().for_each(|filter| world.net.remove_filter(filter));
         for router in routers(a, b) {
             world.net.link_mut(router, Direction::Up).loss = Chance::percent(30);
         }
         let end = world.net.now() + 60 * SECOND;
-        let met = world.net.run_until_met(end, |net| {
-            let knows = |one: Site, other: Site| net.node(one.host).agent().admitted(other.key).is_some();
-            knows(a, b) && knows(b, a)
-        });
+        let met = world.net.run_until_met(end, |net| knows(net, a, b) && knows(net, b, a));
         assert!(met.is_some(), "{}", world.net.trace());
         let path = world.until_paths(a, b, 4 * SECOND, |_| true);
         assert!(path.is_some(), "{:?} {:?}\n{}", world.path(a, b), world.path(b, a), world.net.trace());

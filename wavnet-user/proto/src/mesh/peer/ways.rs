@@ -17,7 +17,7 @@ use crate::{
     },
     time::Time,
     transmit::Socket,
-    wire::{Candidate, CandidateKind, Label, Message, message::Probe},
+    wire::{Candidate, CandidateKind, Label},
 };
 
 /// From the handshake until both sides try once more, if there is no direct path then.
@@ -179,12 +179,12 @@ impl Peer {
         let Some(slot) = cx.out.take_slot(cx.local.settings.peers) else { return };
         let Some(path) = self.paths.get_mut(id) else { return cx.out.free_slot(slot) };
         path.serve(cx.now, slot);
-        let (way, transaction, flags) = (path.way, path.probe(cx.now, cx.rng), path.flags());
+        let way = path.way;
         cx.out.ways.insert(way, (self.key, id));
         cx.out.command(Command::AddPath { path: slot, peer: self.key, way });
         cx.timers.set(Timer::Pulse(self.key, id), cx.now);
         // The peer waits for this word before it sends frames.
-        self.say(cx, way, &[Message::Probe(Probe { transaction, flags })]);
+        self.ask(cx, id);
         // That word may be lost: the time for the next one is set.
         self.probe(cx, id);
     }
